@@ -1,0 +1,31 @@
+"""The exceptions of the house. Everything a user can cause is an `EmulatorError` of one clear text."""
+
+from collections.abc import Sequence
+
+
+class EmulatorError(Exception):
+    """Anything that ends a run with a message instead of a traceback."""
+
+
+class ScenarioError(EmulatorError):
+    """Wrong input: every problem found, one line each. Exit code 2.
+
+    A line says where, what was got and what was wanted:
+    `quickstart.yaml: method.density: got 1.7, wanted a number in (0, 1]`.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class WireError(EmulatorError):
+    """Bytes that are not a packet of ours: bad magic, checksum, counts or layout."""
+
+
+class ProtocolError(EmulatorError):
+    """Two devices disagree about who sends to whom: a bug in a method or a topology."""
+
+
+class DeviceFailedError(EmulatorError):
+    """A device died: which one, in which round, and why. Exit code 1."""

@@ -1,0 +1,502 @@
+"""Plain data that travels between the rooms: NumPy and the standard library only.
+
+Shapes: M devices, L adapted modules, N coordinates of the flat adapter vector, n coordinates that a
+mask keeps, P packets of one message, k inputs, d outputs and r lora_rank of a module.
+
+Words: a *message* is what a device says; a *packet* is what fits one datagram; a *burst* is all that
+one device puts on the air for one other in one exchange; an *exchange* is one Send of every device.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+DoubleArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+IndexArray = NDArray[np.int64]
+ByteArray = NDArray[np.uint8]
+
+
+def _digest(*parts: bytes) -> bytes:
+    """8 bytes of BLAKE2b over length-prefixed parts."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()
+
+
+# ── the adapter as one vector ────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class AdapterLayout:
+    """Where named tensors lie, one after another and row by row, in one flat vector of N entries."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Entries of each tensor."""
+        return tuple(int(np.prod(shape, dtype=np.int64)) for shape in self.shapes)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """First coordinate of each tensor, and N at the end."""
+        return tuple(int(x) for x in np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)]))
+
+    @property
+    def size(self) -> int:
+        """N, the entries of the whole vector."""
+        return self.offsets[-1]
+
+    @cached_property
+    def digest(self) -> bytes:
+        """8 bytes that differ when names or shapes do."""
+        return _digest(repr((self.names, self.shapes)).encode())
+
+    def split(self, vector_N: FloatArray) -> dict[str, FloatArray]:
+        """Views of the vector by name, in their shapes. `join(split(v))` equals v."""
+        return {
+            name: vector_N[low : low + size].reshape(shape)
+            for name, shape, low, size in zip(
+                self.names, self.shapes, self.offsets, self.sizes, strict=False
+            )
+        }
+
+    def join(self, tensors: Mapping[str, FloatArray]) -> FloatArray:
+        """The flat vector of named tensors (copied)."""
+        if not self.names:
+            return np.zeros(0, dtype=np.float32)
+        return np.concatenate(
+            [np.asarray(tensors[name], dtype=np.float32).reshape(-1) for name in self.names]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Which of `size` coordinates are kept: sorted, distinct indices [n]."""
+
+    size: int
+    indices: IndexArray
+
+    @classmethod
+    def full(cls, size: int) -> "Mask":
+        """Every coordinate kept."""
+        return cls(size, np.arange(size, dtype=np.int64))
+
+    @classmethod
+    def from_dense(cls, kept_N: BoolArray) -> "Mask":
+        """From one boolean per coordinate."""
+        return cls(int(kept_N.size), np.flatnonzero(kept_N).astype(np.int64))
+
+    @cached_property
+    def dense(self) -> BoolArray:
+        """[N] booleans, True = kept."""
+        kept_N = np.zeros(self.size, dtype=np.bool_)
+        kept_N[self.indices] = True
+        return kept_N
+
+    @property
+    def count(self) -> int:
+        """n, the number of kept coordinates."""
+        return int(self.indices.size)
+
+    @property
+    def density(self) -> float:
+        """n / N; 0 for an empty vector."""
+        return self.count / self.size if self.size else 0.0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing is left out."""
+        return self.count == self.size
+
+    @cached_property
+    def digest(self) -> bytes:
+        """8 bytes that name this mask on the wire (its epoch)."""
+        if self.is_full:
+            return _digest(b"full", self.size.to_bytes(8, "little"))
+        return _digest(self.size.to_bytes(8, "little"), self.indices.astype("<i8").tobytes())
+
+
+# ── what is said ─────────────────────────────────────────────────────────────────────────────────
+
+
+class Kind(IntEnum):
+    """What a message is about."""
+
+    INTRODUCTION = 1
+    MASK = 2
+    STATISTICS = 3
+    VALUES = 4
+    EXPERT = 5
+
+
+class Traffic(IntEnum):
+    """To which part of the account a message belongs."""
+
+    SETUP = 0
+    IN_CLUSTER = 1
+    INTER_CLUSTER = 2
+    CONTROL = 3
+
+
+class ValueType(IntEnum):
+    """How one value is written on the wire."""
+
+    FLOAT32 = 1
+    BFLOAT16 = 2
+    FLOAT16 = 3
+    INT8 = 4
+    BYTE = 5
+    """Raw bytes (an introduction): `values` is uint8 and `layout` has one entry per byte."""
+
+
+@dataclass(frozen=True, eq=False)
+class Message:
+    """What one device says to some others in one exchange.
+
+    It speaks of the coordinates `mask` of a vector described by `layout`. `values` [n] are theirs, in
+    coordinate order (float32, or uint8 for ValueType.BYTE); None sends the mask alone. With
+    `mask_known` the receivers hold the mask already and only its digest is sent. `reliable` messages
+    are repeated until they arrive; of the others, lost packets stay lost. `source` puts it on the
+    air; `origin` is whose knowledge it is (they differ when it is relayed).
+    """
+
+    kind: Kind
+    traffic: Traffic
+    source: int
+    origin: int
+    round_index: int
+    receivers: tuple[int, ...]
+    layout: AdapterLayout
+    mask: Mask
+    values: FloatArray | ByteArray | None
+    value_type: ValueType
+    mask_known: bool
+    reliable: bool
+
+
+class Coordinate(IntEnum):
+    """What a receiver knows of one coordinate of a message."""
+
+    NOT_SENT = 0
+    RECEIVED = 1
+    LOST = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Received:
+    """A message as it arrived: never NaN, never a silent zero.
+
+    values: [N], zero wherever status is not RECEIVED (float32; uint8 for ValueType.BYTE).
+    status: [N] uint8 of `Coordinate`. Where a lost packet carried its own piece of mask, all
+    coordinates of its range are LOST: nobody can know which of them it held.
+    """
+
+    kind: Kind
+    traffic: Traffic
+    source: int
+    origin: int
+    round_index: int
+    arrival_s: float
+    layout_digest: bytes
+    values: FloatArray | ByteArray
+    status: ByteArray
+
+    @cached_property
+    def received(self) -> BoolArray:
+        """[N] True where a value (or, for a mask alone, a kept coordinate) arrived."""
+        return self.status == Coordinate.RECEIVED
+
+    @property
+    def complete(self) -> bool:
+        """Whether no coordinate was lost."""
+        return not bool((self.status == Coordinate.LOST).any())
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a receiver holds already and needs for decoding, by digest."""
+
+    masks: Mapping[bytes, Mask] = field(default_factory=dict)
+    layouts: Mapping[bytes, AdapterLayout] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, *things: Mask | AdapterLayout) -> "Known":
+        """Sort things by kind and digest."""
+        return cls(
+            {x.digest: x for x in things if isinstance(x, Mask)},
+            {x.digest: x for x in things if isinstance(x, AdapterLayout)},
+        )
+
+
+@dataclass(frozen=True)
+class Packet:
+    """One datagram's worth of a message; `data` begins with our own packet header.
+
+    The classes of bytes add up: header + checksum + mask + payload == len(data).
+    """
+
+    data: bytes
+    header_bytes: int
+    checksum_bytes: int
+    mask_bytes: int
+    payload_bytes: int
+    reliable: bool
+
+
+# ── who reaches whom ─────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Link:
+    """One directed link of a round and the mixing weight its receiver gives to its sender."""
+
+    sender: int
+    receiver: int
+    weight: float
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What every device knows of all after the introductions; the input of every topology.
+
+    positions_m [M, 2]; mean_gain [M, M] (linear power gain, diagonal 0); in_range [M, M] booleans;
+    max_power_w [M]; required_power_w [M, M, M+1]: least power of i towards j when i serves u
+    neighbours at once (u = 0 unused); samples [M]; blocks [M]: the task block (projection) of each
+    device; densities [M, L]; module_sizes [L]: entries d*r of B in each module.
+    Methods without masks leave densities at 1 and every block different.
+    """
+
+    positions_m: DoubleArray
+    mean_gain: DoubleArray
+    in_range: BoolArray
+    max_power_w: DoubleArray
+    required_power_w: DoubleArray
+    samples: IndexArray
+    blocks: IndexArray
+    densities: DoubleArray
+    module_sizes: IndexArray
+
+    @property
+    def devices(self) -> int:
+        """M."""
+        return int(self.samples.size)
+
+
+# ── the air ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Request:
+    """A sender asks for the air: so many bytes to these receivers, ready at this emulated time."""
+
+    sender: int
+    receivers: tuple[int, ...]
+    num_bytes: int
+    ready_s: float
+    exchange_index: int
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a request got: when, on which bandwidth, with which power, under which interference."""
+
+    sender: int
+    receivers: tuple[int, ...]
+    start_s: float
+    bandwidth_hz: float
+    tx_power_w: float
+    interference_w: float
+    exchange_index: int
+
+
+@dataclass(frozen=True, eq=False)
+class Reception:
+    """What the air did to the P packets of one grant.
+
+    arrived [P] booleans; attempts [P] int64 >= 1 (0 when the deadline left no time to try).
+    """
+
+    arrived: BoolArray
+    attempts: IndexArray
+    arrival_s: float
+    airtime_s: float
+    late: bool
+
+
+@dataclass(frozen=True)
+class Burst:
+    """The surviving bytes of one sender for one receiver in one exchange: what drivers carry.
+
+    Always sent, even empty: silence is never loss.
+    """
+
+    sender: int
+    receiver: int
+    exchange_index: int
+    arrival_s: float
+    data: bytes
+
+
+# ── one device's life, step by step ──────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, eq=False)
+class Send:
+    """A device speaks and waits: one exchange.
+
+    All messages share traffic and round_index. `wait_for`: the devices that send to this one in the
+    same exchange, sorted; exactly one burst comes from each.
+    """
+
+    now_s: float
+    messages: tuple[Message, ...]
+    wait_for: tuple[int, ...]
+    known: Known
+
+
+@dataclass(frozen=True, eq=False)
+class Inbox:
+    """The answer to a Send: messages ordered by (arrival_s, sender); when the own radio fell silent."""
+
+    received: tuple[Received, ...]
+    transmit_end_s: float
+
+
+@dataclass(frozen=True)
+class MetricRecord:
+    """One measured value. `task` is empty where it concerns no single task."""
+
+    device: int
+    round_index: int
+    task: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class LinkRecord:
+    """One burst in the account, bytes by class. Identities (checked at the end of every run):
+
+    sent = header + checksum + mask + payload + retransmitted; sent = delivered + lost, where lost
+    counts every transmission that did not arrive. ACKs travel from receiver to sender and are
+    accounted here apart. Header bytes contain 28 emulated IPv4+UDP bytes per packet.
+    """
+
+    exchange_index: int
+    round_index: int
+    traffic: str
+    sender: int
+    receiver: int
+    messages: int
+    packets: int
+    packets_lost: int
+    attempts: int
+    header_bytes: int
+    checksum_bytes: int
+    mask_bytes: int
+    payload_bytes: int
+    retransmitted_bytes: int
+    ack_bytes: int
+    lost_bytes: int
+    delivered_bytes: int
+    start_s: float
+    arrival_s: float
+    airtime_s: float
+    bandwidth_hz: float
+    tx_power_w: float
+    energy_j: float
+    late: bool
+
+    @property
+    def sent_bytes(self) -> int:
+        """All that the sender put on the air, retransmissions included."""
+        return (
+            self.header_bytes
+            + self.checksum_bytes
+            + self.mask_bytes
+            + self.payload_bytes
+            + self.retransmitted_bytes
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceState:
+    """What a device would need to go on after this round: plain arrays by name."""
+
+    round_index: int
+    now_s: float
+    arrays: Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
+class Commit:
+    """A device has finished a round: its state, and what it measured in it."""
+
+    state: DeviceState
+    records: tuple[MetricRecord, ...]
+
+
+Step = Send | Commit
+
+
+@dataclass(frozen=True, eq=False)
+class Expert:
+    """One adapter that answers for one task (`task` is "all" for a method that has a single model).
+
+    tensors: `<module>.lora_A` [r, k] and `<module>.lora_B` [d, r] float32, B already masked.
+    samples: how many training samples stand behind it.
+    """
+
+    task: str
+    samples: int
+    scaling: float
+    tensors: Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceResult:
+    """What a device leaves behind: its own expert, all it can answer with, and its measurements."""
+
+    device: int
+    own_expert: Expert
+    experts: tuple[Expert, ...]
+    router: Mapping[str, FloatArray]
+    records: tuple[MetricRecord, ...]
+    emulated_s: float
+    compute_energy_j: float
+    train_cpu_s: float
+
+
+# ── data ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Example:
+    """One item: a prompt and its answer; `choices` is empty where the answer is to be generated."""
+
+    task: str
+    prompt: str
+    answer: str
+    choices: tuple[str, ...] = ()
+    completion: str = ""
+    """The text to learn from, where it is more than the answer (a worked solution)."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A device's own training data; `task` is the one most of it belongs to."""
+
+    device: int
+    task: str
+    train: tuple[Example, ...]
