@@ -217,7 +217,9 @@ class Router(Protocol):
 class Air(Protocol):
     """The channel shim as drivers see it: one per device."""
 
-    def emit(self, send: Send, exchange_index: int) -> tuple[tuple[Burst, ...], tuple[LinkRecord, ...]]:
+    def emit(
+        self, send: Send, exchange_index: int
+    ) -> tuple[tuple[Burst, ...], tuple[LinkRecord, ...]]:
         """Put a Send on the air: one burst per receiver, and what it cost."""
         ...
 

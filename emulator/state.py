@@ -215,7 +215,7 @@ class Received:
     @cached_property
     def received(self) -> BoolArray:
         """[N] True where a value (or, for a mask alone, a kept coordinate) arrived."""
-        return self.status == Coordinate.RECEIVED
+        return np.equal(self.status, Coordinate.RECEIVED)
 
     @property
     def complete(self) -> bool:

@@ -22,7 +22,9 @@ def key(seed: int, purpose: str, *ids: int) -> bytes:
 
 def stream(seed: int, purpose: str, *ids: int) -> Stream:
     """A Philox generator of its own for one named draw."""
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(key(seed, purpose, *ids), "little")))
+    return np.random.Generator(
+        np.random.Philox(key=int.from_bytes(key(seed, purpose, *ids), "little"))
+    )
 
 
 def torch_seed(seed: int, purpose: str, *ids: int) -> int:
