@@ -8,13 +8,12 @@ Shapes: S sequences, T tokens, H hidden width, E experts, M devices, N adapter c
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from emulator.state import (
     AdapterLayout,
     BoolArray,
     Burst,
-    Commit,
     DeviceResult,
     DoubleArray,
     Example,
@@ -22,17 +21,20 @@ from emulator.state import (
     FloatArray,
     Grant,
     Inbox,
+    IndexArray,
     Link,
     LinkRecord,
     Mask,
     Message,
     Packet,
+    Received,
     Reception,
     Request,
     Send,
     Shard,
     Step,
     Survey,
+    ValueType,
 )
 from emulator.streams import Stream
 
@@ -47,50 +49,71 @@ Talk = Generator[Send, Inbox, Inbox]
 """One or more exchanges inside a life, written with `yield from`."""
 
 
-@runtime_checkable
 class Topology(Protocol):
     """The whole directed graph of a round, computed alike at every device."""
 
-    def links(self, round_index: int, survey: Survey) -> tuple[Link, ...]:
+    def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
         """All links of the round, sorted by (receiver, sender)."""
         ...
 
 
-@runtime_checkable
 class Access(Protocol):
     """Who is on the air when, on which band. Pure: same requests, same grants."""
+
+    @property
+    def bandwidth_hz(self) -> float:
+        """The whole band of one sender [Hz]."""
+        ...
 
     def plan(self, requests: Sequence[Request]) -> tuple[Grant, ...]:
         """Grants in the order of the requests of one contention domain; powers still at 0."""
         ...
 
 
-@runtime_checkable
 class ChannelModel(Protocol):
+    """A kind of air as the scenario describes it."""
+
+    def bind(self, devices: int, seed: int) -> BoundChannel:
+        """The air between so many devices under one seed: positions and mean gains fixed."""
+        ...
+
+
+class BoundChannel(Protocol):
     """The air itself. Pure: same packets, grant and seed give the same reception."""
 
-    def positions_m(self, devices: int, seed: int) -> DoubleArray:
+    @property
+    def positions_m(self) -> DoubleArray:
         """Where the devices stand [M, 2]."""
         ...
 
-    def mean_gain(self, positions_m: DoubleArray) -> DoubleArray:
+    @property
+    def mean_gain(self) -> DoubleArray:
         """Linear power gain without small-scale fading [M, M], diagonal 0, symmetric."""
         ...
 
-    def required_power_w(
-        self, gain: DoubleArray, num_bytes: int, neighbours: int, bandwidth_hz: float
-    ) -> DoubleArray:
-        """Least power that meets the deadline when a sender serves so many neighbours at once."""
+    @property
+    def max_power_w(self) -> DoubleArray:
+        """Transmit power limit of each device [M]."""
         ...
 
-    def set_powers(
-        self, grants: Sequence[Grant], requests: Sequence[Request], seed: int
-    ) -> tuple[Grant, ...]:
+    def in_range(self, bandwidth_hz: float) -> BoolArray:
+        """Which pairs can exchange one packet within the deadline [M, M]."""
+        ...
+
+    def required_power_w(self, num_bytes: int, neighbours: int, bandwidth_hz: float) -> DoubleArray:
+        """Least power [M, M] that meets the deadline when a sender serves so many at once."""
+        ...
+
+    def set_powers(self, grants: Sequence[Grant], requests: Sequence[Request]) -> tuple[Grant, ...]:
         """The grants of one sender with their transmit powers, together at most max_power_w."""
         ...
 
-    def transmit(self, packets: Sequence[Packet], grant: Grant, seed: int) -> Reception:
+    def transmit(self, packets: Sequence[Packet], grant: Grant) -> Reception:
         """What becomes of the packets of one grant."""
+        ...
+
+    def energy_j(self, grant: Grant, reception: Reception) -> float:
+        """What the sender spent on it [J]."""
         ...
 
 
@@ -101,20 +124,68 @@ class Batch(Protocol):
 class LoadedBackbone(Protocol):
     """A frozen model and what belongs to it. `family`: causal_lm or sentence_encoder."""
 
-    model: Module
-    tokenizer: Any
-    family: str
-    name: str
-    target_modules: tuple[str, ...]
+    @property
+    def model(self) -> Module:
+        """The frozen model, in eval mode."""
+        ...
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its Hugging Face tokenizer."""
+        ...
+
+    @property
+    def family(self) -> str:
+        """causal_lm or sentence_encoder."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What an exported adapter names as its base model."""
+        ...
+
+    @property
+    def target_modules(self) -> tuple[str, ...]:
+        """Full names of the adapted linear modules."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """Longer inputs are cut."""
+        ...
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """input_ids and attention_mask [S, T], padded on the right."""
+        ...
+
+    def read(self, texts: Sequence[str]) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
+        """Forward passes of the frozen model: (attention_mask [S, T], hidden states [S, T, H])."""
+        ...
 
     def prompt_states(self, texts: Sequence[str], layer: int) -> Tensor:
-        """Mean hidden state of each text over its tokens at a layer [S, H], of the frozen model."""
+        """Mean hidden state of each text over its tokens at a layer [S, H]."""
+        ...
+
+
+class Partition(Protocol):
+    """Which device holds which training examples."""
+
+    def shards(
+        self, devices: int, examples: Mapping[str, Sequence[Example]], seed: int
+    ) -> tuple[Shard, ...]:
+        """One shard per device, disjoint."""
         ...
 
 
 class TaskSuite(Protocol):
     """The tasks of a scenario: their names and their data."""
 
+    @property
+    def partition(self) -> Partition:
+        """Which device holds what."""
+        ...
+
+    @property
     def names(self) -> tuple[str, ...]:
         """All tasks, in the order in which devices take them."""
         ...
@@ -151,66 +222,181 @@ class Task(Protocol):
 
 
 class AdaptedModel(Protocol):
-    """A backbone with LoRA layers whose trained entries are one flat vector."""
+    """A backbone with LoRA layers whose trained entries are one flat vector [N]."""
 
     module: Module
     layout: AdapterLayout
+    scaling: float
+    mask: Mask
+
+    @property
+    def module_names(self) -> tuple[str, ...]:
+        """The adapted modules in layout order."""
+        ...
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """Shape of one layer tensor, trained or not."""
+        ...
+
+    def set_tensors(self, tensors: Mapping[str, FloatArray]) -> None:
+        """Overwrite layers by name."""
+        ...
+
+    def tensors(self) -> dict[str, FloatArray]:
+        """All layer tensors by name, copied."""
+        ...
 
     def vector(self) -> FloatArray:
         """The trained entries [N], copied."""
         ...
 
     def load(self, vector_N: FloatArray) -> None:
-        """Overwrite the trained entries; the optimiser keeps its state."""
+        """Overwrite the trained entries; the optimiser keeps its moments."""
         ...
 
     def restrict(self, mask: Mask) -> None:
-        """Set B to zero, from now on train and hold only the kept entries, optimiser fresh."""
+        """Set the trained entries to zero and from now on keep only those of the mask."""
+        ...
+
+    def start_optimiser(self, learning_rate: float) -> None:
+        """A fresh optimiser over the kept entries."""
         ...
 
 
 class Own(Protocol):
-    """What a method may use of the device that runs it; device.py provides it."""
+    """What a method may use of the device that runs it (device.py provides it).
+
+    Everything a room computes for a method is reached through here, so that a method reads like its
+    algorithm and knows no other room.
+    """
 
     id: int
     devices: int
     seed: int
+    task_names: tuple[str, ...]
     shard: Shard
     adapted: AdaptedModel
-    now_s: float
+    survey: Survey
+    total_steps: int
+    position_m: tuple[float, float]
+    max_power_w: float
 
-
-@runtime_checkable
-class AdapterMethod(Protocol):
-    """What is trained, sent and merged; one file per row of the table of methods."""
-
-    def attach(self, backbone: LoadedBackbone, own: Any) -> AdaptedModel:
-        """Adapt the backbone for this device."""
+    # its own model
+    def adapt(self, lora_rank: int, lora_alpha: int, trained: Sequence[str]) -> AdaptedModel:
+        """The backbone with LoRA layers of which the named sides are trained."""
         ...
 
-    def setup(self, own: Any) -> Generator[Step, Inbox, None]:
+    def projection(
+        self, kind: str, lora_rank: int, num_blocks: int, block: int
+    ) -> dict[str, FloatArray]:
+        """The static projections A of one block, by layer name."""
+        ...
+
+    def common_start(self, lora_rank: int) -> dict[str, FloatArray]:
+        """One seeded start of A that all devices share, by layer name."""
+        ...
+
+    def kept_counts(self, allocation: str, budget: int) -> IndexArray:
+        """Entries of B to keep in each module under a budget, from this device's own data [L]."""
+        ...
+
+    def largest_entries(self, counts_L: IndexArray) -> Mask:
+        """The mask of the largest trained entries in each module."""
+        ...
+
+    def train(self, steps: int) -> float:
+        """Local steps; time and energy pass. Returns the mean loss."""
+        ...
+
+    def measure(self, metric: str, value: float, round_index: int, task: str = "") -> None:
+        """Put a value into the records."""
+        ...
+
+    # the others
+    def introduce(self, body: bytes) -> Generator[Step, Inbox, dict[int, bytes]]:
+        """Flood a few bytes through the network; returns everybody's by device id."""
+        ...
+
+    def survey_of(
+        self,
+        samples: Sequence[int],
+        blocks: Sequence[int],
+        densities_ML: DoubleArray,
+        planned: Message,
+    ) -> Survey:
+        """What the introductions tell, with gains and the powers that a planned message requires."""
+        ...
+
+    def links(self, round_index: int) -> tuple[Link, ...]:
+        """All links of the round under the scenario's topology."""
+        ...
+
+    def clusters(self) -> tuple[tuple[int, ...], ...]:
+        """The clusters of the survey, each sorted."""
+        ...
+
+    def exchange(
+        self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Mask] = ()
+    ) -> Generator[Step, Inbox, tuple[Received, ...]]:
+        """Send and wait; the clock moves on to the last arrival."""
+        ...
+
+    def value_type(self) -> ValueType:
+        """How adapter values travel."""
+        ...
+
+    def as_received(self, values: FloatArray) -> FloatArray:
+        """Values as every receiver will see them (rounded to the wire's type)."""
+        ...
+
+    def router_statistics(self) -> tuple[AdapterLayout, FloatArray]:
+        """Additive statistics of own training prompts; empty where the router needs none."""
+        ...
+
+    def use_router_statistics(self, statistics: FloatArray) -> None:
+        """Fit the router to the summed statistics of all devices."""
+        ...
+
+
+class AdapterMethod(Protocol):
+    """One device's part in a method: what is trained, sent and merged."""
+
+    def setup(self) -> Generator[Step, Inbox, None]:
         """All that happens once, before the first round."""
         ...
 
-    def exchange(self, own: Any, round_index: int) -> Generator[Step, Inbox, None]:
-        """Send and merge at the end of a round."""
+    def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
+        """Send and merge after the local steps of a round."""
         ...
 
-    def finish(self, own: Any) -> Generator[Step, Inbox, None]:
+    def finish(self) -> Generator[Step, Inbox, None]:
         """All that happens once, after the last round."""
         ...
 
-    def experts(self, own: Any) -> Sequence[Expert]:
-        """The adapters this device can answer with."""
+    def own_expert(self) -> Expert:
+        """The adapter this device answers its own task with."""
+        ...
+
+    def experts(self) -> Sequence[Expert]:
+        """All adapters this device can answer with, in the order of the router's gates."""
         ...
 
 
-@runtime_checkable
-class Router(Protocol):
-    """Which expert answers. Rows sum to one; a row of zeros abstains to the backbone."""
+class Method(Protocol):
+    """A method as the scenario describes it; one file per row of the table of methods."""
 
-    def gates(self, features_SH: Tensor, experts: Sequence[Expert]) -> Tensor:
-        """Gate values [S, E]."""
+    topology_by_default: ClassVar[str]
+    """Which graph `topology: by_method` means: clusters or random_regular."""
+    routes: ClassVar[bool]
+    """Whether it ends with several experts between which a router chooses."""
+
+    @property
+    def kind(self) -> str:
+        """The method's name in YAML."""
+        ...
+
+    def start(self, own: Own) -> AdapterMethod:
+        """Adapt the device's backbone and return its part."""
         ...
 
 
@@ -226,17 +412,3 @@ class Air(Protocol):
     def collect(self, send: Send, bursts: Sequence[Burst]) -> Inbox:
         """Turn the bursts that a Send waited for into its inbox."""
         ...
-
-
-class Wire(Protocol):
-    """Messages to packets and back."""
-
-    def encode(self, message: Message) -> tuple[Packet, ...]:
-        """The packets of a message; the first holds the message header and is reliable."""
-        ...
-
-
-__all__ = [
-    "Access", "AdaptedModel", "AdapterMethod", "Air", "Batch", "BoolArray", "ChannelModel", "Commit",
-    "Life", "LoadedBackbone", "Own", "Router", "Talk", "Task", "TaskSuite", "Topology", "Wire",
-]  # fmt: skip

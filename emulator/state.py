@@ -483,14 +483,19 @@ class DeviceResult:
 
 @dataclass(frozen=True)
 class Example:
-    """One item: a prompt and its answer; `choices` is empty where the answer is to be generated."""
+    """One item: a prompt and its answer.
+
+    kind "choice": the answer is one of `choices`. "text": the answer is generated and compared whole.
+    "number": the last number of what is generated is compared. `completion` is the text to learn
+    from where the answer is generated (it may hold a worked solution).
+    """
 
     task: str
     prompt: str
     answer: str
     choices: tuple[str, ...] = ()
     completion: str = ""
-    """The text to learn from, where it is more than the answer (a worked solution)."""
+    kind: str = "text"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Adapters: frozen projections A, spectral densities, masks, and the LoRA layers themselves."""

@@ -1,0 +1,1 @@
+"""Backbones: the frozen models that all devices share."""

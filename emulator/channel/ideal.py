@@ -1,0 +1,76 @@
+"""The channel that does nothing: what a run without a channel would see.
+
+Shapes: M devices, P packets, G grants.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from emulator.state import BoolArray, DoubleArray, Grant, IndexArray, Packet, Reception, Request
+
+
+class Ideal(BaseModel):
+    """Everything arrives whole, at once and for nothing: a run without a channel."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["ideal"] = "ideal"
+
+    def bind(self, devices: int, seed: int) -> "IdealChannel":
+        """The channel of one run."""
+        return IdealChannel(devices)
+
+
+@dataclass(frozen=True, eq=False)
+class IdealChannel:
+    """`Ideal` with its devices, all at the origin."""
+
+    devices: int
+
+    @property
+    def positions_m(self) -> DoubleArray:
+        """[M, 2] zeros: there is no geometry."""
+        return np.zeros((self.devices, 2))
+
+    @property
+    def mean_gain(self) -> DoubleArray:
+        """[M, M] ones, diagonal 0."""
+        return 1.0 - np.eye(self.devices)
+
+    @property
+    def max_power_w(self) -> DoubleArray:
+        """[M] no limit."""
+        return np.full(self.devices, math.inf)
+
+    def in_range(self, bandwidth_hz: float) -> BoolArray:
+        """[M, M] everybody but oneself."""
+        return ~np.eye(self.devices, dtype=np.bool_)
+
+    def required_power_w(
+        self, num_bytes: int | IndexArray, neighbours: int, bandwidth_hz: float
+    ) -> DoubleArray:
+        """[M, M] zeros."""
+        return np.zeros((self.devices, self.devices))
+
+    def set_powers(self, grants: Sequence[Grant], requests: Sequence[Request]) -> tuple[Grant, ...]:
+        """The grants as they are: no power is needed."""
+        return tuple(grants)
+
+    def transmit(self, packets: Sequence[Packet], grant: Grant) -> Reception:
+        """All packets arrive at the first try at the very start of the grant."""
+        count = len(packets)
+        return Reception(
+            arrived=np.ones(count, dtype=np.bool_),
+            attempts=np.ones(count, dtype=np.int64),
+            arrival_s=grant.start_s,
+            airtime_s=0.0,
+            late=False,
+        )
+
+    def energy_j(self, grant: Grant, reception: Reception) -> float:
+        """Nothing."""
+        return 0.0

@@ -1,0 +1,258 @@
+"""The air: what becomes of the packets of a grant, built from one object of each component.
+
+`Wireless` is what a scenario fills; `bind(devices, seed)` places the devices and gives the channel
+of one run. All that follows is pure: same packets and grant, same reception.
+Shapes: M devices, P packets, G grants.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+from emulator.channel.energy import LeastPower, Power, transmit_energy_j
+from emulator.channel.fading import Fading, RayleighFading
+from emulator.channel.losses import Losses, Lossless
+from emulator.channel.pathloss import PathLoss, PowerLawPathLoss
+from emulator.channel.placement import DiscPlacement, Placement, distances_m
+from emulator.channel.rates import Rate, ShannonRate, bits_within, finish_times_s
+from emulator.errors import EmulatorError, ProtocolError, ScenarioError
+from emulator.state import BoolArray, DoubleArray, Grant, IndexArray, Packet, Reception, Request
+from emulator.units import bits_from_bytes, gain_from_path_loss, noise_w
+
+IP_UDP_BYTES = 28
+"""IPv4 and UDP headers of each packet: on the air only."""
+
+MAX_RELIABLE_TRIES = 1000
+"""A reliable packet that so many tries do not bring over ends the run."""
+
+IN_RANGE_BYTES = 1500
+"""Two devices are in range when one full packet meets the deadline at full power."""
+
+LATE_TOLERANCE = 1e-9
+"""Least power meets the deadline exactly, so rounding must not make it late."""
+
+
+def air_bytes(packets: Sequence[Packet]) -> int:
+    """Bytes on the air when each packet is sent once: what a Request's `num_bytes` means."""
+    return sum(len(packet.data) + IP_UDP_BYTES for packet in packets)
+
+
+class Wireless(BaseModel):
+    """Geometry, fading, noise, a rate law, losses and a power policy. Defaults are the paper's.
+
+    Source: arXiv 2602.20492, system model and simulation setup.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["wireless"] = "wireless"
+    placement: Placement = Field(
+        default_factory=DiscPlacement, description="Where the devices stand."
+    )
+    path_loss: PathLoss = Field(
+        default_factory=PowerLawPathLoss, description="Mean gain over distance."
+    )
+    fading: Fading = Field(default_factory=RayleighFading, description="Small-scale fading.")
+    rate: Rate = Field(default_factory=ShannonRate, description="Bits per second over SNR.")
+    losses: Losses = Field(default_factory=Lossless, description="Packet losses.")
+    power: Power = Field(default_factory=LeastPower, description="Transmit power policy.")
+    max_power_w: FiniteFloat = Field(
+        default=0.2, gt=0, description="p_max: transmit power limit of a device [W]."
+    )
+    circuit_power_w: FiniteFloat = Field(
+        default=0.0, ge=0, description="Power of the transmitter's circuits while on the air [W]."
+    )
+    noise_figure_db: FiniteFloat = Field(
+        default=0.0, ge=0, description="Receiver noise figure over -174 dBm/Hz [dB]."
+    )
+    deadline_s: FiniteFloat = Field(
+        default=1.0, gt=0, description="Γ: time a transfer may take, from its start [s]."
+    )
+    late: Literal["wait", "lose"] = Field(
+        default="wait",
+        description="What becomes of unreliable packets after the deadline: late, or lost.",
+    )
+    arq_max_tries: int = Field(
+        default=1, ge=1, le=1000, description="Tries of an unreliable packet before it is lost."
+    )
+
+    @model_validator(mode="after")
+    def _powers_make_sense(self) -> Self:
+        if self.power.kind == "fixed" and self.power.power_w > self.max_power_w:
+            raise ValueError(
+                f"power.power_w: got {self.power.power_w}, "
+                f"wanted at most max_power_w = {self.max_power_w}"
+            )
+        if self.power.kind == "least_power" and self.rate.kind == "fixed":
+            raise ValueError(
+                "power.kind: got least_power with rate.kind fixed, "
+                "wanted power.kind fixed (the rate does not depend on the power)"
+            )
+        return self
+
+    def bind(self, devices: int, seed: int) -> "WirelessChannel":
+        """The channel of one run: positions and mean gains depend on (devices, seed) only."""
+        positions_m = self.placement.place(devices, seed)
+        gain = gain_from_path_loss(self.path_loss.path_loss_db(distances_m(positions_m)))
+        np.fill_diagonal(gain, 0.0)
+        return WirelessChannel(self, seed, positions_m, gain)
+
+
+@dataclass(frozen=True, eq=False)
+class WirelessChannel:
+    """`Wireless` with its devices in place. positions_m [M, 2]; mean_gain [M, M], diagonal 0."""
+
+    model: Wireless
+    seed: int
+    positions_m: DoubleArray
+    mean_gain: DoubleArray
+
+    @property
+    def max_power_w(self) -> DoubleArray:
+        """[M] the power limit of each device [W]."""
+        return np.full(len(self.positions_m), self.model.max_power_w)
+
+    def in_range(self, bandwidth_hz: float) -> BoolArray:
+        """[M, M] whether IN_RANGE_BYTES on the whole band meet the deadline within the limit."""
+        needed = self.required_power_w(IN_RANGE_BYTES, 1, bandwidth_hz)
+        near = needed <= self.max_power_w[:, None]
+        np.fill_diagonal(near, val=False)
+        return near
+
+    def required_power_w(
+        self, num_bytes: int | IndexArray, neighbours: int, bandwidth_hz: float
+    ) -> DoubleArray:
+        """Least power [M, M] of i towards j at the mean gain (Eq 25), diagonal 0.
+
+        num_bytes: air bytes of every sender, or of each [M]. The sender has bandwidth_hz and serves
+        so many neighbours at once, each on an equal share. inf where no power is enough.
+        """
+        devices = len(self.positions_m)
+        share_hz = bandwidth_hz / neighbours
+        bytes_M = np.broadcast_to(np.asarray(num_bytes, dtype=np.int64), devices)
+        wanted_M = bytes_M * 8.0 / self.model.deadline_s
+        log_snr_M = np.array([self.model.rate.log_snr(float(x), share_hz) for x in wanted_M])
+        log_noise = math.log(noise_w(share_hz, self.model.noise_figure_db))
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            power = np.exp(log_snr_M[:, None] + log_noise - np.log(self.mean_gain))
+        # Who needs no SNR needs no power, not even against the noise of an endless band.
+        power[np.isneginf(log_snr_M)] = 0.0
+        np.fill_diagonal(power, 0.0)
+        return power
+
+    def set_powers(self, grants: Sequence[Grant], requests: Sequence[Request]) -> tuple[Grant, ...]:
+        """The concurrent grants of one sender with their powers, together at most max_power_w.
+
+        The sender knows the channel: Eq 25 uses the fading of the first block of the exchange.
+        """
+        needed_G = [self._log_needed(*pair) for pair in zip(grants, requests, strict=True)]
+        powers_G = self.model.power.powers_w(np.array(needed_G), self.model.max_power_w)
+        return tuple(
+            replace(grant, tx_power_w=float(power_w))
+            for grant, power_w in zip(grants, powers_G, strict=True)
+        )
+
+    def snr(self, grant: Grant, block: int) -> float:
+        """Received power over noise (of the granted band) and interference, in one block."""
+        noise = noise_w(grant.bandwidth_hz, self.model.noise_figure_db) + grant.interference_w
+        return grant.tx_power_w * self._gain(grant, block) / noise
+
+    def transmit(self, packets: Sequence[Packet], grant: Grant) -> Reception:
+        """What becomes of the packets, sent one after the other, each until through or given up.
+
+        Reliable packets are repeated until they arrive (EmulatorError after MAX_RELIABLE_TRIES),
+        others at most arq_max_tries times. `late`: the transfer does not end by the deadline; with
+        `late: lose` its unreliable rest is then lost and only reliable packets go on.
+        """
+        model = self.model
+        reliable_P = np.array([packet.reliable for packet in packets], dtype=np.bool_)
+        bits_P = np.array(
+            [bits_from_bytes(len(packet.data) + IP_UDP_BYTES) for packet in packets],
+            dtype=np.float64,
+        )
+        limits_P = np.where(reliable_P, MAX_RELIABLE_TRIES, model.arq_max_tries).astype(np.int64)
+        receiver = _only_receiver(grant)
+        outcome = model.losses.outcome(
+            limits_P, self.seed, grant.exchange_index, grant.sender, receiver
+        )
+        arrived_P, attempts_P = outcome.arrived, outcome.attempts
+        if bool((reliable_P & ~arrived_P).any()):
+            raise EmulatorError(
+                f"link {grant.sender} -> {receiver}: a reliable packet was lost "
+                f"{MAX_RELIABLE_TRIES} times in exchange {grant.exchange_index}"
+            )
+        rate = functools.cache(lambda block: self._bit_per_s(grant, block))
+        sent_P = attempts_P * bits_P
+        ends_P = self._finish_times_s(grant, np.cumsum(sent_P), rate)
+        airtime_s = float(ends_P[-1]) if packets else 0.0
+        limit_s = model.deadline_s * (1.0 + LATE_TOLERANCE)
+        late = airtime_s > limit_s
+        if late and model.late == "lose":
+            cut_P = ~reliable_P & (ends_P > limit_s)
+            room_P = self._room_before_deadline(sent_P, rate)
+            started_P = np.ceil(room_P / bits_P - LATE_TOLERANCE).astype(np.int64)
+            arrived_P = arrived_P & ~cut_P
+            attempts_P = np.where(cut_P, started_P, attempts_P)
+            total = np.array([np.where(cut_P, room_P, sent_P).sum()])
+            airtime_s = float(self._finish_times_s(grant, total, rate)[0])
+        return Reception(arrived_P, attempts_P, grant.start_s + airtime_s, airtime_s, late)
+
+    def energy_j(self, grant: Grant, reception: Reception) -> float:
+        """What the sender spent on a grant [J]."""
+        return transmit_energy_j(grant.tx_power_w, self.model.circuit_power_w, reception.airtime_s)
+
+    def _room_before_deadline(
+        self, sent_P: DoubleArray, rate: Callable[[int], float]
+    ) -> DoubleArray:
+        """Bits [P] that each packet has on the air before the deadline, at most its own.
+
+        Right for packets that are cut: whatever precedes the first of them was sent in full, and
+        those after it find nothing left.
+        """
+        before_P = np.cumsum(sent_P) - sent_P
+        budget = bits_within(self.model.deadline_s, rate, self.model.fading.block_s)
+        return np.clip(budget - before_P, 0.0, sent_P)
+
+    def _finish_times_s(
+        self, grant: Grant, bits_K: DoubleArray, rate: Callable[[int], float]
+    ) -> DoubleArray:
+        """When so many bits are through [K], or the error with the name of the link."""
+        try:
+            return finish_times_s(bits_K, rate, self.model.fading.block_s)
+        except ScenarioError:
+            raise
+        except EmulatorError as error:
+            link = f"link {grant.sender} -> {grant.receivers[0]}"
+            raise EmulatorError(f"{link}: {error}") from error
+
+    def _gain(self, grant: Grant, block: int) -> float:
+        """Power gain of the granted link in a coherence block."""
+        sender, receiver = grant.sender, _only_receiver(grant)
+        fading = self.model.fading.power(self.seed, grant.exchange_index, block, sender, receiver)
+        return float(self.mean_gain[sender, receiver]) * fading
+
+    def _bit_per_s(self, grant: Grant, block: int) -> float:
+        return self.model.rate.bit_per_s(self.snr(grant, block), grant.bandwidth_hz)
+
+    def _log_needed(self, grant: Grant, request: Request) -> float:
+        """ln of the power [W] that Eq 25 asks for, or of what the highest rate needs."""
+        wanted = bits_from_bytes(request.num_bytes) / self.model.deadline_s
+        reachable = self.model.rate.reachable_bit_per_s(wanted, grant.bandwidth_hz)
+        log_snr = self.model.rate.log_snr(reachable, grant.bandwidth_hz)
+        if log_snr == -math.inf:
+            return -math.inf
+        noise = noise_w(grant.bandwidth_hz, self.model.noise_figure_db) + grant.interference_w
+        return log_snr + math.log(noise) - math.log(self._gain(grant, 0))
+
+
+def _only_receiver(grant: Grant) -> int:
+    """The one receiver of a grant; several need an access scheme that broadcasts."""
+    if len(grant.receivers) != 1:
+        raise ProtocolError(
+            f"device {grant.sender}: got a grant for receivers {grant.receivers}, wanted one"
+        )
+    return grant.receivers[0]

@@ -1,0 +1,472 @@
+"""READ FIRST. The life of one device, from its setup to its last answer.
+
+`live` is a generator: it yields what the device says (Send) and what it has achieved (Commit), and is
+answered by what arrived. It knows nothing of processes, files or sockets; drivers do. The data's way:
+
+    shard -> backbone + adapter -> setup (introduce -> survey -> clusters -> masks -> statistics)
+    -> per round: local steps -> message ~ air ~ receptions -> merge -> commit
+    -> at the end: exchange between clusters -> experts -> routed answers
+
+Shapes: M devices, L modules, N coordinates, S sequences, E experts.
+"""
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+import numpy as np
+import torch
+
+from emulator.adapters.attach import LoraModel, frozen_twin
+from emulator.adapters.calibration import input_second_moments
+from emulator.adapters.density import spectral_counts, spectral_entropy, uniform_counts
+from emulator.adapters.mask import largest_entries
+from emulator.adapters.projection import common_start, gaussian_block, orthogonal_block
+from emulator.backbone.loading import Backbone
+from emulator.errors import EmulatorError, ScenarioError
+from emulator.protocols import BoundChannel, Life
+from emulator.routing.experts import RoutedModel
+from emulator.routing.gates import Discriminant, RidgeLda
+from emulator.scenario import Scenario
+from emulator.state import (
+    AdapterLayout,
+    Commit,
+    DeviceResult,
+    DeviceState,
+    DoubleArray,
+    Example,
+    Expert,
+    FloatArray,
+    Inbox,
+    IndexArray,
+    Kind,
+    Known,
+    Link,
+    Mask,
+    Message,
+    MetricRecord,
+    Received,
+    Send,
+    Shard,
+    Step,
+    Survey,
+    Traffic,
+    ValueType,
+)
+from emulator.streams import stream, torch_seed
+from emulator.tasks.learning import CausalLearner, EncoderLearner, learner_for, score
+from emulator.topology.clusters import ClusterMesh
+from emulator.wire import IP_UDP_BYTES, quantise
+
+CALIBRATION_SAMPLES = 256
+"""Own training examples from which the spectral entropies are measured."""
+
+SETUP_ROUND = -1
+"""round_index of what is measured before the first round."""
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """What all devices share, built once and never changed: model, data, air.
+
+    test_states: the router's features of every test example by task [S, p]; empty without a router
+    that reads them.
+    """
+
+    scenario: Scenario
+    backbone: Backbone
+    shards: tuple[Shard, ...]
+    tests: Mapping[str, tuple[Example, ...]]
+    channel: BoundChannel
+    test_states: Mapping[str, DoubleArray]
+
+
+def live(world: World, device_id: int, restored: DeviceState | None = None) -> Life:
+    """One device's life. Returns what it leaves behind."""
+    if restored is not None:
+        raise EmulatorError(f"device {device_id}: got a state to resume from, wanted a fresh start")
+    own = Device(world, device_id)
+    method = world.scenario.method.start(own)
+
+    yield from method.setup()
+    for round_index in range(world.scenario.rounds):
+        own.train_round(round_index)
+        yield from method.exchange(round_index)
+        own.check_progress(round_index)
+        yield own.commit(round_index)
+    yield from method.finish()
+
+    experts = tuple(method.experts())
+    own.answer(experts)
+    return own.result(method.own_expert(), experts)
+
+
+class Device:
+    """One device: its clock, its data, its model, and all that a method may ask of the rooms.
+
+    This is `protocols.Own`; nothing here decides anything, it only brings rooms together.
+    """
+
+    adapted: LoraModel
+    survey: Survey
+
+    def __init__(self, world: World, device_id: int) -> None:
+        scenario = world.scenario
+        self.id = device_id
+        self.devices = scenario.devices
+        self.seed = scenario.seed
+        self.task_names = scenario.tasks.names
+        self.shard = world.shards[device_id]
+        self.total_steps = scenario.rounds * scenario.local.steps
+        self.position_m = (
+            float(world.channel.positions_m[device_id, 0]),
+            float(world.channel.positions_m[device_id, 1]),
+        )
+        self.max_power_w = float(world.channel.max_power_w[device_id])
+        self.now_s = 0.0
+        self.compute_energy_j = 0.0
+        self.train_cpu_s = 0.0
+        self._world = world
+        self._learner: CausalLearner | EncoderLearner = learner_for(world.backbone)
+        self._batches = self._learner.batches(
+            self.shard, scenario.local.batch_size, stream(self.seed, "batches", device_id)
+        )
+        self._steps_done_early = 0
+        self._trainings = 0
+        self._discriminant: Discriminant | None = None
+        self._records: list[MetricRecord] = []
+
+    # ── its own model ────────────────────────────────────────────────────────────────────────────
+
+    def adapt(self, lora_rank: int, lora_alpha: int, trained: Sequence[str]) -> LoraModel:
+        """The backbone with LoRA layers of which the named sides are trained."""
+        backbone = self._world.backbone
+        return LoraModel(backbone.model, backbone.target_modules, lora_rank, lora_alpha, trained)
+
+    def projection(
+        self, kind: str, lora_rank: int, num_blocks: int, block: int
+    ) -> dict[str, FloatArray]:
+        """The static projections A of one block, by layer name."""
+        tensors = {}
+        for index, name in enumerate(self.adapted.module_names):
+            num_inputs = self.adapted.shape_of(f"{name}.lora_A")[1]
+            tensors[f"{name}.lora_A"] = (
+                orthogonal_block(self.seed, index, num_inputs, lora_rank, num_blocks, block)
+                if kind == "orthogonal"
+                else gaussian_block(self.seed, index, num_inputs, lora_rank, block)
+            )
+        return tensors
+
+    def common_start(self, lora_rank: int) -> dict[str, FloatArray]:
+        """One seeded start of A that all devices share, by layer name."""
+        return {
+            f"{name}.lora_A": common_start(
+                self.seed, index, self.adapted.shape_of(f"{name}.lora_A")[1], lora_rank
+            )
+            for index, name in enumerate(self.adapted.module_names)
+        }
+
+    def kept_counts(self, allocation: str, budget: int) -> IndexArray:
+        """Entries of B to keep in each module under a budget, from this device's own data [L]."""
+        sizes_L = np.array(self.adapted.layout.sizes, dtype=np.int64)
+        if allocation == "uniform":
+            return uniform_counts(sizes_L, budget)
+        backbone = self._world.backbone
+        texts = [self._learner.router_text(e) for e in self._own_sample(CALIBRATION_SAMPLES)]
+        moments, num_tokens = input_second_moments(backbone, texts)
+        entropies_L = np.array(
+            [
+                spectral_entropy(_weight(backbone, name), moments[name], num_tokens)
+                for name in self.adapted.module_names
+            ]
+        )
+        counts_L = spectral_counts(entropies_L, sizes_L, budget)
+        densities_L = counts_L / sizes_L
+        for name, entropy, density in zip(
+            self.adapted.module_names, entropies_L, densities_L, strict=True
+        ):
+            self.measure(f"spectral_entropy/{name}", float(entropy), SETUP_ROUND)
+            self.measure(f"density/{name}", float(density), SETUP_ROUND)
+        return counts_L
+
+    def largest_entries(self, counts_L: IndexArray) -> Mask:
+        """The mask of the largest trained entries in each module."""
+        return largest_entries(self.adapted.vector(), self.adapted.layout, counts_L)
+
+    def train(self, steps: int) -> float:
+        """Local steps beyond the rounds' own; they count as steps of the rounds to come."""
+        self._steps_done_early += steps
+        return self._train(steps)
+
+    def train_round(self, round_index: int) -> None:
+        """The local steps of a round, less those already done."""
+        wanted = self._world.scenario.local.steps
+        done = min(wanted, self._steps_done_early)
+        self._steps_done_early -= done
+        if done < wanted:
+            self.measure("train_loss", self._train(wanted - done), round_index, self.shard.task)
+
+    def _train(self, steps: int) -> float:
+        """Local steps; emulated time and energy pass as declared. Returns the mean loss."""
+        local = self._world.scenario.local
+        started_cpu_s = time.thread_time()
+        losses = []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_seed(self.seed, "train", self.id, self._trainings))
+            for _ in range(steps):
+                loss = self._learner.loss(self.adapted.module, next(self._batches))
+                self.adapted.step(loss)
+                losses.append(loss.item())
+        self._trainings += 1
+        self.train_cpu_s += time.thread_time() - started_cpu_s
+        self.now_s += steps * local.step_s
+        self.compute_energy_j += steps * local.step_s * local.compute_power_w
+        return float(np.mean(losses))
+
+    def _own_sample(self, count: int) -> list[Example]:
+        """A keyed sample of the own training examples."""
+        order = stream(self.seed, "calibration", self.id).permutation(len(self.shard.train))
+        return [self.shard.train[i] for i in order[:count]]
+
+    # ── the others ───────────────────────────────────────────────────────────────────────────────
+
+    def introduce(self, body: bytes) -> Generator[Step, Inbox, dict[int, bytes]]:
+        """Flood a few bytes through the in-range graph; returns everybody's by device id.
+
+        Hop by hop each device passes on what is news to it, to all neighbours but those it came from;
+        the time-to-live is the graph's diameter. Raises ScenarioError naming the islands when the
+        graph is not connected.
+        """
+        distance = _hops(self._world.channel.in_range(self._world.scenario.access.bandwidth_hz))
+        neighbours = [i for i in range(self.devices) if distance[self.id, i] == 1]
+        bodies = {self.id: body}
+        for hop in range(int(distance.max())):
+
+            def news(sender: int, receiver: int, hop: int = hop) -> list[int]:
+                fresh = np.flatnonzero(distance[sender] == hop)
+                return [int(o) for o in fresh if distance[receiver, o] != hop - 1 or hop == 0]
+
+            outgoing = {
+                origin: tuple(i for i in neighbours if origin in news(self.id, i))
+                for origin in range(self.devices)
+                if distance[self.id, origin] == hop
+            }
+            messages = [
+                self._introduction(origin, bodies[origin], receivers)
+                for origin, receivers in outgoing.items()
+                if receivers
+            ]
+            wait_for = tuple(i for i in neighbours if news(i, self.id))
+            for told in (yield from self.exchange(messages, wait_for)):
+                bodies[told.origin] = told.values.tobytes()
+        return bodies
+
+    def _introduction(self, origin: int, body: bytes, receivers: tuple[int, ...]) -> Message:
+        return Message(
+            kind=Kind.INTRODUCTION,
+            traffic=Traffic.SETUP,
+            source=self.id,
+            origin=origin,
+            round_index=0,
+            receivers=receivers,
+            layout=AdapterLayout(("introduction",), ((len(body),),)),
+            mask=Mask.full(len(body)),
+            values=np.frombuffer(body, dtype=np.uint8),
+            value_type=ValueType.BYTE,
+            mask_known=True,
+            reliable=True,
+        )
+
+    def survey_of(
+        self,
+        samples: Sequence[int],
+        blocks: Sequence[int],
+        densities_ML: DoubleArray,
+        planned: Message,
+    ) -> Survey:
+        """What the introductions tell, with gains and the powers that a planned message requires."""
+        channel, scenario = self._world.channel, self._world.scenario
+        bandwidth_hz = scenario.access.bandwidth_hz
+        num_bytes = sum(len(p.data) + IP_UDP_BYTES for p in scenario.wire.encode(planned))
+        required = np.zeros((self.devices, self.devices, self.devices + 1))
+        for neighbours in range(1, self.devices):
+            required[:, :, neighbours] = channel.required_power_w(
+                num_bytes, neighbours, bandwidth_hz
+            )
+        return Survey(
+            positions_m=channel.positions_m,
+            mean_gain=channel.mean_gain,
+            in_range=channel.in_range(bandwidth_hz),
+            max_power_w=channel.max_power_w,
+            required_power_w=required,
+            samples=np.array(samples, dtype=np.int64),
+            blocks=np.array(blocks, dtype=np.int64),
+            densities=densities_ML,
+            module_sizes=np.array(
+                [
+                    np.prod(self.adapted.shape_of(f"{name}.lora_B"))
+                    for name in self.adapted.module_names
+                ],
+                dtype=np.int64,
+            ),
+        )
+
+    def links(self, round_index: int) -> tuple[Link, ...]:
+        """All links of the round under the scenario's topology."""
+        return self._world.scenario.graph.links(round_index, self.survey, self.seed)
+
+    def clusters(self) -> tuple[tuple[int, ...], ...]:
+        """The clusters of the survey, each sorted; under any other topology one of all devices."""
+        graph = self._world.scenario.graph
+        if isinstance(graph, ClusterMesh):
+            return graph.clusters(self.survey)
+        return (tuple(range(self.devices)),)
+
+    def exchange(
+        self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Mask] = ()
+    ) -> Generator[Step, Inbox, tuple[Received, ...]]:
+        """Send and wait; the clock moves on to the last arrival."""
+        spoken_of = Known.of(*known, self.adapted.layout)
+        inbox = yield Send(self.now_s, tuple(messages), tuple(wait_for), spoken_of)
+        self.now_s = max([self.now_s, *(told.arrival_s for told in inbox.received)])
+        return inbox.received
+
+    def value_type(self) -> ValueType:
+        """How adapter values travel."""
+        return self._world.scenario.wire.number_type
+
+    def as_received(self, values_N: FloatArray) -> FloatArray:
+        """Adapter values as every receiver will see them, rounded to the wire's type [N]."""
+        layout = self.adapted.layout
+        rounded = quantise(values_N, self.value_type(), layout, Mask.full(layout.size))
+        return np.asarray(rounded, dtype=np.float32)
+
+    # ── answering ────────────────────────────────────────────────────────────────────────────────
+
+    def router_statistics(self) -> tuple[AdapterLayout, FloatArray]:
+        """Additive statistics of own training prompts; empty where the router needs none."""
+        router, backbone = self._world.scenario.router, self._world.backbone
+        if not isinstance(router, RidgeLda):
+            return AdapterLayout((), ()), np.zeros(0, dtype=np.float32)
+        sample = self._own_sample(router.samples)
+        texts = [self._learner.router_text(example) for example in sample]
+        states = backbone.prompt_states(texts, router.gate_layer)
+        task_of = [self.task_names.index(example.task) for example in sample]
+        statistics = router.statistics(
+            router.project(states, self.seed), task_of, len(self.task_names)
+        )
+        self._statistics_layout = router.layout(states.shape[1], len(self.task_names))
+        return self._statistics_layout, statistics
+
+    def use_router_statistics(self, statistics: FloatArray) -> None:
+        """Fit the router to the summed statistics of all devices."""
+        router = self._world.scenario.router
+        if isinstance(router, RidgeLda):
+            self._discriminant = router.fit(self._statistics_layout.split(statistics))
+
+    def check_progress(self, round_index: int) -> None:
+        """Own-task accuracy with the own adapter, when the scenario asks for it this round."""
+        every = self._world.scenario.evaluation.own_task_every
+        if every and (round_index + 1) % every == 0:
+            tests = self._world.tests[self.shard.task]
+            answers = self._learner.predict(self.adapted.module, tests)
+            for metric, value in score(answers, tests).items():
+                self.measure(f"own_{metric}", value, round_index, self.shard.task)
+
+    def answer(self, experts: Sequence[Expert]) -> None:
+        """Answer the test examples of every task; which task it is, only the router may guess."""
+        last_round = self._world.scenario.rounds - 1
+        mixture = RoutedModel(self._world.backbone.model, experts, frozen_twin)
+        for task, tests in self._world.tests.items():
+            gates_SE = self._gates(task, experts)
+            answers = [""] * len(tests)
+            rows, group_of = np.unique(gates_SE, axis=0, return_inverse=True)
+            for group, row_E in enumerate(rows):
+                chosen = np.flatnonzero(group_of == group)
+                mixture.set_gates(torch.from_numpy(row_E[None]))
+                predicted = self._learner.predict(mixture.module, [tests[i] for i in chosen])
+                for index, text in zip(chosen, predicted, strict=True):
+                    answers[index] = text
+            for metric, value in score(answers, tests).items():
+                self.measure(metric, value, last_round, task)
+            if len(experts) > 1:
+                self._measure_routing(task, experts, gates_SE, last_round)
+
+    def _gates(self, task: str, experts: Sequence[Expert]) -> FloatArray:
+        """Gates of the test examples of a task over the experts [S, E]."""
+        kind = self._world.scenario.router.kind
+        count = len(self._world.tests[task])
+        if len(experts) == 1 or kind == "uniform":
+            return np.ones((count, len(experts)), dtype=np.float32)
+        if kind == "oracle" or self._discriminant is None:
+            row_E = np.array([expert.task == task for expert in experts], dtype=np.float32)
+            return np.tile(row_E, (count, 1))
+        columns = [self.task_names.index(expert.task) for expert in experts]
+        gates = self._discriminant.gates(self._world.test_states[task]).numpy()
+        chosen: FloatArray = gates[:, columns]
+        return chosen
+
+    def _measure_routing(
+        self, task: str, experts: Sequence[Expert], gates_SE: FloatArray, round_index: int
+    ) -> None:
+        """Where this task's examples were sent, as shares; `routing_accuracy` is the right one."""
+        winner_S = gates_SE.argmax(axis=1)
+        for index, expert in enumerate(experts):
+            share = float((winner_S == index).mean())
+            self.measure(f"routed_to/{expert.task}", share, round_index, task)
+            if expert.task == task:
+                self.measure("routing_accuracy", share, round_index, task)
+
+    # ── the records ──────────────────────────────────────────────────────────────────────────────
+
+    def measure(self, metric: str, value: float, round_index: int, task: str = "") -> None:
+        """Put a value into the records."""
+        self._records.append(MetricRecord(self.id, round_index, task, metric, value))
+
+    def commit(self, round_index: int) -> Commit:
+        """What this round came to."""
+        self.measure("emulated_s", self.now_s, round_index)
+        records, self._records = tuple(self._records), []
+        state = DeviceState(round_index, self.now_s, {"adapter": self.adapted.vector()})
+        return Commit(state, records)
+
+    def result(self, own_expert: Expert, experts: tuple[Expert, ...]) -> DeviceResult:
+        """What the device leaves behind."""
+        router = self._discriminant.tensors() if self._discriminant else {}
+        return DeviceResult(
+            device=self.id,
+            own_expert=own_expert,
+            experts=experts,
+            router=router,
+            records=tuple(self._records),
+            emulated_s=self.now_s,
+            compute_energy_j=self.compute_energy_j,
+            train_cpu_s=self.train_cpu_s,
+        )
+
+
+def _weight(backbone: Backbone, name: str) -> DoubleArray:
+    """The frozen weight [d, k] of an adapted module, in float64."""
+    weight = backbone.model.get_submodule(name).weight
+    assert isinstance(weight, torch.Tensor)
+    array: DoubleArray = weight.detach().double().numpy()
+    return array
+
+
+def _hops(in_range_MM: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> IndexArray:
+    """Hop counts of the in-range graph [M, M]; ScenarioError when some pair is out of reach."""
+    graph = nx.from_numpy_array(in_range_MM)
+    islands = [sorted(island) for island in nx.connected_components(graph)]
+    if len(islands) > 1:
+        raise ScenarioError(
+            [
+                f"channel: got {len(islands)} islands of devices out of each other's range "
+                f"({'; '.join(map(str, islands))}), wanted a connected network"
+            ]
+        )
+    hops = np.zeros(in_range_MM.shape, dtype=np.int64)
+    for source, lengths in nx.all_pairs_shortest_path_length(graph):
+        for target, length in lengths.items():
+            hops[source, target] = length
+    return hops

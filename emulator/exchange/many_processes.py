@@ -1,0 +1,327 @@
+"""One life in this process, the others elsewhere: the only door to torch.distributed.
+
+What gloo demands, and where it is met:
+- A wait that times out closes every connection of the process. So silence is never loss (a burst is
+  always sent, even empty), the timeout is far away, and a wait is broken off only to end the run.
+- A connection is made on first use, and its listening side then blocks until the other side reaches
+  out. So two devices meet over the store before either touches the connection.
+- A send ends when its receive is posted. So every receive is posted before the first send, and no
+  send is waited for before all is received.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+
+import torch
+import torch.distributed as dist
+from torch.distributed import DistStoreError, PrefixStore, Store, TCPStore, Work  # type: ignore[attr-defined]
+
+from emulator.errors import EmulatorError, ProtocolError
+from emulator.exchange.frames import FRAME_BYTES, HEADER_BYTES, Header, pack, unpack
+from emulator.exchange.meeting import Address, Patience, lost, silent
+from emulator.exchange.stall import Board, Watch
+from emulator.exchange.walk import OnCommit, Outcome, Walk
+from emulator.protocols import Air, Life
+from emulator.state import Burst
+
+_BURST_TAG, _GATHER_TAG, _BREAK_TAG = 1, 2, 3
+_STORE_SLICE = timedelta(seconds=1)
+_FAREWELL_S = 10.0
+_LEFT_KEY = "left"
+
+
+def run(
+    life: Life, air: Air, transport: "Transport", on_commit: OnCommit, first_exchange: int = 0
+) -> Outcome:
+    """Lead one life to its end, its bursts carried by the transport.
+
+    Law: the outcome equals that of one_process.run for this device. Raises what exchange raises.
+    """
+    walk = Walk(transport.device, life, air, on_commit)
+    try:
+        send = walk.start()
+        exchange_index = first_exchange
+        while send is not None:
+            bursts = walk.emit(send, exchange_index)
+            received = transport.exchange(bursts, send.wait_for, exchange_index)
+            send = walk.answer(send, received)
+            exchange_index += 1
+        transport.end_of_life()
+    finally:
+        walk.close()
+    return walk.outcome
+
+
+class Transport:
+    """Carries bursts between processes; devices in lockstep, one exchange after another.
+
+    A context manager: leaving it normally waits for all devices, leaving it by an exception does not.
+    bytes_sent_data: exactly the data of the bursts sent; bytes_sent_frames: their headers;
+    bytes_sent_gather: all that gather sent. What gloo and TCP add is not counted.
+    """
+
+    def __init__(
+        self, process_rank: int, world_size: int, address: Address, patience: Patience
+    ) -> None:
+        """Join the devices that meet at a store which somebody hosts.
+
+        Raises EmulatorError, naming the address, when it cannot be reached in time.
+        """
+        self.device = process_rank
+        self.devices = world_size
+        self.bytes_sent_data = 0
+        self.bytes_sent_frames = 0
+        self.bytes_sent_gather = 0
+        self._store = _open_store(address, patience.connect_timeout_s)
+        self._stall_timeout_s = patience.stall_timeout_s
+        self._met: set[int] = set()
+        self._gathers = 0
+        self._barriers = 0
+        os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
+        dist.init_process_group(
+            "gloo",
+            store=PrefixStore("gloo", self._store),
+            rank=process_rank,
+            world_size=world_size,
+            timeout=timedelta(seconds=patience.stall_timeout_s),
+        )
+        self._watch = Watch(
+            process_rank, Board(lambda: _open_store(address, _FAREWELL_S)), self._break_off
+        )
+
+    def __enter__(self) -> "Transport":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._leave()
+
+    def exchange(
+        self, bursts: Sequence[Burst], wait_for: Sequence[int], exchange_index: int
+    ) -> list[Burst]:
+        """Send every burst and return the one of each device in `wait_for`, in that order.
+
+        Raises ProtocolError when devices disagree about who sends to whom in which exchange;
+        PeerFailedError, naming device and exchange, when one is gone or silent for stall_timeout_s.
+        """
+        receivers = [burst.receiver for burst in bursts]
+        with self._watch.exchange(exchange_index, receivers, wait_for):
+            self._meet({*receivers, *wait_for}, exchange_index)
+            firsts = [self._expect(sender, _BURST_TAG) for sender in wait_for]
+            sends = [self._send(pack(burst), burst.receiver, _BURST_TAG) for burst in bursts]
+            rests = [self._expect_rest(first, _BURST_TAG, exchange_index) for first in firsts]
+            received = [self._receive(rest, exchange_index) for rest in rests]
+            for send in sends:
+                self._wait(send, exchange_index)
+        for burst in bursts:
+            self.bytes_sent_data += len(burst.data)
+            self.bytes_sent_frames += HEADER_BYTES
+        return received
+
+    def gather(self, blob: bytes) -> list[bytes]:
+        """All devices call it; device 0 gets every device's blob in order, the others an empty list."""
+        index, self._gathers = self._gathers, self._gathers + 1
+        with self._watch.waiting():
+            if self.device != 0:
+                whole = pack(Burst(self.device, 0, index, 0.0, blob))
+                self._meet({0}, index)
+                self._wait(self._send(whole, 0, _GATHER_TAG), index)
+                self.bytes_sent_gather += len(whole)
+                return []
+            blobs = [blob]
+            for sender in range(1, self.devices):
+                self._meet({sender}, index)
+                rest = self._expect_rest(self._expect(sender, _GATHER_TAG), _GATHER_TAG, index)
+                blobs.append(self._receive(rest, index).data)
+            return blobs
+
+    def end_of_life(self) -> None:
+        """Say that no exchange follows, so that nobody waits for this device in vain."""
+        self._watch.end()
+
+    def barrier(self) -> None:
+        """Wait until all devices are here. It goes over the store and makes no connection."""
+        name, self._barriers = f"barrier/{self._barriers}", self._barriers + 1
+        self._store.set(f"{name}/{self.device}", "")
+        with self._watch.waiting():
+            self._await_keys({f"{name}/{device}": device for device in range(self.devices)}, name)
+
+    def close(self) -> None:
+        """Leave together with all others."""
+        self.end_of_life()
+        self.barrier()
+        self._leave()
+        self._store.add(_LEFT_KEY, 1)
+
+    def _leave(self) -> None:
+        self._watch.close()
+        dist.destroy_process_group()
+
+    def _meet(self, peers: set[int], index: int) -> None:
+        """Return when all peers are about to exchange with this device; later calls return at once."""
+        fresh = sorted(peers - self._met)
+        if not fresh:
+            return
+        for peer in fresh:
+            self._store.set(f"meet/{self.device}/{peer}", "")
+        self._await_keys(
+            {f"meet/{peer}/{self.device}": peer for peer in fresh}, f"exchange {index}"
+        )
+        self._met.update(fresh)
+
+    def _await_keys(self, keys: Mapping[str, int], where: str) -> None:
+        """Wait until the store holds all keys; each is set by the peer beside it."""
+        deadline_s = time.monotonic() + self._stall_timeout_s
+        while not _all_there(self._store, list(keys)):
+            if self._watch.verdict is not None:
+                raise self._watch.verdict
+            if time.monotonic() > deadline_s:
+                peer = next(peer for key, peer in keys.items() if not self._store.check([key]))
+                raise silent(self.device, peer, where, self._stall_timeout_s)
+
+    def _send(self, whole: bytearray, receiver: int, tag: int) -> "_Flight":
+        frames = _framed(torch.frombuffer(whole, dtype=torch.uint8))
+        return _Flight(receiver, frames, [_sent(frame, receiver, tag) for frame in frames])
+
+    def _expect(self, sender: int, tag: int) -> "_Flight":
+        """Post the receive of a first frame."""
+        frame = torch.empty(FRAME_BYTES, dtype=torch.uint8)
+        return _Flight(sender, (frame,), [_awaited(frame, sender, tag)])
+
+    def _expect_rest(self, first: "_Flight", tag: int, index: int) -> "_Arrival":
+        """Wait for the first frame, then post the receives of all that follow."""
+        self._wait(first, index)
+        head = first.frames[0]
+        header = unpack(head[:HEADER_BYTES].numpy().data)
+        header.check(index, first.peer, self.device)
+        data = torch.empty(header.length, dtype=torch.uint8)
+        inline = min(header.length, FRAME_BYTES - HEADER_BYTES)
+        data[:inline] = head[HEADER_BYTES : HEADER_BYTES + inline]
+        frames = _framed(data[inline:])
+        works = [_awaited(frame, first.peer, tag) for frame in frames]
+        return _Arrival(header, data, _Flight(first.peer, frames, works))
+
+    def _receive(self, arrival: "_Arrival", index: int) -> Burst:
+        self._wait(arrival.rest, index)
+        head, data = arrival.header, arrival.data.numpy().tobytes()
+        return Burst(head.sender, head.receiver, head.exchange_index, head.arrival_s, data)
+
+    def _wait(self, flight: "_Flight", index: int) -> None:
+        began_s = time.monotonic()
+        try:
+            for work in flight.works:
+                work.wait()
+        except RuntimeError as error:
+            where = f"exchange {index}"
+            if self._watch.verdict is not None:
+                raise self._watch.verdict from None
+            if time.monotonic() - began_s >= 0.9 * self._stall_timeout_s:
+                raise silent(self.device, flight.peer, where, self._stall_timeout_s) from None
+            cause = str(error).split("] ", 1)[-1].split(" [", 1)[0]
+            raise lost(self.device, flight.peer, where, cause) from None
+
+    def _break_off(self, peer: int) -> None:
+        """End every wait of this process, from the watch's thread: a timeout closes all connections."""
+        if peer in self._met:
+            with suppress(RuntimeError):
+                never = _awaited(torch.empty(1, dtype=torch.uint8), peer, _BREAK_TAG)
+                never.wait(timedelta(milliseconds=1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Flight:
+    """Operations under way with one peer, and the tensors they read or fill."""
+
+    peer: int
+    frames: Sequence[torch.Tensor]
+    works: Sequence[Work]
+
+
+@dataclass(frozen=True, eq=False)
+class _Arrival:
+    """A burst whose first frame is here: its header, the room for its data, and what is to come."""
+
+    header: Header
+    data: torch.Tensor
+    rest: _Flight
+
+
+def _framed(whole: torch.Tensor) -> list[torch.Tensor]:
+    """Views of at most FRAME_BYTES each; none of an empty tensor."""
+    return [whole[low : low + FRAME_BYTES] for low in range(0, whole.numel(), FRAME_BYTES)]
+
+
+def _sent(frame: torch.Tensor, receiver: int, tag: int) -> Work:
+    return _in_group(dist.isend(frame, receiver, tag=tag))
+
+
+def _awaited(frame: torch.Tensor, sender: int, tag: int) -> Work:
+    return _in_group(dist.irecv(frame, sender, tag=tag))
+
+
+def _in_group(work: Work | None) -> Work:
+    if work is None:
+        raise ProtocolError("torch.distributed did nothing: this process has left its group")
+    return work
+
+
+# ── the store ────────────────────────────────────────────────────────────────────────────────────
+
+
+class StoreHost:
+    """Serves the store on a socket that listens already; it lives as long as this object."""
+
+    def __init__(self, listener: socket.socket, address: Address, devices: int) -> None:
+        self._devices = devices
+        master = TCPStore(
+            address.host,
+            address.port,
+            is_master=True,
+            wait_for_workers=False,
+            master_listen_fd=listener.detach(),
+        )
+        self._store = PrefixStore(address.prefix, master)
+
+    def await_farewell(self) -> None:
+        """Return when all devices have closed their transports, or after ten seconds."""
+        deadline_s = time.monotonic() + _FAREWELL_S
+        while self._store.add(_LEFT_KEY, 0) < self._devices and time.monotonic() < deadline_s:
+            time.sleep(0.005)
+
+
+def _open_store(address: Address, connect_timeout_s: float) -> Store:
+    try:
+        store = TCPStore(
+            address.host,
+            address.port,
+            timeout=timedelta(seconds=connect_timeout_s),
+            wait_for_workers=False,
+        )
+    except RuntimeError as error:
+        raise EmulatorError(
+            f"store at {address.host}:{address.port}: not reachable within {connect_timeout_s:g} s "
+            f"({str(error).splitlines()[0]})"
+        ) from None
+    return PrefixStore(address.prefix, store)
+
+
+def _all_there(store: Store, keys: list[str]) -> bool:
+    """Whether the store holds all keys; waits a second for them."""
+    try:
+        store.wait(keys, _STORE_SLICE)
+    except DistStoreError:
+        return False
+    return True

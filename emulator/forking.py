@@ -1,0 +1,258 @@
+"""One child process per device, forked from one warmed parent and watched by it.
+
+The parent imports and loads what all devices share, starts no threads and touches no accelerator,
+then forks: its direct children are exactly the devices. It serves the store, reads what they post
+over one pipe each, and ends them all when one fails or somebody interrupts. Children ignore SIGINT
+and die with their parent.
+"""
+
+import ctypes
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import torch
+
+from emulator.errors import DeviceFailedError
+from emulator.exchange.many_processes import StoreHost, Transport
+from emulator.exchange.meeting import Address, Patience
+from emulator.exchange.posting import NO_ROUND, Done, Failure, Inlet, Json, Message, Outlet
+
+OnMessage = Callable[[int, Mapping[str, Json], bytes], None]
+"""Called with a device, the header it posted and the bytes it posted with it."""
+
+Post = Callable[[int, Mapping[str, Json], bytes], None]
+"""How a device posts: the round it is in, a header that JSON can write, and bytes."""
+
+ChildMain = Callable[[Transport, Post], None]
+"""A device's whole run in its own process."""
+
+_PR_SET_PDEATHSIG = 1
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_BLAME_S = 2.0
+"""How long to wait for the failure itself when a device only reports that it lost another."""
+_TERMINATE_S = 3.0
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a device's process used; memory that it shares with its parent is included."""
+
+    cpu_s: float
+    peak_rss_mb: float
+
+
+def run_forked(
+    devices: int, child_main: ChildMain, on_message: OnMessage, patience: Patience
+) -> dict[int, Usage]:
+    """Run `child_main` in one forked child per device; return when all have ended well.
+
+    To be called in the main thread. Whatever happens, no child outlives this call.
+    Raises DeviceFailedError in one line (device, last round, cause; the child's traceback is a note)
+    when a child fails or dies, ProtocolError and ScenarioError as the child raised them, and
+    KeyboardInterrupt on SIGINT or SIGTERM.
+    """
+    listener = socket.create_server(("127.0.0.1", 0), backlog=devices)
+    address = Address(*listener.getsockname())
+    fleet = _Fleet(on_message)
+    with _interrupts() as interrupt_fd:
+        try:
+            with _held_back():
+                for device in range(devices):
+                    birth = _Birth(device, devices, address, patience, os.getpid())
+                    fleet.fork(birth, child_main, (listener.fileno(), interrupt_fd))
+            host = StoreHost(listener, address, devices)
+            usage = fleet.supervise(interrupt_fd)
+            del host
+        finally:
+            fleet.end()
+            listener.close()
+    return usage
+
+
+@dataclass(frozen=True)
+class _Birth:
+    """What a child is told."""
+
+    device: int
+    devices: int
+    address: Address
+    patience: Patience
+    parent_pid: int
+
+
+@dataclass
+class _Child:
+    """What the parent knows of a child."""
+
+    device: int
+    pid: int
+    pipe_fd: int
+    inlet: Inlet = field(default_factory=Inlet)
+    round_index: int = NO_ROUND
+    verdict: Done | Failure | None = None
+
+
+class _Fleet:
+    """The children of one run."""
+
+    def __init__(self, on_message: OnMessage) -> None:
+        self._on_message = on_message
+        self._living: dict[int, _Child] = {}
+        self._failed: list[tuple[_Child, Failure]] = []
+        self._usage: dict[int, Usage] = {}
+
+    def fork(self, birth: _Birth, child_main: ChildMain, parent_fds: tuple[int, ...]) -> None:
+        """Start one child."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        read_fd, write_fd = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            inherited = (read_fd, *parent_fds, *(child.pipe_fd for child in self._living.values()))
+            _live(birth, child_main, Outlet(write_fd), inherited)
+        os.close(write_fd)
+        self._living[birth.device] = _Child(birth.device, pid, read_fd)
+
+    def supervise(self, interrupt_fd: int) -> dict[int, Usage]:
+        """Read what children post until all have ended well; raise at the first failure."""
+        blame_until_s = 0.0
+        with selectors.DefaultSelector() as selector:
+            selector.register(interrupt_fd, selectors.EVENT_READ)
+            for child in self._living.values():
+                selector.register(child.pipe_fd, selectors.EVENT_READ, child)
+            while self._living:
+                patience_s = max(0.0, blame_until_s - time.monotonic()) if self._failed else None
+                for key, _ in selector.select(patience_s):
+                    if key.fd == interrupt_fd:
+                        raise KeyboardInterrupt
+                    if not self._read(key.data):
+                        selector.unregister(key.fd)
+                        self._bury(key.data)
+                if self._failed and not blame_until_s:
+                    blame_until_s = time.monotonic() + _BLAME_S
+                self._judge(last_word=blame_until_s < time.monotonic() or not self._living)
+        return dict(sorted(self._usage.items()))
+
+    def end(self) -> None:
+        """End and reap every child that still lives."""
+        for child in self._living.values():
+            os.kill(child.pid, signal.SIGTERM)
+        deadline_s = time.monotonic() + _TERMINATE_S
+        for child in self._living.values():
+            while os.waitpid(child.pid, os.WNOHANG) == (0, 0):
+                if time.monotonic() > deadline_s:
+                    os.kill(child.pid, signal.SIGKILL)
+                time.sleep(0.002)
+            os.close(child.pipe_fd)
+        self._living.clear()
+
+    def _read(self, child: _Child) -> bool:
+        """Take what a child posted; False when it will post no more."""
+        chunk = os.read(child.pipe_fd, 1 << 20)
+        for posted in child.inlet.feed(chunk):
+            if isinstance(posted, Message):
+                child.round_index = posted.round_index
+                self._on_message(child.device, posted.header, posted.blob)
+            else:
+                child.verdict = posted
+        return bool(chunk)
+
+    def _bury(self, child: _Child) -> None:
+        """Reap a child that has ended and take down how."""
+        _, status, used = os.wait4(child.pid, 0)
+        os.close(child.pipe_fd)
+        del self._living[child.device]
+        per_mb = 1e6 if sys.platform == "darwin" else 1e3
+        self._usage[child.device] = Usage(used.ru_utime + used.ru_stime, used.ru_maxrss / per_mb)
+        code = os.waitstatus_to_exitcode(status)
+        if child.verdict is None:
+            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            child.verdict = Failure("failed", f"its process ended unexpectedly ({how})")
+        if isinstance(child.verdict, Failure):
+            self._failed.append((child, child.verdict))
+
+    def _judge(self, last_word: bool) -> None:
+        """Raise the failure that began it all; one that blames another device only as the last word."""
+        for child, failure in self._failed:
+            if failure.peer is None:
+                raise failure.to_error(child.device, child.round_index)
+        if self._failed and last_word:
+            child, failure = self._failed[0]
+            raise failure.to_error(child.device, child.round_index)
+
+
+def _live(
+    birth: _Birth, child_main: ChildMain, outlet: Outlet, inherited_fds: tuple[int, ...]
+) -> NoReturn:
+    """The child's whole existence."""
+    code = 1
+    try:
+        _come_of_age(birth.parent_pid, inherited_fds)
+        with Transport(birth.device, birth.devices, birth.address, birth.patience) as transport:
+            child_main(transport, outlet.message)
+        outlet.done()
+        code = 0
+    except BaseException as error:
+        with suppress(OSError):
+            outlet.failed(Failure.of(error))
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+
+def _come_of_age(parent_pid: int, inherited_fds: tuple[int, ...]) -> None:
+    """Leave behind what is the parent's: descriptors, signal handling, life after its death."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    for descriptor in inherited_fds:
+        os.close(descriptor)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent_pid:
+            raise DeviceFailedError("the parent is gone")
+    loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def _interrupts() -> Iterator[int]:
+    """A descriptor that becomes readable on SIGINT or SIGTERM; nothing else happens then."""
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(write_fd, False)
+    before = {number: signal.signal(number, _noted) for number in _SIGNALS}
+    previous_fd = signal.set_wakeup_fd(write_fd)
+    try:
+        yield read_fd
+    finally:
+        signal.set_wakeup_fd(previous_fd)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(read_fd)
+        os.close(write_fd)
+
+
+def _noted(number: int, frame: object) -> None:
+    """Handle a signal: the interpreter has written it to the wake-up descriptor already."""
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Deliver SIGINT and SIGTERM later: a child must not get them before it can handle them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

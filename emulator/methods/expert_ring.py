@@ -1,0 +1,170 @@
+"""The end of a run: clusters trade experts without averaging different tasks (IV-C of 2602.20492).
+
+Leaders pass bundles around a ring of clusters, C - 1 steps for C clusters; then every leader gives its
+members what other clusters had a part in. Experts of one task from several clusters become one,
+weighted by samples. A *block* is a task's index; the *leader* of a cluster is its lowest member; an
+expert on its way is named by its `origin`, the lowest member of its cluster that holds its block.
+"""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from emulator.methods.speech import expert_message, statistics_message
+from emulator.protocols import Own
+from emulator.state import (
+    AdapterLayout,
+    FloatArray,
+    Inbox,
+    Kind,
+    Mask,
+    Message,
+    Received,
+    Step,
+    Traffic,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Parcel:
+    """One item of a bundle: an expert's vector [N] of a block, or (block None) statistics."""
+
+    origin: int
+    block: int | None
+    values: FloatArray
+
+
+class ExpertRing:
+    """The exchange between clusters as one device takes part in it."""
+
+    def __init__(
+        self,
+        own: Own,
+        clusters: tuple[tuple[int, ...], ...],
+        blocks: list[int],
+        samples: list[int],
+        masks: Mapping[int, Mask],
+    ) -> None:
+        """masks: by block, those this device knows; it learns the others on the way."""
+        self.own = own
+        self.clusters = clusters
+        self.blocks = blocks
+        self.samples = samples
+        self.masks = dict(masks)
+        self.index = next(c for c, members in enumerate(clusters) if own.id in members)
+        self.leader = clusters[self.index][0]
+        self.others = tuple(i for i in clusters[self.index] if i != own.id)
+
+    def blocks_of(self, cluster: int) -> set[int]:
+        """The blocks that some member of the cluster holds."""
+        return {self.blocks[i] for i in self.clusters[cluster]}
+
+    def tellers(self, cluster: int) -> dict[int, int]:
+        """The lowest member of each block in a cluster, who speaks for it."""
+        return {self.blocks[i]: i for i in reversed(self.clusters[cluster])}
+
+    def trade(
+        self, experts: Mapping[int, FloatArray], layout: AdapterLayout, statistics: FloatArray
+    ) -> Generator[Step, Inbox, tuple[dict[int, FloatArray], FloatArray]]:
+        """Own cluster's experts by block [N] and its summed statistics in; everybody's out.
+
+        Statistics may be empty (a router that needs none).
+        """
+        mine = [Parcel(self.tellers(self.index)[b], b, v) for b, v in experts.items()]
+        if statistics.size:
+            mine.append(Parcel(self.leader, None, statistics))
+        everything, bundle = list(mine), mine
+        for step in range(len(self.clusters) - 1):
+            bundle = yield from self._pass_on(bundle, step, layout)
+            everything += bundle
+        merged = self._merge(everything)
+        for parcel in everything[len(mine) :]:
+            if parcel.block is None:
+                statistics = statistics + parcel.values
+        return (yield from self._spread(merged, layout, statistics))
+
+    def _merge(self, parcels: list[Parcel]) -> dict[int, FloatArray]:
+        """One expert per block: the mean of the clusters' experts, weighted by their samples."""
+        merged: dict[int, FloatArray] = {}
+        for block in sorted({p.block for p in parcels if p.block is not None}):
+            of_block = sorted((p for p in parcels if p.block == block), key=lambda p: p.origin)
+            weights = [self._samples_behind(parcel) for parcel in of_block]
+            stacked = np.stack([p.values.astype(np.float64) for p in of_block])
+            merged[block] = np.average(stacked, axis=0, weights=weights).astype(np.float32)
+        return merged
+
+    def _samples_behind(self, parcel: Parcel) -> int:
+        """Training samples of the cluster's members that share the expert's block."""
+        members = next(m for m in self.clusters if parcel.origin in m)
+        return sum(self.samples[i] for i in members if self.blocks[i] == parcel.block)
+
+    def _pass_on(
+        self, bundle: list[Parcel], step: int, layout: AdapterLayout
+    ) -> Generator[Step, Inbox, list[Parcel]]:
+        """One step around the ring: the last bundle to the next leader, the previous one's from its."""
+        if self.own.id != self.leader:
+            yield from self.own.exchange([], ())
+            return []
+        count = len(self.clusters)
+        following = (self.index + 1) % count
+        known_there = {
+            b for back in range(step + 1) for b in self.blocks_of((following - back) % count)
+        }
+        messages = [
+            self._message(parcel, (self.clusters[following][0],), known_there, layout)
+            for parcel in bundle
+        ]
+        previous = self.clusters[self.index - 1][0]
+        received = yield from self.own.exchange(messages, (previous,), tuple(self.masks.values()))
+        return [self._open(told) for told in received]
+
+    def _spread(
+        self, merged: dict[int, FloatArray], layout: AdapterLayout, statistics: FloatArray
+    ) -> Generator[Step, Inbox, tuple[dict[int, FloatArray], FloatArray]]:
+        """The leader gives its members every expert that another cluster had a part in."""
+        if self.own.id == self.leader:
+            known = self.blocks_of(self.index)
+            abroad = {
+                b for c in range(len(self.clusters)) if c != self.index for b in self.blocks_of(c)
+            }
+            parcels = [Parcel(self.blocks.index(b), b, merged[b]) for b in sorted(abroad)]
+            if statistics.size:
+                parcels.append(Parcel(self.leader, None, statistics))
+            messages = [self._message(p, self.others, known, layout) for p in parcels]
+            yield from self.own.exchange(messages if self.others else [], ())
+            rounded = {b: self.own.as_received(v) if b in abroad else v for b, v in merged.items()}
+            return rounded, statistics
+        received = yield from self.own.exchange([], (self.leader,), tuple(self.masks.values()))
+        for parcel in map(self._open, received):
+            if parcel.block is None:
+                statistics = parcel.values
+            else:
+                merged[parcel.block] = parcel.values
+        return merged, statistics
+
+    def _open(self, told: Received) -> Parcel:
+        """What arrived; a mask that came along is remembered."""
+        values = np.asarray(told.values, dtype=np.float32)
+        if told.kind is Kind.STATISTICS:
+            return Parcel(told.origin, None, values)
+        block = self.blocks[told.origin]
+        self.masks.setdefault(block, Mask.from_dense(told.received))
+        return Parcel(told.origin, block, values)
+
+    def _message(
+        self, parcel: Parcel, receivers: tuple[int, ...], known: set[int], layout: AdapterLayout
+    ) -> Message:
+        if parcel.block is None:
+            return statistics_message(
+                self.own, Traffic.INTER_CLUSTER, parcel.origin, layout, parcel.values, receivers
+            )
+        mask = self.masks[parcel.block]
+        return expert_message(
+            self.own,
+            parcel.origin,
+            mask,
+            parcel.values[mask.indices],
+            receivers,
+            mask_known=parcel.block in known,
+        )

@@ -1,0 +1,69 @@
+"""A user's own class in a scenario: `kind: mypackage.channels:Urban`."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel, WrapValidator
+
+
+def plugin_or(protocol: type) -> WrapValidator:
+    """Validate a section by its `kind`; an import path brings a class that honours the protocol."""
+
+    def validate(value: Any, built_in: Callable[[Any], Any]) -> Any:
+        kind = value.get("kind") if isinstance(value, dict) else None
+        if isinstance(kind, str) and ":" in kind:
+            return load(kind, protocol).model_validate(value)
+        if isinstance(value, BaseModel) and ":" in str(getattr(value, "kind", "")):
+            return value
+        return built_in(value)
+
+    return WrapValidator(validate)
+
+
+def load(path: str, protocol: type) -> type[BaseModel]:
+    """The class behind `package.module:Class`.
+
+    Raises ValueError that says what is missing: the module, the class, or a method of the protocol
+    with its arguments.
+    """
+    module_name, _, class_name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except ImportError as error:
+        raise ValueError(f"got {path!r}, wanted an importable module ({error})") from error
+    except AttributeError as error:
+        raise ValueError(f"got {path!r}, wanted a class in {module_name} ({error})") from error
+    if not (inspect.isclass(found) and issubclass(found, BaseModel)):
+        raise ValueError(f"got {path!r}, wanted a pydantic model with a field kind: str")
+    _check(found, protocol, path)
+    return found
+
+
+def missing_members(found: type[BaseModel], protocol: type) -> list[str]:
+    """What a class lacks of a protocol: names, or methods whose arguments differ."""
+    lacking = []
+    wanted = {n: m for n, m in vars(protocol).items() if not n.startswith("_")}
+    wanted |= {n: None for n in getattr(protocol, "__annotations__", {})}
+    for name, member in wanted.items():
+        present = name in found.model_fields or getattr(found, name, None) is not None
+        if not present:
+            lacking.append(f"{name}{inspect.signature(member) if callable(member) else ''}")
+            continue
+        if callable(member) and callable(getattr(found, name, None)):
+            theirs = list(inspect.signature(getattr(found, name)).parameters)
+            ours = list(inspect.signature(member).parameters)
+            if theirs != ours:
+                lacking.append(f"{name}({', '.join(ours)}) instead of {name}({', '.join(theirs)})")
+    return lacking
+
+
+def _check(found: type[BaseModel], protocol: type, path: str) -> None:
+    lacking = missing_members(found, protocol)
+    if "kind" not in found.model_fields:
+        lacking.insert(0, "a field kind: str")
+    if lacking:
+        raise ValueError(
+            f"got {path!r}, wanted a {protocol.__name__}: it lacks {'; '.join(lacking)}"
+        )

@@ -1,0 +1,1 @@
+"""Routing: the gates that choose an expert, and the experts as one stacked adapter."""

@@ -1,0 +1,188 @@
+"""One complete, frozen, typed description of a run.
+
+Every section is the frozen model of the room it configures; here they are only united by `kind`.
+Reading and checking a file, with all its messages, is `emulator.reading`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+
+from emulator.backbone.loading import CausalLM, SentenceEncoder, Tiny
+from emulator.channel.access import IdealAccess, OfdmaAccess
+from emulator.channel.ideal import Ideal
+from emulator.channel.model import Wireless
+from emulator.methods import Lora, SparseOrthogonal
+from emulator.plugins import plugin_or
+from emulator.protocols import Access, ChannelModel, Method, TaskSuite, Topology
+from emulator.routing.gates import Oracle, RidgeLda, Uniform
+from emulator.tasks.hub import Hub
+from emulator.tasks.jsonl import JsonLines
+from emulator.tasks.synthetic import Synthetic
+from emulator.topology.clusters import ClusterMesh
+from emulator.topology.graphs import Complete, ErdosRenyi, RandomGeometric, RandomRegular, Ring
+from emulator.wire import WireFormat
+
+
+class Section(BaseModel):
+    """A part of the scenario that belongs to no room."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ByMethod(Section):
+    """The graph that suits the method: clusters for sparse_orthogonal, random_regular otherwise."""
+
+    kind: Literal["by_method"] = "by_method"
+    degree: int = Field(default=3, gt=0, description="neighbours of each device in a random graph")
+    max_collision_rate: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="S_max: clusters grow while colliding no more than this",
+    )
+
+
+class Local(Section):
+    """Local training and what it costs a device in emulated time and energy (declared)."""
+
+    steps: int = Field(default=15, gt=0, description="E: local steps of a round")
+    batch_size: int = Field(default=32, gt=0, description="examples of a step")
+    step_s: float = Field(default=0.1, ge=0, description="emulated time of a step [s]")
+    compute_power_w: float = Field(default=5.0, ge=0, description="power while computing [W]")
+
+
+class Evaluation(Section):
+    """What is measured besides the final answers of every device to every task."""
+
+    own_task_every: int = Field(
+        default=0, ge=0, description="own-task accuracy every so many rounds; 0: never"
+    )
+
+
+class Virtual(Section):
+    """Emulated time: computed, never slept."""
+
+    kind: Literal["virtual"] = "virtual"
+
+
+class Synchronous(Section):
+    """All devices train, then all exchange, round by round."""
+
+    kind: Literal["synchronous"] = "synchronous"
+
+
+BackboneSection = Annotated[Tiny | CausalLM | SentenceEncoder, Field(discriminator="kind")]
+TasksSection = Annotated[Synthetic | JsonLines | Hub, Field(discriminator="kind")]
+MethodSection = Annotated[SparseOrthogonal | Lora, Field(discriminator="kind")]
+TopologySection = Annotated[
+    ByMethod | ClusterMesh | Ring | Complete | RandomGeometric | ErdosRenyi | RandomRegular,
+    Field(discriminator="kind"),
+]
+ChannelSection = Annotated[Ideal | Wireless, Field(discriminator="kind")]
+AccessSection = Annotated[IdealAccess | OfdmaAccess, Field(discriminator="kind")]
+RouterSection = Annotated[RidgeLda | Uniform | Oracle, Field(discriminator="kind")]
+
+
+class Scenario(Section):
+    """Everything a run depends on. Same scenario and seed, same bytes."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the output folder"
+    )
+    seed: int = Field(default=1, ge=0, lt=2**63, description="every random draw follows from it")
+    devices: int = Field(default=8, ge=2, le=1024, description="M: emulated wireless devices")
+    rounds: int = Field(default=10, gt=0, description="communication rounds")
+    backbone: BackboneSection = Field(default=Tiny(), description="the frozen model")
+    tasks: SerializeAsAny[Annotated[TasksSection, plugin_or(TaskSuite)]] = Field(
+        default=Synthetic(), description="what the devices learn"
+    )
+    method: SerializeAsAny[Annotated[MethodSection, plugin_or(Method)]] = Field(
+        default=SparseOrthogonal(), description="what is trained, sent and merged"
+    )
+    topology: SerializeAsAny[Annotated[TopologySection, plugin_or(Topology)]] = Field(
+        default=ByMethod(), description="who reaches whom"
+    )
+    channel: SerializeAsAny[Annotated[ChannelSection, plugin_or(ChannelModel)]] = Field(
+        default=Ideal(), description="the air between devices"
+    )
+    access: SerializeAsAny[Annotated[AccessSection, plugin_or(Access)]] = Field(
+        default=IdealAccess(), description="who is on the air when"
+    )
+    clock: Virtual = Field(default=Virtual(), description="how emulated time passes")
+    wire: WireFormat = Field(default=WireFormat(), description="how messages become packets")
+    local: Local = Field(default=Local(), description="local training")
+    router: RouterSection = Field(default=RidgeLda(), description="which expert answers")
+    evaluation: Evaluation = Field(default=Evaluation(), description="what is measured on the way")
+    schedule: Synchronous = Field(default=Synchronous(), description="when devices exchange")
+    on_device_failure: Literal["stop"] = Field(
+        default="stop", description="the death of a device ends the run"
+    )
+    stall_timeout_s: float = Field(
+        default=1800.0, gt=0, description="give up on a silent device after so much wall time [s]"
+    )
+    accelerator: Literal["cpu"] = Field(default="cpu", description="where tensors live")
+
+    @property
+    def graph(self) -> Topology:
+        """The topology, `by_method` resolved."""
+        if not isinstance(self.topology, ByMethod):
+            return self.topology
+        if self.method.topology_by_default == "clusters":
+            return ClusterMesh(max_collision_rate=self.topology.max_collision_rate)
+        return RandomRegular(degree=self.topology.degree)
+
+    @property
+    def run_name(self) -> str:
+        """`<name>-<method>-<seed>`: the default output folder under runs/."""
+        return f"{self.name}-{self.method.kind.rsplit(':', 1)[-1]}-{self.seed}"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Scenario":
+        """Combinations that no single section can see. Raises one ValueError with all of them."""
+        problems = [*self._tasks_fit(), *self._topology_fits()]
+        if (
+            isinstance(self.channel, Wireless)
+            and self.channel.rate.kind != "fixed"
+            and isinstance(self.access, IdealAccess)
+        ):
+            problems.append(
+                "access.kind: got ideal where the rate depends on the noise of the band, wanted a "
+                "finite band, e.g. {kind: ofdma, bandwidth_hz: 25.0e+3}"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _tasks_fit(self) -> list[str]:
+        problems = []
+        names = self.tasks.names
+        if len(set(names)) < len(names):
+            problems.append(f"tasks.names: got {list(names)}, wanted every task once")
+        if self.devices < len(names):
+            problems.append(
+                f"devices: got {self.devices}, wanted at least one for each of {len(names)} tasks"
+            )
+        if isinstance(self.backbone, SentenceEncoder) and isinstance(self.tasks, Synthetic):
+            problems.append(
+                "tasks.kind: got synthetic under a sentence encoder, wanted choice tasks (jsonl, hub)"
+            )
+        return problems
+
+    def _topology_fits(self) -> list[str]:
+        clustered = self.method.topology_by_default == "clusters"
+        graph = self.graph
+        problems = []
+        if clustered and not isinstance(graph, ClusterMesh | Complete):
+            problems.append(
+                f"topology.kind: got {self.topology.kind} for {self.method.kind}, wanted by_method, "
+                "clusters or complete (its devices mix inside clusters)"
+            )
+        if isinstance(graph, RandomRegular) and (
+            graph.degree >= self.devices or graph.degree * self.devices % 2
+        ):
+            problems.append(
+                f"topology.degree: got {graph.degree} for {self.devices} devices, wanted less than "
+                "devices, and degree x devices even"
+            )
+        return problems

@@ -1,0 +1,83 @@
+"""Tasks from the `datasets` hub (optional extra `hub`; needs a network that reaches it)."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from emulator.errors import ScenarioError
+from emulator.state import Example
+from emulator.streams import stream
+from emulator.tasks.partition import ByTask, Partition
+
+
+class HubTask(BaseModel):
+    """One dataset and how its rows become examples.
+
+    `prompt` and `completion` are format strings over the row's columns, e.g. "{question}\\nAnswer:".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str = Field(description="task name")
+    dataset: str = Field(description="dataset id on the hub")
+    config: str | None = Field(default=None, description="configuration of the dataset")
+    train_split: str = "train"
+    test_split: str = "test"
+    prompt: str = Field(description="format string over the columns")
+    completion: str = Field(default="", description="format string; for generated answers")
+    choices: tuple[str, ...] = Field(
+        default=(), description="labels; the answer column indexes them"
+    )
+    answer_column: str = Field(
+        description="column of the right answer (an index where choices are)"
+    )
+
+
+class Hub(BaseModel):
+    """Tasks from the hub, each with its own columns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["hub"] = "hub"
+    tasks: tuple[HubTask, ...] = Field(min_length=1)
+    train_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
+    test_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
+    partition: Partition = Field(default=ByTask(), description="which device holds what")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Task names in device order."""
+        return tuple(task.name for task in self.tasks)
+
+    def examples(self, task: str, split: str, seed: int) -> tuple[Example, ...]:
+        """All rows of a split, or a keyed random subset. Raises ScenarioError when out of reach."""
+        spec = next(t for t in self.tasks if t.name == task)
+        try:
+            from datasets import load_dataset
+        except ImportError as error:
+            raise ScenarioError(
+                ["tasks.kind: got hub, wanted the extra: pip install 'wireless-dfl-emulator[hub]'"]
+            ) from error
+        try:
+            table = load_dataset(
+                spec.dataset,
+                spec.config,
+                split=spec.train_split if split == "train" else spec.test_split,
+            )
+        except (OSError, ValueError) as error:
+            raise ScenarioError(
+                [f"tasks.tasks.{task}.dataset: got {spec.dataset!r}, out of reach: {error}"]
+            ) from error
+        limit = self.train_samples if split == "train" else self.test_samples
+        chosen = list(range(len(table)))
+        if limit is not None and limit < len(table):
+            order = stream(seed, f"subset/{task}/{split}").permutation(len(table))[:limit]
+            chosen = sorted(order.tolist())
+        return tuple(_example(spec, table[i]) for i in chosen)
+
+
+def _example(spec: HubTask, row: dict[str, Any]) -> Example:
+    """One row through the format strings."""
+    prompt, answer = spec.prompt.format(**row), row[spec.answer_column]
+    if spec.choices:
+        label = spec.choices[answer] if isinstance(answer, int) else str(answer)
+        return Example(spec.name, prompt, label, spec.choices, kind="choice")
+    return Example(spec.name, prompt, str(answer), (), spec.completion.format(**row), "number")

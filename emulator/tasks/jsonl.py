@@ -1,0 +1,76 @@
+"""Tasks from a folder of JSON lines: `<folder>/<task>/{train,test}.jsonl`.
+
+A row is {"prompt", "choices", "answer"} (one of the choices is right) or {"prompt", "completion",
+"answer"} (the answer is generated, its last number compared).
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from emulator.errors import ScenarioError
+from emulator.state import Example
+from emulator.streams import stream
+from emulator.tasks.partition import ByTask, Partition
+
+
+class JsonLines(BaseModel):
+    """Text tasks from local files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["jsonl"] = "jsonl"
+    folder: Path = Field(description="folder of task folders, relative to the scenario file")
+    names: tuple[str, ...] = Field(min_length=1, description="task folders, in device order")
+    train_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
+    test_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
+    partition: Partition = Field(default=ByTask(), description="which device holds what")
+
+    def examples(self, task: str, split: str, seed: int) -> tuple[Example, ...]:
+        """All rows of a split, or a keyed random subset in file order.
+
+        Raises ScenarioError with file and line for a missing file or a row that is not as above.
+        """
+        path = self.folder / task / f"{split}.jsonl"
+        if not path.is_file():
+            raise ScenarioError(
+                [f"tasks.folder: got no file {path}, wanted {split}.jsonl of {task!r}"]
+            )
+        with path.open(encoding="utf-8") as lines:
+            rows = [
+                _example(task, line, f"{path}:{number}")
+                for number, line in enumerate(lines, start=1)
+                if line.strip()
+            ]
+        limit = self.train_samples if split == "train" else self.test_samples
+        if limit is not None and limit < len(rows):
+            order = stream(seed, f"subset/{task}/{split}").permutation(len(rows))[:limit]
+            rows = [rows[i] for i in sorted(order.tolist())]
+        if not rows:
+            raise ScenarioError([f"{path}: got an empty file, wanted at least one row"])
+        return tuple(rows)
+
+
+def _example(task: str, line: str, where: str) -> Example:
+    """One row, checked."""
+    try:
+        row: Any = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ScenarioError(
+            [f"{where}: got no JSON ({error}), wanted one object a line"]
+        ) from error
+    if not isinstance(row, dict) or not {"prompt", "answer"} <= row.keys():
+        raise ScenarioError([f"{where}: wanted an object with prompt and answer"])
+    if "choices" in row:
+        choices = tuple(str(choice) for choice in row["choices"])
+        if row["answer"] not in choices:
+            raise ScenarioError(
+                [f"{where}: answer: got {row['answer']!r}, wanted one of {choices}"]
+            )
+        return Example(task, row["prompt"], row["answer"], choices, kind="choice")
+    if "completion" in row and "test" not in row and "test_list" not in row:
+        return Example(task, row["prompt"], str(row["answer"]), (), row["completion"], "number")
+    raise ScenarioError(
+        [f"{where}: wanted a row with choices, or with completion and a number answer"]
+    )

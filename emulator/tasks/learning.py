@@ -1,0 +1,263 @@
+"""How a backbone family learns from examples and answers them.
+
+Shapes: S sequences, T tokens, V vocabulary, C choices of one example, U distinct choices of a batch,
+H hidden width. No task has a head of its own, so one backbone serves all tasks.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emulator.errors import ScenarioError
+from emulator.protocols import LoadedBackbone
+from emulator.state import Example, IndexArray, Shard
+from emulator.streams import Stream
+
+IGNORED = -100
+"""Label of a position that is not learned from."""
+
+PREDICT_BATCH = 100
+COSINE_TEMPERATURE = 0.05
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+
+
+def learner_for(backbone: LoadedBackbone) -> "CausalLearner | EncoderLearner":
+    """The learner of the backbone's family."""
+    return CausalLearner(backbone) if backbone.family == "causal_lm" else EncoderLearner(backbone)
+
+
+def score(predictions: Sequence[str], references: Sequence[Example]) -> Mapping[str, float]:
+    """Share of right answers: `accuracy` over choices, `exact_match` over generated answers."""
+    right = sum(p == r.answer for p, r in zip(predictions, references, strict=True))
+    metric = "accuracy" if references[0].kind == "choice" else "exact_match"
+    return {metric: right / len(references)}
+
+
+def epochs(count: int, batch_size: int, stream: Stream) -> Iterator[IndexArray]:
+    """Endless batches of indices below `count`; every epoch is a fresh permutation.
+
+    A batch may straddle two epochs, so that all batches have the same size.
+    """
+    pool = stream.permutation(count)
+    while True:
+        while len(pool) < batch_size:
+            pool = np.concatenate([pool, stream.permutation(count)])
+        yield pool[:batch_size]
+        pool = pool[batch_size:]
+
+
+@dataclass(frozen=True)
+class CausalBatch:
+    """input_ids, attention_mask, labels [S, T]; labels are IGNORED on prompts and padding."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+
+
+class CausalLearner:
+    """A causal language model: completions are learned, choices compared by their likelihood."""
+
+    def __init__(self, backbone: LoadedBackbone) -> None:
+        self._tokenizer = backbone.tokenizer
+        self._max_tokens = backbone.max_tokens
+
+    def router_text(self, example: Example) -> str:
+        """The prompt; for a choice whose prompt does not end in "Answer:", with its choices."""
+        if example.kind != "choice" or example.prompt.rstrip().endswith("Answer:"):
+            return example.prompt
+        return f"{example.prompt}\nChoices: {', '.join(example.choices)}\nAnswer:"
+
+    def batches(self, shard: Shard, batch_size: int, stream: Stream) -> Iterator[CausalBatch]:
+        """Endless batches; the shard is tokenised once."""
+        encoded = [self._encode(example) for example in shard.train]
+        for chosen in epochs(len(encoded), batch_size, stream):
+            yield self._collate([encoded[i] for i in chosen])
+
+    def loss(self, model: nn.Module, batch: CausalBatch) -> Tensor:
+        """Mean cross-entropy over the completion tokens, shape ()."""
+        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+        logits_STV = output.logits[:, :-1]
+        return F.cross_entropy(
+            logits_STV.reshape(-1, logits_STV.shape[-1]).float(),
+            batch.labels[:, 1:].reshape(-1),
+            ignore_index=IGNORED,
+        )
+
+    def predict(self, model: nn.Module, examples: Sequence[Example]) -> tuple[str, ...]:
+        """The most likely choice, or the greedily decoded answer, of each example."""
+        answers: list[str] = []
+        for start in range(0, len(examples), PREDICT_BATCH):
+            part = examples[start : start + PREDICT_BATCH]
+            if part[0].kind == "choice":
+                answers += self._choose(model, part)
+            else:
+                answers += self._generate(model, part)
+        return tuple(answers)
+
+    def _encode(self, example: Example) -> tuple[list[int], list[int]]:
+        """Token ids of prompt and completion, the end token included; the prompt's head is cut."""
+        text = example.answer if example.kind == "choice" else example.completion
+        return self._encode_pair(example, text)
+
+    def _encode_pair(self, example: Example, completion: str) -> tuple[list[int], list[int]]:
+        prompt = self._tokenizer(self.router_text(example))["input_ids"]
+        spaced = completion if completion[:1].isspace() else f" {completion}"
+        ids = self._tokenizer(spaced, add_special_tokens=False)["input_ids"]
+        ids = [*ids, self._tokenizer.eos_token_id][: self._max_tokens - 1]
+        return prompt[-(self._max_tokens - len(ids)) :], ids
+
+    def _collate(self, pairs: Sequence[tuple[list[int], list[int]]]) -> CausalBatch:
+        """Pad on the right to the longest pair."""
+        width = max(len(prompt) + len(completion) for prompt, completion in pairs)
+        input_ids = torch.full((len(pairs), width), self._tokenizer.pad_token_id)
+        labels = torch.full((len(pairs), width), IGNORED)
+        attention = torch.zeros((len(pairs), width), dtype=torch.long)
+        for row, (prompt, completion) in enumerate(pairs):
+            length = len(prompt) + len(completion)
+            input_ids[row, :length] = torch.tensor(prompt + completion)
+            labels[row, len(prompt) : length] = torch.tensor(completion)
+            attention[row, :length] = 1
+        return CausalBatch(input_ids, attention, labels)
+
+    def _choose(self, model: nn.Module, examples: Sequence[Example]) -> list[str]:
+        """argmax over choices of sum log p(choice tokens | prompt)."""
+        chosen = []
+        for example in examples:
+            batch = self._collate(
+                [self._encode_pair(example, choice) for choice in example.choices]
+            )
+            with torch.inference_mode():
+                output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+            log_p = F.log_softmax(output.logits[:, :-1].float(), dim=-1)
+            labels = batch.labels[:, 1:]
+            picked = log_p.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+            totals_C = (picked * (labels != IGNORED)).sum(-1)
+            chosen.append(example.choices[int(totals_C.argmax())])
+        return chosen
+
+    def _generate(self, model: nn.Module, examples: Sequence[Example]) -> list[str]:
+        """Greedy decoding with the key-value cache, as many tokens as the longest answer needs."""
+        prompts = self._tokenizer(
+            [self.router_text(example) for example in examples],
+            padding=True,
+            truncation=True,
+            max_length=self._max_tokens,
+            return_tensors="pt",
+            padding_side="left",
+        )
+        longest = max(len(self._encode(example)[1]) for example in examples)
+        with torch.inference_mode():
+            output = model.generate(  # type: ignore[operator]
+                input_ids=prompts["input_ids"],
+                attention_mask=prompts["attention_mask"],
+                max_new_tokens=longest,
+                do_sample=False,
+                pad_token_id=self._tokenizer.pad_token_id,
+                eos_token_id=self._tokenizer.eos_token_id,
+            )
+        texts = self._tokenizer.batch_decode(
+            output[:, prompts["input_ids"].shape[1] :], skip_special_tokens=True
+        )
+        return [
+            _last_number(text) if example.kind == "number" else text.strip()
+            for text, example in zip(texts, examples, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class EncoderBatch:
+    """Tokens of the texts [S, T] and of the distinct choices [U, T]; which belong together.
+
+    allowed [S, U]: the example's own choices; target [S]: column of the right one.
+    """
+
+    texts: Mapping[str, Tensor]
+    choices: Mapping[str, Tensor]
+    allowed: Tensor
+    target: Tensor
+
+
+class EncoderLearner:
+    """A sentence encoder: the choice whose embedding has the largest cosine with the text's."""
+
+    def __init__(self, backbone: LoadedBackbone) -> None:
+        self._backbone = backbone
+
+    def router_text(self, example: Example) -> str:
+        """The text and its choices."""
+        return f"{example.prompt} {', '.join(example.choices)}"
+
+    def batches(self, shard: Shard, batch_size: int, stream: Stream) -> Iterator[EncoderBatch]:
+        """Endless batches of a shard of choice tasks."""
+        for example in shard.train:
+            self._check(example)
+        for chosen in epochs(len(shard.train), batch_size, stream):
+            yield self._collate([shard.train[i] for i in chosen])
+
+    def loss(self, model: nn.Module, batch: EncoderBatch) -> Tensor:
+        """Cross-entropy of softmax(cosine / COSINE_TEMPERATURE) over each example's choices."""
+        return F.cross_entropy(self._cosines(model, batch) / COSINE_TEMPERATURE, batch.target)
+
+    def predict(self, model: nn.Module, examples: Sequence[Example]) -> tuple[str, ...]:
+        """The choice of largest cosine for each example."""
+        answers: list[str] = []
+        for start in range(0, len(examples), PREDICT_BATCH):
+            part = examples[start : start + PREDICT_BATCH]
+            for example in part:
+                self._check(example)
+            with torch.inference_mode():
+                best = self._cosines(model, self._collate(part)).argmax(-1)
+            names = _distinct_choices(part)
+            answers += [names[int(column)] for column in best]
+        return tuple(answers)
+
+    def _check(self, example: Example) -> None:
+        if example.kind != "choice":
+            raise ScenarioError(
+                [
+                    f"tasks: got task {example.task!r} of kind {example.kind!r} under a sentence encoder, "
+                    "wanted choice tasks only (a sentence encoder cannot generate)"
+                ]
+            )
+
+    def _collate(self, examples: Sequence[Example]) -> EncoderBatch:
+        names = _distinct_choices(examples)
+        column = {name: index for index, name in enumerate(names)}
+        allowed = torch.zeros((len(examples), len(names)), dtype=torch.bool)
+        for row, example in enumerate(examples):
+            allowed[row, [column[choice] for choice in example.choices]] = True
+        return EncoderBatch(
+            self._backbone.tokenize([example.prompt for example in examples]),
+            self._backbone.tokenize(names),
+            allowed,
+            torch.tensor([column[example.answer] for example in examples]),
+        )
+
+    def _cosines(self, model: nn.Module, batch: EncoderBatch) -> Tensor:
+        """[S, U] cosines, minus infinity where a choice is not the example's own."""
+        cosines = _embed(model, batch.texts) @ _embed(model, batch.choices).T
+        return cosines.masked_fill(~batch.allowed, float("-inf"))
+
+
+def _distinct_choices(examples: Sequence[Example]) -> list[str]:
+    """All choices of a batch, each once, in order of first appearance."""
+    return list(dict.fromkeys(choice for example in examples for choice in example.choices))
+
+
+def _embed(model: nn.Module, tokens: Mapping[str, Tensor]) -> Tensor:
+    """Mean over tokens of the last hidden state, normalised: [S, H]."""
+    hidden_STH = model(**tokens).last_hidden_state
+    weight_ST1 = tokens["attention_mask"].unsqueeze(-1).to(hidden_STH.dtype)
+    return F.normalize((hidden_STH * weight_ST1).sum(1) / weight_ST1.sum(1), dim=-1)
+
+
+def _last_number(text: str) -> str:
+    """The last number of a text without thousands separators; empty when there is none."""
+    found = NUMBER.findall(text)
+    return found[-1].replace(",", "") if found else ""

@@ -1,0 +1,236 @@
+"""Messages to packets; decoding.py leads back.
+
+Shapes: N coordinates of the layout, n kept ones (entries), P data packets, Q of them that survived.
+The byte layout stands in packets.py, that of the mask pieces in masks.py.
+Source of the figures: MTU 1500 - 28 (IPv4 + UDP) - 20 (our head) = 1452 bytes of data a packet.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from emulator.errors import WireError
+from emulator.state import (
+    IndexArray,
+    Message,
+    Packet,
+    ValueType,
+)
+from emulator.wire.masks import GapCode, MaskCoding, best_rice_parameter, gaps_of
+from emulator.wire.packets import (
+    CHECKSUM_BYTES,
+    HEAD_BYTES,
+    IP_UDP_BYTES,
+    MAX_COUNT,
+    Heads,
+    MessageHeader,
+)
+from emulator.wire.values import (
+    VALUE_BYTES,
+    Scaled,
+    scale_by_module,
+    write_values,
+)
+
+_VALUE_TYPES = {
+    "float32": ValueType.FLOAT32,
+    "bfloat16": ValueType.BFLOAT16,
+    "float16": ValueType.FLOAT16,
+    "int8": ValueType.INT8,
+}
+_PADDING_BITS = 14
+"""At most seven bits after the unary part of a mask piece and seven after its high bits."""
+
+
+class WireFormat(BaseModel):
+    """How messages become packets (section `wire` of a scenario)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["packets"] = "packets"
+    value_type: Literal["float32", "bfloat16", "float16", "int8"] = Field(
+        default="bfloat16", description="How methods write adapter values on the wire"
+    )
+    mtu_bytes: int = Field(
+        default=1500,
+        ge=256,
+        le=9000,
+        description="Largest datagram on the air in bytes, IPv4 and UDP headers included",
+    )
+    mask_codec: Literal["smallest", "rice", "bitmap"] = Field(
+        default="smallest",
+        description="Masks the receiver does not know: nothing for a full one and otherwise the "
+        "Rice parameter of fewest bits (0 is the bitmap); always Rice with k >= 1; always a bitmap",
+    )
+
+    @property
+    def number_type(self) -> ValueType:
+        """`value_type` as messages name it."""
+        return _VALUE_TYPES[self.value_type]
+
+    @property
+    def room_bytes(self) -> int:
+        """Bytes of payload and mask that one packet may carry."""
+        return self.mtu_bytes - IP_UDP_BYTES - HEAD_BYTES
+
+    def encode(self, message: Message) -> tuple[Packet, ...]:
+        """The packets of a message; the first is the message header, and always reliable.
+
+        Laws: `decode` of any surviving subset gives every surviving coordinate as
+        `values.quantise` has it; header + checksum + mask + payload bytes == len(data) of every
+        packet; the argument is untouched.
+        Raises WireError if the message contradicts itself, or a value or number does not fit.
+        """
+        _check(message)
+        coding, gaps = self._mask_code(message)
+        entries = _Entries.of(message, gaps)
+        starts_P, stops_P = entries.cut(self.room_bytes)
+        header = MessageHeader(
+            message.kind,
+            message.traffic,
+            None if message.values is None else message.value_type,
+            coding,
+            gaps.k if gaps else 0,
+            message.source,
+            message.origin,
+            message.round_index,
+            message.layout.size,
+            message.mask.count,
+            starts_P.size,
+            message.layout.digest,
+            message.mask.digest,
+        ).seal()
+        payload_P = entries.payload_bytes(starts_P, stops_P)
+        mask_P = entries.mask_bytes(starts_P, stops_P)
+        firsts_P = message.mask.indices[starts_P]
+        heads = Heads(
+            np.arange(starts_P.size, dtype=np.int64),
+            HEAD_BYTES + payload_P + mask_P,
+            stops_P - starts_P,
+            firsts_P,
+            np.append(firsts_P[1:], message.layout.size)[: firsts_P.size] - firsts_P,
+        )
+        first = Packet(header, len(header) - CHECKSUM_BYTES, CHECKSUM_BYTES, 0, 0, reliable=True)
+        datas = heads.seal(entries.bodies(starts_P, stops_P), header)
+        own_bytes, reliable = HEAD_BYTES - CHECKSUM_BYTES, message.reliable
+        rows = zip(datas, mask_P.tolist(), payload_P.tolist(), strict=True)
+        return (
+            first,
+            *[
+                Packet(data, own_bytes, CHECKSUM_BYTES, mask, payload, reliable)
+                for data, mask, payload in rows
+            ],
+        )
+
+    def _mask_code(self, message: Message) -> tuple[MaskCoding, GapCode | None]:
+        """How the mask travels, the fewest bytes first."""
+        if message.mask.is_full and self.mask_codec == "smallest":
+            return MaskCoding.FULL, None
+        if message.mask_known:
+            return MaskCoding.KNOWN, None
+        gaps_n = gaps_of(message.mask.indices)
+        if self.mask_codec == "bitmap":
+            return MaskCoding.GAPS, GapCode(gaps_n, 0)
+        least = 1 if self.mask_codec == "rice" else 0
+        return MaskCoding.GAPS, GapCode(gaps_n, best_rice_parameter(gaps_n, least))
+
+
+@dataclass(frozen=True, eq=False)
+class _Entries:
+    """The n entries of a message: what any run of them costs, and its bytes."""
+
+    count: int
+    value_bytes: int
+    values: memoryview
+    scaled: Scaled | None
+    gaps: GapCode | None
+
+    @classmethod
+    def of(cls, message: Message, gaps: GapCode | None) -> "_Entries":
+        """Round the values of a message (WireError if they cannot be) and keep its gaps."""
+        values_n, count = message.values, message.mask.count
+        if values_n is None:
+            return cls(count, 0, memoryview(b""), None, gaps)
+        width = VALUE_BYTES[message.value_type]
+        if message.value_type is not ValueType.INT8:
+            raw = write_values(values_n, message.value_type).data
+            return cls(count, width, raw, None, gaps)
+        floats_n = np.asarray(values_n, dtype=np.float32)
+        scaled = scale_by_module(floats_n, message.layout, message.mask.indices)
+        return cls(count, width, scaled.levels_n.view(np.uint8).data, scaled, gaps)
+
+    def cut(self, room_bytes: int) -> tuple[IndexArray, IndexArray]:
+        """First entry of each packet and the one after its last: as many as fit, in order."""
+        if self.gaps or self.scaled:
+            edges = np.asarray(self._cut_by_cost(room_bytes), dtype=np.int64)
+            return edges[:-1], edges[1:]
+        if not self.value_bytes:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        step = min(room_bytes // self.value_bytes, MAX_COUNT)
+        starts_P = np.arange(0, self.count, step, dtype=np.int64)
+        return starts_P, np.minimum(starts_P + step, self.count)
+
+    def _cut_by_cost(self, room_bytes: int) -> list[int]:
+        """Edges by binary search in the cumulative bits: logarithmic in n for each packet."""
+        cost_n = 8 * self.value_bytes * np.arange(self.count, dtype=np.int64)
+        first_bits = 8 * self.value_bytes
+        if self.gaps:
+            cost_n += self.gaps.cost_bits_n()
+            first_bits += 1 + self.gaps.k + _PADDING_BITS
+        if self.scaled:
+            cost_n += 32 * self.scaled.module_n
+            first_bits += 16 + 32
+        allowed_bits = 8 * room_bytes - first_bits
+        edges = [0]
+        while (low := edges[-1]) < self.count:
+            high = int(cost_n.searchsorted(cost_n[low] + allowed_bits, side="right"))
+            edges.append(min(high, low + MAX_COUNT))
+        return edges
+
+    def payload_bytes(self, starts_P: IndexArray, stops_P: IndexArray) -> IndexArray:
+        """Bytes of values and scales in each packet."""
+        payload_P = self.value_bytes * (stops_P - starts_P)
+        if self.scaled:
+            payload_P += 2 + 4 * self._scales(starts_P, stops_P)
+        return payload_P
+
+    def mask_bytes(self, starts_P: IndexArray, stops_P: IndexArray) -> IndexArray:
+        """Bytes of the mask piece in each packet."""
+        return self.gaps.piece_bytes(starts_P, stops_P) if self.gaps else np.zeros_like(starts_P)
+
+    def _scales(self, starts_P: IndexArray, stops_P: IndexArray) -> IndexArray:
+        """Modules that each packet touches."""
+        if self.scaled is None:
+            return np.zeros_like(starts_P)
+        return self.scaled.module_n[stops_P - 1] - self.scaled.module_n[starts_P] + 1
+
+    def bodies(self, starts_P: IndexArray, stops_P: IndexArray) -> list[tuple[memoryview, ...]]:
+        """What follows the head of each packet, in parts."""
+        columns: list[list[memoryview]] = []
+        starts, stops, width = starts_P.tolist(), stops_P.tolist(), self.value_bytes
+        if self.scaled:
+            scales = self.scaled.scales.astype("<f4").view(np.uint8).data
+            counts = self._scales(starts_P, stops_P).tolist()
+            lows = self.scaled.module_n[starts_P].tolist()
+            columns.append([memoryview(count.to_bytes(2, "little")) for count in counts])
+            columns.append(
+                [scales[4 * low : 4 * (low + s)] for low, s in zip(lows, counts, strict=True)]
+            )
+        if width:
+            spans = zip(starts, stops, strict=True)
+            columns.append([self.values[width * low : width * high] for low, high in spans])
+        if self.gaps:
+            columns.extend(self.gaps.pieces(starts_P, stops_P))
+        return list(zip(*columns, strict=True))
+
+
+def _check(message: Message) -> None:
+    """WireError unless layout, mask and values speak of the same coordinates."""
+    where = f"message of device {message.source}, round {message.round_index}"
+    mask, layout, values = message.mask, message.layout, message.values
+    if mask.size != layout.size:
+        raise WireError(f"{where}: mask: got {mask.size} coordinates, wanted {layout.size}")
+    if values is not None and values.shape != (mask.count,):
+        raise WireError(f"{where}: values: got shape {values.shape}, wanted ({mask.count},)")

@@ -1,0 +1,38 @@
+"""Build what all devices of a run share, before the first of them lives."""
+
+import torch
+
+from emulator.device import World
+from emulator.routing.gates import RidgeLda
+from emulator.scenario import Scenario
+from emulator.state import DoubleArray
+from emulator.tasks.learning import learner_for
+
+
+def build_world(scenario: Scenario) -> World:
+    """Load the backbone, share out the data, place the devices.
+
+    Everything here is a function of the scenario alone, so every process builds the same world.
+    Raises ScenarioError where files, models or tasks are missing or do not fit.
+    """
+    torch.set_num_threads(1)
+    suite = scenario.tasks
+    tests = {task: suite.examples(task, "test", scenario.seed) for task in suite.names}
+    train = {task: suite.examples(task, "train", scenario.seed) for task in suite.names}
+    shards = suite.partition.shards(scenario.devices, train, scenario.seed)
+    backbone = scenario.backbone.load()
+    states: dict[str, DoubleArray] = {}
+    if isinstance(scenario.router, RidgeLda) and scenario.method.routes:
+        learner = learner_for(backbone)
+        for task, examples in tests.items():
+            texts = [learner.router_text(example) for example in examples]
+            features = backbone.prompt_states(texts, scenario.router.gate_layer)
+            states[task] = scenario.router.project(features, scenario.seed)
+    return World(
+        scenario=scenario,
+        backbone=backbone,
+        shards=shards,
+        tests=tests,
+        channel=scenario.channel.bind(scenario.devices, scenario.seed),
+        test_states=states,
+    )

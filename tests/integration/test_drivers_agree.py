@@ -1,0 +1,78 @@
+"""One process, forked processes and launched processes tell the same story, byte for byte."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from emulator.exchange.meeting import Patience
+from emulator.forking import run_forked
+
+TOYS = Path(__file__).parents[1] / "toys"
+sys.path.append(str(TOYS))
+
+from toy_lives import GRAPHS, SIZES, child_main, complete, reference  # noqa: E402
+
+
+def forked(devices: int, main) -> tuple[dict[int, str], dict[int, int]]:
+    fingerprints, records = {}, dict.fromkeys(range(devices), 0)
+
+    def on_message(device, header, blob) -> None:
+        if "fingerprint" in header:
+            fingerprints[device] = header["fingerprint"]
+            assert blob == b"blob" * 50_000
+        else:
+            records[device] += header["records"]
+
+    usage = run_forked(devices, main, on_message, Patience())
+    assert sorted(usage) == list(range(devices))
+    assert all(used.cpu_s > 0 and used.peak_rss_mb > 1 for used in usage.values())
+    return dict(sorted(fingerprints.items())), records
+
+
+@pytest.mark.parametrize("name", sorted(GRAPHS))
+def test_forked_processes_equal_one_process(name: str) -> None:
+    graph = GRAPHS[name](4)
+    fingerprints, _ = forked(4, child_main(graph))
+    assert fingerprints == reference(4, graph)
+    assert len(set(fingerprints.values())) == 4
+
+
+def test_every_link_record_is_committed_once() -> None:
+    _, records = forked(3, child_main(complete(3)))
+    assert records == dict.fromkeys(range(3), 2 * 24)
+
+
+def test_sizes_cover_empty_inline_and_several_frames() -> None:
+    assert min(SIZES) == 0
+    assert max(SIZES) > 10 * 65536
+
+
+def test_a_single_device_needs_nobody() -> None:
+    graph = GRAPHS["complete"](1)
+    assert forked(1, child_main(graph))[0] == reference(1, graph)
+
+
+def test_sixteen_devices_start_soon() -> None:
+    began_s = time.perf_counter()
+    fingerprints, _ = forked(16, child_main(GRAPHS["ring"](16), exchanges=1))
+    assert fingerprints == reference(16, GRAPHS["ring"](16), exchanges=1)
+    assert time.perf_counter() - began_s < 10.0
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_torchrun_equals_one_process(devices: int) -> None:
+    graph = "complete"
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(devices),
+        "--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0",
+        str(TOYS / "toy_lives.py"), graph, str(devices),
+    ]  # fmt: skip
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = sorted(line.split() for line in done.stdout.splitlines() if line.startswith("device"))
+    assert {int(d): text for _, d, text in lines} == reference(devices, GRAPHS[graph](devices))

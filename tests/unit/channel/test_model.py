@@ -1,0 +1,387 @@
+"""The whole air: Eq 25, exact arrival, reliability, lateness, reciprocity, the ideal channel."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from emulator.channel.access import IdealAccess, OfdmaAccess
+from emulator.channel.energy import FixedPower, LeastPower, transmit_energy_j
+from emulator.channel.fading import NoFading, RayleighFading
+from emulator.channel.ideal import Ideal
+from emulator.channel.losses import BernoulliLoss
+from emulator.channel.model import Wireless, air_bytes
+from emulator.channel.pathloss import NoPathLoss
+from emulator.channel.placement import FixedPlacement
+from emulator.channel.rates import FixedRate, ShannonRate
+from emulator.errors import EmulatorError, ProtocolError, ScenarioError
+from emulator.state import Grant, Packet, Request
+from emulator.units import linear_from_db, noise_w
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs/channels"
+BAND_HZ = 25e3
+
+
+def _packets(count: int, reliable: tuple[int, ...] = (), size: int = 1472) -> tuple[Packet, ...]:
+    return tuple(
+        Packet(
+            data=bytes(size),
+            header_bytes=20,
+            checksum_bytes=4,
+            mask_bytes=0,
+            payload_bytes=size - 24,
+            reliable=index in reliable,
+        )
+        for index in range(count)
+    )
+
+
+def _speak(channel, sender, receivers, packets, exchange_index=0, access=None):
+    """Grants with powers of one sender for the same packets to each receiver."""
+    access = access or OfdmaAccess(bandwidth_hz=BAND_HZ)
+    requests = [
+        Request(sender, (receiver,), air_bytes(packets), 10.0, exchange_index)
+        for receiver in receivers
+    ]
+    return channel.set_powers(access.plan(requests), requests)
+
+
+def _slow_link(bit_per_s: float, **fields):
+    """One pair of devices whose rate is fixed, without geometry."""
+    return Wireless(
+        path_loss=NoPathLoss(),
+        fading=NoFading(),
+        rate=FixedRate(link_bit_per_s=bit_per_s),
+        power=FixedPower(power_w=0.1),
+        **fields,
+    ).bind(2, seed=4)
+
+
+GRANT = Grant(0, (1,), 10.0, math.inf, 0.1, 0.0, 0)
+PACKET_BITS = 12_000  # 1472 + 28 bytes
+
+
+# ── geometry ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_gains_are_reciprocal_and_follow_the_distance():
+    placement = FixedPlacement(positions_m=((0.0, 0.0), (100.0, 0.0), (0.0, 200.0)))
+    channel = Wireless(placement=placement).bind(3, seed=0)
+    assert np.array_equal(channel.mean_gain, channel.mean_gain.T)
+    assert np.diag(channel.mean_gain).tolist() == [0.0] * 3
+    assert channel.mean_gain[0, 1:] == pytest.approx([1e-8, 2.5e-9])
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32), st.integers(0, 50), st.integers(0, 20))
+def test_both_directions_of_a_link_see_the_same_snr(seed, exchange_index, block):
+    channel = Wireless().bind(4, seed)
+    forth = Grant(1, (3,), 0.0, 1e4, 0.1, 0.0, exchange_index)
+    back = Grant(3, (1,), 5.0, 1e4, 0.1, 0.0, exchange_index)
+    assert channel.snr(forth, block) == channel.snr(back, block)
+
+
+def test_twice_the_band_at_the_same_power_is_half_the_snr():
+    channel = Wireless(fading=NoFading(), noise_figure_db=7.0).bind(2, seed=0)
+    narrow = channel.snr(Grant(0, (1,), 0.0, 1e6, 0.1, 0.0, 0), 0)
+    assert channel.snr(Grant(0, (1,), 0.0, 2e6, 0.1, 0.0, 0), 0) == narrow / 2.0
+    expected = 0.1 * channel.mean_gain[0, 1] / (10 ** (-16.7 - 3.0) * 1e6)
+    assert narrow == pytest.approx(expected)
+    disturbed = Grant(0, (1,), 0.0, 1e6, 0.1, noise_w(1e6, 7.0), 0)
+    assert channel.snr(disturbed, 0) == pytest.approx(narrow / 2.0)
+
+
+# ── Eq 25 ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 5),
+    st.integers(1, 8),
+    st.sampled_from([0.0, 3.0]),
+    st.sampled_from([0.3, 1.0, 4.0]),
+)
+def test_least_power_meets_the_deadline_exactly(seed, neighbours, count, gap_db, deadline_s):
+    channel = Wireless(
+        rate=ShannonRate(gap_db=gap_db),
+        fading=RayleighFading(coherence_s=deadline_s),
+        deadline_s=deadline_s,
+        max_power_w=1e15,
+    ).bind(6, seed)
+    packets = _packets(count)
+    for grant in _speak(channel, 0, range(1, neighbours + 1), packets):
+        reception = channel.transmit(packets, grant)
+        assert reception.airtime_s == pytest.approx(deadline_s, rel=1e-9)
+        assert reception.arrival_s == 10.0 + reception.airtime_s
+        assert not reception.late
+
+
+@given(st.integers(0, 2**32), st.integers(1, 5), st.integers(1, 20_000))
+def test_required_power_is_eq_25_as_printed(seed, neighbours, num_bytes):
+    channel = Wireless(noise_figure_db=5.0, deadline_s=2.0).bind(4, seed)
+    power_w = channel.required_power_w(num_bytes, neighbours, 1e5)
+    noise = 10 ** ((-174.0 - 30.0 + 5.0) / 10) * 1e5 / neighbours
+    snr = 2.0 ** (8 * num_bytes * neighbours / (1e5 * 2.0)) - 1.0
+    expected = noise * snr / np.where(np.eye(4), 1.0, channel.mean_gain) * (1 - np.eye(4))
+    assert power_w == pytest.approx(expected, rel=1e-6)
+
+
+def test_required_power_takes_one_size_for_each_sender_and_overflows_to_infinity():
+    channel = Wireless().bind(3, seed=1)
+    mixed = channel.required_power_w(np.array([500, 1000, 10**9]), 2, BAND_HZ)
+    assert np.array_equal(mixed[0], channel.required_power_w(500, 2, BAND_HZ)[0])
+    assert np.array_equal(mixed[1], channel.required_power_w(1000, 2, BAND_HZ)[1])
+    assert mixed[2].tolist() == [math.inf, math.inf, 0.0]
+
+
+def test_powers_stay_below_the_limit_and_keep_their_proportions():
+    model = Wireless(max_power_w=0.2)
+    channel = model.bind(6, seed=3)
+    generous = model.model_copy(update={"max_power_w": 1e12}).bind(6, seed=3)
+    packets = _packets(11)
+    limited = [grant.tx_power_w for grant in _speak(channel, 0, range(1, 6), packets)]
+    wanted = [grant.tx_power_w for grant in _speak(generous, 0, range(1, 6), packets)]
+    assert sum(wanted) > 0.2
+    assert sum(limited) == pytest.approx(0.2, rel=1e-12)
+    assert np.array(limited) / limited[0] == pytest.approx(np.array(wanted) / wanted[0])
+
+
+def test_a_hopeless_size_still_gives_finite_powers():
+    channel = Wireless().bind(3, seed=3)
+    packets = _packets(10_000)
+    powers = [grant.tx_power_w for grant in _speak(channel, 0, (1, 2), packets)]
+    assert sum(powers) == pytest.approx(0.2)
+    assert min(powers) > 0.0
+
+
+def test_a_capped_rate_asks_for_no_more_than_its_cap_needs():
+    channel = Wireless(rate=ShannonRate(max_bit_per_s_hz=2.0), fading=NoFading()).bind(2, seed=0)
+    (grant,) = _speak(channel, 0, (1,), _packets(50))
+    assert channel.snr(grant, 0) == pytest.approx(3.0)
+    assert channel.required_power_w(75_000, 1, BAND_HZ)[0, 1] == math.inf
+
+
+def test_fixed_power_is_shared_equally_whatever_is_asked():
+    channel = Wireless(power=FixedPower(power_w=0.12)).bind(4, seed=0)
+    grants = _speak(channel, 0, (1, 2, 3), _packets(2))
+    assert [grant.tx_power_w for grant in grants] == pytest.approx([0.04] * 3)
+
+
+def test_in_range_means_one_packet_in_time_at_full_power():
+    placement = FixedPlacement(positions_m=((0.0, 0.0), (900.0, 0.0), (15000.0, 0.0)))
+    channel = Wireless(placement=placement, noise_figure_db=29.0).bind(3, seed=0)
+    capacity = [
+        2e3 * math.log2(1 + 0.2 * gain / noise_w(2e3, 29.0)) for gain in channel.mean_gain[0, 1:]
+    ]
+    assert capacity[0] > PACKET_BITS > capacity[1]
+    near = channel.in_range(2e3)
+    assert near[0].tolist() == [False, True, False]
+    assert np.array_equal(near, near.T)
+
+
+def test_without_geometry_everybody_is_in_range_on_any_band():
+    channel = _slow_link(10e6)
+    assert channel.in_range(math.inf).tolist() == [[False, True], [True, False]]
+    assert channel.required_power_w(1500, 1, math.inf).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+# ── arrival ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_arrival_solves_the_integral_over_the_fades():
+    channel = Wireless(
+        fading=RayleighFading(coherence_s=0.05), power=FixedPower(power_w=1e-7)
+    ).bind(2, seed=5)
+    packets = _packets(20)
+    (grant,) = _speak(channel, 0, (1,), packets)
+    reception = channel.transmit(packets, grant)
+    blocks = int(reception.airtime_s / 0.05)
+    assert blocks > 5
+    rates = [ShannonRate().bit_per_s(channel.snr(grant, block), BAND_HZ) for block in range(200)]
+    carried = 0.05 * sum(rates[:blocks]) + rates[blocks] * (reception.airtime_s - 0.05 * blocks)
+    assert carried == pytest.approx(20 * PACKET_BITS, rel=1e-9)
+
+
+def test_the_same_packets_grant_and_seed_give_the_same_reception():
+    model = Wireless(losses=BernoulliLoss(probability=0.3))
+    packets = _packets(50, reliable=(0,))
+    receptions = []
+    for _ in range(2):
+        channel = model.bind(3, seed=9)
+        (grant,) = _speak(channel, 0, (2,), packets)
+        receptions.append(channel.transmit(packets, grant))
+    first, second = receptions
+    assert np.array_equal(first.arrived, second.arrived)
+    assert np.array_equal(first.attempts, second.attempts)
+    assert first.arrival_s == second.arrival_s
+
+
+def test_every_attempt_takes_its_time_with_28_bytes_of_headers():
+    channel = _slow_link(1e6, losses=BernoulliLoss(probability=0.4), arq_max_tries=3)
+    packets = _packets(200)
+    reception = channel.transmit(packets, GRANT)
+    bits = int(reception.attempts.sum()) * PACKET_BITS
+    assert reception.airtime_s == pytest.approx(bits / 1e6)
+    assert set(reception.attempts) == {1, 2, 3}
+    assert np.all(reception.attempts[~reception.arrived] == 3)
+
+
+def test_reliable_packets_are_repeated_and_others_tried_once():
+    channel = _slow_link(1e6, losses=BernoulliLoss(probability=0.5))
+    reliable = tuple(range(0, 100, 2))
+    reception = channel.transmit(_packets(100, reliable), GRANT)
+    assert reception.arrived[0::2].all()
+    assert reception.attempts[0::2].max() > 1
+    assert not reception.arrived[1::2].all()
+    assert set(reception.attempts[1::2]) == {1}
+
+
+def test_a_reliable_packet_that_never_arrives_ends_the_run():
+    channel = _slow_link(1e6, losses=BernoulliLoss(probability=0.99999))
+    with pytest.raises(EmulatorError, match="link 0 -> 1: a reliable packet was lost 1000 times"):
+        channel.transmit(_packets(5, reliable=(3,)), GRANT)
+
+
+def test_a_link_without_power_is_named():
+    channel = Wireless(fading=NoFading()).bind(2, seed=0)
+    with pytest.raises(EmulatorError, match="link 0 -> 1: a transfer of 12000 bits"):
+        channel.transmit(_packets(1), Grant(0, (1,), 0.0, 1e4, 0.0, 0.0, 0))
+
+
+def test_an_endless_band_with_a_shannon_rate_is_wrong_input():
+    packets = _packets(1)
+    for model in [Wireless(), Wireless(power=FixedPower(power_w=0.1))]:
+        channel = model.bind(2, seed=0)
+        with pytest.raises(ScenarioError, match="access: got an infinite bandwidth"):
+            channel.transmit(packets, *_speak(channel, 0, (1,), packets, access=IdealAccess()))
+
+
+def test_nothing_to_send_takes_no_time():
+    reception = _slow_link(1e6).transmit((), GRANT)
+    assert (reception.arrival_s, reception.airtime_s, reception.late) == (10.0, 0.0, False)
+    assert reception.arrived.size == reception.attempts.size == 0
+
+
+def test_a_grant_for_several_receivers_is_refused():
+    channel = Wireless().bind(3, seed=0)
+    with pytest.raises(ProtocolError, match="wanted one"):
+        channel.transmit(_packets(1), Grant(0, (1, 2), 0.0, 1e4, 0.1, 0.0, 0))
+
+
+# ── late ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_waiting_brings_everything_late():
+    reception = _slow_link(10 * PACKET_BITS).transmit(_packets(15), GRANT)
+    assert reception.arrived.all()
+    assert reception.airtime_s == pytest.approx(1.5)
+    assert reception.late
+
+
+def test_in_time_to_the_bit_is_not_late():
+    channel = _slow_link(10 * PACKET_BITS, late="lose")
+    reception = channel.transmit(_packets(10), GRANT)
+    assert reception.arrived.all()
+    assert not reception.late
+
+
+def test_losing_cuts_the_transfer_at_the_deadline():
+    channel = _slow_link(10.5 * PACKET_BITS, late="lose")
+    reception = channel.transmit(_packets(15), GRANT)
+    assert reception.arrived.tolist() == [True] * 10 + [False] * 5
+    assert reception.attempts.tolist() == [1] * 11 + [0] * 4
+    assert reception.airtime_s == pytest.approx(1.0)
+    assert reception.late
+
+
+def test_reliable_packets_go_on_after_the_deadline():
+    channel = _slow_link(10.5 * PACKET_BITS, late="lose")
+    reception = channel.transmit(_packets(15, reliable=(0, 12, 13)), GRANT)
+    assert np.flatnonzero(reception.arrived).tolist() == [*range(10), 12, 13]
+    assert reception.attempts.tolist() == [1] * 11 + [0, 1, 1, 0]
+    assert reception.airtime_s == pytest.approx(12.5 / 10.5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 60), st.sampled_from([0.0, 0.3, 0.6]))
+def test_the_deadline_never_changes_what_was_through_before_it(exchange_index, count, probability):
+    grant = Grant(0, (1,), 10.0, math.inf, 0.1, 0.0, exchange_index)
+    fields = {"losses": BernoulliLoss(probability=probability), "arq_max_tries": 3}
+    packets = _packets(count, reliable=tuple(range(0, count, 7)))
+    waited = _slow_link(30 * PACKET_BITS, **fields).transmit(packets, grant)
+    lost = _slow_link(30 * PACKET_BITS, late="lose", **fields).transmit(packets, grant)
+    ends = np.cumsum(waited.attempts) / 30.0
+    reliable = np.array([packet.reliable for packet in packets])
+    assert lost.late == waited.late
+    assert np.array_equal(lost.arrived, waited.arrived & (reliable | (ends <= 1.0 + 1e-9)))
+    assert np.all(lost.attempts <= waited.attempts)
+    assert lost.airtime_s <= waited.airtime_s + 1e-12
+    if waited.late:
+        assert lost.airtime_s >= 1.0 - 1e-9
+
+
+# ── energy ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_energy_is_power_times_airtime_circuits_included():
+    channel = _slow_link(10 * PACKET_BITS, circuit_power_w=0.05)
+    reception = channel.transmit(_packets(5), GRANT)
+    assert channel.energy_j(GRANT, reception) == pytest.approx(0.15 * 0.5)
+    assert transmit_energy_j(0.2, 0.0, 3.0) == pytest.approx(0.6)
+
+
+# ── ideal ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_ideal_channel_passes_everything_through():
+    channel = Ideal().bind(3, seed=1)
+    packets = _packets(9, reliable=(0,))
+    (grant,) = _speak(channel, 0, (2,), packets, access=IdealAccess())
+    reception = channel.transmit(packets, grant)
+    assert reception.arrived.all()
+    assert reception.attempts.tolist() == [1] * 9
+    assert (reception.arrival_s, reception.airtime_s, reception.late) == (10.0, 0.0, False)
+    assert channel.energy_j(grant, reception) == 0.0
+    assert grant.tx_power_w == 0.0
+    assert np.array_equal(channel.mean_gain, 1 - np.eye(3))
+    assert np.array_equal(channel.in_range(math.inf), ~np.eye(3, dtype=bool))
+    assert np.all(channel.required_power_w(10**9, 2, math.inf) <= channel.max_power_w[:, None])
+
+
+# ── scenario sections ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["ideal", "paper", "lossy_link"])
+def test_presets_fill_the_models_and_carry_a_message(name):
+    preset = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    assert set(preset) == {"channel", "access"}
+    model = TypeAdapter(Ideal | Wireless).validate_python(preset["channel"])
+    access = TypeAdapter(IdealAccess | OfdmaAccess).validate_python(preset["access"])
+    assert type(model).model_validate(model.model_dump()) == model
+    channel = model.bind(5, seed=1)
+    packets = _packets(5, reliable=tuple(range(5)), size=1260)
+    for grant in _speak(channel, 0, (1, 2, 3), packets, access=access):
+        assert channel.transmit(packets, grant).arrived.all()
+
+
+def test_the_paper_preset_asks_for_six_to_ten_bits_per_second_and_hertz():
+    preset = yaml.safe_load((CONFIGS / "paper.yaml").read_text())
+    for neighbours in (3, 4):
+        assert 6.0 < 8 * 6440 * neighbours / preset["access"]["bandwidth_hz"] < 10.0
+
+
+def test_contradictions_are_refused_with_both_fields_named():
+    with pytest.raises(ValidationError, match=r"power_w: got 0\.3, wanted at most max_power_w"):
+        Wireless(power=FixedPower(power_w=0.3))
+    with pytest.raises(ValidationError, match=r"least_power with rate\.kind fixed"):
+        Wireless(rate=FixedRate(link_bit_per_s=1e6), power=LeastPower())
+
+
+def test_noise_figure_multiplies_the_noise():
+    assert noise_w(1e6, 7.0) / noise_w(1e6, 0.0) == pytest.approx(linear_from_db(7.0))

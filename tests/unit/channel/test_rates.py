@@ -1,0 +1,149 @@
+"""Rate laws and the exact time of a transfer over a changing rate."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.special import exp1
+
+from emulator.channel.fading import RayleighFading
+from emulator.channel.rates import FixedRate, ShannonRate, bits_within, finish_times_s
+from emulator.errors import EmulatorError, ScenarioError
+
+LEAST_P = 1e-3
+REFERENCES = Path(__file__).resolve().parents[3] / "../shared/ref/closed_forms.json"
+
+
+@pytest.fixture(scope="module")
+def closed_forms():
+    if not REFERENCES.exists():
+        pytest.skip(f"no reference values at {REFERENCES}")
+    return json.loads(REFERENCES.read_text())
+
+
+@pytest.fixture(scope="module")
+def fading_powers():
+    fading = RayleighFading()
+    return np.array([fading.power(1, 0, block, 0, 1) for block in range(20_000)])
+
+
+@given(st.floats(-30, 60), st.floats(0, 10), st.floats(0, 10))
+def test_shannon_rate_does_not_fall_with_snr(snr_db, more_db, gap_db):
+    rate = ShannonRate(gap_db=gap_db, max_bit_per_s_hz=8.0)
+    low = rate.bit_per_s(10 ** (snr_db / 10), 1e6)
+    high = rate.bit_per_s(10 ** ((snr_db + more_db) / 10), 1e6)
+    assert 0.0 < low <= high <= 8e6
+
+
+def test_shannon_formula_gap_and_cap():
+    assert ShannonRate().bit_per_s(3.0, 1e6) == pytest.approx(2e6)
+    assert ShannonRate(gap_db=10.0).bit_per_s(30.0, 1e6) == pytest.approx(2e6)
+    assert ShannonRate(max_bit_per_s_hz=1.5).bit_per_s(3.0, 1e6) == 1.5e6
+    assert ShannonRate().bit_per_s(0.0, 1e6) == 0.0
+
+
+@given(st.floats(1e-6, 900.0), st.floats(0.0, 10.0))
+def test_log_snr_is_the_inverse_of_the_rate(bit_per_s_hz, gap_db):
+    rate = ShannonRate(gap_db=gap_db)
+    snr = math.exp(rate.log_snr(bit_per_s_hz * 2e4, 2e4))
+    assert rate.bit_per_s(snr, 2e4) == pytest.approx(bit_per_s_hz * 2e4, rel=1e-9)
+
+
+def test_log_snr_beyond_any_float():
+    assert ShannonRate().log_snr(5000.0, 1.0) == pytest.approx(5000.0 * math.log(2.0))
+    assert ShannonRate().log_snr(0.0, 1.0) == -math.inf
+    capped = ShannonRate(max_bit_per_s_hz=0.7)
+    assert capped.log_snr(0.7 * 3.3, 3.3) < math.inf
+    assert capped.log_snr(0.71 * 3.3, 3.3) == math.inf
+    assert capped.reachable_bit_per_s(100.0, 10.0) == 7.0
+
+
+def test_shannon_needs_a_finite_band():
+    with pytest.raises(ScenarioError, match="got an infinite bandwidth"):
+        ShannonRate().bit_per_s(1.0, math.inf)
+
+
+def test_fixed_rate_ignores_snr_and_band():
+    rate = FixedRate(link_bit_per_s=1e6)
+    assert rate.bit_per_s(0.0, math.inf) == rate.bit_per_s(1e9, 1.0) == 1e6
+    assert (rate.log_snr(1e6, 1.0), rate.log_snr(1.1e6, 1.0)) == (-math.inf, math.inf)
+    assert rate.reachable_bit_per_s(2e6, 1.0) == 1e6
+
+
+def test_ergodic_capacity(closed_forms, fading_powers):
+    for row in closed_forms["ergodic_capacity_rayleigh"]:
+        snr = 10 ** (row["snr_dB"] / 10)
+        assert math.exp(1 / snr) * exp1(1 / snr) / math.log(2) == pytest.approx(
+            row["ergodic_bps_Hz"], abs=1e-7
+        )
+        rates = np.array([ShannonRate().bit_per_s(snr * power, 1.0) for power in fading_powers])
+        error = rates.std() / math.sqrt(rates.size)
+        assert abs(rates.mean() - row["ergodic_bps_Hz"]) < stats.norm.ppf(1 - LEAST_P / 2) * error
+
+
+def test_rate_cdf(closed_forms, fading_powers):
+    for row in closed_forms["rate_cdf_rayleigh"]:
+        snr = 10 ** (row["snr_dB"] / 10)
+        rates = np.array([ShannonRate().bit_per_s(snr * power, 1.0) for power in fading_powers])
+        below = int(np.count_nonzero(rates <= row["r"]))
+        assert stats.binomtest(below, rates.size, row["cdf"]).pvalue > LEAST_P
+
+
+# ── exact transfers ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_transfer_at_a_constant_rate():
+    bits = np.array([0.0, 50.0, 250.0])
+    assert finish_times_s(bits, lambda block: 100.0, math.inf).tolist() == [0.0, 0.5, 2.5]
+    assert finish_times_s(bits, lambda block: 100.0, 1.0) == pytest.approx([0.0, 0.5, 2.5])
+    assert finish_times_s(np.zeros(0), lambda block: 100.0, 1.0).size == 0
+
+
+def test_transfer_across_blocks():
+    # 2 s each at 10, 0, 40 bit/s: 20 bits by 2 s, none until 4 s, then 40 bit/s.
+    rates = [10.0, 0.0, 40.0]
+    bits = np.array([5.0, 20.0, 20.0, 21.0, 100.0])
+    assert finish_times_s(bits, lambda block: rates[block], 2.0).tolist() == [
+        0.5, 2.0, 2.0, 4.025, 6.0,
+    ]  # fmt: skip
+
+
+def test_a_linearly_growing_rate_has_a_closed_form():
+    # R = k+1 in block k of 1 s: n(n+1)/2 bits are through after n blocks.
+    blocks = np.arange(1, 400)
+    times = finish_times_s(blocks * (blocks + 1) / 2.0, lambda block: block + 1.0, 1.0)
+    assert times == pytest.approx(blocks, rel=1e-12)
+
+
+@given(
+    st.lists(st.floats(0.0, 1e6), min_size=1, max_size=30),
+    st.floats(1e-3, 10.0),
+    st.lists(st.floats(0.0, 1.0), min_size=1, max_size=10),
+)
+def test_the_integral_of_the_rate_up_to_the_end_is_the_bits(rates, block_s, shares):
+    assume(max(rates) > 1.0)
+    whole = sum(rates) * block_s
+    bits = np.sort(np.array(shares)) * whole * (1.0 - 1e-9)
+    times = finish_times_s(bits, lambda block: rates[block], block_s)
+    assert np.all(np.diff(times) >= 0.0)
+    padded = [*rates, 0.0]
+    for end_s, wanted in zip(times, bits, strict=True):
+        carried = bits_within(float(end_s), lambda block: padded[block], block_s)
+        assert carried == pytest.approx(wanted, rel=1e-9, abs=1e-9 * whole)
+
+
+def test_a_link_that_carries_nothing_is_an_error_not_an_endless_loop():
+    with pytest.raises(EmulatorError, match="does not carry"):
+        finish_times_s(np.array([1.0]), lambda block: 0.0, math.inf)
+    with pytest.raises(EmulatorError, match="does not carry"):
+        finish_times_s(np.array([1.0]), lambda block: 1e-9, 1e-3)
+
+
+def test_bits_within_counts_partial_blocks():
+    assert bits_within(2.5, lambda block: 10.0 * (block + 1), 1.0) == 10.0 + 20.0 + 15.0
+    assert bits_within(2.5, lambda block: 10.0, math.inf) == 25.0

@@ -1,0 +1,123 @@
+"""Graph generators: the right edges, connected, the same at every device."""
+
+import dataclasses
+
+import networkx as nx
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from emulator.errors import ScenarioError
+from emulator.state import Survey
+from emulator.topology.graphs import Complete, ErdosRenyi, RandomGeometric, RandomRegular, Ring
+
+
+def _survey(devices: int) -> Survey:
+    positions_m = np.random.default_rng(devices).uniform(0.0, 100.0, (devices, 2))
+    return Survey(
+        positions_m=positions_m,
+        mean_gain=1.0 - np.eye(devices),
+        in_range=~np.eye(devices, dtype=bool),
+        max_power_w=np.ones(devices),
+        required_power_w=np.zeros((devices, devices, devices + 1)),
+        samples=np.ones(devices, dtype=np.int64),
+        blocks=np.arange(devices),
+        densities=np.ones((devices, 1)),
+        module_sizes=np.ones(1, dtype=np.int64),
+    )
+
+
+def _edges(links) -> set[tuple[int, int]]:
+    directed = {(link.sender, link.receiver) for link in links}
+    assert directed == {(j, i) for i, j in directed}
+    return {(i, j) for i, j in directed if i < j}
+
+
+ALL = [
+    Ring(),
+    Complete(),
+    RandomGeometric(radius_m=60.0),
+    ErdosRenyi(probability=0.4),
+    RandomRegular(degree=4),
+]
+
+
+@pytest.mark.parametrize("topology", ALL, ids=lambda topology: topology.kind)
+def test_links_are_sorted_connected_and_the_same_every_time(topology):
+    survey = _survey(12)
+    links = topology.links(0, survey, seed=3)
+    order = [(link.receiver, link.sender) for link in links]
+    assert order == sorted(set(order))
+    graph = nx.empty_graph(12)
+    graph.add_edges_from(_edges(links))
+    assert nx.is_connected(graph)
+    assert topology.links(7, dataclasses.replace(survey), seed=3) == links
+
+
+@pytest.mark.parametrize("topology", [ErdosRenyi(probability=0.4), RandomRegular(degree=3)])
+def test_random_graphs_differ_between_seeds(topology):
+    survey = _survey(12)
+    graphs = {topology.links(0, survey, seed) for seed in range(5)}
+    assert len(graphs) == 5
+
+
+def test_a_ring_joins_neighbouring_ids():
+    assert _edges(Ring().links(0, _survey(5), 0)) == {(0, 1), (1, 2), (2, 3), (3, 4), (0, 4)}
+    assert _edges(Ring().links(0, _survey(2), 0)) == {(0, 1)}
+    assert Ring().links(0, _survey(1), 0) == ()
+
+
+def test_a_complete_graph_averages_evenly():
+    links = Complete().links(0, _survey(4), 0)
+    assert len(links) == 12
+    assert {link.weight for link in links} == {0.25}
+
+
+def test_random_geometric_joins_exactly_those_within_the_radius():
+    survey = _survey(12)
+    edges = _edges(RandomGeometric(radius_m=60.0).links(0, survey, 0))
+    for i in range(12):
+        for j in range(i + 1, 12):
+            distance_m = np.linalg.norm(survey.positions_m[i] - survey.positions_m[j])
+            assert ((i, j) in edges) == (distance_m <= 60.0)
+
+
+@pytest.mark.parametrize(("devices", "degree"), [(10, 3), (16, 4), (5, 4), (2, 1)])
+def test_random_regular_gives_everybody_the_same_degree(devices, degree):
+    links = RandomRegular(degree=degree).links(0, _survey(devices), 1)
+    received = np.bincount([link.receiver for link in links], minlength=devices)
+    assert set(received) == {degree}
+
+
+@pytest.mark.parametrize(("devices", "degree"), [(5, 3), (4, 4), (3, 9), (1, 1)])
+def test_an_impossible_degree_is_wrong_input(devices, degree):
+    with pytest.raises(ScenarioError, match=rf"topology\.degree: got {degree} for {devices}"):
+        RandomRegular(degree=degree).links(0, _survey(devices), 0)
+
+
+def test_a_graph_that_falls_apart_names_its_islands():
+    survey = dataclasses.replace(
+        _survey(4), positions_m=np.array([[0.0, 0.0], [90.0, 0.0], [1.0, 0.0], [91.0, 0.0]])
+    )
+    with pytest.raises(ScenarioError, match=r"2 islands \{0 2\} \{1 3\}"):
+        RandomGeometric(radius_m=10.0).links(0, survey, 0)
+    with pytest.raises(ScenarioError, match="islands"):
+        ErdosRenyi(probability=1e-6).links(0, survey, 0)
+    with pytest.raises(ScenarioError, match="2 islands"):
+        RandomRegular(degree=1).links(0, survey, 0)
+
+
+def test_one_device_alone_is_connected():
+    for topology in [Complete(), ErdosRenyi(probability=0.1), RandomGeometric(radius_m=1.0)]:
+        assert topology.links(0, _survey(1), 0) == ()
+
+
+def test_fields_are_bounded():
+    for build in [
+        lambda: ErdosRenyi(probability=0.0),
+        lambda: ErdosRenyi(probability=1.1),
+        lambda: RandomGeometric(radius_m=-1.0),
+        lambda: RandomRegular(degree=0),
+    ]:
+        with pytest.raises(ValidationError):
+            build()
