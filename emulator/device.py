@@ -25,7 +25,7 @@ from emulator.adapters.mask import largest_entries
 from emulator.adapters.projection import common_start, gaussian_block, orthogonal_block
 from emulator.backbone.loading import Backbone
 from emulator.errors import EmulatorError, ScenarioError
-from emulator.protocols import BoundChannel, Life
+from emulator.protocols import AdaptedModel, BoundChannel, Learner, Life
 from emulator.routing.experts import RoutedModel
 from emulator.routing.gates import Discriminant, RidgeLda
 from emulator.scenario import Scenario
@@ -55,7 +55,7 @@ from emulator.state import (
     ValueType,
 )
 from emulator.streams import stream, torch_seed
-from emulator.tasks.learning import CausalLearner, EncoderLearner, learner_for, score
+from emulator.tasks.learning import learner_for, score
 from emulator.topology.clusters import ClusterMesh
 from emulator.wire import IP_UDP_BYTES, quantise
 
@@ -108,7 +108,7 @@ class Device:
     This is `protocols.Own`; nothing here decides anything, it only brings rooms together.
     """
 
-    adapted: LoraModel
+    adapted: AdaptedModel
     survey: Survey
 
     def __init__(self, world: World, device_id: int) -> None:
@@ -128,13 +128,14 @@ class Device:
         self.compute_energy_j = 0.0
         self.train_cpu_s = 0.0
         self._world = world
-        self._learner: CausalLearner | EncoderLearner = learner_for(world.backbone)
+        self._learner: Learner = learner_for(world.backbone)
         self._batches = self._learner.batches(
             self.shard, scenario.local.batch_size, stream(self.seed, "batches", device_id)
         )
         self._steps_done_early = 0
         self._trainings = 0
         self._discriminant: Discriminant | None = None
+        self._clusters: tuple[tuple[int, ...], ...] = ()
         self._records: list[MetricRecord] = []
 
     # ── its own model ────────────────────────────────────────────────────────────────────────────
@@ -320,8 +321,10 @@ class Device:
         """The clusters of the survey, each sorted; under any other topology one of all devices."""
         graph = self._world.scenario.graph
         if isinstance(graph, ClusterMesh):
-            return graph.clusters(self.survey)
-        return (tuple(range(self.devices)),)
+            self._clusters = graph.clusters(self.survey)
+        else:
+            self._clusters = (tuple(range(self.devices)),)
+        return self._clusters
 
     def exchange(
         self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Mask] = ()
@@ -440,6 +443,8 @@ class Device:
             experts=experts,
             router=router,
             records=tuple(self._records),
+            links=self.links(self._world.scenario.rounds - 1),
+            clusters=self._clusters,
             emulated_s=self.now_s,
             compute_energy_j=self.compute_energy_j,
             train_cpu_s=self.train_cpu_s,

@@ -45,7 +45,7 @@ def missing_members(found: type[BaseModel], protocol: type) -> list[str]:
     """What a class lacks of a protocol: names, or methods whose arguments differ."""
     lacking = []
     wanted = {n: m for n, m in vars(protocol).items() if not n.startswith("_")}
-    wanted |= {n: None for n in getattr(protocol, "__annotations__", {})}
+    wanted |= dict.fromkeys(getattr(protocol, "__annotations__", {}))
     for name, member in wanted.items():
         present = name in found.model_fields or getattr(found, name, None) is not None
         if not present:

@@ -117,10 +117,6 @@ class BoundChannel(Protocol):
         ...
 
 
-class Batch(Protocol):
-    """Whatever a task makes of some examples; opaque to everybody else."""
-
-
 class LoadedBackbone(Protocol):
     """A frozen model and what belongs to it. `family`: causal_lm or sentence_encoder."""
 
@@ -162,8 +158,8 @@ class LoadedBackbone(Protocol):
         """Forward passes of the frozen model: (attention_mask [S, T], hidden states [S, T, H])."""
         ...
 
-    def prompt_states(self, texts: Sequence[str], layer: int) -> Tensor:
-        """Mean hidden state of each text over its tokens at a layer [S, H]."""
+    def prompt_states(self, texts: Sequence[str], layer: int | None) -> Tensor:
+        """Mean hidden state of each text over its tokens at a layer (None: the middle) [S, H]."""
         ...
 
 
@@ -195,14 +191,14 @@ class TaskSuite(Protocol):
         ...
 
 
-class Task(Protocol):
-    """How a backbone family learns from examples and is scored on them."""
+class Learner(Protocol):
+    """How a backbone family learns from examples and answers them. A batch is opaque to others."""
 
-    def batches(self, shard: Shard, batch_size: int, stream: Stream) -> Iterator[Batch]:
+    def batches(self, shard: Shard, batch_size: int, stream: Stream) -> Iterator[Any]:
         """Endless training batches of one shard, each epoch shuffled anew by the stream."""
         ...
 
-    def loss(self, model: Module, batch: Batch) -> Tensor:
+    def loss(self, model: Module, batch: Any) -> Tensor:
         """Mean training loss, shape ()."""
         ...
 
@@ -212,12 +208,6 @@ class Task(Protocol):
 
     def router_text(self, example: Example) -> str:
         """The input as the model sees it, choices included and the answer not."""
-        ...
-
-    def score(
-        self, predictions: Sequence[str], references: Sequence[Example]
-    ) -> Mapping[str, float]:
-        """Metric name -> value in [0, 1]."""
         ...
 
 
@@ -260,6 +250,10 @@ class AdaptedModel(Protocol):
 
     def start_optimiser(self, learning_rate: float) -> None:
         """A fresh optimiser over the kept entries."""
+        ...
+
+    def step(self, loss: Tensor) -> None:
+        """One optimiser step along the gradient of the loss."""
         ...
 
 

@@ -117,8 +117,10 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Raw:
         return dict(above)
     for key, value in above.items():
         old = result.get(key)
-        both = isinstance(value, Mapping) and isinstance(old, Mapping)
-        result[key] = _merged(old, value) if both else value
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            result[key] = _merged(old, value)
+        else:
+            result[key] = value
     return result
 
 

@@ -466,13 +466,18 @@ class Expert:
 
 @dataclass(frozen=True, eq=False)
 class DeviceResult:
-    """What a device leaves behind: its own expert, all it can answer with, and its measurements."""
+    """What a device leaves behind: its own expert, all it can answer with, and its measurements.
+
+    links: those of the last round; clusters: empty under a topology without any.
+    """
 
     device: int
     own_expert: Expert
     experts: tuple[Expert, ...]
     router: Mapping[str, FloatArray]
     records: tuple[MetricRecord, ...]
+    links: tuple[Link, ...]
+    clusters: tuple[tuple[int, ...], ...]
     emulated_s: float
     compute_energy_j: float
     train_cpu_s: float

@@ -61,12 +61,16 @@ class Backbone:
                 output = self.model(**tokens, output_hidden_states=True)
             yield tokens["attention_mask"], output.hidden_states
 
-    def prompt_states(self, texts: Sequence[str], layer: int) -> Tensor:
-        """Mean hidden state of each text over its tokens at a layer [S, H] float32."""
+    def prompt_states(self, texts: Sequence[str], layer: int | None) -> Tensor:
+        """Mean hidden state of each text over its tokens at a layer [S, H] float32.
+
+        Layer 0 is the embeddings, None the middle layer.
+        """
         means = []
         for mask_ST, hidden in self.read(texts):
-            weight_ST1 = mask_ST.unsqueeze(-1).to(hidden[layer].dtype)
-            means.append((hidden[layer] * weight_ST1).sum(1) / weight_ST1.sum(1))
+            states_STH = hidden[(len(hidden) - 1) // 2 if layer is None else layer]
+            weight_ST1 = mask_ST.unsqueeze(-1).to(states_STH.dtype)
+            means.append((states_STH * weight_ST1).sum(1) / weight_ST1.sum(1))
         return torch.cat(means).float()
 
 
@@ -150,7 +154,12 @@ def _load(
     source: str, family: str, name: str, max_tokens: int, suffixes: Sequence[str], dtype: str
 ) -> Backbone:
     """Load, freeze, and name the adapted modules in full."""
-    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, logging
+    from transformers import (
+        AutoModel,
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        logging,
+    )
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]

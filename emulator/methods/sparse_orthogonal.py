@@ -97,7 +97,7 @@ class SparseOrthogonalDevice:
         head = INTRODUCTION.pack(
             own.seed, self.block, len(own.shard.train), *own.position_m, own.max_power_w
         )
-        return bytes(head) + densities_L.astype("<f4").tobytes()
+        return b"".join((head, densities_L.astype("<f4").tobytes()))
 
     def _form_clusters(self, bodies: dict[int, bytes]) -> None:
         """Everybody's block and samples, the lead's densities for its block, and the clusters."""

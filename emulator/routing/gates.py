@@ -32,7 +32,10 @@ class RidgeLda(BaseModel):
     max_width: int = Field(default=128, gt=0, description="p = min(hidden width, this)")
     temperature: float = Field(default=1.0, gt=0, description="softness of the gates")
     top_m: int = Field(default=1, gt=0, description="experts that answer together")
-    gate_layer: int = Field(default=-1, description="hidden state the router reads; -1 is the last")
+    gate_layer: int | None = Field(
+        default=None,
+        description="hidden state the router reads (0: embeddings); default: the middle",
+    )
     samples: int = Field(default=256, gt=0, description="own training examples in the statistics")
 
     def project(self, states_SH: Tensor, seed: int) -> DoubleArray:

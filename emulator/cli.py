@@ -1,0 +1,141 @@
+"""The command line: verbs only; each calls one function elsewhere."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from emulator.errors import EmulatorError, ScenarioError
+
+if TYPE_CHECKING:
+    from emulator.reading import Reading
+
+app = typer.Typer(
+    help="Emulate wireless devices that fine-tune a frozen LLM together.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ScenarioFile = Annotated[Path, typer.Argument(help="scenario in YAML", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="override a value; may be repeated"),
+]
+MoreOverrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="more overrides")
+]
+Runs = Annotated[list[Path], typer.Argument(help="output folders of runs", show_default=False)]
+
+
+@app.command()
+def run(
+    scenario: ScenarioFile,
+    more: MoreOverrides = None,
+    override: Overrides = None,
+    driver: Annotated[
+        str, typer.Option(help="many_processes (one per device) or one_process")
+    ] = "many_processes",
+    out: Annotated[
+        Path | None, typer.Option(help="output folder; default runs/<name>-<method>-<seed>")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace an earlier run")] = False,
+) -> None:
+    """Run a scenario and write everything it came to into a folder."""
+    from emulator.launching import environment_world
+
+    with _clear_messages():
+        place = environment_world()
+        speaks = place is None or place[0] == 0
+        reading = _read(scenario, override, more, speaks=speaks)
+        from emulator.run import DRIVERS, Order
+        from emulator.run import run as run_order
+
+        if driver not in DRIVERS:
+            raise ScenarioError([f"--driver: got {driver!r}, wanted one of {', '.join(DRIVERS)}"])
+        chosen = reading.scenario
+        folder = out or Path("runs") / chosen.run_name
+        written = run_order(Order(chosen, driver, folder, force), Console(stderr=True))
+        if written is not None:
+            from emulator.report.terminal import comparison
+
+            _console().print(comparison([written]))
+
+
+@app.command()
+def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Overrides = None) -> None:
+    """Check a scenario and print it in full; nothing is run."""
+    with _clear_messages():
+        from emulator.reading import dump_scenario
+
+        sys.stdout.write(dump_scenario(_read(scenario, override, more, speaks=True).scenario))
+
+
+@app.command()
+def report(runs: Runs) -> None:
+    """Show what runs came to, one table each."""
+    with _clear_messages():
+        from emulator.report.terminal import comparison
+
+        for folder in runs:
+            _console().print(comparison([folder]))
+
+
+@app.command()
+def compare(runs: Runs) -> None:
+    """Show runs side by side."""
+    with _clear_messages():
+        from emulator.report.terminal import comparison
+
+        _console().print(comparison(runs))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of scenario files."""
+    import json
+
+    from emulator.scenario import Scenario
+
+    sys.stdout.write(json.dumps(Scenario.model_json_schema(), indent=2) + "\n")
+
+
+def _read(
+    path: Path, overrides: list[str] | None, more: list[str] | None, *, speaks: bool
+) -> "Reading":
+    """The scenario; its notes go to standard error."""
+    from emulator.reading import read_scenario
+
+    reading = read_scenario(path, [*(overrides or []), *(more or [])])
+    if speaks:
+        for note in reading.notes:
+            sys.stderr.write(f"note: {note}\n")
+    return reading
+
+
+def _console() -> Console:
+    """Standard output, wide enough for a table even where no terminal tells its width."""
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=110)
+
+
+@contextmanager
+def _clear_messages() -> Iterator[None]:
+    """Errors as lines on standard error; exit codes 2 (wrong input), 1 (failed), 130 (interrupted)."""
+    try:
+        yield
+    except ScenarioError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"error: {problem}\n")
+        raise typer.Exit(2) from None
+    except EmulatorError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: nothing was written\n")
+        raise typer.Exit(130) from None

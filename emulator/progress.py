@@ -1,0 +1,81 @@
+"""The live view of a run: one line per device; silent where nobody watches."""
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+MOST_ROWS = 24
+"""More devices than this are shown as one line of means."""
+
+
+class Progress:
+    """Per device: round, loss, emulated time, bytes on the air."""
+
+    def __init__(self, title: str, devices: int, rounds: int, console: Console) -> None:
+        self._title = title
+        self._rounds = rounds
+        self._rows: dict[int, tuple[int, float, float, int]] = {
+            device: (0, float("nan"), 0.0, 0) for device in range(devices)
+        }
+        self._stage = "setup"
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._shown = console.is_terminal
+
+    def __enter__(self) -> "Progress":
+        if self._shown:
+            self._live.start()
+            self._live.update(self._table())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._shown:
+            self._live.stop()
+
+    def stage(self, text: str) -> None:
+        """What the run as a whole is doing."""
+        self._stage = text
+        if self._shown:
+            self._live.update(self._table())
+
+    def update(
+        self, device: int, rounds_done: int, loss: float, now_s: float, air_bytes: int
+    ) -> None:
+        """A device has finished a round."""
+        total = self._rows[device][3] + air_bytes
+        self._rows[device] = (rounds_done, loss, now_s, total)
+        if self._shown:
+            self._live.update(self._table())
+
+    def _table(self) -> Table:
+        table = Table(title=f"{self._title}: {self._stage}", title_justify="left", box=None)
+        for column in ("device", "round", "loss", "emulated s", "kB on the air"):
+            table.add_column(column, justify="right")
+        if len(self._rows) > MOST_ROWS:
+            rounds, losses, times, sizes = zip(*self._rows.values(), strict=True)
+            count = len(self._rows)
+            table.add_row(
+                f"all {count}",
+                f"{min(rounds)}-{max(rounds)}/{self._rounds}",
+                f"{sum(losses) / count:.4f}",
+                f"{max(times):.1f}",
+                f"{sum(sizes) / 1e3:.0f}",
+            )
+            return table
+        for device, (done, loss, now_s, sent) in self._rows.items():
+            shown = f"{loss:.4f}" if loss == loss else "-"
+            row = (
+                str(device),
+                f"{done}/{self._rounds}",
+                shown,
+                f"{now_s:.1f}",
+                f"{sent / 1e3:.0f}",
+            )
+            table.add_row(*row)
+        return table

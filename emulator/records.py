@@ -1,0 +1,138 @@
+"""What was measured and what it cost: tables, identities, and the summary. No torch in here.
+
+Units are in the column names. Rows are sorted, so equal runs give equal bytes.
+"""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from statistics import fmean
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from emulator.errors import EmulatorError
+from emulator.state import LinkRecord, MetricRecord
+
+ANSWER_METRICS = ("accuracy", "exact_match")
+"""Metrics of the final answers; a task has one of them."""
+
+_ARROW = {"int": pa.int64(), "float": pa.float64(), "str": pa.string(), "bool": pa.bool_()}
+
+
+def ledger_rows(records: Iterable[LinkRecord]) -> list[LinkRecord]:
+    """All bursts by (exchange, sender, receiver)."""
+    return sorted(records, key=lambda r: (r.exchange_index, r.sender, r.receiver))
+
+
+def metric_rows(records: Iterable[MetricRecord]) -> list[MetricRecord]:
+    """All measurements by (round, device, task, metric)."""
+    return sorted(records, key=lambda r: (r.round_index, r.device, r.task, r.metric))
+
+
+def parquet(rows: Sequence[LinkRecord] | Sequence[MetricRecord], kind: type) -> bytes:
+    """A Parquet file of equal records; the same rows give the same bytes."""
+    schema = pa.schema([(field.name, _ARROW[_type_name(field.type)]) for field in fields(kind)])
+    columns = {name: [getattr(row, name) for row in rows] for name in schema.names}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns, schema=schema), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _type_name(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else annotation.__name__
+
+
+def check_account(records: Iterable[LinkRecord]) -> None:
+    """sent = delivered + lost in bytes, and no packet arrives unsent; EmulatorError names the burst."""
+    for r in records:
+        if r.sent_bytes != r.delivered_bytes + r.lost_bytes or r.packets_lost > r.packets:
+            raise EmulatorError(
+                f"account of exchange {r.exchange_index}, link {r.sender}->{r.receiver}: got "
+                f"{r.sent_bytes} B sent, {r.delivered_bytes} delivered, {r.lost_bytes} lost; "
+                "wanted sent = delivered + lost"
+            )
+
+
+def bytes_account(records: Sequence[LinkRecord]) -> dict[str, int]:
+    """Bytes put on the air, by part of the life and by class.
+
+    total = setup + in_cluster + inter_cluster = payload + mask + header + control + retransmitted,
+    where control is acknowledgements and header includes checksums and IPv4+UDP; lost is the part of
+    total that did not arrive.
+    """
+
+    def on_air(traffic: str) -> int:
+        return sum(r.sent_bytes + r.ack_bytes for r in records if r.traffic == traffic)
+
+    return {
+        "total": sum(r.sent_bytes + r.ack_bytes for r in records),
+        "setup": on_air("setup"),
+        "in_cluster": on_air("in_cluster"),
+        "inter_cluster": on_air("inter_cluster"),
+        "payload": sum(r.payload_bytes for r in records),
+        "mask": sum(r.mask_bytes for r in records),
+        "header": sum(r.header_bytes + r.checksum_bytes for r in records),
+        "control": sum(r.ack_bytes for r in records),
+        "retransmitted": sum(r.retransmitted_bytes for r in records),
+        "lost": sum(r.lost_bytes for r in records),
+    }
+
+
+def accuracy_account(
+    metrics: Sequence[MetricRecord], own_task: Sequence[str], last_round: int
+) -> dict[str, Any]:
+    """Final answers: mean over all devices and tasks, on the own task, and per task."""
+    answers = [m for m in metrics if m.metric in ANSWER_METRICS and m.round_index == last_round]
+    tasks = list(dict.fromkeys(m.task for m in answers))
+    return {
+        "mean": _mean(m.value for m in answers),
+        "own_task": _mean(m.value for m in answers if m.task == own_task[m.device]),
+        "per_task": {t: _mean(m.value for m in answers if m.task == t) for t in sorted(tasks)},
+    }
+
+
+def summarise(
+    description: Mapping[str, Any],
+    own_task: Sequence[str],
+    metrics: Sequence[MetricRecord],
+    ledger: Sequence[LinkRecord],
+    emulated_s: float,
+    compute_energy_j: float,
+) -> dict[str, Any]:
+    """The summary of a run, its wall-clock keys aside."""
+
+    def mean_of(metric: str) -> float | None:
+        return _mean(m.value for m in metrics if m.metric == metric)
+
+    transmit_energy_j = sum(r.energy_j for r in ledger)
+    return {
+        **description,
+        "accuracy": accuracy_account(metrics, own_task, int(description["rounds"]) - 1),
+        "routing_accuracy": mean_of("routing_accuracy"),
+        "collision_rate": mean_of("collision_rate"),
+        "bytes": bytes_account(ledger),
+        "packets": {
+            "sent": sum(r.attempts for r in ledger),
+            "lost": sum(r.packets_lost for r in ledger),
+        },
+        "late_bursts": sum(r.late for r in ledger),
+        "bursts": len(ledger),
+        "emulated_s": emulated_s,
+        "airtime_s": sum(r.airtime_s for r in ledger),
+        "energy_j": transmit_energy_j + compute_energy_j,
+        "energy_transmit_j": transmit_energy_j,
+        "energy_compute_j": compute_energy_j,
+    }
+
+
+def to_json(record: LinkRecord | MetricRecord) -> dict[str, Any]:
+    """A record as plain JSON values; floats come back exactly."""
+    return asdict(record)
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    """The mean, or None of nothing."""
+    known = list(values)
+    return fmean(known) if known else None

@@ -1,0 +1,118 @@
+"""Runs as tables in a terminal."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from emulator.errors import ScenarioError
+
+Summary = dict[str, Any]
+
+
+def read_summary(folder: Path) -> Summary:
+    """summary.json of a run; ScenarioError when the folder holds none."""
+    path = folder / "summary.json"
+    if not path.is_file():
+        raise ScenarioError([f"{folder}: got no summary.json there, wanted the folder of a run"])
+    try:
+        summary: Summary = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ScenarioError([f"{path}: got no JSON ({error}), wanted a run's summary"]) from None
+    return summary
+
+
+def comparison(folders: Sequence[Path]) -> RenderableType:
+    """Runs side by side: what was learnt, what it cost, where it lies."""
+    summaries = [read_summary(folder) for folder in folders]
+    table = Table(title=_title(summaries), title_justify="left", title_style="bold")
+    table.add_column("")
+    for summary in summaries:
+        table.add_column(summary["method"], justify="right")
+    if len(summaries) == 2:
+        table.add_column("difference", justify="right", style="dim")
+    for heading, rows in _sections(summaries):
+        table.add_section()
+        table.add_row(Text(heading, style="italic"))
+        for label, read, show in rows:
+            values = [read(summary) for summary in summaries]
+            shown = [_shown(value, show) for value in values]
+            if len(values) == 2:
+                shown.append(_difference(values[0], values[1], show))
+            table.add_row(f"  {label}", *shown)
+    places = [
+        Text(f"{s['method']}: {folder}") for s, folder in zip(summaries, folders, strict=True)
+    ]
+    return Group(table, Text("Files", style="italic"), *places)
+
+
+Row = tuple[str, Callable[[Summary], float | None], Callable[[float], str]]
+
+
+def _sections(summaries: Sequence[Summary]) -> list[tuple[str, list[Row]]]:
+    tasks = sorted({task for summary in summaries for task in summary["accuracy"]["per_task"]})
+    accuracy: list[Row] = [
+        (task, lambda s, t=task: s["accuracy"]["per_task"].get(t), _share)  # type: ignore[misc]
+        for task in tasks
+    ]
+    accuracy += [
+        ("mean over devices and tasks", lambda s: s["accuracy"]["mean"], _share),
+        ("own task", lambda s: s["accuracy"]["own_task"], _share),
+        ("routed to the right expert", lambda s: s["routing_accuracy"], _share),
+    ]
+    parts = ("setup", "in_cluster", "inter_cluster")
+    names = {"setup": "setup", "in_cluster": "rounds", "inter_cluster": "final exchange"}
+    on_air: list[Row] = [
+        (names[part], lambda s, p=part: s["bytes"][p], _size)  # type: ignore[misc]
+        for part in parts
+    ]
+    on_air += [("total", lambda s: s["bytes"]["total"], _size)]
+    cost: list[Row] = [
+        ("emulated time", lambda s: s["emulated_s"], lambda x: f"{x:.1f} s"),
+        ("airtime, all links", lambda s: s["airtime_s"], lambda x: f"{x:.1f} s"),
+        ("transmit energy", lambda s: s["energy_transmit_j"], lambda x: f"{x:.2f} J"),
+        ("compute energy (declared)", lambda s: s["energy_compute_j"], lambda x: f"{x:.0f} J"),
+        ("wall time here", lambda s: s["wall_s"], lambda x: f"{x:.0f} s"),
+    ]
+    return [
+        ("accuracy: every device answers every task, task unknown", accuracy),
+        ("bytes on the air", on_air),
+        ("time and energy", cost),
+    ]
+
+
+def _title(summaries: Sequence[Summary]) -> str:
+    names = sorted({s["name"] for s in summaries})
+    devices = sorted({s["devices"] for s in summaries})
+    seeds = sorted({s["seed"] for s in summaries})
+    return (
+        f"{', '.join(names)}: {'/'.join(map(str, devices))} devices, "
+        f"{'/'.join(str(s['rounds']) for s in summaries[:1])} rounds, "
+        f"seed {'/'.join(map(str, seeds))}"
+    )
+
+
+def _shown(value: float | None, show: Callable[[float], str]) -> str:
+    return "-" if value is None else show(value)
+
+
+def _difference(first: float | None, second: float | None, show: Callable[[float], str]) -> str:
+    """Points for shares, percent for amounts."""
+    if first is None or second is None:
+        return ""
+    if show is _share:
+        return f"{100 * (second - first):+.1f} points"
+    return f"{100 * (second / first - 1):+.1f} %" if first else ""
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _size(num_bytes: float) -> str:
+    """Decimal kilobytes or megabytes."""
+    return f"{num_bytes / 1e6:.2f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.1f} kB"

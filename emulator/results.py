@@ -1,0 +1,93 @@
+"""What a device leaves behind, as bytes that travel: JSON and safetensors, never pickle."""
+
+import json
+import struct
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from safetensors.numpy import load, save
+
+from emulator.errors import EmulatorError
+from emulator.exchange.walk import Outcome
+from emulator.state import (
+    DeviceResult,
+    Expert,
+    FloatArray,
+    Link,
+    LinkRecord,
+    MetricRecord,
+)
+
+_LENGTH = struct.Struct("<Q")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the process of a device used of the real machine."""
+
+    cpu_s: float
+    peak_rss_mb: float
+    own_memory_mb: float
+    data_bytes_sent: int
+
+
+def pack(outcome: Outcome, cost: Cost) -> bytes:
+    """One blob: length of the JSON, JSON, safetensors. `unpack(pack(x))` equals x."""
+    result = outcome.result
+    experts = (result.own_expert, *result.experts)
+    document = {
+        "device": result.device,
+        "experts": [{"task": e.task, "samples": e.samples, "scaling": e.scaling} for e in experts],
+        "metrics": [asdict(r) for r in result.records],
+        "ledger": [asdict(r) for r in outcome.link_records],
+        "links": [asdict(link) for link in result.links],
+        "clusters": result.clusters,
+        "emulated_s": result.emulated_s,
+        "compute_energy_j": result.compute_energy_j,
+        "train_cpu_s": result.train_cpu_s,
+        "cost": asdict(cost),
+    }
+    tensors: dict[str, FloatArray] = {f"router/{k}": v for k, v in result.router.items()}
+    for index, expert in enumerate(experts):
+        tensors |= {f"{index}/{name}": v for name, v in expert.tensors.items()}
+    head = json.dumps(document).encode()
+    return b"".join((_LENGTH.pack(len(head)), head, save(tensors)))
+
+
+def unpack(blob: bytes) -> tuple[Outcome, Cost]:
+    """The outcome and cost again. Raises EmulatorError for bytes that `pack` did not write."""
+    try:
+        (length,) = _LENGTH.unpack_from(blob)
+        document: dict[str, Any] = json.loads(blob[_LENGTH.size : _LENGTH.size + length])
+        tensors = load(blob[_LENGTH.size + length :])
+    except (struct.error, ValueError) as error:
+        raise EmulatorError(f"result of a device: got {len(blob)} bytes of no result") from error
+    experts = [
+        Expert(
+            tensors={
+                name.removeprefix(f"{index}/"): value
+                for name, value in tensors.items()
+                if name.startswith(f"{index}/")
+            },
+            **fields,
+        )
+        for index, fields in enumerate(document["experts"])
+    ]
+    result = DeviceResult(
+        device=document["device"],
+        own_expert=experts[0],
+        experts=tuple(experts[1:]),
+        router={
+            name.removeprefix("router/"): value
+            for name, value in tensors.items()
+            if name.startswith("router/")
+        },
+        records=tuple(MetricRecord(**row) for row in document["metrics"]),
+        links=tuple(Link(**row) for row in document["links"]),
+        clusters=tuple(tuple(members) for members in document["clusters"]),
+        emulated_s=document["emulated_s"],
+        compute_energy_j=document["compute_energy_j"],
+        train_cpu_s=document["train_cpu_s"],
+    )
+    records = tuple(LinkRecord(**row) for row in document["ledger"])
+    return Outcome(result, records), Cost(**document["cost"])

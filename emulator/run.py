@@ -1,0 +1,342 @@
+"""One run from scenario to output folder: choose the driver, supervise, write. All I/O is here."""
+
+import json
+import os
+import platform
+import resource
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from safetensors.numpy import save
+
+from emulator.adapters.export import peft_files
+from emulator.device import World, live
+from emulator.errors import ScenarioError
+from emulator.exchange import many_processes, one_process
+from emulator.exchange.many_processes import Transport
+from emulator.exchange.meeting import Patience
+from emulator.exchange.posting import Json
+from emulator.exchange.walk import OnCommit, Outcome
+from emulator.forking import Post, run_forked
+from emulator.launching import environment_world, run_launched
+from emulator.progress import Progress
+from emulator.reading import dump_scenario
+from emulator.records import (
+    check_account,
+    ledger_rows,
+    metric_rows,
+    parquet,
+    summarise,
+)
+from emulator.results import Cost, pack, unpack
+from emulator.scenario import Scenario
+from emulator.shim import Shim
+from emulator.state import Commit, Expert, FloatArray, LinkRecord, MetricRecord
+from emulator.worlds import build_world
+
+DRIVERS = ("many_processes", "one_process")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to run, how, and where to."""
+
+    scenario: Scenario
+    driver: str
+    out: Path
+    force: bool
+
+
+def run(order: Order, console: Console) -> Path | None:
+    """Run a scenario and write its folder; returns the folder where this process wrote it.
+
+    Under a launcher (RANK and WORLD_SIZE are set) this process is one device and device 0 writes.
+    Raises ScenarioError for wrong input, DeviceFailedError for the death of a device, and lets
+    KeyboardInterrupt through; in all three cases nothing is left half-written.
+    """
+    started_s = time.monotonic()
+    place = environment_world()
+    scenario = order.scenario
+    if place is None or place[0] == 0:
+        _check_folder(order.out, order.force)
+    if place is not None and place[1] != scenario.devices:
+        raise ScenarioError(
+            [
+                f"WORLD_SIZE: got {place[1]} processes, wanted {scenario.devices}: one per device "
+                f"(or --set devices={place[1]})"
+            ]
+        )
+    patience = Patience(stall_timeout_s=scenario.stall_timeout_s)
+    title = f"{scenario.run_name} ({scenario.devices} devices, {scenario.rounds} rounds)"
+    watched = console if place is None or place[0] == 0 else Console(quiet=True)
+    with Progress(title, scenario.devices, scenario.rounds, watched) as progress:
+        progress.stage("loading")
+        world = build_world(scenario)
+        before_cpu_s = time.process_time()
+        progress.stage("running")
+        if order.driver == "one_process":
+            blobs = _run_in_one_process(world, progress)
+        elif place is not None:
+            blobs = _run_launched(world, progress, patience)
+        else:
+            blobs = _run_forked(world, progress, patience)
+        if not blobs:
+            return None
+        progress.stage("writing")
+        parent_cpu_s = before_cpu_s if place is None and order.driver != "one_process" else 0.0
+        return _write(order, world, blobs, started_s, parent_cpu_s)
+
+
+# ── drivers ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _run_in_one_process(world: World, progress: Progress) -> list[bytes]:
+    """All lives in turn."""
+    devices = range(world.scenario.devices)
+    metrics: dict[int, list[MetricRecord]] = {device: [] for device in devices}
+
+    def on_commit(device: int, commit: Commit, links: tuple[LinkRecord, ...]) -> None:
+        metrics[device].extend(commit.records)
+        _show(progress, device, _progress_of(commit, links))
+
+    outcomes = one_process.run(
+        {device: live(world, device) for device in devices},
+        {device: _air(world, device) for device in devices},
+        on_commit,
+    )
+    whole = Cost(time.process_time(), _peak_rss_mb(), _own_memory_mb(), 0)
+    nothing = Cost(0.0, 0.0, 0.0, 0)
+    return [
+        pack(_with_metrics(outcomes[device], metrics[device]), nothing if device else whole)
+        for device in devices
+    ]
+
+
+def _run_forked(world: World, progress: Progress, patience: Patience) -> list[bytes]:
+    """One child per device; device 0 posts what it gathered."""
+    import torch._dynamo  # noqa: F401  # every optimiser imports it: once here, not in each child
+
+    gathered: list[bytes] = []
+
+    def on_message(device: int, header: Mapping[str, Json], blob: bytes) -> None:
+        if blob:
+            gathered.append(blob)
+        else:
+            _show(progress, device, header)
+
+    def child(transport: Transport, post: Post) -> None:
+        for blob in _live_here(world, transport, post):
+            post(world.scenario.rounds, {}, blob)
+
+    run_forked(world.scenario.devices, child, on_message, patience)
+    return gathered
+
+
+def _run_launched(world: World, progress: Progress, patience: Patience) -> list[bytes]:
+    """This process is one device of a launcher's."""
+    gathered: list[bytes] = []
+
+    def child(transport: Transport, post: Post) -> None:
+        gathered.extend(_live_here(world, transport, post))
+
+    def on_message(device: int, header: Mapping[str, Json], blob: bytes) -> None:
+        _show(progress, device, header)
+
+    run_launched(child, on_message, patience)
+    return gathered
+
+
+def _live_here(world: World, transport: Transport, post: Post) -> list[bytes]:
+    """Lead this process's device to its end; device 0 returns the results of all, others nothing."""
+    metrics: list[MetricRecord] = []
+    device = transport.device
+
+    def on_commit(_device: int, commit: Commit, links: tuple[LinkRecord, ...]) -> None:
+        metrics.extend(commit.records)
+        post(commit.state.round_index, _progress_of(commit, links), b"")
+
+    outcome = _with_metrics(_walk(world, device, transport, on_commit), metrics)
+    cost = Cost(time.process_time(), _peak_rss_mb(), _own_memory_mb(), transport.bytes_sent_data)
+    return transport.gather(pack(outcome, cost))
+
+
+def _walk(world: World, device: int, transport: Transport, on_commit: OnCommit) -> Outcome:
+    return many_processes.run(live(world, device), _air(world, device), transport, on_commit)
+
+
+def _air(world: World, device: int) -> Shim:
+    scenario = world.scenario
+    return Shim(device, scenario.wire, scenario.access, world.channel)
+
+
+def _with_metrics(outcome: Outcome, committed: list[MetricRecord]) -> Outcome:
+    """The outcome with the measurements of all rounds, not only those since the last commit."""
+    records = (*committed, *outcome.result.records)
+    return replace(outcome, result=replace(outcome.result, records=records))
+
+
+def _progress_of(commit: Commit, links: tuple[LinkRecord, ...]) -> dict[str, Json]:
+    loss = [record.value for record in commit.records if record.metric == "train_loss"]
+    return {
+        "rounds_done": commit.state.round_index + 1,
+        "loss": loss[-1] if loss else None,
+        "now_s": commit.state.now_s,
+        "air_bytes": sum(link.sent_bytes for link in links),
+    }
+
+
+def _show(progress: Progress, device: int, header: Mapping[str, Any]) -> None:
+    loss = float("nan") if header["loss"] is None else float(header["loss"])
+    progress.update(
+        device, int(header["rounds_done"]), loss, float(header["now_s"]), int(header["air_bytes"])
+    )
+
+
+# ── the folder ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _check_folder(out: Path, force: bool) -> None:
+    """Refuse to write over anything; with `force`, over anything but an earlier run."""
+    if out.exists() and not out.is_dir():
+        raise ScenarioError([f"--out: got {out}, which is a file, wanted a folder"])
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not force:
+        raise ScenarioError(
+            [f"--out: got {out}, which is not empty, wanted another folder or --force"]
+        )
+    if not (out / "scenario.yaml").is_file():
+        raise ScenarioError(
+            [f"--out: got {out}, which holds no run, wanted a run's folder to replace"]
+        )
+
+
+def _write(
+    order: Order, world: World, blobs: list[bytes], started_s: float, parent_cpu_s: float
+) -> Path:
+    """Write everything beside the folder, then move it into place at once."""
+    scenario = order.scenario
+    unpacked = sorted((unpack(blob) for blob in blobs), key=lambda pair: pair[0].result.device)
+    results = [outcome.result for outcome, _ in unpacked]
+    ledger = ledger_rows(record for outcome, _ in unpacked for record in outcome.link_records)
+    metrics = metric_rows(record for result in results for record in result.records)
+    check_account(ledger)
+    partial = order.out.with_name(order.out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        files: dict[str, bytes] = {
+            "scenario.yaml": dump_scenario(scenario).encode(),
+            "environment.json": _json(_environment(order.driver)),
+            "metrics.parquet": parquet(metrics, MetricRecord),
+            "ledger.parquet": parquet(ledger, LinkRecord),
+            "topology.json": _json(
+                {
+                    "positions_m": world.channel.positions_m.tolist(),
+                    "clusters": results[0].clusters,
+                    "links": [
+                        {"sender": x.sender, "receiver": x.receiver, "weight": x.weight}
+                        for x in results[0].links
+                    ],
+                }
+            ),
+        }
+        for result in results:
+            task_type = "CAUSAL_LM" if world.backbone.family == "causal_lm" else None
+            own = peft_files(result.own_expert, world.backbone.name, task_type)
+            files |= {f"adapters/device-{result.device:02d}/{k}": v for k, v in own.items()}
+            for expert in result.experts:
+                exported = peft_files(expert, world.backbone.name, task_type)
+                folder = f"experts/device-{result.device:02d}/{expert.task}"
+                files |= {f"{folder}/{name}": data for name, data in exported.items()}
+            files |= _router_files(result.device, result.router, result.experts)
+        costs = [cost for _, cost in unpacked]
+        summary = summarise(
+            {
+                "name": scenario.name,
+                "method": scenario.method.kind,
+                "devices": scenario.devices,
+                "rounds": scenario.rounds,
+                "seed": scenario.seed,
+            },
+            [shard.task for shard in world.shards],
+            metrics,
+            ledger,
+            max(result.emulated_s for result in results),
+            sum(result.compute_energy_j for result in results),
+        )
+        summary |= {
+            "wall_s": time.monotonic() - started_s,
+            "cpu_s": sum(cost.cpu_s for cost in costs) + parent_cpu_s,
+            "train_cpu_s": sum(result.train_cpu_s for result in results),
+            "peak_rss_mb": max(cost.peak_rss_mb for cost in costs),
+            "own_memory_mb": max(cost.own_memory_mb for cost in costs),
+        }
+        files["summary.json"] = _json(summary)
+        for name, data in files.items():
+            target = partial / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        if order.out.exists():
+            shutil.rmtree(order.out)
+        partial.replace(order.out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return order.out
+
+
+def _router_files(
+    device: int, router: Mapping[str, FloatArray], experts: tuple[Expert, ...]
+) -> dict[str, bytes]:
+    """What a device needs to choose among its experts."""
+    folder = f"experts/device-{device:02d}"
+    listed = [{"task": e.task, "samples": e.samples, "scaling": e.scaling} for e in experts]
+    files = {f"{folder}/experts.json": _json(listed)}
+    if router:
+        files[f"{folder}/router.safetensors"] = save(dict(router))
+    return files
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _environment(driver: str) -> dict[str, Any]:
+    """Where and with what it ran; the one description that differs between machines."""
+    packages = ("torch", "transformers", "peft", "numpy", "scipy", "pyarrow", "safetensors")
+    versions = {}
+    for package in ("wireless-dfl-emulator", *packages):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "unknown"
+    return {
+        "driver": driver,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "packages": versions,
+    }
+
+
+def _peak_rss_mb() -> float:
+    """Peak resident memory of this process, shared pages included."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if platform.system() == "Darwin" else 1e3)
+
+
+def _own_memory_mb() -> float:
+    """Memory that only this process holds; 0 where the system does not tell."""
+    rollup = Path("/proc/self/smaps_rollup")
+    if not rollup.is_file():
+        return 0.0
+    private = [line for line in rollup.read_text().splitlines() if line.startswith("Private_")]
+    return sum(int(line.split()[1]) for line in private) / 1e3
