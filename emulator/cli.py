@@ -45,6 +45,7 @@ def run(
         Path | None, typer.Option(help="output folder; default runs/<name>-<method>-<seed>")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="replace an earlier run")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no table at the end")] = False,
 ) -> None:
     """Run a scenario and write everything it came to into a folder."""
     from emulator.launching import environment_world
@@ -61,7 +62,7 @@ def run(
         chosen = reading.scenario
         folder = out or Path("runs") / chosen.run_name
         written = run_order(Order(chosen, driver, folder, force), Console(stderr=True))
-        if written is not None:
+        if written is not None and not quiet:
             from emulator.report.terminal import comparison
 
             _console().print(comparison([written]))

@@ -7,6 +7,7 @@ and die with their parent.
 """
 
 import ctypes
+import gc
 import os
 import selectors
 import signal
@@ -64,17 +65,15 @@ def run_forked(
     fleet = _Fleet(on_message)
     with _interrupts() as interrupt_fd:
         try:
-            with _held_back():
+            with _held_back(), _frozen_heap():
                 for device in range(devices):
                     birth = _Birth(device, devices, address, patience, os.getpid())
                     fleet.fork(birth, child_main, (listener.fileno(), interrupt_fd))
-            host = StoreHost(listener, address, devices)
-            usage = fleet.supervise(interrupt_fd)
-            del host
+            with StoreHost(listener, address, devices):
+                return fleet.supervise(interrupt_fd)
         finally:
             fleet.end()
             listener.close()
-    return usage
 
 
 @dataclass(frozen=True)
@@ -222,9 +221,14 @@ def _come_of_age(parent_pid: int, inherited_fds: tuple[int, ...]) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent_pid:
             raise DeviceFailedError("the parent is gone")
+    use_loopback()
+    torch.set_num_threads(1)
+
+
+def use_loopback() -> None:
+    """Let gloo talk over the loopback interface, unless the environment names another."""
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
     os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
-    torch.set_num_threads(1)
 
 
 @contextmanager
@@ -246,6 +250,21 @@ def _interrupts() -> Iterator[int]:
 
 def _noted(number: int, frame: object) -> None:
     """Handle a signal: the interpreter has written it to the wake-up descriptor already."""
+
+
+@contextmanager
+def _frozen_heap() -> Iterator[None]:
+    """Keep the children's garbage collectors off what they inherit.
+
+    It stays shared in memory, and nothing of the parent's that owns a thread is taken down in a child,
+    where that thread does not exist.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextmanager

@@ -7,13 +7,15 @@ alone they are read. torchrun's agent serves the store itself; otherwise device 
 import errno
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from emulator.errors import EmulatorError
 from emulator.exchange.many_processes import StoreHost, Transport
 from emulator.exchange.meeting import Address, Patience
-from emulator.forking import ChildMain, OnMessage
+from emulator.forking import ChildMain, OnMessage, use_loopback
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
@@ -46,17 +48,22 @@ def run_launched(child_main: ChildMain, on_message: OnMessage, patience: Patienc
     device, devices = world
     address = _address()
     if address.host in _LOCAL_HOSTS:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        use_loopback()
     torch.set_num_threads(1)
-    host = StoreHost(_listen(address), address, devices) if _hosts_store(device) else None
-    with Transport(device, devices, address, patience) as transport:
-        child_main(transport, lambda _, header, blob: on_message(device, header, blob))
-    if host is not None:
+    with _store(device, devices, address):
+        with Transport(device, devices, address, patience) as transport:
+            child_main(transport, lambda _, header, blob: on_message(device, header, blob))
+
+
+@contextmanager
+def _store(device: int, devices: int, address: Address) -> Iterator[None]:
+    """Serve the store at device 0 until all have left, unless the launcher serves it."""
+    if device != 0 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True):
+        yield
+        return
+    with StoreHost(_listen(address), address, devices) as host:
+        yield
         host.await_farewell()
-
-
-def _hosts_store(device: int) -> bool:
-    return device == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)
 
 
 def _address() -> Address:

@@ -282,7 +282,7 @@ def _in_group(work: Work | None) -> Work:
 
 
 class StoreHost:
-    """Serves the store on a socket that listens already; it lives as long as this object."""
+    """Serves the store, in threads of its own, on a socket that listens already. A context manager."""
 
     def __init__(self, listener: socket.socket, address: Address, devices: int) -> None:
         self._devices = devices
@@ -293,12 +293,21 @@ class StoreHost:
             wait_for_workers=False,
             master_listen_fd=listener.detach(),
         )
-        self._store = PrefixStore(address.prefix, master)
+        self._store: Store | None = PrefixStore(address.prefix, master)
+
+    def __enter__(self) -> "StoreHost":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the threads, even if a traceback still refers to this object."""
+        self._store = None
 
     def await_farewell(self) -> None:
         """Return when all devices have closed their transports, or after ten seconds."""
         deadline_s = time.monotonic() + _FAREWELL_S
-        while self._store.add(_LEFT_KEY, 0) < self._devices and time.monotonic() < deadline_s:
+        while self._store is not None and time.monotonic() < deadline_s:
+            if self._store.add(_LEFT_KEY, 0) >= self._devices:
+                return
             time.sleep(0.005)
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from emulator.methods.merging import gossip_step
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
 from emulator.state import Expert, Inbox, Mask, Message, Step
@@ -53,12 +54,10 @@ class LoraDevice:
         samples = [INTRODUCTION.unpack(bodies[i])[0] for i in range(own.devices)]
         dense = np.ones((own.devices, len(own.adapted.module_names)))
         own.survey = own.survey_of(samples, range(own.devices), dense, self._message(0, ()))
+        own.measure("collision_rate", 1.0, -1)  # everybody writes everywhere
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
-        """x_i += sum_j w_ij (Q(x_j) - Q(x_i)); a lost coordinate keeps the own value.
-
-        Differences of equally rounded values: symmetric weights keep the network mean.
-        """
+        """x_i += sum_j w_ij (Q(x_j) - Q(x_i)); a lost coordinate keeps the own value."""
         own = self.own
         links = own.links(round_index)
         weight = {link.sender: link.weight for link in links if link.receiver == own.id}
@@ -66,12 +65,11 @@ class LoraDevice:
         vector_N = own.adapted.vector()
         message = self._message(round_index, receivers)
         received = yield from own.exchange([message], tuple(sorted(weight)))
-        mine_N = own.as_received(vector_N)
-        step_N = np.zeros(len(vector_N))
-        for other in sorted(received, key=lambda r: r.source):
-            difference_N = np.where(other.received, other.values - mine_N, np.float32(0))
-            step_N += weight[other.source] * difference_N
-        own.adapted.load((vector_N + step_N).astype(np.float32))
+        contributions = [
+            (weight[other.source], np.asarray(other.values, dtype=np.float32), other.received)
+            for other in sorted(received, key=lambda r: r.source)
+        ]
+        own.adapted.load(gossip_step(vector_N, own.as_received(vector_N), contributions))
 
     def finish(self) -> Generator[Step, Inbox, None]:
         """Nothing more to say: the last round's averaging was the final exchange."""

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.methods.expert_ring import ExpertRing
+from emulator.methods.merging import mask_mean
 from emulator.methods.speech import mask_message, statistics_message, values_message
 from emulator.protocols import Own
 from emulator.state import (
@@ -172,10 +173,10 @@ class SparseOrthogonalDevice:
     # ── one round ────────────────────────────────────────────────────────────────────────────────
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
-        """mask_mean: B[x] = sum_j w_j M_j B_j / sum_j w_j M_j, w_j = samples of j.
+        """Send the kept entries to the cluster; mask_mean of all, weighted by samples.
 
-        Only those who write a coordinate enter its mean; a lost one leaves numerator and denominator.
-        Law: where masks are disjoint, everybody's B comes back bit for bit.
+        Where masks are disjoint everybody's B comes back bit for bit; of what is lost, the last value
+        received stays.
         """
         own, ring, mine = self.own, self.ring, self.masks[self.block]
         vector_N = own.adapted.vector()
@@ -183,15 +184,14 @@ class SparseOrthogonalDevice:
         received = yield from own.exchange(
             [message] if ring.others else [], ring.others, tuple(self.masks.values())
         )
-        written = [(other.source, other.values, other.received) for other in received]
-        written.append((own.id, vector_N, mine.dense))
-        total_N, weight_N = np.zeros(self.layout.size), np.zeros(self.layout.size)
-        for source, values_N, present_N in sorted(written, key=lambda w: w[0]):
-            weight = float(ring.samples[source])
-            total_N += weight * (values_N.astype(np.float64) * present_N)
-            weight_N += weight * present_N
-        someone_N = weight_N > 0
-        self.cluster_mean_N[someone_N] = total_N[someone_N] / weight_N[someone_N]
+        contributions = [(float(ring.samples[own.id]), vector_N, mine.dense, own.id)]
+        contributions += [
+            (float(ring.samples[o.source]), o.values.astype(np.float32), o.received, o.source)
+            for o in received
+        ]
+        contributions.sort(key=lambda c: c[3])  # one order at every member: one rounding
+        mean_N, written_N = mask_mean([c[:3] for c in contributions])
+        self.cluster_mean_N[written_N] = mean_N[written_N]
         own.adapted.load(self.cluster_mean_N * mine.dense)
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────

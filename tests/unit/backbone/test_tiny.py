@@ -51,8 +51,8 @@ def test_the_folder_is_small_and_complete() -> None:
     assert sum(sizes.values()) <= 3_100_000
 
 
-def test_the_model_is_a_small_float32_qwen2_with_tied_embeddings(offline_model) -> None:
-    assert offline_model.config.model_type == "qwen2"
+def test_the_model_is_a_small_float32_llama_with_tied_embeddings(offline_model) -> None:
+    assert offline_model.config.model_type == "llama"
     assert 300_000 <= sum(p.numel() for p in offline_model.parameters()) <= 700_000
     assert {p.dtype for p in offline_model.parameters()} == {torch.float32}
     assert offline_model.lm_head.weight is offline_model.model.embed_tokens.weight
@@ -79,6 +79,7 @@ def test_padding_and_end_are_tokens_of_their_own(offline_tokenizer) -> None:
     assert (offline_tokenizer.pad_token, offline_tokenizer.eos_token) == ("<pad>", "<end>")
     padded = offline_tokenizer(["a b c", "a"], padding=True)
     assert padded["attention_mask"] == [[1, 1, 1], [1, 0, 0]]
+    assert padded["input_ids"][1][1:] == [offline_tokenizer.pad_token_id] * 2
     skipped = offline_tokenizer.decode(padded["input_ids"][1], skip_special_tokens=True)
     assert skipped == "a"
 

@@ -149,7 +149,7 @@ def test_examples_are_right_distinct_and_disjoint(task: str) -> None:
 
 def test_examples_depend_on_the_seed_and_on_nothing_else() -> None:
     suite = Synthetic(names=("sort", "mirror"), train_samples=100)
-    alone = Synthetic(operations=("mirror",), train_samples=40)
+    alone = Synthetic(names=("mirror",), train_samples=40)
     assert suite.examples("mirror", "train", 1) == suite.examples("mirror", "train", 1)
     assert suite.examples("mirror", "train", 1) != suite.examples("mirror", "train", 2)
     assert suite.examples("mirror", "train", 1)[:40] == alone.examples("mirror", "train", 1)

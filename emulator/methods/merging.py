@@ -1,0 +1,44 @@
+"""How received adapters become one's own: pure functions over flat vectors.
+
+Shapes: N coordinates. A contribution is (weight, values [N], present [N] booleans).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from emulator.state import BoolArray, DoubleArray, FloatArray
+
+Contribution = tuple[float, FloatArray, BoolArray]
+
+
+def mask_mean(contributions: Sequence[Contribution]) -> tuple[DoubleArray, BoolArray]:
+    """Weighted mean over those who write a coordinate, and which coordinates somebody writes.
+
+    mean[x] = sum_j w_j M_j B_j / sum_j w_j M_j, 0 where nobody writes. A lost coordinate is simply
+    not present: it leaves numerator and denominator.
+    Laws: a coordinate with one writer keeps its value bit for bit (once back in float32); where all
+    agree, nothing changes; the order of the contributions decides rounding, so keep it fixed.
+    """
+    size = len(contributions[0][1])
+    total_N, weight_N = np.zeros(size), np.zeros(size)
+    for weight, values_N, present_N in contributions:
+        total_N += np.where(present_N, weight * values_N.astype(np.float64), 0.0)
+        weight_N += np.where(present_N, weight, 0.0)
+    written_N: BoolArray = weight_N > 0
+    return np.divide(total_N, weight_N, out=np.zeros(size), where=written_N), written_N
+
+
+def gossip_step(
+    vector_N: FloatArray, rounded_N: FloatArray, contributions: Sequence[Contribution]
+) -> FloatArray:
+    """x + sum_j w_j (Q(x_j) - Q(x)): where j's coordinate is lost, the own value stands for it.
+
+    rounded_N is Q(x), the own vector as neighbours received it. Differences of equally rounded values
+    let symmetric weights keep the network mean, and agreement is a fixed point.
+    """
+    step_N = np.zeros(len(vector_N))
+    for weight, values_N, present_N in contributions:
+        difference_N = values_N.astype(np.float64) - rounded_N
+        step_N += np.where(present_N, weight * difference_N, 0.0)
+    return (vector_N + step_N).astype(np.float32)

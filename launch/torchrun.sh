@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# One process per device under torchrun, on this host:
+#   launch/torchrun.sh SCENARIO [emulator run arguments]
+# As many processes as the scenario has devices (say devices=4 for another number).
+# MASTER_PORT: a fixed port (default: a free one).
+# On several hosts call torchrun yourself, the same on each, with --nnodes and --rdzv-endpoint.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+"$root/launch/install.sh"
+if [ $# -lt 1 ]; then
+  echo "usage: launch/torchrun.sh SCENARIO [KEY.PATH=VALUE]... [--out DIR] [--force]" >&2
+  exit 2
+fi
+export OMP_NUM_THREADS=1
+overrides=()
+for argument in "${@:2}"; do
+  [[ $argument == *=* && $argument != -* ]] && overrides+=("$argument")
+done
+resolved=$("$root/.venv/bin/emulator" check "$1" "${overrides[@]}")
+devices=$(sed -n 's/^devices: //p' <<< "$resolved")
+rendezvous=(--standalone)
+[ -n "${MASTER_PORT:-}" ] && rendezvous=(--master-addr 127.0.0.1 --master-port "$MASTER_PORT")
+exec "$root/.venv/bin/torchrun" "${rendezvous[@]}" --nproc-per-node "$devices" \
+  -m emulator run "$@"
