@@ -161,8 +161,13 @@ class _Fleet:
                 child.round_index = posted.round_index
                 self._on_message(child.device, posted.header, posted.blob)
             else:
-                child.verdict = posted
+                self._settle(child, posted)
         return bool(chunk)
+
+    def _settle(self, child: _Child, verdict: Done | Failure) -> None:
+        child.verdict = verdict
+        if isinstance(verdict, Failure):
+            self._failed.append((child, verdict))
 
     def _bury(self, child: _Child) -> None:
         """Reap a child that has ended and take down how."""
@@ -174,9 +179,7 @@ class _Fleet:
         code = os.waitstatus_to_exitcode(status)
         if child.verdict is None:
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            child.verdict = Failure("failed", f"its process ended unexpectedly ({how})")
-        if isinstance(child.verdict, Failure):
-            self._failed.append((child, child.verdict))
+            self._settle(child, Failure("failed", f"its process ended unexpectedly ({how})"))
 
     def _judge(self, last_word: bool) -> None:
         """Raise the failure that began it all; one that blames another device only as the last word."""
@@ -192,21 +195,24 @@ def _live(
     birth: _Birth, child_main: ChildMain, outlet: Outlet, inherited_fds: tuple[int, ...]
 ) -> NoReturn:
     """The child's whole existence."""
-    code = 1
     try:
         _come_of_age(birth.parent_pid, inherited_fds)
         with Transport(birth.device, birth.devices, birth.address, birth.patience) as transport:
             child_main(transport, outlet.message)
         outlet.done()
-        code = 0
+        _exit(0)
     except BaseException as error:
         with suppress(OSError):
             outlet.failed(Failure.of(error))
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(code)
+        _exit(1)
+
+
+def _exit(code: int) -> NoReturn:
+    """Leave without taking down what the parent built."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _come_of_age(parent_pid: int, inherited_fds: tuple[int, ...]) -> None:

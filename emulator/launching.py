@@ -50,9 +50,11 @@ def run_launched(child_main: ChildMain, on_message: OnMessage, patience: Patienc
     if address.host in _LOCAL_HOSTS:
         use_loopback()
     torch.set_num_threads(1)
-    with _store(device, devices, address):
-        with Transport(device, devices, address, patience) as transport:
-            child_main(transport, lambda _, header, blob: on_message(device, header, blob))
+    with (
+        _store(device, devices, address),
+        Transport(device, devices, address, patience) as transport,
+    ):
+        child_main(transport, lambda _, header, blob: on_message(device, header, blob))
 
 
 @contextmanager

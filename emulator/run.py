@@ -110,7 +110,7 @@ def _run_in_one_process(world: World, progress: Progress) -> list[bytes]:
         {device: _air(world, device) for device in devices},
         on_commit,
     )
-    whole = Cost(time.process_time(), _peak_rss_mb(), _own_memory_mb(), 0)
+    whole = Cost(time.process_time(), _peak_rss_mb(), own_memory_mb(), 0)
     nothing = Cost(0.0, 0.0, 0.0, 0)
     return [
         pack(_with_metrics(outcomes[device], metrics[device]), nothing if device else whole)
@@ -162,7 +162,7 @@ def _live_here(world: World, transport: Transport, post: Post) -> list[bytes]:
         post(commit.state.round_index, _progress_of(commit, links), b"")
 
     outcome = _with_metrics(_walk(world, device, transport, on_commit), metrics)
-    cost = Cost(time.process_time(), _peak_rss_mb(), _own_memory_mb(), transport.bytes_sent_data)
+    cost = Cost(time.process_time(), _peak_rss_mb(), own_memory_mb(), transport.bytes_sent_data)
     return transport.gather(pack(outcome, cost))
 
 
@@ -333,7 +333,7 @@ def _peak_rss_mb() -> float:
     return peak / (1e6 if platform.system() == "Darwin" else 1e3)
 
 
-def _own_memory_mb() -> float:
+def own_memory_mb() -> float:
     """Memory that only this process holds; 0 where the system does not tell."""
     rollup = Path("/proc/self/smaps_rollup")
     if not rollup.is_file():

@@ -13,6 +13,7 @@ import struct
 from dataclasses import dataclass
 
 from emulator.errors import ProtocolError
+from emulator.exchange.walk import not_awaited, not_sent
 from emulator.state import Burst
 
 FRAME_BYTES = 65536
@@ -37,12 +38,15 @@ class Header:
 
     def check(self, exchange_index: int, sender: int, receiver: int) -> None:
         """Raise ProtocolError unless this is the burst that was expected."""
-        got = (self.exchange_index, self.sender, self.receiver)
-        if got != (exchange_index, sender, receiver):
+        if (self.sender, self.receiver) != (sender, receiver):
             raise ProtocolError(
-                f"exchange {exchange_index}, device {receiver}: got a burst of exchange {got[0]} "
-                f"from device {got[1]} to device {got[2]}, wanted one from device {sender}"
+                f"exchange {exchange_index}: device {receiver} got a burst from device {self.sender} "
+                f"to device {self.receiver}, wanted one from device {sender}"
             )
+        if self.exchange_index > exchange_index:
+            raise not_sent(sender, receiver, exchange_index)
+        if self.exchange_index < exchange_index:
+            raise not_awaited(sender, receiver, self.exchange_index)
 
 
 def pack(burst: Burst) -> bytearray:

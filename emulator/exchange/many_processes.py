@@ -107,6 +107,7 @@ class Transport:
         if error is None:
             self.close()
         else:
+            self._break_off(min(self._met, default=self.device))
             self._leave()
 
     def exchange(

@@ -14,7 +14,7 @@ import pytest
 from emulator.errors import DeviceFailedError, EmulatorError, ProtocolError, ScenarioError
 from emulator.exchange import many_processes
 from emulator.exchange.many_processes import Transport
-from emulator.exchange.meeting import Address, Patience, PeerFailedError
+from emulator.exchange.meeting import Address, Patience
 from emulator.forking import ChildMain, Post, run_forked
 
 TOYS = Path(__file__).parents[1] / "toys"
@@ -134,11 +134,11 @@ def test_a_failing_message_handler_ends_the_run() -> None:
 
 
 def test_no_descriptor_is_left() -> None:
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = sorted(Path("/proc/self/fd").iterdir())
     run_toys(child_main(complete(3), 3), 3)
     with pytest.raises(DeviceFailedError):
         run_toys(failing(2, 2, kill_self))
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
 def test_a_silent_peer_is_named_after_the_stall_timeout() -> None:
@@ -183,7 +183,7 @@ def test_a_wait_for_nothing_is_a_protocol_error(name: str, index: int) -> None:
 def test_an_unwanted_burst_is_a_protocol_error(index: int) -> None:
     said = complete(DEVICES)
     heard = nobody_hears(said, 2, index)
-    with pytest.raises(ProtocolError, match=rf"exchange \d+.* device 2"):
+    with pytest.raises(ProtocolError, match=r"exchange \d+.* device 2"):
         run_toys(disagreeing(heard, said))
 
 
@@ -274,7 +274,7 @@ def test_no_orphans(endless_run) -> None:
 # ── a launcher's environment ─────────────────────────────────────────────────────────────────────
 
 
-def launch(device: int, devices: int, port: int, graph: str = "ring") -> subprocess.Popen[str]:
+def launch(device: int, devices: int, port: int, graph: str) -> subprocess.Popen[str]:
     env = {
         **os.environ, "RANK": str(device), "WORLD_SIZE": str(devices),
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
@@ -288,17 +288,27 @@ def launch(device: int, devices: int, port: int, graph: str = "ring") -> subproc
 def test_device_0_hosts_the_store_without_a_launcher() -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    processes = [launch(device, 3, port) for device in range(3)]
+    processes = [launch(device, 3, port, "ring") for device in range(3)]
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], outputs
     found = dict(enumerate(out.split()[2] for out, _ in outputs))
     assert found == reference(3, GRAPHS["ring"](3))
 
 
+def test_launched_devices_that_disagree_all_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    graphs = ["complete", "complete", "one_way"]
+    processes = [launch(device, 3, port, graph) for device, graph in enumerate(graphs)]
+    outputs = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [1, 1, 1]
+    assert any("ProtocolError: exchange 0: device " in text for _, text in outputs)
+
+
 def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
-        _, text = launch(0, 2, port).communicate(timeout=60)
+        _, text = launch(0, 2, port, "ring").communicate(timeout=60)
     assert f"EmulatorError: store at 127.0.0.1:{port}: already in use (MASTER_PORT)" in text
 
 
@@ -309,7 +319,3 @@ def test_an_unreachable_store_is_named() -> None:
         EmulatorError, match=rf"^store at 127\.0\.0\.1:{port}: not reachable within 1 s"
     ):
         Transport(1, 2, Address("127.0.0.1", port), Patience(connect_timeout_s=1.0))
-
-
-def test_a_lost_peer_is_a_device_failure() -> None:
-    assert issubclass(PeerFailedError, DeviceFailedError)

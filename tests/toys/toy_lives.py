@@ -142,7 +142,11 @@ def live(device: int, graph: Graph, exchanges: int = EXCHANGES) -> Life:
             answer = yield Commit(DeviceState(index // 3, now_s, {}), (record,))
             assert answer.received == ()
             assert answer.transmit_end_s == now_s
-    return DeviceResult(device, Expert("all", 1, 1.0, {}), (), {}, tuple(records), now_s, 0.0, 0.0)
+    return DeviceResult(
+        device=device, own_expert=Expert("all", 1, 1.0, {}), experts=(), router={},
+        records=tuple(records), links=(), clusters=(), emulated_s=now_s, compute_energy_j=0.0,
+        train_cpu_s=0.0,
+    )  # fmt: skip
 
 
 def fingerprint(outcome: Outcome) -> str:

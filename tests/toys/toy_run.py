@@ -10,8 +10,8 @@ import sys
 
 from toy_lives import ToyAir, ring
 
-from emulator.exchange.meeting import Patience
 from emulator.exchange.many_processes import Transport
+from emulator.exchange.meeting import Patience
 from emulator.forking import Post, run_forked
 from emulator.state import Known, Send
 

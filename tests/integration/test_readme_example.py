@@ -1,0 +1,30 @@
+"""The README's method of one's own runs as it stands there."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = re.compile(r"<!-- example: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
+
+
+def test_the_method_of_ones_own_runs(tmp_path: Path) -> None:
+    found = EXAMPLE.search((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert found is not None
+    (tmp_path / found[1]).write_text(found[2], encoding="utf-8")
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "emulator", "run", str(ROOT / "configs" / "quickstart.yaml")]
+    command += ["--driver", "one_process", "--out", str(out), "--set"]
+    command += ["method.kind=my_methods:FrozenA", "devices=4", "rounds=2", "local.steps=2"]
+    command += ["tasks.test_samples=4"]
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["bytes"]["in_cluster"] > 0
+    assert summary["method"] == "my_methods:FrozenA"
