@@ -1,5 +1,6 @@
 """The command line: verbs only; each calls one function elsewhere."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -131,8 +132,8 @@ def _clear_messages() -> Iterator[None]:
     try:
         yield
     except ScenarioError as error:
-        for problem in error.problems:
-            sys.stderr.write(f"error: {problem}\n")
+        if os.environ.get("RANK", "0") == "0":  # under a launcher all find the same: one tells
+            sys.stderr.writelines(f"error: {problem}\n" for problem in error.problems)
         raise typer.Exit(2) from None
     except EmulatorError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -11,7 +11,7 @@ Shapes: M devices, L modules, N coordinates, S sequences, E experts.
 """
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import networkx as nx
@@ -22,7 +22,7 @@ from emulator.adapters.attach import LoraModel, frozen_twin
 from emulator.adapters.calibration import input_second_moments
 from emulator.adapters.density import spectral_counts, spectral_entropy, uniform_counts
 from emulator.adapters.mask import largest_entries
-from emulator.adapters.projection import common_start, gaussian_block, orthogonal_block
+from emulator.adapters.projection import common_start, largest_overlap, projection_blocks
 from emulator.backbone.loading import Backbone
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.protocols import AdaptedModel, BoundChannel, Learner, Life
@@ -56,7 +56,7 @@ from emulator.state import (
 )
 from emulator.streams import stream, torch_seed
 from emulator.tasks.learning import learner_for, score
-from emulator.topology.clusters import ClusterMesh
+from emulator.topology.clusters import ClusterMesh, expected_collision_rate
 from emulator.wire import IP_UDP_BYTES, quantise
 
 CALIBRATION_SAMPLES = 256
@@ -149,15 +149,26 @@ class Device:
         self, kind: str, lora_rank: int, num_blocks: int, block: int
     ) -> dict[str, FloatArray]:
         """The static projections A of one block, by layer name."""
-        tensors = {}
+        return {
+            f"{name}.lora_A": blocks[block]
+            for name, blocks in self._projection_blocks(kind, lora_rank, num_blocks)
+        }
+
+    def projection_overlap(self, kind: str, lora_rank: int, num_blocks: int) -> float:
+        """The largest ||A_i A_j^T||_2 / GAMMA^2 over all blocks and modules; 0 when orthogonal."""
+        blocks = self._projection_blocks(kind, lora_rank, num_blocks)
+        return max(largest_overlap(of_module) for _, of_module in blocks)
+
+    def _projection_blocks(
+        self, kind: str, lora_rank: int, num_blocks: int
+    ) -> Iterator[tuple[str, FloatArray]]:
+        """Module name and all its blocks [n, r, k]."""
         for index, name in enumerate(self.adapted.module_names):
             num_inputs = self.adapted.shape_of(f"{name}.lora_A")[1]
-            tensors[f"{name}.lora_A"] = (
-                orthogonal_block(self.seed, index, num_inputs, lora_rank, num_blocks, block)
-                if kind == "orthogonal"
-                else gaussian_block(self.seed, index, num_inputs, lora_rank, block)
+            yield (
+                name,
+                projection_blocks(kind, self.seed, index, num_inputs, lora_rank, num_blocks),
             )
-        return tensors
 
     def common_start(self, lora_rank: int) -> dict[str, FloatArray]:
         """One seeded start of A that all devices share, by layer name."""
@@ -239,26 +250,17 @@ class Device:
         the time-to-live is the graph's diameter. Raises ScenarioError naming the islands when the
         graph is not connected.
         """
-        distance = _hops(self._world.channel.in_range(self._world.scenario.access.bandwidth_hz))
-        neighbours = [i for i in range(self.devices) if distance[self.id, i] == 1]
+        hops_MM = _hops(self._world.channel.in_range(self._world.scenario.access.bandwidth_hz))
+        neighbours = [i for i in range(self.devices) if hops_MM[self.id, i] == 1]
         bodies = {self.id: body}
-        for hop in range(int(distance.max())):
-
-            def news(sender: int, receiver: int, hop: int = hop) -> list[int]:
-                fresh = np.flatnonzero(distance[sender] == hop)
-                return [int(o) for o in fresh if distance[receiver, o] != hop - 1 or hop == 0]
-
-            outgoing = {
-                origin: tuple(i for i in neighbours if origin in news(self.id, i))
-                for origin in range(self.devices)
-                if distance[self.id, origin] == hop
-            }
+        for hop in range(int(hops_MM.max())):
+            hearers = {i: _news(hops_MM, self.id, i, hop) for i in neighbours}
             messages = [
                 self._introduction(origin, bodies[origin], receivers)
-                for origin, receivers in outgoing.items()
-                if receivers
+                for origin in sorted(set().union(*hearers.values()))
+                if (receivers := tuple(i for i in neighbours if origin in hearers[i]))
             ]
-            wait_for = tuple(i for i in neighbours if news(i, self.id))
+            wait_for = [i for i in neighbours if _news(hops_MM, i, self.id, hop)]
             for told in (yield from self.exchange(messages, wait_for)):
                 bodies[told.origin] = told.values.tobytes()
         return bodies
@@ -324,6 +326,10 @@ class Device:
             self._clusters = graph.clusters(self.survey)
         else:
             self._clusters = (tuple(range(self.devices)),)
+        mine = next(members for members in self._clusters if self.id in members)
+        self.measure("cluster", self._clusters.index(mine), SETUP_ROUND)
+        rate = expected_collision_rate(self.survey, mine)
+        self.measure("collision_rate_expected", rate, SETUP_ROUND)
         return self._clusters
 
     def exchange(
@@ -475,3 +481,10 @@ def _hops(in_range_MM: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> Ind
         for target, length in lengths.items():
             hops[source, target] = length
     return hops
+
+
+def _news(hops_MM: IndexArray, sender: int, receiver: int, hop: int) -> set[int]:
+    """Whose introductions a sender passes on at a hop: what it has just learnt (at first its own),
+    but nothing that it heard from this receiver."""
+    fresh = np.flatnonzero(hops_MM[sender] == hop)
+    return {int(origin) for origin in fresh if hop == 0 or hops_MM[receiver, origin] != hop - 1}

@@ -286,6 +286,10 @@ class Own(Protocol):
         """The static projections A of one block, by layer name."""
         ...
 
+    def projection_overlap(self, kind: str, lora_rank: int, num_blocks: int) -> float:
+        """The largest ||A_i A_j^T||_2 / gamma^2 over all blocks and modules."""
+        ...
+
     def common_start(self, lora_rank: int) -> dict[str, FloatArray]:
         """One seeded start of A that all devices share, by layer name."""
         ...

@@ -1,21 +1,15 @@
 """One run from scenario to output folder: choose the driver, supervise, write. All I/O is here."""
 
-import json
-import os
 import platform
 import resource
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from safetensors.numpy import save
 
-from emulator.adapters.export import peft_files
 from emulator.device import World, live
 from emulator.errors import ScenarioError
 from emulator.exchange import many_processes, one_process
@@ -23,21 +17,14 @@ from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Patience
 from emulator.exchange.posting import Json
 from emulator.exchange.walk import OnCommit, Outcome
+from emulator.folder import check_folder, run_files, write_folder
 from emulator.forking import Post, run_forked
 from emulator.launching import environment_world, run_launched
 from emulator.progress import Progress
-from emulator.reading import dump_scenario
-from emulator.records import (
-    check_account,
-    ledger_rows,
-    metric_rows,
-    parquet,
-    summarise,
-)
 from emulator.results import Cost, pack, unpack
 from emulator.scenario import Scenario
 from emulator.shim import Shim
-from emulator.state import Commit, Expert, FloatArray, LinkRecord, MetricRecord
+from emulator.state import Commit, LinkRecord, MetricRecord
 from emulator.worlds import build_world
 
 DRIVERS = ("many_processes", "one_process")
@@ -64,7 +51,7 @@ def run(order: Order, console: Console) -> Path | None:
     place = environment_world()
     scenario = order.scenario
     if place is None or place[0] == 0:
-        _check_folder(order.out, order.force)
+        check_folder(order.out, force=order.force)
     if place is not None and place[1] != scenario.devices:
         raise ScenarioError(
             [
@@ -89,8 +76,19 @@ def run(order: Order, console: Console) -> Path | None:
         if not blobs:
             return None
         progress.stage("writing")
-        parent_cpu_s = before_cpu_s if place is None and order.driver != "one_process" else 0.0
-        return _write(order, world, blobs, started_s, parent_cpu_s)
+        unpacked = sorted((unpack(blob) for blob in blobs), key=lambda pair: pair[0].result.device)
+        costs = [cost for _, cost in unpacked]
+        forked = place is None and order.driver == "many_processes"
+        machine = {
+            "wall_s": time.monotonic() - started_s,
+            "cpu_s": sum(cost.cpu_s for cost in costs) + (before_cpu_s if forked else 0.0),
+            "train_cpu_s": sum(outcome.result.train_cpu_s for outcome, _ in unpacked),
+            "peak_rss_mb": max(cost.peak_rss_mb for cost in costs),
+            "own_memory_mb": max(cost.own_memory_mb for cost in costs),
+        }
+        outcomes = [outcome for outcome, _ in unpacked]
+        write_folder(order.out, run_files(world, outcomes, order.driver, machine))
+        return order.out
 
 
 # ── drivers ──────────────────────────────────────────────────────────────────────────────────────
@@ -196,135 +194,6 @@ def _show(progress: Progress, device: int, header: Mapping[str, Any]) -> None:
     progress.update(
         device, int(header["rounds_done"]), loss, float(header["now_s"]), int(header["air_bytes"])
     )
-
-
-# ── the folder ───────────────────────────────────────────────────────────────────────────────────
-
-
-def _check_folder(out: Path, force: bool) -> None:
-    """Refuse to write over anything; with `force`, over anything but an earlier run."""
-    if out.exists() and not out.is_dir():
-        raise ScenarioError([f"--out: got {out}, which is a file, wanted a folder"])
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    if not force:
-        raise ScenarioError(
-            [f"--out: got {out}, which is not empty, wanted another folder or --force"]
-        )
-    if not (out / "scenario.yaml").is_file():
-        raise ScenarioError(
-            [f"--out: got {out}, which holds no run, wanted a run's folder to replace"]
-        )
-
-
-def _write(
-    order: Order, world: World, blobs: list[bytes], started_s: float, parent_cpu_s: float
-) -> Path:
-    """Write everything beside the folder, then move it into place at once."""
-    scenario = order.scenario
-    unpacked = sorted((unpack(blob) for blob in blobs), key=lambda pair: pair[0].result.device)
-    results = [outcome.result for outcome, _ in unpacked]
-    ledger = ledger_rows(record for outcome, _ in unpacked for record in outcome.link_records)
-    metrics = metric_rows(record for result in results for record in result.records)
-    check_account(ledger)
-    partial = order.out.with_name(order.out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        files: dict[str, bytes] = {
-            "scenario.yaml": dump_scenario(scenario).encode(),
-            "environment.json": _json(_environment(order.driver)),
-            "metrics.parquet": parquet(metrics, MetricRecord),
-            "ledger.parquet": parquet(ledger, LinkRecord),
-            "topology.json": _json(
-                {
-                    "positions_m": world.channel.positions_m.tolist(),
-                    "clusters": results[0].clusters,
-                    "links": [
-                        {"sender": x.sender, "receiver": x.receiver, "weight": x.weight}
-                        for x in results[0].links
-                    ],
-                }
-            ),
-        }
-        for result in results:
-            task_type = "CAUSAL_LM" if world.backbone.family == "causal_lm" else None
-            own = peft_files(result.own_expert, world.backbone.name, task_type)
-            files |= {f"adapters/device-{result.device:02d}/{k}": v for k, v in own.items()}
-            for expert in result.experts:
-                exported = peft_files(expert, world.backbone.name, task_type)
-                folder = f"experts/device-{result.device:02d}/{expert.task}"
-                files |= {f"{folder}/{name}": data for name, data in exported.items()}
-            files |= _router_files(result.device, result.router, result.experts)
-        costs = [cost for _, cost in unpacked]
-        summary = summarise(
-            {
-                "name": scenario.name,
-                "method": scenario.method.kind,
-                "devices": scenario.devices,
-                "rounds": scenario.rounds,
-                "seed": scenario.seed,
-            },
-            [shard.task for shard in world.shards],
-            metrics,
-            ledger,
-            max(result.emulated_s for result in results),
-            sum(result.compute_energy_j for result in results),
-        )
-        summary |= {
-            "wall_s": time.monotonic() - started_s,
-            "cpu_s": sum(cost.cpu_s for cost in costs) + parent_cpu_s,
-            "train_cpu_s": sum(result.train_cpu_s for result in results),
-            "peak_rss_mb": max(cost.peak_rss_mb for cost in costs),
-            "own_memory_mb": max(cost.own_memory_mb for cost in costs),
-        }
-        files["summary.json"] = _json(summary)
-        for name, data in files.items():
-            target = partial / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
-        if order.out.exists():
-            shutil.rmtree(order.out)
-        partial.replace(order.out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return order.out
-
-
-def _router_files(
-    device: int, router: Mapping[str, FloatArray], experts: tuple[Expert, ...]
-) -> dict[str, bytes]:
-    """What a device needs to choose among its experts."""
-    folder = f"experts/device-{device:02d}"
-    listed = [{"task": e.task, "samples": e.samples, "scaling": e.scaling} for e in experts]
-    files = {f"{folder}/experts.json": _json(listed)}
-    if router:
-        files[f"{folder}/router.safetensors"] = save(dict(router))
-    return files
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _environment(driver: str) -> dict[str, Any]:
-    """Where and with what it ran; the one description that differs between machines."""
-    packages = ("torch", "transformers", "peft", "numpy", "scipy", "pyarrow", "safetensors")
-    versions = {}
-    for package in ("wireless-dfl-emulator", *packages):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "unknown"
-    return {
-        "driver": driver,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "packages": versions,
-    }
 
 
 def _peak_rss_mb() -> float:

@@ -14,13 +14,22 @@ GAMMA = 1.0 / np.sqrt(3.0)
 """Scale of A: the standard deviation of a unit-variance uniform row as PEFT would draw it."""
 
 
-def orthogonal_block(
-    seed: int, module_index: int, num_inputs: int, lora_rank: int, num_blocks: int, block: int
+def projection_blocks(
+    kind: str, seed: int, module_index: int, num_inputs: int, lora_rank: int, num_blocks: int
 ) -> FloatArray:
-    """Block `block` of one public orthonormal basis: A_i A_j^T = 0 and A_i A_i^T = GAMMA^2 I.
+    """All blocks A of one module [n, r, k] float32, as `kind` (orthogonal, gaussian) draws them."""
+    if kind == "orthogonal":
+        return orthogonal_blocks(seed, module_index, num_inputs, lora_rank, num_blocks)
+    return gaussian_blocks(seed, module_index, num_inputs, lora_rank, num_blocks)
+
+
+def orthogonal_blocks(
+    seed: int, module_index: int, num_inputs: int, lora_rank: int, num_blocks: int
+) -> FloatArray:
+    """Blocks of one public orthonormal basis: A_i A_j^T = 0 and A_i A_i^T = GAMMA^2 I.
 
     A seeded Gaussian G [k, n*r] is orthonormalised in float64 (QR, positive diagonal of R); block i
-    takes columns i*r ... (i+1)*r - 1, transposed and scaled by GAMMA. Returns A [r, k] float32; the
+    takes columns i*r ... (i+1)*r - 1, transposed and scaled by GAMMA. Returns [n, r, k] float32; the
     laws hold to float32 rounding. Raises ScenarioError when n*r > k: there is no room then.
     """
     if num_blocks * lora_rank > num_inputs:
@@ -36,18 +45,23 @@ def orthogonal_block(
     )
     basis, upper = np.linalg.qr(gaussian)
     basis = basis * np.where(np.diagonal(upper) < 0, -1.0, 1.0)
-    columns = basis[:, block * lora_rank : (block + 1) * lora_rank]
-    return np.ascontiguousarray(GAMMA * columns.T, dtype=np.float32)
+    blocks = (GAMMA * basis.T).reshape(num_blocks, lora_rank, num_inputs)
+    return np.ascontiguousarray(blocks, dtype=np.float32)
 
 
-def gaussian_block(
-    seed: int, module_index: int, num_inputs: int, lora_rank: int, block: int
+def gaussian_blocks(
+    seed: int, module_index: int, num_inputs: int, lora_rank: int, num_blocks: int
 ) -> FloatArray:
-    """The paper's A up to scale: entries N(0, GAMMA^2 / k), so that E[A A^T] = GAMMA^2 I. [r, k]."""
-    entries = stream(seed, "gaussian_projection", module_index, block).standard_normal(
-        (lora_rank, num_inputs)
-    )
-    return np.asarray(entries * (GAMMA / np.sqrt(num_inputs)), dtype=np.float32)
+    """The paper's A up to scale: entries N(0, GAMMA^2 / k), so that E[A A^T] = GAMMA^2 I. [n, r, k]."""
+    scale = GAMMA / np.sqrt(num_inputs)
+    return np.stack(
+        [
+            stream(seed, "gaussian_projection", module_index, block).normal(
+                scale=scale, size=(lora_rank, num_inputs)
+            )
+            for block in range(num_blocks)
+        ]
+    ).astype(np.float32)
 
 
 def largest_overlap(blocks_nrk: FloatArray) -> float:

@@ -12,6 +12,8 @@ arrival_s f64, length of the data u64.
 import struct
 from dataclasses import dataclass
 
+import torch
+
 from emulator.errors import ProtocolError
 from emulator.exchange.walk import not_awaited, not_sent
 from emulator.state import Burst
@@ -72,3 +74,31 @@ def unpack(first_frame: bytes | bytearray | memoryview) -> Header:
     if magic != _MAGIC:
         raise ProtocolError(f"a frame begins with {magic!r}, wanted {_MAGIC!r}: another program?")
     return Header(*fields)
+
+
+def cut(whole: torch.Tensor) -> list[torch.Tensor]:
+    """Views of at most FRAME_BYTES each; none of an empty tensor. whole: [n] uint8."""
+    return [whole[low : low + FRAME_BYTES] for low in range(0, whole.numel(), FRAME_BYTES)]
+
+
+@dataclass(frozen=True, eq=False)
+class Arrival:
+    """A burst whose first frame is here. `missing`: views of `data` for the other frames to fill."""
+
+    header: Header
+    data: torch.Tensor
+    missing: list[torch.Tensor]
+
+    @classmethod
+    def begin(cls, first_frame: torch.Tensor) -> "Arrival":
+        """Make room for all the data and copy what the first frame holds of it. [FRAME_BYTES] uint8."""
+        header = unpack(first_frame[:HEADER_BYTES].numpy().data)
+        data = torch.empty(header.length, dtype=torch.uint8)
+        here = min(header.length, FRAME_BYTES - HEADER_BYTES)
+        data[:here] = first_frame[HEADER_BYTES : HEADER_BYTES + here]
+        return cls(header, data, cut(data[here:]))
+
+    def to_burst(self) -> Burst:
+        """The burst, once all missing frames are here. `begin` of `pack(b)` gives back b."""
+        head, data = self.header, self.data.numpy().tobytes()
+        return Burst(head.sender, head.receiver, head.exchange_index, head.arrival_s, data)

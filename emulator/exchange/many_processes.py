@@ -9,6 +9,7 @@ What gloo demands, and where it is met:
   send is waited for before all is received.
 """
 
+import ctypes
 import os
 import socket
 import time
@@ -23,7 +24,7 @@ import torch.distributed as dist
 from torch.distributed import DistStoreError, PrefixStore, Store, TCPStore, Work  # type: ignore[attr-defined]
 
 from emulator.errors import EmulatorError, ProtocolError
-from emulator.exchange.frames import FRAME_BYTES, HEADER_BYTES, Header, pack, unpack
+from emulator.exchange.frames import FRAME_BYTES, HEADER_BYTES, Arrival, cut, pack
 from emulator.exchange.meeting import Address, Patience, lost, silent
 from emulator.exchange.stall import Board, Watch
 from emulator.exchange.walk import OnCommit, Outcome, Walk
@@ -81,6 +82,7 @@ class Transport:
         self._store = _open_store(address, patience.connect_timeout_s)
         self._stall_timeout_s = patience.stall_timeout_s
         self._met: set[int] = set()
+        self._under_way: list[Work] = []
         self._gathers = 0
         self._barriers = 0
         os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
@@ -107,8 +109,7 @@ class Transport:
         if error is None:
             self.close()
         else:
-            self._break_off(min(self._met, default=self.device))
-            self._leave()
+            self._abandon()
 
     def exchange(
         self, bursts: Sequence[Burst], wait_for: Sequence[int], exchange_index: int
@@ -127,6 +128,7 @@ class Transport:
             received = [self._receive(rest, exchange_index) for rest in rests]
             for send in sends:
                 self._wait(send, exchange_index)
+        self._under_way.clear()
         for burst in bursts:
             self.bytes_sent_data += len(burst.data)
             self.bytes_sent_frames += HEADER_BYTES
@@ -140,6 +142,7 @@ class Transport:
                 whole = pack(Burst(self.device, 0, index, 0.0, blob))
                 self._meet({0}, index)
                 self._wait(self._send(whole, 0, _GATHER_TAG), index)
+                self._under_way.clear()
                 self.bytes_sent_gather += len(whole)
                 return []
             blobs = [blob]
@@ -147,6 +150,7 @@ class Transport:
                 self._meet({sender}, index)
                 rest = self._expect_rest(self._expect(sender, _GATHER_TAG), _GATHER_TAG, index)
                 blobs.append(self._receive(rest, index).data)
+                self._under_way.clear()
             return blobs
 
     def end_of_life(self) -> None:
@@ -171,6 +175,16 @@ class Transport:
         self._watch.close()
         dist.destroy_process_group()
 
+    def _abandon(self) -> None:
+        """Leave alone and at once: peers see their connections close.
+
+        Operations under way are never freed: gloo blocks in their destructors, for ever.
+        """
+        self._watch.close()
+        self._break_off()
+        for work in self._under_way:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(work))
+
     def _meet(self, peers: set[int], index: int) -> None:
         """Return when all peers are about to exchange with this device; later calls return at once."""
         fresh = sorted(peers - self._met)
@@ -193,32 +207,38 @@ class Transport:
                 peer = next(peer for key, peer in keys.items() if not self._store.check([key]))
                 raise silent(self.device, peer, where, self._stall_timeout_s)
 
+    def _isend(self, frame: torch.Tensor, receiver: int, tag: int) -> Work:
+        return self._posted(dist.isend(frame, receiver, tag=tag))
+
+    def _irecv(self, frame: torch.Tensor, sender: int, tag: int) -> Work:
+        return self._posted(dist.irecv(frame, sender, tag=tag))
+
+    def _posted(self, work: Work | None) -> Work:
+        if work is None:
+            raise ProtocolError("torch.distributed did nothing: this process has left its group")
+        self._under_way.append(work)
+        return work
+
     def _send(self, whole: bytearray, receiver: int, tag: int) -> "_Flight":
-        frames = _framed(torch.frombuffer(whole, dtype=torch.uint8))
-        return _Flight(receiver, frames, [_sent(frame, receiver, tag) for frame in frames])
+        frames = cut(torch.frombuffer(whole, dtype=torch.uint8))
+        return _Flight(receiver, frames, [self._isend(frame, receiver, tag) for frame in frames])
 
     def _expect(self, sender: int, tag: int) -> "_Flight":
         """Post the receive of a first frame."""
         frame = torch.empty(FRAME_BYTES, dtype=torch.uint8)
-        return _Flight(sender, (frame,), [_awaited(frame, sender, tag)])
+        return _Flight(sender, (frame,), [self._irecv(frame, sender, tag)])
 
-    def _expect_rest(self, first: "_Flight", tag: int, index: int) -> "_Arrival":
+    def _expect_rest(self, first: "_Flight", tag: int, index: int) -> "_Incoming":
         """Wait for the first frame, then post the receives of all that follow."""
         self._wait(first, index)
-        head = first.frames[0]
-        header = unpack(head[:HEADER_BYTES].numpy().data)
-        header.check(index, first.peer, self.device)
-        data = torch.empty(header.length, dtype=torch.uint8)
-        inline = min(header.length, FRAME_BYTES - HEADER_BYTES)
-        data[:inline] = head[HEADER_BYTES : HEADER_BYTES + inline]
-        frames = _framed(data[inline:])
-        works = [_awaited(frame, first.peer, tag) for frame in frames]
-        return _Arrival(header, data, _Flight(first.peer, frames, works))
+        arrival = Arrival.begin(first.frames[0])
+        arrival.header.check(index, first.peer, self.device)
+        works = [self._irecv(frame, first.peer, tag) for frame in arrival.missing]
+        return _Incoming(arrival, _Flight(first.peer, arrival.missing, works))
 
-    def _receive(self, arrival: "_Arrival", index: int) -> Burst:
-        self._wait(arrival.rest, index)
-        head, data = arrival.header, arrival.data.numpy().tobytes()
-        return Burst(head.sender, head.receiver, head.exchange_index, head.arrival_s, data)
+    def _receive(self, incoming: "_Incoming", index: int) -> Burst:
+        self._wait(incoming.rest, index)
+        return incoming.arrival.to_burst()
 
     def _wait(self, flight: "_Flight", index: int) -> None:
         began_s = time.monotonic()
@@ -234,11 +254,11 @@ class Transport:
             cause = str(error).split("] ", 1)[-1].split(" [", 1)[0]
             raise lost(self.device, flight.peer, where, cause) from None
 
-    def _break_off(self, peer: int) -> None:
-        """End every wait of this process, from the watch's thread: a timeout closes all connections."""
-        if peer in self._met:
+    def _break_off(self) -> None:
+        """End every wait of this process, from any thread: a timeout closes all its connections."""
+        for peer in sorted(self._met):
             with suppress(RuntimeError):
-                never = _awaited(torch.empty(1, dtype=torch.uint8), peer, _BREAK_TAG)
+                never = self._irecv(torch.empty(1, dtype=torch.uint8), peer, _BREAK_TAG)
                 never.wait(timedelta(milliseconds=1))
 
 
@@ -252,31 +272,11 @@ class _Flight:
 
 
 @dataclass(frozen=True, eq=False)
-class _Arrival:
-    """A burst whose first frame is here: its header, the room for its data, and what is to come."""
+class _Incoming:
+    """A burst whose first frame is here, and the receives of its others."""
 
-    header: Header
-    data: torch.Tensor
+    arrival: Arrival
     rest: _Flight
-
-
-def _framed(whole: torch.Tensor) -> list[torch.Tensor]:
-    """Views of at most FRAME_BYTES each; none of an empty tensor."""
-    return [whole[low : low + FRAME_BYTES] for low in range(0, whole.numel(), FRAME_BYTES)]
-
-
-def _sent(frame: torch.Tensor, receiver: int, tag: int) -> Work:
-    return _in_group(dist.isend(frame, receiver, tag=tag))
-
-
-def _awaited(frame: torch.Tensor, sender: int, tag: int) -> Work:
-    return _in_group(dist.irecv(frame, sender, tag=tag))
-
-
-def _in_group(work: Work | None) -> Work:
-    if work is None:
-        raise ProtocolError("torch.distributed did nothing: this process has left its group")
-    return work
 
 
 # ── the store ────────────────────────────────────────────────────────────────────────────────────

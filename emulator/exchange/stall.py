@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from emulator.errors import ProtocolError
+from emulator.errors import DeviceFailedError, EmulatorError, ProtocolError
 from emulator.exchange.walk import not_awaited, not_sent
 
 FIRST_LOOK_S = 1.0
@@ -102,11 +102,11 @@ def disagreement(
 class Watch:
     """A thread that looks at the board whenever its device stands still for a second or more.
 
-    On a disagreement it keeps the verdict and calls `break_off(other device)`, once.
+    On a disagreement, or when the board is gone, it keeps the verdict and calls `break_off`, once.
     """
 
-    def __init__(self, device: int, board: Board, break_off: Callable[[int], None]) -> None:
-        self.verdict: ProtocolError | None = None
+    def __init__(self, device: int, board: Board, break_off: Callable[[], None]) -> None:
+        self.verdict: EmulatorError | None = None
         self._device = device
         self._board = board
         self._break_off = break_off
@@ -159,14 +159,16 @@ class Watch:
                 continue
             patience_s += min(patience_s, LONGEST_LOOK_S)
             try:
-                accused = self._look()
-            except (RuntimeError, OSError):
-                return  # the board is gone, and with it the run: the main thread will notice itself
-            if accused is not None:
-                self._break_off(accused)
+                self.verdict = self._look()
+            except (EmulatorError, RuntimeError):
+                self.verdict = DeviceFailedError(
+                    f"device {self._device}: the store is gone, and with it whoever hosts it"
+                )
+            if self.verdict is not None:
+                self._break_off()
                 return
 
-    def _look(self) -> int | None:
+    def _look(self) -> EmulatorError | None:
         with self._lock:
             own = Standing.from_note(self._standing.to_note())
         self._board.publish(self._device, own.to_note())
@@ -177,7 +179,7 @@ class Watch:
             note = self._board.read(other_id)
             if note is None:
                 continue
-            self.verdict = disagreement(self._device, own, other_id, Standing.from_note(note))
-            if self.verdict is not None:
-                return other_id
+            error = disagreement(self._device, own, other_id, Standing.from_note(note))
+            if error is not None:
+                return error
         return None

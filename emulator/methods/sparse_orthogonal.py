@@ -115,7 +115,11 @@ class SparseOrthogonalDevice:
         clusters = own.clusters()
         self.ring = ExpertRing(own, clusters, blocks, samples, {})
         self.lead = blocks.index(self.block)
-        own.measure("cluster", self.ring.index, -1)
+        if own.id == 0:
+            overlap = own.projection_overlap(
+                self.config.projection, self.config.lora_rank, len(own.task_names)
+            )
+            own.measure("projection_overlap", overlap, -1)
 
     def _planned_message(self) -> Message:
         """A round's message before masks are known: as many entries, so as many bytes."""

@@ -7,6 +7,7 @@ Shapes: M devices, L modules, N coordinates, J masks, C clusters (slots 0…M-1;
 on in the slot of its lowest device).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 from typing import Literal
@@ -67,6 +68,13 @@ def measured_collision_rate(masks_JN: BoolArray) -> float:
     if masks_JN.shape[1] == 0:
         return 0.0
     return float(np.mean(np.count_nonzero(masks_JN, axis=0) >= 2))
+
+
+def expected_collision_rate(survey: Survey, members: Sequence[int]) -> float:
+    """S(c) of a cluster: Eq 19 over its distinct task blocks, modules weighted by their entries."""
+    lead_of = {int(survey.blocks[i]): i for i in sorted(members, reverse=True)}
+    collision_L = _occupancy(survey.densities[sorted(lead_of.values())]).collision
+    return max(0.0, float(np.average(collision_L, weights=survey.module_sizes)))
 
 
 def agnes(survey: Survey, max_collision_rate: float) -> Clusters:

@@ -14,9 +14,19 @@ MACHINE_KEYS = ("wall_s", "cpu_s", "train_cpu_s", "peak_rss_mb", "own_memory_mb"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4")
 
 
-def start(out: Path, method: str, *, launcher: tuple[str, ...] = (), driver: str) -> dict[str, bytes]:
+def start(
+    out: Path, method: str, *, launcher: tuple[str, ...] = (), driver: str
+) -> dict[str, bytes]:
     """Run the small scenario and return its files; keys that describe the machine taken out."""
-    command = [sys.executable, *launcher, "-m", "emulator", "run", "configs/quickstart.yaml", "--quiet"]
+    command = [
+        sys.executable,
+        *launcher,
+        "-m",
+        "emulator",
+        "run",
+        "configs/quickstart.yaml",
+        "--quiet",
+    ]
     command += ["--out", str(out), "--driver", driver, "--set", f"method.kind={method}", *SMALL]
     env = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
@@ -52,9 +62,7 @@ def test_forked_processes_write_the_same(reference: dict[str, bytes], tmp_path: 
 
 
 def test_torchrun_writes_the_same(reference: dict[str, bytes], tmp_path: Path) -> None:
-    files = start(
-        tmp_path / "run", "sparse_orthogonal", launcher=TORCHRUN, driver="many_processes"
-    )
+    files = start(tmp_path / "run", "sparse_orthogonal", launcher=TORCHRUN, driver="many_processes")
     assert files == reference
 
 

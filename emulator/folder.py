@@ -1,0 +1,147 @@
+"""The output folder of a run: refused, replaced, or written whole and then moved into place."""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import save
+
+from emulator.adapters.export import peft_files
+from emulator.device import World
+from emulator.errors import ScenarioError
+from emulator.exchange.walk import Outcome
+from emulator.reading import dump_scenario
+from emulator.records import check_account, ledger_rows, metric_rows, parquet, summarise
+from emulator.state import DeviceResult, LinkRecord, MetricRecord
+
+
+def check_folder(out: Path, *, force: bool) -> None:
+    """Refuse to write over anything; with `force`, over anything but an earlier run."""
+    if out.exists() and not out.is_dir():
+        raise ScenarioError([f"--out: got {out}, which is a file, wanted a folder"])
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not force:
+        raise ScenarioError(
+            [f"--out: got {out}, which is not empty, wanted another folder or --force"]
+        )
+    if not (out / "scenario.yaml").is_file():
+        raise ScenarioError(
+            [f"--out: got {out}, which holds no run, wanted a run's folder to replace"]
+        )
+
+
+def run_files(
+    world: World, outcomes: Sequence[Outcome], driver: str, machine: Mapping[str, float]
+) -> dict[str, bytes]:
+    """Every file of a run: path in the folder -> bytes. outcomes: of all devices, in order.
+
+    machine: what the run used of the real machine, the last keys of summary.json. Raises
+    EmulatorError when the account does not add up.
+    """
+    scenario = world.scenario
+    results = [outcome.result for outcome in outcomes]
+    ledger = ledger_rows(record for outcome in outcomes for record in outcome.link_records)
+    metrics = metric_rows(record for result in results for record in result.records)
+    check_account(ledger)
+    summary = summarise(
+        {
+            "name": scenario.name,
+            "method": scenario.method.kind,
+            "devices": scenario.devices,
+            "rounds": scenario.rounds,
+            "seed": scenario.seed,
+        },
+        [shard.task for shard in world.shards],
+        metrics,
+        ledger,
+        max(result.emulated_s for result in results),
+        sum(result.compute_energy_j for result in results),
+    )
+    files = {
+        "scenario.yaml": dump_scenario(scenario).encode(),
+        "environment.json": _json(_environment(driver)),
+        "metrics.parquet": parquet(metrics, MetricRecord),
+        "ledger.parquet": parquet(ledger, LinkRecord),
+        "topology.json": _json(_topology(world, results[0])),
+        "summary.json": _json({**summary, **machine}),
+    }
+    for result in results:
+        files |= _device_files(world, result)
+    return files
+
+
+def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
+    """Write everything beside the folder, then put it in the folder's place at once."""
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        for name, data in files.items():
+            target = partial / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        if out.exists():
+            shutil.rmtree(out)
+        partial.replace(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
+    """The own expert as a PEFT folder; all experts and the router it answers with."""
+    task_type = "CAUSAL_LM" if world.backbone.family == "causal_lm" else None
+    name = f"device-{result.device:02d}"
+    folders = {f"adapters/{name}": result.own_expert}
+    folders |= {f"experts/{name}/{expert.task}": expert for expert in result.experts}
+    files = {
+        f"{folder}/{file}": data
+        for folder, expert in folders.items()
+        for file, data in peft_files(expert, world.backbone.name, task_type).items()
+    }
+    files[f"experts/{name}/experts.json"] = _json(
+        [{"task": e.task, "samples": e.samples, "scaling": e.scaling} for e in result.experts]
+    )
+    if result.router:
+        files[f"experts/{name}/router.safetensors"] = save(dict(result.router))
+    return files
+
+
+def _topology(world: World, result: DeviceResult) -> dict[str, Any]:
+    """Where devices stand, who is with whom, who mixes whom."""
+    return {
+        "positions_m": world.channel.positions_m.tolist(),
+        "clusters": result.clusters,
+        "links": [
+            {"sender": link.sender, "receiver": link.receiver, "weight": link.weight}
+            for link in result.links
+        ],
+    }
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _environment(driver: str) -> dict[str, Any]:
+    """Where and with what it ran; the one description that differs between machines."""
+    packages = ("torch", "transformers", "peft", "numpy", "scipy", "pyarrow", "safetensors")
+    versions = {}
+    for package in ("wireless-dfl-emulator", *packages):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "unknown"
+    return {
+        "driver": driver,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "packages": versions,
+    }

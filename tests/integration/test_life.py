@@ -1,0 +1,220 @@
+"""Whole lives in one process: what the air may change and what it must not."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from emulator.device import Device, World, live
+from emulator.errors import EmulatorError, ScenarioError
+from emulator.exchange import one_process
+from emulator.exchange.walk import Outcome
+from emulator.records import check_account
+from emulator.scenario import Scenario
+from emulator.shim import Shim
+from emulator.state import (
+    Burst,
+    Coordinate,
+    DeviceResult,
+    DeviceState,
+    Expert,
+    Inbox,
+    LinkRecord,
+    Message,
+    Received,
+    Send,
+)
+from emulator.worlds import build_world
+
+NOTHING = Expert("none", 0, 1.0, {})
+FAR_APART = [[0.0, 0.0], [300.0, 0.0], [600.0, 0.0], [900.0, 0.0]]
+
+
+def scenario(**sections: object) -> Scenario:
+    """Four devices, four tasks, as little work as possible."""
+    small: dict[str, object] = {
+        "name": "small",
+        "devices": 4,
+        "rounds": 2,
+        "tasks": {"kind": "synthetic", "train_samples": 60, "test_samples": 4},
+        "local": {"steps": 2, "batch_size": 8},
+        "method": {"kind": "sparse_orthogonal", "mask_warmup_steps": 2, "density": 0.1},
+        "router": {"kind": "ridge_lda", "samples": 16},
+    }
+    return Scenario.model_validate(small | sections)
+
+
+def wireless(**fields: object) -> dict[str, object]:
+    """A noisy channel without losses, on a band for small messages."""
+    return {
+        "channel": {"kind": "wireless", "noise_figure_db": 30.0, **fields},
+        "access": {"kind": "ofdma", "bandwidth_hz": 20e3},
+    }
+
+
+def run(world: World, airs: Mapping[int, object] | None = None) -> dict[int, Outcome]:
+    devices = range(world.scenario.devices)
+    chosen = world.scenario
+    shims = airs or {i: Shim(i, chosen.wire, chosen.access, world.channel) for i in devices}
+    return one_process.run({i: live(world, i) for i in devices}, shims, lambda *_: None)
+
+
+def learnt(outcomes: Mapping[int, Outcome]) -> dict[str, bytes]:
+    """Every expert tensor and the router of every device."""
+    found = {}
+    for device, outcome in outcomes.items():
+        for expert in outcome.result.experts:
+            for name, values in expert.tensors.items():
+                found[f"{device}/{expert.task}/{name}"] = values.tobytes()
+        for name, values in outcome.result.router.items():
+            found[f"{device}/router/{name}"] = values.tobytes()
+    return found
+
+
+class NoAir:
+    """Messages handed over as they are: no wire, no access, no channel."""
+
+    def __init__(self, mail: dict[tuple[int, int, int], list[Message]], device: int) -> None:
+        self.mail = mail
+        self.device = device
+
+    def emit(
+        self, send: Send, exchange_index: int
+    ) -> tuple[tuple[Burst, ...], tuple[LinkRecord, ...]]:
+        receivers = sorted({r for message in send.messages for r in message.receivers})
+        for r in receivers:
+            told = [m for m in send.messages if r in m.receivers]
+            self.mail[exchange_index, self.device, r] = told
+        empty = (Burst(self.device, r, exchange_index, send.now_s, b"") for r in receivers)
+        return tuple(empty), ()
+
+    def collect(self, send: Send, bursts: Sequence[Burst]) -> Inbox:
+        received = [
+            as_received(message, burst.arrival_s)
+            for burst in bursts
+            for message in self.mail[burst.exchange_index, burst.sender, self.device]
+        ]
+        return Inbox(tuple(received), send.now_s)
+
+
+def as_received(message: Message, arrival_s: float) -> Received:
+    size = message.mask.size
+    values = np.zeros(size, dtype=np.float32 if message.values is None else message.values.dtype)
+    if message.values is not None:
+        values[message.mask.indices] = message.values
+    status = np.where(message.mask.dense, Coordinate.RECEIVED, Coordinate.NOT_SENT)
+    return Received(
+        message.kind,
+        message.traffic,
+        message.source,
+        message.origin,
+        message.round_index,
+        arrival_s,
+        message.layout.digest,
+        values,
+        status.astype(np.uint8),
+    )
+
+
+@pytest.mark.parametrize("method", ["sparse_orthogonal", "lora"])
+def test_the_ideal_channel_equals_no_shim_bit_for_bit(method: str) -> None:
+    world = build_world(scenario(method={"kind": method}, wire={"value_type": "float32"}))
+    mail: dict[tuple[int, int, int], list[Message]] = {}
+    without = run(world, {i: NoAir(mail, i) for i in range(4)})
+    shimmed = run(world)
+    assert learnt(shimmed) == learnt(without)
+    for device in range(4):
+        assert shimmed[device].result.records == without[device].result.records
+        assert shimmed[device].result.emulated_s == without[device].result.emulated_s
+
+
+def test_a_lossy_air_changes_results_and_keeps_its_account() -> None:
+    lossy = wireless(losses={"kind": "bernoulli", "probability": 0.4})
+    world = build_world(scenario(method={"kind": "lora"}, **lossy))
+    outcomes = run(world)
+    links = [record for outcome in outcomes.values() for record in outcome.link_records]
+    check_account(links)
+    assert sum(record.packets_lost for record in links if record.traffic == "in_cluster") > 0
+    assert all(record.packets_lost == 0 for record in links if record.traffic == "setup")
+    assert sum(record.retransmitted_bytes for record in links if record.traffic == "setup") > 0
+    clean = run(build_world(scenario(method={"kind": "lora"}, **wireless())))
+    assert learnt(outcomes) != learnt(clean)
+    assert learnt(outcomes) == learnt(run(world))
+
+
+def test_half_duplex_of_time_nothing_arrives_before_it_is_sent() -> None:
+    outcomes = run(build_world(scenario(**wireless())))
+    for outcome in outcomes.values():
+        records = sorted(outcome.link_records, key=lambda r: r.exchange_index)
+        assert all(r.arrival_s >= r.start_s and r.energy_j >= 0 for r in records)
+        of_exchange: dict[int, list[LinkRecord]] = {}
+        for record in records:
+            of_exchange.setdefault(record.exchange_index, []).append(record)
+        ends = [max(r.arrival_s for r in of_exchange[k]) for k in sorted(of_exchange)]
+        starts = [min(r.start_s for r in of_exchange[k]) for k in sorted(of_exchange)]
+        assert all(end <= start for end, (_, start) in zip(ends, pairwise(starts), strict=False))
+        powers = [sum(r.tx_power_w for r in burst) for burst in of_exchange.values()]
+        assert max(powers) <= 0.2 * (1 + 1e-9)
+
+
+def test_introductions_hop_through_a_line() -> None:
+    near = wireless(
+        placement={"kind": "fixed", "positions_m": FAR_APART},
+        fading={"kind": "none"},
+        max_power_w=6e-5,
+    )
+    world = build_world(scenario(**near))
+    in_range = world.channel.in_range(20e3)
+    assert in_range.sum() == 6  # only next neighbours
+    devices = [Device(world, i) for i in range(4)]
+
+    def life(own: Device):  # type: ignore[no-untyped-def]
+        own.adapted = own.adapt(2, 2, ("lora_B",))
+        heard = yield from own.introduce(bytes([own.id]) * (own.id + 1))
+        assert heard == {i: bytes([i]) * (i + 1) for i in range(4)}
+        return DeviceResult(own.id, NOTHING, (), {}, (), (), (), own.now_s, 0.0, 0.0)
+
+    airs = {i: Shim(i, world.scenario.wire, world.scenario.access, world.channel) for i in range(4)}
+    outcomes = one_process.run({d.id: life(d) for d in devices}, airs, lambda *_: None)
+    sent = [(r.sender, r.receiver) for o in outcomes.values() for r in o.link_records]
+    assert {abs(a - b) for a, b in sent} == {1}
+    messages = sum(r.messages for o in outcomes.values() for r in o.link_records)
+    assert messages == 4 * 3  # on a line every introduction crosses each of three edges once
+
+
+def test_islands_are_named() -> None:
+    apart = [[0.0, 0.0], [1.0, 0.0], [9e5, 0.0], [9e5, 1.0]]
+    world = build_world(
+        scenario(**wireless(placement={"kind": "fixed", "positions_m": apart}, max_power_w=1e-9))
+    )
+    with pytest.raises(ScenarioError, match=r"\[0, 1\]; \[2, 3\]"):
+        run(world)
+
+
+def test_same_task_devices_share_projection_and_mask() -> None:
+    world = build_world(
+        scenario(devices=4, tasks={"kind": "synthetic", "names": ["reverse", "sort"]})
+    )
+    outcomes = run(world)
+    zero, two = outcomes[0].result.own_expert, outcomes[2].result.own_expert
+    assert zero.task == two.task == "reverse"
+    for name, values in zero.tensors.items():
+        if name.endswith("lora_A"):
+            np.testing.assert_array_equal(values, two.tensors[name])
+        else:
+            np.testing.assert_array_equal(values != 0, two.tensors[name] != 0)
+
+
+def test_the_density_is_kept_by_every_expert() -> None:
+    outcomes = run(build_world(scenario()))
+    for expert in outcomes[0].result.experts:
+        entries = [v for name, v in expert.tensors.items() if name.endswith("lora_B")]
+        size = sum(v.size for v in entries)
+        assert sum(np.count_nonzero(v) for v in entries) <= round(0.1 * size)
+
+
+def test_a_state_to_resume_from_is_refused_plainly() -> None:
+    world = build_world(scenario())
+    with pytest.raises(EmulatorError, match="wanted a fresh start"):
+        next(live(world, 0, DeviceState(0, 0.0, {})))
