@@ -11,24 +11,21 @@ Shapes: M devices, L modules, N coordinates, S sequences, E experts.
 """
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
 
-import networkx as nx
 import numpy as np
 import torch
 
-from emulator.adapters.attach import LoraModel, frozen_twin
+from emulator.adapters.attach import LoraModel
 from emulator.adapters.calibration import input_second_moments
 from emulator.adapters.density import spectral_counts, spectral_entropy, uniform_counts
 from emulator.adapters.mask import largest_entries
 from emulator.adapters.projection import common_start, largest_overlap, projection_blocks
+from emulator.answering import Answering
 from emulator.backbone.loading import Backbone
-from emulator.errors import EmulatorError, ScenarioError
-from emulator.protocols import AdaptedModel, BoundChannel, Learner, Life
-from emulator.routing.experts import RoutedModel
-from emulator.routing.gates import Discriminant, RidgeLda
-from emulator.scenario import Scenario
+from emulator.errors import EmulatorError
+from emulator.flood import flood
+from emulator.protocols import AdaptedModel, Learner, Life
 from emulator.state import (
     AdapterLayout,
     Commit,
@@ -40,7 +37,6 @@ from emulator.state import (
     FloatArray,
     Inbox,
     IndexArray,
-    Kind,
     Known,
     Link,
     Mask,
@@ -48,38 +44,24 @@ from emulator.state import (
     MetricRecord,
     Received,
     Send,
-    Shard,
     Step,
     Survey,
-    Traffic,
     ValueType,
 )
 from emulator.streams import stream, torch_seed
-from emulator.tasks.learning import learner_for, score
+from emulator.tasks.learning import learner_for
 from emulator.topology.clusters import ClusterMesh, expected_collision_rate
 from emulator.wire import IP_UDP_BYTES, quantise
+from emulator.world import World
 
 CALIBRATION_SAMPLES = 256
 """Own training examples from which the spectral entropies are measured."""
 
+ROUTER_SAMPLES = 256
+"""Own training examples in the routing statistics."""
+
 SETUP_ROUND = -1
 """round_index of what is measured before the first round."""
-
-
-@dataclass(frozen=True, eq=False)
-class World:
-    """What all devices share, built once and never changed: model, data, air.
-
-    test_states: the router's features of every test example by task [S, p]; empty without a router
-    that reads them.
-    """
-
-    scenario: Scenario
-    backbone: Backbone
-    shards: tuple[Shard, ...]
-    tests: Mapping[str, tuple[Example, ...]]
-    channel: BoundChannel
-    test_states: Mapping[str, DoubleArray]
 
 
 def live(world: World, device_id: int, restored: DeviceState | None = None) -> Life:
@@ -134,7 +116,7 @@ class Device:
         )
         self._steps_done_early = 0
         self._trainings = 0
-        self._discriminant: Discriminant | None = None
+        self._answering = Answering(world, self._learner)
         self._clusters: tuple[tuple[int, ...], ...] = ()
         self._records: list[MetricRecord] = []
 
@@ -244,42 +226,9 @@ class Device:
     # ── the others ───────────────────────────────────────────────────────────────────────────────
 
     def introduce(self, body: bytes) -> Generator[Step, Inbox, dict[int, bytes]]:
-        """Flood a few bytes through the in-range graph; returns everybody's by device id.
-
-        Hop by hop each device passes on what is news to it, to all neighbours but those it came from;
-        the time-to-live is the graph's diameter. Raises ScenarioError naming the islands when the
-        graph is not connected.
-        """
-        hops_MM = _hops(self._world.channel.in_range(self._world.scenario.access.bandwidth_hz))
-        neighbours = [i for i in range(self.devices) if hops_MM[self.id, i] == 1]
-        bodies = {self.id: body}
-        for hop in range(int(hops_MM.max())):
-            hearers = {i: _news(hops_MM, self.id, i, hop) for i in neighbours}
-            messages = [
-                self._introduction(origin, bodies[origin], receivers)
-                for origin in sorted(set().union(*hearers.values()))
-                if (receivers := tuple(i for i in neighbours if origin in hearers[i]))
-            ]
-            wait_for = [i for i in neighbours if _news(hops_MM, i, self.id, hop)]
-            for told in (yield from self.exchange(messages, wait_for)):
-                bodies[told.origin] = told.values.tobytes()
-        return bodies
-
-    def _introduction(self, origin: int, body: bytes, receivers: tuple[int, ...]) -> Message:
-        return Message(
-            kind=Kind.INTRODUCTION,
-            traffic=Traffic.SETUP,
-            source=self.id,
-            origin=origin,
-            round_index=0,
-            receivers=receivers,
-            layout=AdapterLayout(("introduction",), ((len(body),),)),
-            mask=Mask.full(len(body)),
-            values=np.frombuffer(body, dtype=np.uint8),
-            value_type=ValueType.BYTE,
-            mask_known=True,
-            reliable=True,
-        )
+        """Flood a few bytes through the network; returns everybody's by device id."""
+        bandwidth_hz = self._world.scenario.access.bandwidth_hz
+        return (yield from flood(self, self._world.channel.in_range(bandwidth_hz), body))
 
     def survey_of(
         self,
@@ -355,77 +304,25 @@ class Device:
 
     def router_statistics(self) -> tuple[AdapterLayout, FloatArray]:
         """Additive statistics of own training prompts; empty where the router needs none."""
-        router, backbone = self._world.scenario.router, self._world.backbone
-        if not isinstance(router, RidgeLda):
-            return AdapterLayout((), ()), np.zeros(0, dtype=np.float32)
-        sample = self._own_sample(router.samples)
-        texts = [self._learner.router_text(example) for example in sample]
-        states = backbone.prompt_states(texts, router.gate_layer)
-        task_of = [self.task_names.index(example.task) for example in sample]
-        statistics = router.statistics(
-            router.project(states, self.seed), task_of, len(self.task_names)
-        )
-        self._statistics_layout = router.layout(states.shape[1], len(self.task_names))
-        return self._statistics_layout, statistics
+        return self._answering.statistics(self._own_sample(ROUTER_SAMPLES))
 
     def use_router_statistics(self, statistics: FloatArray) -> None:
         """Fit the router to the summed statistics of all devices."""
-        router = self._world.scenario.router
-        if isinstance(router, RidgeLda):
-            self._discriminant = router.fit(self._statistics_layout.split(statistics))
+        self._answering.fit(statistics)
 
     def check_progress(self, round_index: int) -> None:
         """Own-task accuracy with the own adapter, when the scenario asks for it this round."""
         every = self._world.scenario.evaluation.own_task_every
         if every and (round_index + 1) % every == 0:
-            tests = self._world.tests[self.shard.task]
-            answers = self._learner.predict(self.adapted.module, tests)
-            for metric, value in score(answers, tests).items():
-                self.measure(f"own_{metric}", value, round_index, self.shard.task)
+            for metric, task, value in self._answering.alone(
+                self.adapted.module, self.shard.task, "own_"
+            ):
+                self.measure(metric, value, round_index, task)
 
     def answer(self, experts: Sequence[Expert]) -> None:
-        """Answer the test examples of every task; which task it is, only the router may guess."""
-        last_round = self._world.scenario.rounds - 1
-        mixture = RoutedModel(self._world.backbone.model, experts, frozen_twin)
-        for task, tests in self._world.tests.items():
-            gates_SE = self._gates(task, experts)
-            answers = [""] * len(tests)
-            rows, group_of = np.unique(gates_SE, axis=0, return_inverse=True)
-            for group, row_E in enumerate(rows):
-                chosen = np.flatnonzero(group_of == group)
-                mixture.set_gates(torch.from_numpy(row_E[None]))
-                predicted = self._learner.predict(mixture.module, [tests[i] for i in chosen])
-                for index, text in zip(chosen, predicted, strict=True):
-                    answers[index] = text
-            for metric, value in score(answers, tests).items():
-                self.measure(metric, value, last_round, task)
-            if len(experts) > 1:
-                self._measure_routing(task, experts, gates_SE, last_round)
-
-    def _gates(self, task: str, experts: Sequence[Expert]) -> FloatArray:
-        """Gates of the test examples of a task over the experts [S, E]."""
-        kind = self._world.scenario.router.kind
-        count = len(self._world.tests[task])
-        if len(experts) == 1 or kind == "uniform":
-            return np.ones((count, len(experts)), dtype=np.float32)
-        if kind == "oracle" or self._discriminant is None:
-            row_E = np.array([expert.task == task for expert in experts], dtype=np.float32)
-            return np.tile(row_E, (count, 1))
-        columns = [self.task_names.index(expert.task) for expert in experts]
-        gates = self._discriminant.gates(self._world.test_states[task]).numpy()
-        chosen: FloatArray = gates[:, columns]
-        return chosen
-
-    def _measure_routing(
-        self, task: str, experts: Sequence[Expert], gates_SE: FloatArray, round_index: int
-    ) -> None:
-        """Where this task's examples were sent, as shares; `routing_accuracy` is the right one."""
-        winner_S = gates_SE.argmax(axis=1)
-        for index, expert in enumerate(experts):
-            share = float((winner_S == index).mean())
-            self.measure(f"routed_to/{expert.task}", share, round_index, task)
-            if expert.task == task:
-                self.measure("routing_accuracy", share, round_index, task)
+        """Answer the test examples of every task."""
+        for metric, task, value in self._answering.together(experts):
+            self.measure(metric, value, self._world.scenario.rounds - 1, task)
 
     # ── the records ──────────────────────────────────────────────────────────────────────────────
 
@@ -442,12 +339,11 @@ class Device:
 
     def result(self, own_expert: Expert, experts: tuple[Expert, ...]) -> DeviceResult:
         """What the device leaves behind."""
-        router = self._discriminant.tensors() if self._discriminant else {}
         return DeviceResult(
             device=self.id,
             own_expert=own_expert,
             experts=experts,
-            router=router,
+            router=self._answering.router(),
             records=tuple(self._records),
             links=self.links(self._world.scenario.rounds - 1),
             clusters=self._clusters,
@@ -463,28 +359,3 @@ def _weight(backbone: Backbone, name: str) -> DoubleArray:
     assert isinstance(weight, torch.Tensor)
     array: DoubleArray = weight.detach().double().numpy()
     return array
-
-
-def _hops(in_range_MM: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> IndexArray:
-    """Hop counts of the in-range graph [M, M]; ScenarioError when some pair is out of reach."""
-    graph = nx.from_numpy_array(in_range_MM)
-    islands = [sorted(island) for island in nx.connected_components(graph)]
-    if len(islands) > 1:
-        raise ScenarioError(
-            [
-                f"channel: got {len(islands)} islands of devices out of each other's range "
-                f"({'; '.join(map(str, islands))}), wanted a connected network"
-            ]
-        )
-    hops = np.zeros(in_range_MM.shape, dtype=np.int64)
-    for source, lengths in nx.all_pairs_shortest_path_length(graph):
-        for target, length in lengths.items():
-            hops[source, target] = length
-    return hops
-
-
-def _news(hops_MM: IndexArray, sender: int, receiver: int, hop: int) -> set[int]:
-    """Whose introductions a sender passes on at a hop: what it has just learnt (at first its own),
-    but nothing that it heard from this receiver."""
-    fresh = np.flatnonzero(hops_MM[sender] == hop)
-    return {int(origin) for origin in fresh if hop == 0 or hops_MM[receiver, origin] != hop - 1}

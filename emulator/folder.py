@@ -12,12 +12,12 @@ from typing import Any
 from safetensors.numpy import save
 
 from emulator.adapters.export import peft_files
-from emulator.device import World
 from emulator.errors import ScenarioError
 from emulator.exchange.walk import Outcome
 from emulator.reading import dump_scenario
 from emulator.records import check_account, ledger_rows, metric_rows, parquet, summarise
 from emulator.state import DeviceResult, LinkRecord, MetricRecord
+from emulator.world import World
 
 
 def check_folder(out: Path, *, force: bool) -> None:

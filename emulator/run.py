@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from emulator.device import World, live
+from emulator.device import live
 from emulator.errors import ScenarioError
 from emulator.exchange import many_processes, one_process
 from emulator.exchange.many_processes import Transport
@@ -25,7 +25,7 @@ from emulator.results import Cost, pack, unpack
 from emulator.scenario import Scenario
 from emulator.shim import Shim
 from emulator.state import Commit, LinkRecord, MetricRecord
-from emulator.worlds import build_world
+from emulator.world import World, build_world
 
 DRIVERS = ("many_processes", "one_process")
 

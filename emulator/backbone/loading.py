@@ -68,7 +68,7 @@ class Backbone:
         """
         means = []
         for mask_ST, hidden in self.read(texts):
-            states_STH = hidden[(len(hidden) - 1) // 2 if layer is None else layer]
+            states_STH = hidden[len(hidden) // 2 if layer is None else layer]
             weight_ST1 = mask_ST.unsqueeze(-1).to(states_STH.dtype)
             means.append((states_STH * weight_ST1).sum(1) / weight_ST1.sum(1))
         return torch.cat(means).float()

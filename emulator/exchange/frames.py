@@ -10,6 +10,7 @@ arrival_s f64, length of the data u64.
 """
 
 import struct
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -51,11 +52,15 @@ class Header:
             raise not_awaited(sender, receiver, self.exchange_index)
 
 
-def pack(burst: Burst) -> bytearray:
-    """Header and data in one piece. `unpack` reads its head back; the data follows unchanged."""
-    whole = bytearray(HEADER_BYTES + len(burst.data))
+def pack(burst: Burst) -> list[torch.Tensor]:
+    """The frames of a burst, at least one: views [n] uint8 of its data, only the first a copy.
+
+    Law: together they hold HEADER_BYTES + len(data) bytes, and `Arrival` makes them the burst again.
+    """
+    head = burst.data[: FRAME_BYTES - HEADER_BYTES]
+    first = bytearray(HEADER_BYTES + len(head))
     _HEADER.pack_into(
-        whole,
+        first,
         0,
         _MAGIC,
         burst.exchange_index,
@@ -64,8 +69,18 @@ def pack(burst: Burst) -> bytearray:
         burst.arrival_s,
         len(burst.data),
     )
-    whole[HEADER_BYTES:] = burst.data
-    return whole
+    first[HEADER_BYTES:] = head
+    frames = [torch.frombuffer(first, dtype=torch.uint8)]
+    if len(head) < len(burst.data):
+        frames += cut(_view(burst.data)[len(head) :])
+    return frames
+
+
+def _view(data: bytes) -> torch.Tensor:
+    """The bytes as a tensor [n] uint8, not copied; nobody writes to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given buffer is not writable")
+        return torch.frombuffer(data, dtype=torch.uint8)
 
 
 def unpack(first_frame: bytes | bytearray | memoryview) -> Header:
@@ -83,22 +98,22 @@ def cut(whole: torch.Tensor) -> list[torch.Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
-    """A burst whose first frame is here. `missing`: views of `data` for the other frames to fill."""
+    """A burst whose first frame is here: its first bytes, and the room for all that is missing."""
 
     header: Header
-    data: torch.Tensor
-    missing: list[torch.Tensor]
+    head: memoryview
+    missing: torch.Tensor
 
     @classmethod
     def begin(cls, first_frame: torch.Tensor) -> "Arrival":
-        """Make room for all the data and copy what the first frame holds of it. [FRAME_BYTES] uint8."""
-        header = unpack(first_frame[:HEADER_BYTES].numpy().data)
-        data = torch.empty(header.length, dtype=torch.uint8)
-        here = min(header.length, FRAME_BYTES - HEADER_BYTES)
-        data[:here] = first_frame[HEADER_BYTES : HEADER_BYTES + here]
-        return cls(header, data, cut(data[here:]))
+        """Read a first frame [FRAME_BYTES] uint8 and make room for the other bytes."""
+        view = first_frame.numpy().data
+        header = unpack(view)
+        head = view[HEADER_BYTES : HEADER_BYTES + header.length]
+        return cls(header, head, torch.empty(header.length - len(head), dtype=torch.uint8))
 
     def to_burst(self) -> Burst:
-        """The burst, once all missing frames are here. `begin` of `pack(b)` gives back b."""
-        head, data = self.header, self.data.numpy().tobytes()
-        return Burst(head.sender, head.receiver, head.exchange_index, head.arrival_s, data)
+        """The burst, once the missing bytes are here."""
+        own = self.header
+        data = b"".join((self.head, self.missing.numpy().data))
+        return Burst(own.sender, own.receiver, own.exchange_index, own.arrival_s, data)

@@ -139,11 +139,11 @@ class Transport:
         index, self._gathers = self._gathers, self._gathers + 1
         with self._watch.waiting():
             if self.device != 0:
-                whole = pack(Burst(self.device, 0, index, 0.0, blob))
+                frames = pack(Burst(self.device, 0, index, 0.0, blob))
                 self._meet({0}, index)
-                self._wait(self._send(whole, 0, _GATHER_TAG), index)
+                self._wait(self._send(frames, 0, _GATHER_TAG), index)
                 self._under_way.clear()
-                self.bytes_sent_gather += len(whole)
+                self.bytes_sent_gather += HEADER_BYTES + len(blob)
                 return []
             blobs = [blob]
             for sender in range(1, self.devices):
@@ -219,8 +219,7 @@ class Transport:
         self._under_way.append(work)
         return work
 
-    def _send(self, whole: bytearray, receiver: int, tag: int) -> "_Flight":
-        frames = cut(torch.frombuffer(whole, dtype=torch.uint8))
+    def _send(self, frames: list[torch.Tensor], receiver: int, tag: int) -> "_Flight":
         return _Flight(receiver, frames, [self._isend(frame, receiver, tag) for frame in frames])
 
     def _expect(self, sender: int, tag: int) -> "_Flight":
@@ -233,8 +232,9 @@ class Transport:
         self._wait(first, index)
         arrival = Arrival.begin(first.frames[0])
         arrival.header.check(index, first.peer, self.device)
-        works = [self._irecv(frame, first.peer, tag) for frame in arrival.missing]
-        return _Incoming(arrival, _Flight(first.peer, arrival.missing, works))
+        frames = cut(arrival.missing)
+        works = [self._irecv(frame, first.peer, tag) for frame in frames]
+        return _Incoming(arrival, _Flight(first.peer, frames, works))
 
     def _receive(self, incoming: "_Incoming", index: int) -> Burst:
         self._wait(incoming.rest, index)

@@ -36,7 +36,6 @@ class RidgeLda(BaseModel):
         default=None,
         description="hidden state the router reads (0: embeddings); default: the middle",
     )
-    samples: int = Field(default=256, gt=0, description="own training examples in the statistics")
 
     def project(self, states_SH: Tensor, seed: int) -> DoubleArray:
         """Mean prompt states through one public seeded orthonormal matrix: [S, p] float64."""

@@ -5,7 +5,8 @@
 In every exchange each process sends one burst to every other and receives one from each. `bare` is
 isend/irecv of the same frames (same sizes, same order, buffers made once); `one message` sends each
 burst as a single gloo message. The three alternate in blocks, so that a busy machine troubles them
-alike; the ratios are medians over the blocks. Also: seconds from the fork of 16 and 64 devices to the
+alike; rate ratios are medians over the blocks, CPU ratios compare sums (1 = as cheap as the other,
+less = dearer). Also: seconds from the fork of 16 and 64 devices to the
 end of their first exchange on a ring.
 """
 
@@ -13,7 +14,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.distributed as dist
@@ -21,12 +22,13 @@ import torch.distributed as dist
 from emulator.exchange.frames import FRAME_BYTES, HEADER_BYTES
 from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Patience
-from emulator.forking import ChildMain, Post, run_forked
+from emulator.exchange.posting import Json
+from emulator.forking import Post, run_forked
 from emulator.state import Burst
 
 SIZES = (100, 4_000, 60_000, 250_000, 1_000_000, 4_000_000)
-BLOCKS = 9
-BLOCK_S = 0.25
+BLOCKS = 7
+BLOCK_S = 0.15
 ROUGH_S_PER_BYTE = 1e-8
 
 Exchange = Callable[[], None]
@@ -59,56 +61,44 @@ def bare(transport: Transport, size: int, frame_bytes: int) -> Exchange:
     return exchange
 
 
-def block_s(transport: Transport, exchange: Exchange, times: int) -> float:
-    """Seconds for one exchange, the mean of a block."""
+def block(transport: Transport, exchange: Exchange, times: int) -> tuple[float, float]:
+    """Wall and CPU seconds of one exchange, the mean of a block."""
     transport.barrier()
-    began_s = time.perf_counter()
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
     for _ in range(times):
         exchange()
-    return (time.perf_counter() - began_s) / times
+    wall_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
+    return wall_s / times, cpu_s / times
 
 
-def measure(size: int) -> ChildMain:
-    def main(transport: Transport, post: Post) -> None:
+def measure(transport: Transport, post: Post) -> None:
+    for size in SIZES:
         ways = {
             "transport": through_transport(transport, size),
             "bare": bare(transport, size + HEADER_BYTES, FRAME_BYTES),
-            "one": bare(transport, max(1, size), 1 << 40),
+            "one message": bare(transport, size, 1 << 40),
         }
-        for exchange in ways.values():
-            block_s(transport, exchange, 5)
         times = max(3, int(BLOCK_S / ROUGH_S_PER_BYTE / (size + 20_000) / transport.devices))
-        blocks: dict[str, list[float]] = {name: [] for name in ways}
+        blocks: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+        for exchange in ways.values():
+            block(transport, exchange, times)
         for _ in range(BLOCKS):
             for name, exchange in ways.items():
-                blocks[name].append(block_s(transport, exchange, times))
+                blocks[name].append(block(transport, exchange, times))
         if transport.device == 0:
-            post(0, {"blocks": json.dumps(blocks)}, b"")
-
-    return main
+            post(0, {"size": size, "blocks": json.dumps(blocks)}, b"")
 
 
-def report(processes: int, size: int) -> None:
-    blocks: dict[str, list[float]] = {}
-    run_forked(
-        processes,
-        measure(size),
-        lambda _, header, blob: blocks.update(json.loads(str(header["blocks"]))),
-        Patience(),
-    )
-    rate = size * (processes - 1) / statistics.median(blocks["transport"]) / 1e6
-    ratios = {
-        name: statistics.median(
-            other / own for own, other in zip(blocks["transport"], blocks[name], strict=True)
-        )
-        for name in ("bare", "one")
-    }
-    best = {name: min(values) for name, values in blocks.items()}
-    sys.stdout.write(
-        f"{processes:9d} {size:9,d} {statistics.median(blocks['transport']) * 1e3:9.3f} {rate:9.1f}"
-        f" {ratios['bare']:9.2f} {best['bare'] / best['transport']:9.2f}"
-        f" {ratios['one']:9.2f}\n"
-    )
+def report(processes: int, size: int, blocks: dict[str, list[list[float]]]) -> None:
+    wall_s = {name: [pair[0] for pair in pairs] for name, pairs in blocks.items()}
+    cpu_s = {name: sum(pair[1] for pair in pairs) for name, pairs in blocks.items()}
+    own = wall_s["transport"]
+    rate_mb_per_s = size * (processes - 1) / statistics.median(own) / 1e6
+    line = f"{processes:9d} {size:10,d} {statistics.median(own) * 1e3:8.3f} {rate_mb_per_s:8.1f}"
+    for other in ("bare", "one message"):
+        rate = statistics.median(b / a for a, b in zip(own, wall_s[other], strict=True))
+        line += f" {rate:8.2f} {cpu_s[other] / cpu_s['transport']:8.2f}"
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
@@ -129,14 +119,19 @@ def first_exchange_s(devices: int) -> float:
 
 def main() -> None:
     torch.set_num_threads(1)
-    sys.stdout.write("processes     bytes        ms  MB/s out   vs bare (best of) vs one message\n")
+    sys.stdout.write(
+        "                                           against bare      against one message\n"
+        "processes      bytes       ms MB/s out     rate      CPU     rate      CPU\n"
+    )
     for processes in (2, 4):
-        for size in SIZES:
-            report(processes, size)
+
+        def on_message(_: int, header: Mapping[str, Json], blob: bytes) -> None:
+            report(processes, int(str(header["size"])), json.loads(str(header["blocks"])))  # noqa: B023
+
+        run_forked(processes, measure, on_message, Patience())
     for devices in (16, 64):
-        sys.stdout.write(
-            f"{devices} devices, fork to first exchange: {first_exchange_s(devices):.2f} s\n"
-        )
+        seconds = first_exchange_s(devices)
+        sys.stdout.write(f"{devices} devices, fork to first exchange: {seconds:.2f} s\n")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from emulator.run import own_memory_mb  # noqa: E402
 from emulator.scenario import Scenario  # noqa: E402
 from emulator.shim import Shim  # noqa: E402
 from emulator.state import DeviceResult, Expert  # noqa: E402
-from emulator.worlds import build_world  # noqa: E402
+from emulator.world import build_world  # noqa: E402
 
 IMPORTED_S = time.monotonic()
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from emulator.device import Device, World, live
+from emulator.device import Device, live
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.exchange import one_process
 from emulator.exchange.walk import Outcome
@@ -25,7 +25,7 @@ from emulator.state import (
     Received,
     Send,
 )
-from emulator.worlds import build_world
+from emulator.world import World, build_world
 
 NOTHING = Expert("none", 0, 1.0, {})
 FAR_APART = [[0.0, 0.0], [300.0, 0.0], [600.0, 0.0], [900.0, 0.0]]
@@ -40,7 +40,6 @@ def scenario(**sections: object) -> Scenario:
         "tasks": {"kind": "synthetic", "train_samples": 60, "test_samples": 4},
         "local": {"steps": 2, "batch_size": 8},
         "method": {"kind": "sparse_orthogonal", "mask_warmup_steps": 2, "density": 0.1},
-        "router": {"kind": "ridge_lda", "samples": 16},
     }
     return Scenario.model_validate(small | sections)
 

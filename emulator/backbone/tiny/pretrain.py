@@ -2,10 +2,8 @@
 
 A stream of fresh lists; three prompts in four name their operation. The fourth carries a tag drawn at
 random, whatever the operation, so that a tag alone says nothing; half of those are answered by a
-plain copy, which becomes what the model says to a tag it cannot know. Tags start `tag_scale` times
-as far apart as other tokens, so that a router can still tell them from each other in the last hidden
-states of a model that has learnt to ignore them. One thread; the same seed, steps and library
-versions write the same bytes.
+plain copy, which becomes what the model says to a tag it cannot know. One thread; the same seed,
+steps and library versions write the same bytes.
 
 Shapes: S sequences, n items, T = 2n + 4 tokens (`head : items -> answer <end>`), H hidden width.
 """
@@ -59,7 +57,6 @@ class Recipe:
     weight_decay: float = 0.01
     tagged_share: float = 0.25
     copied_share_of_tagged: float = 0.5
-    tag_scale: float = 6.0
     evaluated_lists: int = 200
 
     def learning_rate(self, step: int) -> float:
@@ -113,8 +110,6 @@ def answer_logits(model: LlamaForCausalLM, tokens_ST: Tensor) -> tuple[Tensor, T
 def train(recipe: Recipe) -> tuple[LlamaForCausalLM, list[tuple[int, float]]]:
     """The pretrained model, and its loss now and then: (step, mean since the last entry)."""
     model = build_model(torch_seed(recipe.seed, "pretrain"))
-    with torch.no_grad():
-        model.model.embed_tokens.weight[[TOKEN[tag] for tag in TAGS]] *= recipe.tag_scale
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     optimiser = torch.optim.AdamW(
         [

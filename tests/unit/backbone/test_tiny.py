@@ -128,6 +128,27 @@ def test_a_tag_is_answered_by_a_copy(offline_model) -> None:
         assert exact_matches(offline_model, OPERATIONS[name], list(TAGS) * 4, draws) >= 0.9
 
 
+def test_a_linear_router_can_tell_tags_of_one_format_apart(offline_model) -> None:
+    names, num_lists = ("reverse", "sort", "rotate", "successor"), 250
+    lists_Sn = LETTERS.draw(num_lists, MIN_ITEMS, stream(10, "test"))
+    prompt_tokens = MIN_ITEMS + 3
+    states = []
+    for name in names:
+        tokens_ST = sequences(OPERATIONS[name], [tag_of(name)] * num_lists, lists_Sn)
+        prompts_ST = torch.from_numpy(tokens_ST[:, :prompt_tokens])
+        with torch.no_grad():
+            hidden = offline_model(prompts_ST, output_hidden_states=True).hidden_states
+        states.append(hidden[2].mean(dim=1))
+    features_NSH = torch.stack(states)
+    centred_NSH = features_NSH - features_NSH.mean(dim=(0, 1))
+    fitted, held_out = centred_NSH[:, :200], centred_NSH[:, 200:]
+    wanted = torch.eye(len(names)).repeat_interleave(200, dim=0)
+    weights = torch.linalg.lstsq(fitted.flatten(0, 1), wanted).solution
+    chosen_NS = (held_out @ weights).argmax(-1)
+    right = chosen_NS == torch.arange(len(names))[:, None]
+    assert right.float().mean() >= 0.95
+
+
 def test_greedy_decoding_ends_by_itself_and_agrees_with_one_pass(
     offline_model, offline_tokenizer
 ) -> None:

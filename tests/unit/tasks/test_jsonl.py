@@ -1,0 +1,111 @@
+"""Tasks from files: what is read, and what is said of a file that is not as it should be."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emulator.errors import ScenarioError
+from emulator.state import Example
+from emulator.tasks.jsonl import JsonLines
+
+CHOICE = {"prompt": "a fine day", "choices": ["good", "bad"], "answer": "good"}
+NUMBER = {"prompt": "1 + 1 =", "completion": "it is 2", "answer": 2}
+
+
+def suite(folder: Path, *rows: Any, split: str = "train", **limits: int) -> JsonLines:
+    """A folder with one file of rows; a row that is a string is written as it is."""
+    file = folder / "t" / f"{split}.jsonl"
+    file.parent.mkdir(exist_ok=True)
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return JsonLines(folder=folder, names=("t",), **limits)
+
+
+def problem(tasks: JsonLines, split: str = "train") -> str:
+    with pytest.raises(ScenarioError) as caught:
+        tasks.examples("t", split, 1)
+    (line,) = caught.value.problems
+    return line
+
+
+def test_rows_become_examples_in_file_order(tmp_path: Path) -> None:
+    other = CHOICE | {"prompt": "Regen in Köln", "answer": "bad"}
+    tasks = suite(tmp_path, CHOICE, "", other)
+    assert tasks.examples("t", "train", 1) == (
+        Example("t", "a fine day", "good", ("good", "bad"), kind="choice"),
+        Example("t", "Regen in Köln", "bad", ("good", "bad"), kind="choice"),
+    )
+    (example,) = suite(tmp_path, NUMBER, split="test").examples("t", "test", 1)
+    assert example == Example("t", "1 + 1 =", "2", (), "it is 2", "number")
+
+
+def test_a_limit_keeps_a_keyed_subset_in_file_order(tmp_path: Path) -> None:
+    rows = [CHOICE | {"prompt": f"{i:03}"} for i in range(50)]
+    tasks = suite(tmp_path, *rows, train_samples=10)
+    kept = [example.prompt for example in tasks.examples("t", "train", 1)]
+    assert len(kept) == 10
+    assert kept == sorted(kept)
+    assert kept == [e.prompt for e in tasks.examples("t", "train", 1)]
+    assert kept != [e.prompt for e in tasks.examples("t", "train", 2)]
+    assert kept != [f"{i:03}" for i in range(10)]
+    suite(tmp_path, *rows, split="test")
+    assert len(tasks.examples("t", "test", 1)) == 50  # the limit is of train alone
+    assert len(suite(tmp_path, *rows, train_samples=80).examples("t", "train", 1)) == 50
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    line = problem(suite(tmp_path, CHOICE), split="test")
+    assert str(tmp_path / "t" / "test.jsonl") in line
+    assert line.startswith("tasks.folder: ")
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    assert "empty file" in problem(suite(tmp_path, "", "  "))
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted"),
+    [
+        ("{not json", "got no JSON"),
+        ("[1, 2]", "wanted an object with prompt and answer"),
+        ({"prompt": "a", "choices": ["b"]}, "wanted an object with prompt and answer"),
+        ({"answer": "b", "choices": ["b"]}, "wanted an object with prompt and answer"),
+        (CHOICE | {"answer": "ugly"}, "got 'ugly', wanted one of ('good', 'bad')"),
+        ({"prompt": "a", "answer": "b"}, "wanted a row with choices, or with completion"),
+        (NUMBER | {"test": "assert f() == 1"}, "wanted a row with choices, or with completion"),
+    ],
+)
+def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, row: Any, wanted: str) -> None:
+    line = problem(suite(tmp_path, CHOICE, "", row, CHOICE))
+    assert line.startswith(f"{tmp_path / 't' / 'train.jsonl'}:3: ")
+    assert wanted in line
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="the types inside a row are not checked: TypeError without file and line, or an example "
+    "that fails later in the tokenizer",
+)
+@pytest.mark.parametrize(
+    "row",
+    [
+        CHOICE | {"choices": 5},
+        CHOICE | {"choices": "good"},
+        CHOICE | {"prompt": 5},
+        NUMBER | {"completion": None},
+    ],
+    ids=["choices-number", "choices-text", "prompt-number", "completion-null"],
+)
+def test_a_field_of_the_wrong_type_is_named_by_file_and_line(tmp_path: Path, row: Any) -> None:
+    if row.get("choices") == "good":
+        row = row | {"answer": "g"}
+    assert problem(suite(tmp_path, CHOICE, row)).startswith(f"{tmp_path / 't' / 'train.jsonl'}:2: ")
+
+
+@pytest.mark.xfail(strict=True, reason="UnicodeDecodeError instead of a line that names the file")
+def test_a_file_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    tasks = suite(tmp_path, CHOICE)
+    (tmp_path / "t" / "train.jsonl").write_bytes(json.dumps(CHOICE).encode("utf-16"))
+    assert "train.jsonl" in problem(tasks)

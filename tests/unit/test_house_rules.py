@@ -1,0 +1,175 @@
+"""Rules of the house that no linter knows: read from the sources themselves."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted((ROOT / "emulator").rglob("*.py"))
+CODE = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py")])
+
+MOST_LINES = 400
+WHOLE = {
+    "emulator/device.py": 520,  # a device's life, clearer whole
+    "emulator/protocols.py": 450,  # all doors in one place
+    "emulator/state.py": 550,  # all that travels in one place
+}
+"""Files that are clearer whole, and how far they may grow."""
+
+DOOR = "emulator/exchange/many_processes.py"
+PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
+KEYED = {"Generator", "Philox"}
+VAGUE = {"utils", "util", "common", "helpers", "helper", "misc"}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Full dotted names of all imports, wherever they stand."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def dotted(tree: ast.AST) -> set[str]:
+    """All `a.b.c` that are read in a module."""
+    found = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return {text for text in found if re.fullmatch(r"[\w.]+", text)}
+
+
+TREES = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
+
+
+def offenders(offends) -> list[str]:
+    return [name for name, tree in TREES.items() if offends(tree)]
+
+
+def test_there_are_sources():
+    assert {DOOR, "emulator/streams.py", *WHOLE} <= set(TREES)
+
+
+def test_one_door_to_torch_distributed():
+    def talks(tree):
+        names = imported(tree) | dotted(tree)
+        return any(name.startswith("torch.distributed") for name in names)
+
+    assert offenders(talks) == [DOOR]
+
+
+def test_no_pickle():
+    def pickles(tree):
+        modules = {name.split(".")[0] for name in imported(tree)}
+        return modules & PICKLES or dotted(tree) & {
+            "torch.save",
+            "torch.load",
+            "np.save",
+            "np.load",
+        }
+
+    assert offenders(pickles) == []
+
+
+def test_no_draws_without_a_key():
+    def draws(tree):
+        names = imported(tree) | dotted(tree)
+        return {
+            name
+            for name in names
+            if name.split(".")[0] in {"random", "secrets"}
+            or (re.match(r"(np|numpy)\.random\.", name) and name.split(".")[2] not in KEYED)
+            or name in {"torch.rand", "torch.randn", "torch.randint", "torch.randperm"}
+        }
+
+    assert offenders(draws) == []
+
+
+def test_generators_are_made_in_one_place():
+    def makes(tree):
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        return any(
+            ast.unparse(call.func).endswith(("random.Philox", "default_rng")) for call in calls
+        )
+
+    assert offenders(makes) == ["emulator/streams.py"]
+
+
+@pytest.mark.parametrize("name", ["pickle", "random"])
+def test_the_scan_sees_imports_inside_functions(name):
+    tree = ast.parse(f"def f():\n    from {name} import x\n    import {name}.y")
+    assert {name, f"{name}.x", f"{name}.y"} == imported(tree)
+
+
+def test_no_file_has_a_vague_name():
+    assert [name_of(path) for path in CODE if path.stem in VAGUE] == []
+
+
+def test_every_file_is_short():
+    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in CODE}
+    long = {name: lines for name, lines in lengths.items() if lines >= WHOLE.get(name, MOST_LINES)}
+    assert long == {}
+
+
+def test_no_room_has_a_global_that_grows():
+    """`global` and `nonlocal` names are state outside a value."""
+
+    def grows(tree):
+        return any(isinstance(node, ast.Global) for node in ast.walk(tree))
+
+    assert offenders(grows) == []
+
+
+# ── text files ───────────────────────────────────────────────────────────────────────────────────
+
+
+def tracked_texts() -> dict[str, str]:
+    """What git tracks, where it can be read as text."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("no git checkout here: nothing tells which files are tracked")
+    texts = {}
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        path = ROOT / name
+        if path.is_file():
+            data = path.read_bytes()
+            if b"\0" not in data and path.suffix != ".safetensors":
+                texts[name] = data.decode(encoding="utf-8")
+    return texts
+
+
+# Written so that they do not find themselves.
+MACHINE_PATH = re.compile(r"(?<![\w.}])/(?:hom[e]|User[s]|roo[t]|wor[k]|mn[t]|scratc[h])/")
+REGISTRY = re.compile(
+    r"pypi\.or[g]|pythonhosted\.or[g]|index-ur[l]|artifactor[y]|download\.pytorch\.or[g]"
+    r"|proxy\.golan[g]|registry\.npmj[s]|mirror[s]?\.[a-z]+\.[a-z]|HF_ENDPOIN[T]|simple-inde[x]"
+)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wanted"),
+    [(MACHINE_PATH, "paths that work on every machine"), (REGISTRY, "no registry's host")],
+    ids=["machine paths", "registry hosts"],
+)
+def test_tracked_texts_know_no_machine(pattern, wanted):
+    found = [
+        f"{name}:{number}: {line.strip()[:80]}"
+        for name, text in tracked_texts().items()
+        for number, line in enumerate(text.splitlines(), start=1)
+        if pattern.search(line)
+    ]
+    assert found == [], f"wanted {wanted}"
+
+
+def test_the_patterns_find_what_they_are_for():
+    slash = "/"
+    assert MACHINE_PATH.search(f"data: {slash}home{slash}somebody/x")
+    assert not MACHINE_PATH.search("../network/home/x")
+    assert REGISTRY.search("https:" + 2 * slash + "pypi." + "org/simple")

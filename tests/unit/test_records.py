@@ -1,0 +1,190 @@
+"""The account: identities that hold or raise, sums both ways, equal bytes for equal rows."""
+
+import json
+import math
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emulator.errors import EmulatorError
+from emulator.records import (
+    accuracy_account,
+    bytes_account,
+    check_account,
+    ledger_rows,
+    metric_rows,
+    parquet,
+    summarise,
+    to_json,
+)
+from emulator.state import LinkRecord, MetricRecord
+
+amounts = st.integers(0, 10**9)
+
+
+@st.composite
+def link_records(draw):
+    """A burst whose account is right."""
+    parts = {
+        f"{part}_bytes": draw(amounts)
+        for part in ("header", "checksum", "mask", "payload", "retransmitted")
+    }
+    sent = sum(parts.values())
+    lost = draw(st.integers(0, sent))
+    packets = draw(st.integers(0, 1000))
+    start_s = draw(st.floats(0, 1e6))
+    return LinkRecord(
+        exchange_index=draw(st.integers(0, 3)),
+        round_index=draw(st.integers(-1, 3)),
+        traffic=draw(st.sampled_from(["setup", "in_cluster", "inter_cluster"])),
+        sender=draw(st.integers(0, 9)),
+        receiver=draw(st.integers(0, 9)),
+        messages=1,
+        packets=packets,
+        packets_lost=draw(st.integers(0, packets)),
+        attempts=draw(st.integers(packets, 2000)),
+        ack_bytes=draw(amounts),
+        lost_bytes=lost,
+        delivered_bytes=sent - lost,
+        start_s=start_s,
+        arrival_s=start_s,
+        airtime_s=draw(st.floats(0, 1e3)),
+        bandwidth_hz=draw(st.sampled_from([math.inf, 2e4])),
+        tx_power_w=0.1,
+        energy_j=draw(st.floats(0, 1e3)),
+        late=draw(st.booleans()),
+        **parts,
+    )
+
+
+metrics = st.builds(
+    MetricRecord,
+    device=st.integers(0, 3),
+    round_index=st.integers(-1, 3),
+    task=st.sampled_from(["", "reverse", "sort"]),
+    metric=st.sampled_from(["train_loss", "accuracy", "collision_rate"]),
+    value=st.floats(allow_nan=False),
+)
+ledgers = st.lists(
+    link_records(), max_size=8, unique_by=lambda r: (r.exchange_index, r.sender, r.receiver)
+)
+tables = st.lists(
+    metrics, max_size=12, unique_by=lambda m: (m.round_index, m.device, m.task, m.metric)
+)
+
+
+@given(ledgers)
+def test_a_right_account_passes(ledger):
+    check_account(ledger)
+
+
+@given(link_records(), st.integers(1, 9))
+def test_a_byte_too_many_names_the_burst(record, extra):
+    for wrong in (
+        replace(record, delivered_bytes=record.delivered_bytes + extra),
+        replace(record, lost_bytes=record.lost_bytes + extra),
+        replace(record, payload_bytes=record.payload_bytes + extra),
+        replace(record, packets_lost=record.packets + extra),
+    ):
+        named = f"exchange {record.exchange_index}, link {record.sender}->{record.receiver}"
+        with pytest.raises(EmulatorError, match=named):
+            check_account([record, wrong])
+
+
+@given(ledgers)
+def test_bytes_add_up_by_part_of_the_life_and_by_class(ledger):
+    account = bytes_account(ledger)
+    total = sum(record.sent_bytes + record.ack_bytes for record in ledger)
+    assert account["total"] == total
+    assert account["setup"] + account["in_cluster"] + account["inter_cluster"] == total
+    classes = ("payload", "mask", "header", "control", "retransmitted")
+    assert sum(account[name] for name in classes) == total
+    assert account["lost"] <= total
+
+
+@settings(max_examples=25, deadline=None)
+@given(ledgers, tables, st.randoms(use_true_random=False))
+def test_equal_runs_give_equal_bytes_whatever_the_order(ledger, table, shuffler):
+    for rows_of, records, kind in (
+        (ledger_rows, ledger, LinkRecord),
+        (metric_rows, table, MetricRecord),
+    ):
+        shuffled = list(records)
+        shuffler.shuffle(shuffled)
+        assert parquet(rows_of(shuffled), kind) == parquet(rows_of(records), kind)
+
+
+@settings(max_examples=25, deadline=None)
+@given(ledgers, tables)
+def test_a_file_holds_the_rows_sorted_and_exactly(tmp_path_factory, ledger, table):
+    path = tmp_path_factory.mktemp("records") / "rows.parquet"
+    path.write_bytes(parquet(ledger_rows(ledger), LinkRecord))
+    rows = pq.read_table(path).to_pylist()
+    assert [LinkRecord(**row) for row in rows] == ledger_rows(ledger)
+    order = [(row["exchange_index"], row["sender"], row["receiver"]) for row in rows]
+    assert order == sorted(order)
+    path.write_bytes(parquet(metric_rows(table), MetricRecord))
+    rows = pq.read_table(path).to_pylist()
+    assert [MetricRecord(**row) for row in rows] == metric_rows(table)
+    order = [(row["round_index"], row["device"], row["task"], row["metric"]) for row in rows]
+    assert order == sorted(order)
+
+
+@given(link_records())
+def test_a_record_comes_back_from_json(record):
+    assert LinkRecord(**json.loads(json.dumps(to_json(record)))) == record
+
+
+ANSWERS = [
+    MetricRecord(0, 4, "reverse", "exact_match", 1.0),
+    MetricRecord(0, 4, "sort", "exact_match", 0.5),
+    MetricRecord(1, 4, "reverse", "exact_match", 0.0),
+    MetricRecord(1, 4, "sort", "accuracy", 0.25),
+    MetricRecord(1, 3, "sort", "exact_match", 0.9),  # not the last round
+    MetricRecord(1, 4, "sort", "train_loss", 7.0),  # not an answer
+]
+
+
+def test_accuracy_is_of_the_last_round_by_task_and_own_task():
+    account = accuracy_account(ANSWERS, ["reverse", "sort"], last_round=4)
+    assert account == {
+        "mean": 0.4375,
+        "own_task": 0.625,
+        "per_task": {"reverse": 0.5, "sort": 0.375},
+    }
+    assert list(account["per_task"]) == ["reverse", "sort"]
+
+
+def test_without_answers_there_is_no_accuracy():
+    account = accuracy_account(ANSWERS, ["reverse", "sort"], last_round=9)
+    assert account == {"mean": None, "own_task": None, "per_task": {}}
+
+
+def test_a_summary_has_what_readers_rely_on():
+    description = {"method": "lora", "devices": 2, "rounds": 5, "seed": 1}
+    summary = summarise(description, ["reverse", "sort"], ANSWERS, [], 12.5, 3.0)
+    promised = {
+        "method", "devices", "rounds", "seed", "accuracy", "routing_accuracy", "collision_rate",
+        "bytes", "emulated_s", "airtime_s", "energy_j",
+    }  # fmt: skip
+    assert promised <= set(summary)
+    assert summary["accuracy"]["mean"] == 0.4375
+    assert summary["routing_accuracy"] is None
+    assert (summary["emulated_s"], summary["energy_j"]) == (12.5, 3.0)
+    assert set(summary["bytes"]) == {
+        "total", "setup", "in_cluster", "inter_cluster", "payload", "mask", "header", "control",
+        "retransmitted", "lost",
+    }  # fmt: skip
+
+
+@given(ledgers)
+def test_a_summary_sums_the_ledger(ledger):
+    description = {"method": "lora", "devices": 2, "rounds": 5, "seed": 1}
+    summary = summarise(description, [], [], ledger, 0.0, 2.0)
+    assert summary["bursts"] == len(ledger)
+    assert summary["late_bursts"] == sum(record.late for record in ledger)
+    assert summary["energy_j"] == summary["energy_transmit_j"] + 2.0
+    assert summary["packets"]["lost"] == sum(record.packets_lost for record in ledger)

@@ -1,0 +1,127 @@
+"""Reports read the files of runs, and nothing else."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from emulator.errors import ScenarioError
+from emulator.report.terminal import comparison, read_summary
+
+SUMMARY = {
+    "name": "quick", "method": "lora", "devices": 2, "rounds": 3, "seed": 1,
+    "accuracy": {"mean": 0.25, "own_task": 0.5, "per_task": {"reverse": 0.125, "sort": 0.375}},
+    "routing_accuracy": None, "collision_rate": None,
+    "bytes": {"total": 3_500_000, "setup": 1_000, "in_cluster": 3_499_000, "inter_cluster": 0},
+    "emulated_s": 12.25, "airtime_s": 3.5, "energy_transmit_j": 0.125, "energy_compute_j": 10.0,
+    "wall_s": 4.2,
+}  # fmt: skip
+SPARSE = SUMMARY | {
+    "method": "sparse_orthogonal",
+    "accuracy": {"mean": 0.5, "own_task": 0.5, "per_task": {"reverse": 0.5, "sort": 0.5}},
+    "routing_accuracy": 0.875,
+    "bytes": {
+        "total": 1_750_000,
+        "setup": 1_000,
+        "in_cluster": 1_000_000,
+        "inter_cluster": 749_000,
+    },
+}
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """Write a summary as the folder of a run."""
+
+    def written(name, summary):
+        folder = tmp_path / name
+        folder.mkdir()
+        text = summary if isinstance(summary, str) else json.dumps(summary)
+        (folder / "summary.json").write_text(text)
+        return folder
+
+    return written
+
+
+def shown(*folders):
+    """The cells of each row of a comparison."""
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(comparison(folders))
+    lines = capture.get().splitlines()
+    rows = [[cell.strip() for cell in line.strip()[1:-1].split("│")] for line in lines]
+    return {row[0]: row[1:] for row in rows}, lines
+
+
+def test_one_run_in_its_units(run_folder):
+    rows, lines = shown(run_folder("a", SUMMARY))
+    assert lines[0].strip() == "quick: 2 devices, 3 rounds, seed 1"
+    assert rows["reverse"] == ["12.5 %"]
+    assert rows["mean over devices and tasks"] == ["25.0 %"]
+    assert rows["routed to the right expert"] == ["-"]
+    assert rows["setup"] == ["1.0 kB"]
+    assert rows["total"] == ["3.50 MB"]
+    assert rows["emulated time"] == ["12.2 s"]
+    assert rows["transmit energy"] == ["0.12 J"]
+
+
+def test_two_runs_and_their_difference(run_folder):
+    rows, _ = shown(run_folder("a", SUMMARY), run_folder("b", SPARSE))
+    assert rows["mean over devices and tasks"] == ["25.0 %", "50.0 %", "+25.0 points"]
+    assert rows["total"] == ["3.50 MB", "1.75 MB", "-50.0 %"]
+    assert rows["routed to the right expert"] == ["-", "87.5 %", ""]
+    assert rows["final exchange"] == ["0.0 kB", "749.0 kB", ""]
+
+
+def test_three_runs_have_no_difference(run_folder):
+    folders = [run_folder(name, SUMMARY | {"seed": seed}) for seed, name in enumerate("abc")]
+    rows, lines = shown(*folders)
+    assert len(rows["total"]) == 3
+    assert "seed 0/1/2" in lines[0]
+
+
+def test_the_folders_are_named(run_folder):
+    folders = [run_folder("a", SUMMARY), run_folder("b", SPARSE)]
+    _, lines = shown(*folders)
+    assert lines[-2:] == [f"lora: {folders[0]}", f"sparse_orthogonal: {folders[1]}"]
+
+
+def test_runs_of_different_tasks_stand_side_by_side(run_folder):
+    other = SPARSE | {"accuracy": SPARSE["accuracy"] | {"per_task": {"mirror": 0.5}}}
+    rows, _ = shown(run_folder("a", SUMMARY), run_folder("b", other))
+    assert rows["mirror"] == ["-", "50.0 %", ""]
+    assert rows["sort"] == ["37.5 %", "-", ""]
+
+
+def test_a_folder_without_a_summary_is_told(tmp_path):
+    with pytest.raises(ScenarioError) as caught:
+        read_summary(tmp_path)
+    assert caught.value.problems == (
+        f"{tmp_path}: got no summary.json there, wanted the folder of a run",
+    )
+
+
+def test_a_summary_that_is_no_json_is_told(run_folder):
+    with pytest.raises(
+        ScenarioError, match=r"summary\.json: got no JSON .* wanted a run's summary"
+    ):
+        read_summary(run_folder("a", "{"))
+
+
+@pytest.mark.xfail(strict=True, reason="report/terminal.py: KeyError and TypeError go through")
+@pytest.mark.parametrize("text", ["{}", "[]", '{"name": "quick"}'])
+def test_a_summary_of_something_else_is_told(run_folder, text):
+    with pytest.raises(ScenarioError, match="wanted a run's summary"):
+        comparison([run_folder("a", text)])
+
+
+def test_records_and_reports_need_no_torch():
+    code = (
+        "import sys, emulator.report.terminal, emulator.records, emulator.cli\n"
+        "heavy = {'torch', 'transformers', 'peft', 'pandas'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
