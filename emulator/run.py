@@ -52,6 +52,8 @@ def run(order: Order, console: Console) -> Path | None:
     scenario = order.scenario
     if place is None or place[0] == 0:
         check_folder(order.out, force=order.force)
+    if place is not None and order.driver == "one_process":
+        raise ScenarioError(["--driver: got one_process under a launcher, wanted many_processes"])
     if place is not None and place[1] != scenario.devices:
         raise ScenarioError(
             [

@@ -12,14 +12,27 @@ if [ $# -lt 1 ]; then
   echo "usage: launch/torchrun.sh SCENARIO [KEY.PATH=VALUE]... [--out DIR] [--force]" >&2
   exit 2
 fi
-export OMP_NUM_THREADS=1
+python="$root/.venv/bin/python"
+
 overrides=()
 for argument in "${@:2}"; do
   [[ $argument == *=* && $argument != -* ]] && overrides+=("$argument")
 done
-resolved=$("$root/.venv/bin/emulator" check "$1" "${overrides[@]}")
+resolved=$("$python" -m emulator check "$1" "${overrides[@]}")
 devices=$(sed -n 's/^devices: //p' <<< "$resolved")
+
 rendezvous=(--standalone)
-[ -n "${MASTER_PORT:-}" ] && rendezvous=(--master-addr 127.0.0.1 --master-port "$MASTER_PORT")
-exec "$root/.venv/bin/torchrun" "${rendezvous[@]}" --nproc-per-node "$devices" \
+if [ -n "${MASTER_PORT:-}" ]; then
+  # torchrun would say the same in fifty lines.
+  "$python" - "$MASTER_PORT" <<'PYTHON' || exit 2
+import socket, sys
+try:
+    socket.create_server(("127.0.0.1", int(sys.argv[1]))).close()
+except (OSError, OverflowError, ValueError) as error:
+    sys.exit(f"error: MASTER_PORT: got {sys.argv[1]}, wanted a free port ({error})")
+PYTHON
+  rendezvous=(--master-addr 127.0.0.1 --master-port "$MASTER_PORT")
+fi
+export OMP_NUM_THREADS=1
+exec "$python" -m torch.distributed.run "${rendezvous[@]}" --nproc-per-node "$devices" \
   -m emulator run "$@"
