@@ -55,7 +55,7 @@ class Header:
 def pack(burst: Burst) -> list[torch.Tensor]:
     """The frames of a burst, at least one: views [n] uint8 of its data, only the first a copy.
 
-    Law: together they hold HEADER_BYTES + len(data) bytes, and `Arrival` makes them the burst again.
+    Law: together they hold HEADER_BYTES + len(data) bytes, and Inbound makes them the burst again.
     """
     head = burst.data[: FRAME_BYTES - HEADER_BYTES]
     first = bytearray(HEADER_BYTES + len(head))
@@ -94,26 +94,3 @@ def unpack(first_frame: bytes | bytearray | memoryview) -> Header:
 def cut(whole: torch.Tensor) -> list[torch.Tensor]:
     """Views of at most FRAME_BYTES each; none of an empty tensor. whole: [n] uint8."""
     return [whole[low : low + FRAME_BYTES] for low in range(0, whole.numel(), FRAME_BYTES)]
-
-
-@dataclass(frozen=True, eq=False)
-class Arrival:
-    """A burst whose first frame is here: its first bytes, and the room for all that is missing."""
-
-    header: Header
-    head: memoryview
-    missing: torch.Tensor
-
-    @classmethod
-    def begin(cls, first_frame: torch.Tensor) -> "Arrival":
-        """Read a first frame [FRAME_BYTES] uint8 and make room for the other bytes."""
-        view = first_frame.numpy().data
-        header = unpack(view)
-        head = view[HEADER_BYTES : HEADER_BYTES + header.length]
-        return cls(header, head, torch.empty(header.length - len(head), dtype=torch.uint8))
-
-    def to_burst(self) -> Burst:
-        """The burst, once the missing bytes are here."""
-        own = self.header
-        data = b"".join((self.head, self.missing.numpy().data))
-        return Burst(own.sender, own.receiver, own.exchange_index, own.arrival_s, data)

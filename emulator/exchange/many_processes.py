@@ -5,26 +5,28 @@ What gloo demands, and where it is met:
   always sent, even empty), the timeout is far away, and a wait is broken off only to end the run.
 - A connection is made on first use, and its listening side then blocks until the other side reaches
   out. So two devices meet over the store before either touches the connection.
-- A send ends when its receive is posted. So every receive is posted before the first send, and no
-  send is waited for before all is received.
+- A send ends when its receive is posted, and is fast only if it was posted before. So every receive
+  is posted before the first send, likely ones as early as the exchange before, and no send is waited
+  for before all is received.
 """
 
 import ctypes
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 
 import torch
 import torch.distributed as dist
-from torch.distributed import DistStoreError, PrefixStore, Store, TCPStore, Work  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, Store, TCPStore, Work  # type: ignore[attr-defined]
 
 from emulator.errors import EmulatorError, ProtocolError
-from emulator.exchange.frames import FRAME_BYTES, HEADER_BYTES, Arrival, cut, pack
+from emulator.exchange.frames import HEADER_BYTES, pack
+from emulator.exchange.inbound import Inbound
+from emulator.exchange.inbound import Work as Waitable
 from emulator.exchange.meeting import Address, Patience, lost, silent
 from emulator.exchange.stall import Board, Watch
 from emulator.exchange.walk import OnCommit, Outcome, Walk
@@ -32,7 +34,8 @@ from emulator.protocols import Air, Life
 from emulator.state import Burst
 
 _BURST_TAG, _GATHER_TAG, _BREAK_TAG = 1, 2, 3
-_STORE_SLICE = timedelta(seconds=1)
+_STORE_SLICE_S = 1.0
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.05
 _FAREWELL_S = 10.0
 _LEFT_KEY = "left"
 
@@ -82,7 +85,8 @@ class Transport:
         self._store = _open_store(address, patience.connect_timeout_s)
         self._stall_timeout_s = patience.stall_timeout_s
         self._met: set[int] = set()
-        self._under_way: list[Work] = []
+        self._streams: dict[tuple[int, int], Inbound] = {}
+        self._sending: list[tuple[Work, torch.Tensor]] = []
         self._gathers = 0
         self._barriers = 0
         os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
@@ -122,13 +126,21 @@ class Transport:
         receivers = [burst.receiver for burst in bursts]
         with self._watch.exchange(exchange_index, receivers, wait_for):
             self._meet({*receivers, *wait_for}, exchange_index)
-            firsts = [self._expect(sender, _BURST_TAG) for sender in wait_for]
+            streams = [self._inbound(sender, _BURST_TAG) for sender in wait_for]
+            for stream in streams:
+                stream.expect()
             sends = [self._send(pack(burst), burst.receiver, _BURST_TAG) for burst in bursts]
-            rests = [self._expect_rest(first, _BURST_TAG, exchange_index) for first in firsts]
-            received = [self._receive(rest, exchange_index) for rest in rests]
-            for send in sends:
-                self._wait(send, exchange_index)
-        self._under_way.clear()
+            for sender, stream in zip(wait_for, streams, strict=True):
+                header = stream.begin(self._waiter(sender, exchange_index))
+                header.check(exchange_index, sender, self.device)
+            received = [
+                stream.finish(self._waiter(sender, exchange_index))
+                for sender, stream in zip(wait_for, streams, strict=True)
+            ]
+            for stream in streams:
+                stream.expect()
+            for burst, works in zip(bursts, sends, strict=True):
+                self._finish_send(works, burst.receiver, exchange_index)
         for burst in bursts:
             self.bytes_sent_data += len(burst.data)
             self.bytes_sent_frames += HEADER_BYTES
@@ -141,16 +153,16 @@ class Transport:
             if self.device != 0:
                 frames = pack(Burst(self.device, 0, index, 0.0, blob))
                 self._meet({0}, index)
-                self._wait(self._send(frames, 0, _GATHER_TAG), index)
-                self._under_way.clear()
+                self._finish_send(self._send(frames, 0, _GATHER_TAG), 0, index)
                 self.bytes_sent_gather += HEADER_BYTES + len(blob)
                 return []
             blobs = [blob]
             for sender in range(1, self.devices):
                 self._meet({sender}, index)
-                rest = self._expect_rest(self._expect(sender, _GATHER_TAG), _GATHER_TAG, index)
-                blobs.append(self._receive(rest, index).data)
-                self._under_way.clear()
+                stream, wait = self._inbound(sender, _GATHER_TAG), self._waiter(sender, index)
+                stream.expect()
+                stream.begin(wait).check(index, sender, self.device)
+                blobs.append(stream.finish(wait).data)
             return blobs
 
     def end_of_life(self) -> None:
@@ -165,25 +177,29 @@ class Transport:
             self._await_keys({f"{name}/{device}": device for device in range(self.devices)}, name)
 
     def close(self) -> None:
-        """Leave together with all others."""
-        self.end_of_life()
-        self.barrier()
-        self._leave()
-        self._store.add(_LEFT_KEY, 1)
-
-    def _leave(self) -> None:
+        """Leave together with all others. Raises ProtocolError if a burst to this device is left over."""
+        try:
+            self.end_of_life()
+            self._store.set(f"farewell/{self.device}", self._watch.note())
+            self.barrier()
+            for peer in sorted(self._met):
+                self._watch.check_farewell(peer, self._store.get(f"farewell/{peer}").decode())
+        except BaseException:
+            self._abandon()
+            raise
         self._watch.close()
         dist.destroy_process_group()
+        self._store.add(_LEFT_KEY, 1)
 
     def _abandon(self) -> None:
         """Leave alone and at once: peers see their connections close.
 
-        Operations under way are never freed: gloo blocks in their destructors, for ever.
+        Sends under way are never freed: gloo blocks in their destructors, for ever.
         """
         self._watch.close()
         self._break_off()
-        for work in self._under_way:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(work))
+        for send in self._sending:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(send))
 
     def _meet(self, peers: set[int], index: int) -> None:
         """Return when all peers are about to exchange with this device; later calls return at once."""
@@ -200,83 +216,64 @@ class Transport:
     def _await_keys(self, keys: Mapping[str, int], where: str) -> None:
         """Wait until the store holds all keys; each is set by the peer beside it."""
         deadline_s = time.monotonic() + self._stall_timeout_s
-        while not _all_there(self._store, list(keys)):
+        while not _all_there(self._store, list(keys), _STORE_SLICE_S):
             if self._watch.verdict is not None:
                 raise self._watch.verdict
             if time.monotonic() > deadline_s:
                 peer = next(peer for key, peer in keys.items() if not self._store.check([key]))
                 raise silent(self.device, peer, where, self._stall_timeout_s)
 
-    def _isend(self, frame: torch.Tensor, receiver: int, tag: int) -> Work:
-        return self._posted(dist.isend(frame, receiver, tag=tag))
+    def _inbound(self, sender: int, tag: int) -> Inbound:
+        """The stream of a sender, made on first use."""
+        if (sender, tag) not in self._streams:
+            self._streams[sender, tag] = Inbound(lambda frame: _irecv(frame, sender, tag))
+        return self._streams[sender, tag]
 
-    def _irecv(self, frame: torch.Tensor, sender: int, tag: int) -> Work:
-        return self._posted(dist.irecv(frame, sender, tag=tag))
+    def _send(self, frames: Sequence[torch.Tensor], receiver: int, tag: int) -> list[Work]:
+        works = [_taken(dist.isend(frame, receiver, tag=tag)) for frame in frames]
+        self._sending.extend(zip(works, frames, strict=True))
+        return works
 
-    def _posted(self, work: Work | None) -> Work:
-        if work is None:
-            raise ProtocolError("torch.distributed did nothing: this process has left its group")
-        self._under_way.append(work)
-        return work
+    def _finish_send(self, works: Sequence[Work], receiver: int, index: int) -> None:
+        wait = self._waiter(receiver, index)
+        for work in works:
+            wait(work)
+        del self._sending[: len(works)]
 
-    def _send(self, frames: list[torch.Tensor], receiver: int, tag: int) -> "_Flight":
-        return _Flight(receiver, frames, [self._isend(frame, receiver, tag) for frame in frames])
-
-    def _expect(self, sender: int, tag: int) -> "_Flight":
-        """Post the receive of a first frame."""
-        frame = torch.empty(FRAME_BYTES, dtype=torch.uint8)
-        return _Flight(sender, (frame,), [self._irecv(frame, sender, tag)])
-
-    def _expect_rest(self, first: "_Flight", tag: int, index: int) -> "_Incoming":
-        """Wait for the first frame, then post the receives of all that follow."""
-        self._wait(first, index)
-        arrival = Arrival.begin(first.frames[0])
-        arrival.header.check(index, first.peer, self.device)
-        frames = cut(arrival.missing)
-        works = [self._irecv(frame, first.peer, tag) for frame in frames]
-        return _Incoming(arrival, _Flight(first.peer, frames, works))
-
-    def _receive(self, incoming: "_Incoming", index: int) -> Burst:
-        self._wait(incoming.rest, index)
-        return incoming.arrival.to_burst()
-
-    def _wait(self, flight: "_Flight", index: int) -> None:
+    def _waiter(self, peer: int, index: int) -> Callable[[Waitable], None]:
+        """Waits for operations with a peer, and explains why they failed."""
         began_s = time.monotonic()
-        try:
-            for work in flight.works:
+
+        def wait(work: Waitable) -> None:
+            try:
                 work.wait()
-        except RuntimeError as error:
-            where = f"exchange {index}"
-            if self._watch.verdict is not None:
-                raise self._watch.verdict from None
-            if time.monotonic() - began_s >= 0.9 * self._stall_timeout_s:
-                raise silent(self.device, flight.peer, where, self._stall_timeout_s) from None
-            cause = str(error).split("] ", 1)[-1].split(" [", 1)[0]
-            raise lost(self.device, flight.peer, where, cause) from None
+            except RuntimeError as error:
+                where = f"exchange {index}"
+                if self._watch.verdict is not None:
+                    raise self._watch.verdict from None
+                if time.monotonic() - began_s >= 0.9 * self._stall_timeout_s:
+                    raise silent(self.device, peer, where, self._stall_timeout_s) from None
+                cause = str(error).split("] ", 1)[-1].split(" [", 1)[0]
+                raise lost(self.device, peer, where, cause) from None
+
+        return wait
 
     def _break_off(self) -> None:
         """End every wait of this process, from any thread: a timeout closes all its connections."""
         for peer in sorted(self._met):
             with suppress(RuntimeError):
-                never = self._irecv(torch.empty(1, dtype=torch.uint8), peer, _BREAK_TAG)
+                never = _irecv(torch.empty(1, dtype=torch.uint8), peer, _BREAK_TAG)
                 never.wait(timedelta(milliseconds=1))
 
 
-@dataclass(frozen=True, eq=False)
-class _Flight:
-    """Operations under way with one peer, and the tensors they read or fill."""
-
-    peer: int
-    frames: Sequence[torch.Tensor]
-    works: Sequence[Work]
+def _irecv(frame: torch.Tensor, sender: int, tag: int) -> Work:
+    return _taken(dist.irecv(frame, sender, tag=tag))
 
 
-@dataclass(frozen=True, eq=False)
-class _Incoming:
-    """A burst whose first frame is here, and the receives of its others."""
-
-    arrival: Arrival
-    rest: _Flight
+def _taken(work: Work | None) -> Work:
+    if work is None:
+        raise ProtocolError("torch.distributed did nothing: this process has left its group")
+    return work
 
 
 # ── the store ────────────────────────────────────────────────────────────────────────────────────
@@ -328,10 +325,16 @@ def _open_store(address: Address, connect_timeout_s: float) -> Store:
     return PrefixStore(address.prefix, store)
 
 
-def _all_there(store: Store, keys: list[str]) -> bool:
-    """Whether the store holds all keys; waits a second for them."""
-    try:
-        store.wait(keys, _STORE_SLICE)
-    except DistStoreError:
-        return False
+def _all_there(store: Store, keys: list[str], patience_s: float) -> bool:
+    """Whether the store holds all keys by then.
+
+    It is asked again and again, ever less often: a wait of the store's own that times out is reported
+    on standard error as if it were a fault.
+    """
+    deadline_s, pause_s = time.monotonic() + patience_s, _SHORTEST_PAUSE_S
+    while not store.check(keys):
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
     return True

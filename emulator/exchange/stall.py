@@ -138,6 +138,17 @@ class Watch:
         finally:
             self._busy_since_s = None
 
+    def note(self) -> str:
+        """The device's standing, for others to read."""
+        with self._lock:
+            return self._standing.to_note()
+
+    def check_farewell(self, other_id: int, note: str) -> None:
+        """Raise ProtocolError when another device, as it left, had sent what was never awaited."""
+        last_sent = Standing.from_note(note).sent.get(self._device, -1)
+        if last_sent > self._standing.awaited.get(other_id, -1):
+            raise not_awaited(other_id, self._device, last_sent)
+
     def end(self) -> None:
         """The life is over: from now on nothing is sent or awaited."""
         with self._lock:
@@ -169,17 +180,17 @@ class Watch:
                 return
 
     def _look(self) -> EmulatorError | None:
-        with self._lock:
-            own = Standing.from_note(self._standing.to_note())
-        self._board.publish(self._device, own.to_note())
+        note = self.note()
+        own = Standing.from_note(note)
+        self._board.publish(self._device, note)
         index = own.exchange_index
         for other_id in sorted({*own.sent, *own.awaited}):
             if index not in (own.sent.get(other_id), own.awaited.get(other_id)):
                 continue
-            note = self._board.read(other_id)
-            if note is None:
+            other_note = self._board.read(other_id)
+            if other_note is None:
                 continue
-            error = disagreement(self._device, own, other_id, Standing.from_note(note))
+            error = disagreement(self._device, own, other_id, Standing.from_note(other_note))
             if error is not None:
                 return error
         return None

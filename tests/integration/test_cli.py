@@ -25,7 +25,7 @@ tasks: {kind: synthetic, names: [reverse, sort], train_samples: 100, test_sample
 topology: {kind: by_method, degree: 1}
 local: {steps: 1}
 """
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc is not here")
 
@@ -143,7 +143,7 @@ def test_without_a_terminal_there_is_the_table_and_nothing_else(finished):
     out, stdout, stderr = finished
     assert stderr == ""
     assert stdout.startswith("quick: 2 devices, 1 rounds, seed 1")
-    assert stdout.endswith(f"sparse_orthogonal: {out}\n".replace("\n", "")[-20:] + "\n")
+    assert "".join(stdout.partition("Files")[2].split()) == f"sparse_orthogonal:{out}"
     assert "\x1b" not in stdout
     assert call("report", out)[1] == stdout
 
@@ -363,3 +363,24 @@ def test_an_interrupt_while_torch_is_imported_is_a_line_too(quick, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "emulator.launching", Interrupted())
     assert call("run", quick) == (130, "", "interrupted: nothing was written\n")
+
+
+@pytest.mark.xfail(
+    strict=True, reason="folder.py: the folder beside --out is first named at the end"
+)
+def test_a_run_may_go_into_the_empty_folder_one_stands_in(quick, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, stderr = call("run", quick, "--driver", "one_process", "--out", ".", "--quiet")
+    assert (code, stderr) == (0, "")
+    assert (tmp_path / "summary.json").is_file()
+
+
+@pytest.mark.xfail(
+    strict=True, reason="folder.py: whether --out can be made is found out at the end"
+)
+def test_a_folder_that_cannot_be_made_is_told_before_the_run(quick, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setattr("emulator.run.build_world", lambda scenario: pytest.fail("it began"))
+    code, _, stderr = call("run", quick, "--out", tmp_path / "file" / "out")
+    assert code == 2
+    assert stderr.startswith(f"error: --out: got {tmp_path / 'file' / 'out'}, ")

@@ -179,7 +179,7 @@ def test_a_wait_for_nothing_is_a_protocol_error(name: str, index: int) -> None:
         run_toys(disagreeing(heard, said))
 
 
-@pytest.mark.parametrize("index", [0, 12])
+@pytest.mark.parametrize("index", [0, 12, 23])
 def test_an_unwanted_burst_is_a_protocol_error(index: int) -> None:
     said = complete(DEVICES)
     heard = nobody_hears(said, 2, index)

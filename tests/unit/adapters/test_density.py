@@ -60,7 +60,7 @@ def test_water_filling_equals_a_slow_search_for_the_level(
     sizes_L = np.array([size for size, _ in modules])
     raised_L = np.exp(np.array([entropy for _, entropy in modules]) / TEMPERATURE)
     budget = round(share * int(sizes_L.sum()))
-    assume(0 < budget)
+    assume(budget > 0)
     low, high = 0.0, 1.0
     for _ in range(200):
         level = (low + high) / 2

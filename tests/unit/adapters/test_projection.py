@@ -1,5 +1,7 @@
 """The static projections A: orthogonality, keys, and the start that all devices share."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -103,7 +105,7 @@ def test_gaussian_blocks_have_the_scale_but_not_the_orthogonality() -> None:
     blocks = gaussian_blocks(1, 0, 256, 8, 40).astype(np.float64)
     squares = np.stack([a @ a.T for a in blocks]).mean(axis=0)
     np.testing.assert_allclose(squares, GAMMA**2 * np.eye(8), atol=0.02)
-    crosses = [np.square(a @ b.T).sum() for a, b in zip(blocks, blocks[1:], strict=False)]
+    crosses = [np.square(a @ b.T).sum() for a, b in pairwise(blocks)]
     np.testing.assert_allclose(np.mean(crosses), 8**2 * GAMMA**4 / 256, rtol=0.2)
     assert largest_overlap(blocks[:3].astype(np.float32)) > 0.1
 

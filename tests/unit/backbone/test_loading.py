@@ -94,7 +94,7 @@ def test_prompt_states_are_means_over_real_tokens(tiny: Backbone, layer: int | N
             hidden = tiny.model(
                 **tiny.tokenizer([text], return_tensors="pt"), output_hidden_states=True
             ).hidden_states
-        chosen = hidden[1 if layer is None else layer]  # the middle of 0 ... 3
+        chosen = hidden[2 if layer is None else layer]  # half-way up the three layers
         torch.testing.assert_close(state, chosen[0].mean(0), rtol=1e-4, atol=1e-5)
 
 

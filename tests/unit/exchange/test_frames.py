@@ -1,26 +1,49 @@
 import math
+from collections import deque
+from dataclasses import dataclass
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.errors import ProtocolError
-from emulator.exchange.frames import FRAME_BYTES, HEADER_BYTES, Arrival, Header, cut, pack, unpack
+from emulator.exchange.frames import FRAME_BYTES, HEADER_BYTES, Header, pack, unpack
+from emulator.exchange.inbound import MOST_AHEAD, Inbound
 from emulator.state import Burst
 
 IDS = st.integers(0, 2**32 - 1)
 
 
-def carried(burst: Burst) -> tuple[Burst, list[int]]:
-    """What a receiver makes of the frames, and their sizes."""
-    first, *others = pack(burst)
-    room = torch.empty(FRAME_BYTES, dtype=torch.uint8)
-    room[: first.numel()] = first
-    arrival = Arrival.begin(room)
-    for hole, frame in zip(cut(arrival.missing), others, strict=True):
-        hole.copy_(frame)
-    return arrival.to_burst(), [frame.numel() for frame in (first, *others)]
+class Wire:
+    """Hands over frames in order, each to the receive that was posted first, when it is waited for."""
+
+    def __init__(self) -> None:
+        self.frames: deque[torch.Tensor] = deque()
+        self.posted = 0
+
+    def post_receive(self, room: torch.Tensor) -> "Wire.Work":
+        self.posted += 1
+        return Wire.Work(self, room)
+
+    @dataclass
+    class Work:
+        wire: "Wire"
+        room: torch.Tensor
+
+        def wait(self) -> None:
+            frame = self.wire.frames.popleft()
+            self.room[: frame.numel()] = frame
+
+
+def carried(burst: Burst, inbound: Inbound, wire: Wire) -> Burst:
+    """What a receiver makes of the frames of a burst."""
+    wire.frames.extend(pack(burst))
+    inbound.expect()
+    inbound.begin(lambda work: work.wait()).check(
+        burst.exchange_index, burst.sender, burst.receiver
+    )
+    return inbound.finish(lambda work: work.wait())
 
 
 @given(IDS, IDS, IDS, st.floats(allow_nan=False), st.binary(max_size=300))
@@ -28,7 +51,9 @@ def test_a_burst_survives_its_frames(
     sender: int, receiver: int, index: int, arrival_s: float, data: bytes
 ) -> None:
     burst = Burst(sender, receiver, index, arrival_s, data)
-    assert carried(burst) == (burst, [HEADER_BYTES + len(data)])
+    wire = Wire()
+    assert carried(burst, Inbound(wire.post_receive), wire) == burst
+    assert [frame.numel() for frame in pack(burst)] == [HEADER_BYTES + len(data)]
 
 
 @pytest.mark.parametrize(
@@ -37,11 +62,33 @@ def test_a_burst_survives_its_frames(
 )
 def test_frames_are_full_and_none_is_padded(size: int) -> None:
     burst = Burst(1, 2, 3, 0.1, bytes(i % 251 for i in range(size)))
-    arrived, frame_bytes = carried(burst)
-    assert arrived == burst
+    wire = Wire()
+    assert carried(burst, Inbound(wire.post_receive), wire) == burst
+    frame_bytes = [frame.numel() for frame in pack(burst)]
     assert sum(frame_bytes) == HEADER_BYTES + size
-    assert len(frame_bytes) == math.ceil((HEADER_BYTES + size) / FRAME_BYTES)
+    assert len(frame_bytes) == math.ceil((HEADER_BYTES + size) / FRAME_BYTES) == wire.posted
     assert set(frame_bytes[:-1]) <= {FRAME_BYTES}
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(0, 400_000), max_size=6))
+def test_receives_posted_in_vain_serve_the_next_burst(sizes: list[int]) -> None:
+    wire = Wire()
+    inbound = Inbound(wire.post_receive)
+    for index, size in enumerate(sizes):
+        burst = Burst(1, 2, index, 0.5, bytes(i % 241 for i in range(size)))
+        assert carried(burst, inbound, wire) == burst
+    frames = [math.ceil((HEADER_BYTES + size) / FRAME_BYTES) for size in sizes]
+    assert sum(frames) <= wire.posted <= sum(frames) + max(frames, default=0)
+
+
+def test_a_large_burst_is_not_expected_again_in_full() -> None:
+    wire = Wire()
+    inbound = Inbound(wire.post_receive)
+    carried(Burst(1, 2, 0, 0.0, bytes(3 * MOST_AHEAD * FRAME_BYTES)), inbound, wire)
+    before = wire.posted
+    inbound.expect()
+    assert wire.posted == before + MOST_AHEAD
 
 
 def test_the_header_is_32_bytes_little_endian() -> None:

@@ -1,5 +1,7 @@
 """The stacked experts: what the gates make of them."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -121,8 +123,6 @@ def test_open_gates_equal_the_backbone_with_all_updates_added(
     mixture: RoutedModel,
     tokens: dict[str, torch.Tensor],
 ) -> None:
-    import copy
-
     summed = copy.deepcopy(backbone.model)
     with torch.no_grad():
         for name in backbone.target_modules:

@@ -1,7 +1,10 @@
 """The discriminant: additive statistics, the fit, and the gates."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,7 +60,7 @@ def test_statistics_add_up_over_any_split(seed: int, cuts: list[int]) -> None:
     bounds = [0, *sorted(cuts), 200]
     parts = [
         router.statistics(states[low:high], task_of[low:high], TASKS)
-        for low, high in zip(bounds, bounds[1:], strict=False)
+        for low, high in pairwise(bounds)
     ]
     total = np.sum(parts, axis=0)
     np.testing.assert_array_equal(split(router, total)["counts"], split(router, whole)["counts"])
@@ -136,8 +139,6 @@ def test_no_samples_at_all_are_refused() -> None:
 
 
 def test_the_projection_is_public_orthonormal_and_narrow_enough() -> None:
-    import torch
-
     states_SH = torch.randn(5, 40, generator=torch.Generator().manual_seed(1))
     router = RidgeLda(max_width=16)
     narrow = router.project(states_SH, 7)

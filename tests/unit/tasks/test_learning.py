@@ -152,26 +152,37 @@ def test_the_prompt_of_a_choice_shows_the_choices_and_not_the_answer(
 def test_a_choice_is_the_likeliest_one_by_a_slow_sum(
     tiny: Backbone, learner: CausalLearner
 ) -> None:
-    """Token by token, one forward pass each; three choices of unequal length."""
+    """Token by token, one forward pass each; a mean over the tokens would choose otherwise."""
     examples = [
-        replace(PICK, prompt=f"tag0{i} : {prompt} ->")
-        for i, prompt in enumerate(("a b", "c c c", "b", "d c b a", "c"))
+        replace(PICK, prompt=f"tag0{i} : {prompt} ->", choices=choices)
+        for i, (prompt, choices) in enumerate(
+            [
+                ("a b", ("a", "c c", "b a c d")),
+                ("c", ("b a c d", "c c", "a")),
+                ("d c b a", ("d c", "a b c d", "b b")),
+                ("b", ("c", "d d")),
+            ]
+        )
     ]
-    wanted = []
+    sums, means = [], []
     for example in examples:
-        totals = []
+        totals, lengths = [], []
         for choice in example.choices:
             ids = list(tiny.tokenizer(learner.router_text(example))["input_ids"])
+            tokens = [*tiny.tokenizer(choice)["input_ids"], tiny.tokenizer.eos_token_id]
             total = 0.0
-            for token in [*tiny.tokenizer(choice)["input_ids"], tiny.tokenizer.eos_token_id]:
+            for token in tokens:
                 with torch.no_grad():
                     logits = tiny.model(torch.tensor([ids])).logits[0, -1]
                 total += float(logits.log_softmax(-1)[token])
                 ids.append(token)
             totals.append(total)
+            lengths.append(len(tokens))
         assert np.diff(sorted(totals)).min() > 1e-3  # no near ties that rounding could turn
-        wanted.append(example.choices[int(np.argmax(totals))])
-    assert learner.predict(tiny.model, examples) == tuple(wanted)
+        sums.append(example.choices[int(np.argmax(totals))])
+        means.append(example.choices[int(np.argmax(np.divide(totals, lengths)))])
+    assert learner.predict(tiny.model, examples) == tuple(sums)
+    assert sums != means
 
 
 def test_what_is_learnt_is_generated_and_chosen(tiny: Backbone, learner: CausalLearner) -> None:
@@ -289,11 +300,10 @@ def cosine(text: str, choice: str) -> float:
 def test_cosines_are_those_of_the_means_and_masked_to_the_own_choices() -> None:
     learner = EncoderLearner(FakeEncoder())
     batch = learner._collate([ROAD, SIDE, ROAD])
-    assert batch.allowed.tolist() == [[True, True, False, False], [False, False, True, True]] + [
-        [True, True, False, False]
-    ]
+    road, side = [True, True, False, False], [False, False, True, True]
+    assert batch.allowed.tolist() == [road, side, road]
     assert batch.target.tolist() == [0, 2, 0]
-    got = learner._cosines(FakeModel(), batch)
+    got = learner._cosines(FakeModel(), batch).detach()
     for row, example in enumerate((ROAD, SIDE, ROAD)):
         for column, choice in enumerate(("up", "down", "very left", "odd")):
             wanted = cosine(example.prompt, choice) if choice in example.choices else -np.inf
@@ -326,7 +336,7 @@ def test_the_encoder_loss_is_the_cross_entropy_over_the_own_choices() -> None:
         raised = np.exp(cosines / COSINE_TEMPERATURE)
         losses.append(-np.log(raised[example.choices.index(example.answer)] / raised.sum()))
     loss = learner.loss(model, batch)
-    assert float(loss) == pytest.approx(np.mean(losses), rel=1e-4)
+    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-4)
     loss.backward()
     assert torch.isfinite(model.vectors.grad).all()
     assert not model.vectors.grad[0].any()  # nothing is learnt from padding
