@@ -49,9 +49,9 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="no table at the end")] = False,
 ) -> None:
     """Run a scenario and write everything it came to into a folder."""
-    from emulator.launching import environment_world
-
     with _clear_messages():
+        from emulator.launching import environment_world
+
         place = environment_world()
         speaks = place is None or place[0] == 0
         reading = _read(scenario, override, more, speaks=speaks)

@@ -24,6 +24,13 @@ def check_folder(out: Path, *, force: bool) -> None:
     """Refuse to write over anything; with `force`, over anything but an earlier run."""
     if out.exists() and not out.is_dir():
         raise ScenarioError([f"--out: got {out}, which is a file, wanted a folder"])
+    try:
+        _partial(out).mkdir(parents=True, exist_ok=True)
+        _partial(out).rmdir()
+    except OSError as error:
+        raise ScenarioError(
+            [f"--out: got {out}, wanted a folder that can be made ({error.strerror})"]
+        ) from None
     if not out.is_dir() or not any(out.iterdir()):
         return
     if not force:
@@ -78,7 +85,7 @@ def run_files(
 
 def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
     """Write everything beside the folder, then put it in the folder's place at once."""
-    partial = out.with_name(out.name + ".partial")
+    partial = _partial(out)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         for name, data in files.items():
@@ -86,11 +93,30 @@ def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
         if out.exists():
-            shutil.rmtree(out)
-        partial.replace(out)
+            _empty(out)
+            for entry in partial.iterdir():
+                entry.replace(out / entry.name)
+            partial.rmdir()
+        else:
+            partial.replace(out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _partial(out: Path) -> Path:
+    """Where a run is written before it is whole."""
+    whole = out.resolve()
+    return whole.with_name(whole.name + ".partial")
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in a folder, not the folder: somebody may stand in it."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:

@@ -22,21 +22,29 @@ def plugin_or(protocol: type) -> WrapValidator:
     return WrapValidator(validate)
 
 
-def load(path: str, protocol: type) -> type[BaseModel]:
+def find(path: str) -> type[BaseModel]:
     """The class behind `package.module:Class`.
 
-    Raises ValueError that says what is missing: the module, the class, or a method of the protocol
-    with its arguments.
+    Raises ValueError that says what is missing: the module, the class, or that it is no model.
     """
     module_name, _, class_name = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except ImportError as error:
-        raise ValueError(f"got {path!r}, wanted an importable module ({error})") from error
-    except AttributeError as error:
-        raise ValueError(f"got {path!r}, wanted a class in {module_name} ({error})") from error
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may fail in any way
+        named = isinstance(error, ImportError)
+        cause = str(error) if named else f"{type(error).__name__}: {error}"
+        raise ValueError(f"got {path!r}, wanted an importable module ({cause})") from error
+    found = getattr(module, class_name, None)
+    if found is None:
+        raise ValueError(f"got {path!r}, wanted a class in {module_name} (no {class_name!r} there)")
     if not (inspect.isclass(found) and issubclass(found, BaseModel)):
         raise ValueError(f"got {path!r}, wanted a pydantic model with a field kind: str")
+    return found
+
+
+def load(path: str, protocol: type) -> type[BaseModel]:
+    """`find`, and a check against the protocol: ValueError names a missing method or argument."""
+    found = find(path)
     _check(found, protocol, path)
     return found
 

@@ -1,17 +1,15 @@
 """From a YAML file and `--set` overrides to a Scenario, with one clear line for every problem."""
 
-import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from emulator.errors import ScenarioError
+from emulator.messages import did_you_mean, lines_of, model_of_kind
 from emulator.scenario import Scenario
 
 Raw = dict[str, Any]
@@ -19,12 +17,10 @@ Raw = dict[str, Any]
 PATHS = (("tasks", "folder"), ("backbone", "name"))
 """Values that name files: relative ones are meant from the scenario file's folder."""
 
-UNITS = {"hz": "Hz", "s": "seconds", "m": "metres", "w": "watts", "db": "dB", "dbm": "dBm"}
-
 
 @dataclass(frozen=True)
 class Reading:
-    """A scenario and what was silently impossible on the way: one line each."""
+    """A scenario, and what overrides dropped on the way: one line each."""
 
     scenario: Scenario
     notes: tuple[str, ...]
@@ -40,19 +36,22 @@ def read_scenario(path: Path, overrides: Sequence[str] = ()) -> Reading:
     notes: list[str] = []
     pairs = [_split(override) for override in overrides]
     for keys, value in pairs:
-        if keys[0] == "channel" and keys[1:] in ([], ["preset"]):
-            raw["channel"] = value if keys[1:] == [] else {"preset": value}
+        if _names_preset(keys):
+            raw["channel"] = value if keys == ["channel"] else {"preset": value}
             raw.pop("access", None)
-    _expand_preset(raw)
+    problems = _expand_preset(raw)
     for keys, value in pairs:
-        if not (keys[0] == "channel" and keys[1:] in ([], ["preset"])):
+        if not _names_preset(keys):
             _set(raw, keys, value, notes)
+    _complete_kinds(raw)
     _anchor_paths(raw, path.resolve().parent)
     try:
-        return Reading(Scenario.model_validate(raw), tuple(notes))
+        scenario = Scenario.model_validate(raw)
     except ValidationError as error:
-        problems = [line for item in error.errors() for line in _lines(item, raw)]
-        raise ScenarioError([f"{path.name}: {line}" for line in problems]) from None
+        problems += [line for item in error.errors() for line in lines_of(item, raw)]
+    if problems:
+        raise ScenarioError([f"{path.name}: {problem}" for problem in problems])
+    return Reading(scenario, tuple(notes))
 
 
 def dump_scenario(scenario: Scenario) -> str:
@@ -66,9 +65,25 @@ def dump_scenario(scenario: Scenario) -> str:
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which a key written twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping, its keys all different."""
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"got the key {key_node.value!r} twice",
+                    problem_mark=key_node.start_mark,
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> Raw:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
     except FileNotFoundError:
         raise ScenarioError([f"{path}: no such file, wanted a scenario in YAML"]) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -90,24 +105,31 @@ def preset_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "configs" / "channels"
 
 
-def _expand_preset(raw: Raw) -> None:
-    """`channel: paper` or `channel: {preset: paper, ...}`: the preset, overridden by what is said."""
+def _names_preset(keys: Sequence[str]) -> bool:
+    return list(keys) in (["channel"], ["channel", "preset"])
+
+
+def _expand_preset(raw: Raw) -> list[str]:
+    """`channel: paper` or `channel: {preset: paper, ...}`: the preset, overridden by what is said.
+
+    Returns the problems found; the section is then left out.
+    """
     channel = raw.get("channel")
     said = {"preset": channel} if isinstance(channel, str) else channel
     if not isinstance(said, dict) or "preset" not in said:
-        return
+        return []
     said = dict(said)
     name = said.pop("preset")
     known = sorted(file.stem for file in preset_folder().glob("*.yaml"))
     if name not in known:
-        raise ScenarioError(
-            [
-                f"channel.preset: got {name!r}, wanted one of {', '.join(known)}{_hint(str(name), known)}"
-            ]
-        )
+        del raw["channel"]
+        hint = did_you_mean(str(name), known)
+        return [f"channel.preset: got {name!r}, wanted one of {', '.join(known)}{hint}"]
     preset = _read_yaml(preset_folder() / f"{name}.yaml")
     raw["channel"] = _merged(preset["channel"], said)
-    raw["access"] = _merged(preset.get("access", {}), raw.get("access") or {})
+    access = raw.get("access") or {}
+    raw["access"] = _merged(preset["access"], access) if isinstance(access, dict) else access
+    return []
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Raw:
@@ -122,6 +144,14 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Raw:
         else:
             result[key] = value
     return result
+
+
+def _complete_kinds(raw: Raw) -> None:
+    """A section that says no kind is of its default kind."""
+    for key, field in Scenario.model_fields.items():
+        default = getattr(field.get_default(call_default_factory=True), "kind", None)
+        if default and isinstance(raw.get(key), dict):
+            raw[key] = {"kind": default, **raw[key]}
 
 
 def _anchor_paths(raw: Raw, folder: Path) -> None:
@@ -162,7 +192,7 @@ def _set(raw: Raw, keys: list[str], value: Any, notes: list[str]) -> None:
     place[last] = value
     if not changed:
         return
-    model = variants_at(keys[:-1], raw).get(str(value))
+    model = model_of_kind(keys[:-1], raw, str(value))
     if model is None:
         return
     dropped = [key for key in place if key not in model.model_fields]
@@ -172,149 +202,3 @@ def _set(raw: Raw, keys: list[str], value: Any, notes: list[str]) -> None:
         section = ".".join(keys[:-1])
         named = ", ".join(f"{section}.{key}" for key in dropped)
         notes.append(f"--set {section}.kind={value} drops {named} ({value} has no such field)")
-
-
-# ── the types behind a path ──────────────────────────────────────────────────────────────────────
-
-
-def variants(annotation: Any) -> dict[str, type[BaseModel]]:
-    """The models that a field may hold, by kind ("" for one without)."""
-    if get_origin(annotation) is Annotated:
-        return variants(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        found: dict[str, type[BaseModel]] = {}
-        for member in get_args(annotation):
-            found |= variants(member)
-        return found
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        kind = annotation.model_fields.get("kind")
-        return {str(kind.default) if kind else "": annotation}
-    return {}
-
-
-def variants_at(keys: Sequence[str], raw: Any) -> dict[str, type[BaseModel]]:
-    """The models possible at a path, the kinds on the way as the file (or the default) has them."""
-    model: type[BaseModel] = Scenario
-    found: dict[str, type[BaseModel]] = {"": Scenario}
-    for key in keys:
-        raw = raw.get(key) if isinstance(raw, dict) else None
-        if key not in model.model_fields:
-            return {}
-        field = model.model_fields[key]
-        found = variants(field.annotation)
-        if not found:
-            return {}
-        default = getattr(field.get_default(call_default_factory=True), "kind", "")
-        kind = raw.get("kind", default) if isinstance(raw, dict) else default
-        model = found.get(str(kind), next(iter(found.values())))
-    return found
-
-
-def _model_at(keys: Sequence[str], raw: Any) -> type[BaseModel] | None:
-    """The one model at a path, given the kind that the file has there."""
-    found = variants_at(keys, raw)
-    for key in keys:
-        raw = raw.get(key) if isinstance(raw, dict) else None
-    kind = raw.get("kind") if isinstance(raw, dict) else None
-    if kind is None and len(found) > 1:
-        parent = _model_at(keys[:-1], raw) or Scenario
-        field = parent.model_fields.get(keys[-1])
-        kind = (
-            getattr(field.get_default(call_default_factory=True), "kind", None) if field else None
-        )
-    return found.get(str(kind)) or (next(iter(found.values())) if len(found) == 1 else None)
-
-
-# ── messages ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def _lines(item: Any, raw: Raw) -> list[str]:
-    """One pydantic problem as lines of: path, got, wanted."""
-    keys = _path(item["loc"], raw)
-    where = ".".join(keys)
-    kind, got = item["type"], item["input"]
-    parent = _model_at(keys[:-1], raw) if len(keys) > 1 else Scenario
-    if kind == "extra_forbidden":
-        known = list(parent.model_fields) if parent else []
-        hint = _hint(keys[-1], known)
-        listed = "" if hint else f", wanted one of {', '.join(known)}"
-        return [f"{where}: got an unknown key{listed}{hint}"]
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        known = sorted(variants_at(keys, raw))
-        tag = got.get("kind", "nothing") if isinstance(got, dict) else got
-        wanted = f"wanted one of {', '.join(known)}, or an import path package.module:Class"
-        return [f"{where}.kind: got {tag!r}, {wanted}{_hint(str(tag), known)}"]
-    if kind == "missing":
-        return [f"{where}: got nothing, wanted {_wanted(parent, keys[-1])}"]
-    if kind == "value_error":
-        text = str(item["ctx"]["error"])
-        if not keys:
-            return text.splitlines()
-        return [f"{where}: {text}" if text.startswith("got") else f"{where}: got {got!r}: {text}"]
-    return [f"{where}: got {got!r}, wanted {_wanted(parent, keys[-1]) or item['msg']}"]
-
-
-def _path(location: Sequence[str | int], raw: Any) -> list[str]:
-    """The keys of a location in the file, without the union tags that pydantic puts in."""
-    keys: list[str] = []
-    tags: set[str] = set()
-    for part in location:
-        if str(part) in tags:
-            tags = set()
-            continue
-        keys.append(str(part))
-        tags = set(variants_at(keys, raw)) - {""}
-    return keys
-
-
-def _wanted(model: type[BaseModel] | None, key: str) -> str:
-    """What a field asks for: type, range, unit and meaning."""
-    field = model.model_fields.get(key) if model else None
-    if field is None:
-        return ""
-    low = high = None
-    for rule in field.metadata:
-        for name, bracket in (("gt", "("), ("ge", "[")):
-            low = (bracket, getattr(rule, name)) if getattr(rule, name, None) is not None else low
-        for name, bracket in (("lt", ")"), ("le", "]")):
-            high = (bracket, getattr(rule, name)) if getattr(rule, name, None) is not None else high
-    text = _type_name(field.annotation)
-    if low or high:
-        left = f"{low[0]}{low[1]:g}" if low else "(-inf"
-        right = f"{high[1]:g}{high[0]}" if high else "inf)"
-        text += f" in {left}, {right}"
-    unit = UNITS.get(key.rsplit("_", 1)[-1]) if "_" in key else None
-    if unit:
-        text += f" in {unit}, written as a plain number"
-    return f"{text} ({field.description})" if field.description else text
-
-
-def _type_name(annotation: Any) -> str:
-    """A type in words."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _type_name(get_args(annotation)[0])
-    if origin in (Union, UnionType):
-        return " or ".join(_type_name(a) for a in get_args(annotation) if a is not type(None))
-    if str(origin) == "typing.Literal":
-        return "one of " + ", ".join(map(str, get_args(annotation)))
-    if origin in (tuple, list):
-        return "a list"
-    names = {
-        int: "a whole number",
-        float: "a number",
-        str: "text",
-        bool: "true or false",
-        Path: "a path",
-    }
-    if annotation in names:
-        return names[annotation]
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return "a mapping"
-    return re.sub(r"^typing\.", "", str(annotation))
-
-
-def _hint(got: str, known: Sequence[str]) -> str:
-    """ " - did you mean ...?" when something is close."""
-    close = difflib.get_close_matches(got, known, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""

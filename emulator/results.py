@@ -5,6 +5,8 @@ import struct
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from emulator.errors import EmulatorError
@@ -51,17 +53,23 @@ def pack(outcome: Outcome, cost: Cost) -> bytes:
     for index, expert in enumerate(experts):
         tensors |= {f"{index}/{name}": v for name, v in expert.tensors.items()}
     head = json.dumps(document).encode()
-    return b"".join((_LENGTH.pack(len(head)), head, save(tensors)))
+    # safetensors writes an array's memory, whatever its strides.
+    whole = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
+    return b"".join((_LENGTH.pack(len(head)), head, save(whole)))
 
 
 def unpack(blob: bytes) -> tuple[Outcome, Cost]:
     """The outcome and cost again. Raises EmulatorError for bytes that `pack` did not write."""
     try:
-        (length,) = _LENGTH.unpack_from(blob)
-        document: dict[str, Any] = json.loads(blob[_LENGTH.size : _LENGTH.size + length])
-        tensors = load(blob[_LENGTH.size + length :])
-    except (struct.error, ValueError) as error:
+        return _unpacked(blob)
+    except (struct.error, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise EmulatorError(f"result of a device: got {len(blob)} bytes of no result") from error
+
+
+def _unpacked(blob: bytes) -> tuple[Outcome, Cost]:
+    (length,) = _LENGTH.unpack_from(blob)
+    document: dict[str, Any] = json.loads(blob[_LENGTH.size : _LENGTH.size + length])
+    tensors = load(blob[_LENGTH.size + length :])
     experts = [
         Expert(
             tensors={

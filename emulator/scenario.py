@@ -1,7 +1,7 @@
 """One complete, frozen, typed description of a run.
 
 Every section is the frozen model of the room it configures; here they are only united by `kind`.
-Reading and checking a file, with all its messages, is `emulator.reading`.
+Reading a file is `emulator.reading`; what is wrong with it, in words, `emulator.messages`.
 """
 
 from typing import Annotated, Literal
@@ -27,7 +27,7 @@ from emulator.wire import WireFormat
 class Section(BaseModel):
     """A part of the scenario that belongs to no room."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ByMethod(Section):

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
+import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
@@ -121,10 +122,13 @@ class LoraModel:
         self._flat.zero_()
 
     def set_tensors(self, tensors: Mapping[str, FloatArray]) -> None:
-        """Overwrite layers by name (frozen projections, or a common start of trained ones)."""
+        """Overwrite layers by name (frozen projections, or a common start of trained ones).
+
+        To be called before the optimiser is started.
+        """
         with torch.no_grad():
             for name, values in tensors.items():
-                self._weights[name].copy_(torch.from_numpy(values))
+                self._weights[name].copy_(torch.from_numpy(np.array(values)))
 
     def shape_of(self, name: str) -> tuple[int, ...]:
         """Shape of one layer tensor by name, trained or not."""

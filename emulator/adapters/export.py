@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from peft import LoraConfig
 from safetensors.numpy import save
 
@@ -28,7 +29,9 @@ def peft_files(expert: Expert, base_model: str, task_type: str | None) -> Mappin
         base_model_name_or_path=base_model,
     )
     tensors = {
-        f"base_model.model.{module}.{side}.weight": expert.tensors[f"{module}.{side}"]
+        f"base_model.model.{module}.{side}.weight": np.ascontiguousarray(
+            expert.tensors[f"{module}.{side}"]
+        )
         for module in modules
         for side in ("lora_A", "lora_B")
     }

@@ -30,7 +30,7 @@ def orthogonal_blocks(
 
     A seeded Gaussian G [k, n*r] is orthonormalised in float64 (QR, positive diagonal of R); block i
     takes columns i*r ... (i+1)*r - 1, transposed and scaled by GAMMA. Returns [n, r, k] float32; the
-    laws hold to float32 rounding. Raises ScenarioError when n*r > k: there is no room then.
+    laws hold to float32 rounding. More blocks leave the first ones as they are, up to rounding. Raises ScenarioError when n*r > k: there is no room then.
     """
     if num_blocks * lora_rank > num_inputs:
         raise ScenarioError(
@@ -41,9 +41,9 @@ def orthogonal_blocks(
             ]
         )
     gaussian = stream(seed, "projection", module_index).standard_normal(
-        (num_inputs, num_blocks * lora_rank)
+        (num_blocks * lora_rank, num_inputs)
     )
-    basis, upper = np.linalg.qr(gaussian)
+    basis, upper = np.linalg.qr(gaussian.T)
     basis = basis * np.where(np.diagonal(upper) < 0, -1.0, 1.0)
     blocks = (GAMMA * basis.T).reshape(num_blocks, lora_rank, num_inputs)
     return np.ascontiguousarray(blocks, dtype=np.float32)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from emulator.errors import ScenarioError
@@ -68,6 +69,13 @@ class Backbone:
         """
         means = []
         for mask_ST, hidden in self.read(texts):
+            if layer is not None and not -len(hidden) <= layer < len(hidden):
+                raise ScenarioError(
+                    [
+                        f"router.gate_layer: got {layer}, wanted 0 ... {len(hidden) - 1} "
+                        f"(the hidden states of {self.name})"
+                    ]
+                )
             states_STH = hidden[len(hidden) // 2 if layer is None else layer]
             weight_ST1 = mask_ST.unsqueeze(-1).to(states_STH.dtype)
             means.append((states_STH * weight_ST1).sum(1) / weight_ST1.sum(1))
@@ -142,7 +150,10 @@ def _folder(name: str) -> str:
     if not name.startswith("package:"):
         return name
     package, _, inside = name.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ModuleNotFoundError, ValueError):
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise ScenarioError(
             [f"backbone.name: got {name!r}, wanted an installed package (no package {package!r})"]
@@ -171,7 +182,7 @@ def _load(
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local)
         model = auto.from_pretrained(folder, local_files_only=local, dtype=getattr(torch, dtype))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0]
         offline = " (offline: HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         raise ScenarioError(

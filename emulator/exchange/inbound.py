@@ -37,6 +37,7 @@ class Inbound:
         self._missing_frames = 0
         self._header: Header | None = None
         self._parts: list[memoryview] = []
+        self._used: list[torch.Tensor] = []
 
     def expect(self) -> None:
         """Post the receives that a burst like the last one needs."""
@@ -64,14 +65,22 @@ class Inbound:
             self._parts[-1] = self._parts[-1][: FRAME_BYTES - over]
         data = b"".join(self._parts)
         self._header, self._parts = None, []
+        del self._used[MOST_AHEAD:]
         return Burst(head.sender, head.receiver, head.exchange_index, head.arrival_s, data)
 
     def _post(self, frames: int) -> None:
         while len(self._posted) < frames:
-            frame = torch.empty(FRAME_BYTES, dtype=torch.uint8)
+            frame = (
+                self._used.pop() if self._spare() else torch.empty(FRAME_BYTES, dtype=torch.uint8)
+            )
             self._posted.append((frame, self._post_receive(frame)))
+
+    def _spare(self) -> bool:
+        """Whether a frame can be filled anew: none can while a burst is being put together."""
+        return self._header is None and bool(self._used)
 
     def _next(self, wait: Callable[[Work], None]) -> memoryview:
         frame, work = self._posted.popleft()
         wait(work)
+        self._used.append(frame)
         return frame.numpy().data

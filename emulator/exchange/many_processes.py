@@ -85,7 +85,7 @@ class Transport:
         self._store = _open_store(address, patience.connect_timeout_s)
         self._stall_timeout_s = patience.stall_timeout_s
         self._met: set[int] = set()
-        self._streams: dict[tuple[int, int], Inbound] = {}
+        self._streams: dict[int, Inbound] = {}
         self._sending: list[tuple[Work, torch.Tensor]] = []
         self._gathers = 0
         self._barriers = 0
@@ -126,7 +126,7 @@ class Transport:
         receivers = [burst.receiver for burst in bursts]
         with self._watch.exchange(exchange_index, receivers, wait_for):
             self._meet({*receivers, *wait_for}, exchange_index)
-            streams = [self._inbound(sender, _BURST_TAG) for sender in wait_for]
+            streams = [self._stream(sender) for sender in wait_for]
             for stream in streams:
                 stream.expect()
             sends = [self._send(pack(burst), burst.receiver, _BURST_TAG) for burst in bursts]
@@ -159,7 +159,7 @@ class Transport:
             blobs = [blob]
             for sender in range(1, self.devices):
                 self._meet({sender}, index)
-                stream, wait = self._inbound(sender, _GATHER_TAG), self._waiter(sender, index)
+                stream, wait = _inbound(sender, _GATHER_TAG), self._waiter(sender, index)
                 stream.expect()
                 stream.begin(wait).check(index, sender, self.device)
                 blobs.append(stream.finish(wait).data)
@@ -223,11 +223,11 @@ class Transport:
                 peer = next(peer for key, peer in keys.items() if not self._store.check([key]))
                 raise silent(self.device, peer, where, self._stall_timeout_s)
 
-    def _inbound(self, sender: int, tag: int) -> Inbound:
-        """The stream of a sender, made on first use."""
-        if (sender, tag) not in self._streams:
-            self._streams[sender, tag] = Inbound(lambda frame: _irecv(frame, sender, tag))
-        return self._streams[sender, tag]
+    def _stream(self, sender: int) -> Inbound:
+        """The bursts of a sender, from its first to its last."""
+        if sender not in self._streams:
+            self._streams[sender] = _inbound(sender, _BURST_TAG)
+        return self._streams[sender]
 
     def _send(self, frames: Sequence[torch.Tensor], receiver: int, tag: int) -> list[Work]:
         works = [_taken(dist.isend(frame, receiver, tag=tag)) for frame in frames]
@@ -264,6 +264,10 @@ class Transport:
             with suppress(RuntimeError):
                 never = _irecv(torch.empty(1, dtype=torch.uint8), peer, _BREAK_TAG)
                 never.wait(timedelta(milliseconds=1))
+
+
+def _inbound(sender: int, tag: int) -> Inbound:
+    return Inbound(lambda frame: _irecv(frame, sender, tag))
 
 
 def _irecv(frame: torch.Tensor, sender: int, tag: int) -> Work:

@@ -78,11 +78,10 @@ class ExpertRing:
         for step in range(len(self.clusters) - 1):
             bundle = yield from self._pass_on(bundle, step, layout)
             everything += bundle
-        merged = self._merge(everything)
-        for parcel in everything[len(mine) :]:
-            if parcel.block is None:
-                statistics = statistics + parcel.values
-        return (yield from self._spread(merged, layout, statistics))
+        of_clusters = sorted((p for p in everything if p.block is None), key=lambda p: p.origin)
+        if of_clusters:  # in one order everywhere: one rounding
+            statistics = np.sum([p.values for p in of_clusters], axis=0, dtype=np.float32)
+        return (yield from self._spread(self._merge(everything), layout, statistics))
 
     def _merge(self, parcels: list[Parcel]) -> dict[int, FloatArray]:
         """One expert per block: the mean of the clusters' experts, weighted by their samples."""
@@ -123,11 +122,11 @@ class ExpertRing:
         self, merged: dict[int, FloatArray], layout: AdapterLayout, statistics: FloatArray
     ) -> Generator[Step, Inbox, tuple[dict[int, FloatArray], FloatArray]]:
         """The leader gives its members every expert that another cluster had a part in."""
+        known = self.blocks_of(self.index)
+        abroad = {
+            b for c in range(len(self.clusters)) if c != self.index for b in self.blocks_of(c)
+        }
         if self.own.id == self.leader:
-            known = self.blocks_of(self.index)
-            abroad = {
-                b for c in range(len(self.clusters)) if c != self.index for b in self.blocks_of(c)
-            }
             parcels = [Parcel(self.blocks.index(b), b, merged[b]) for b in sorted(abroad)]
             if statistics.size:
                 parcels.append(Parcel(self.leader, None, statistics))
@@ -135,7 +134,8 @@ class ExpertRing:
             yield from self.own.exchange(messages if self.others else [], ())
             rounded = {b: self.own.as_received(v) if b in abroad else v for b, v in merged.items()}
             return rounded, statistics
-        received = yield from self.own.exchange([], (self.leader,), tuple(self.masks.values()))
+        wait_for = (self.leader,) if abroad or statistics.size else ()
+        received = yield from self.own.exchange([], wait_for, tuple(self.masks.values()))
         for parcel in map(self._open, received):
             if parcel.block is None:
                 statistics = parcel.values

@@ -13,6 +13,23 @@ from emulator.errors import ScenarioError
 
 Summary = dict[str, Any]
 
+WANTED = {
+    "name",
+    "method",
+    "devices",
+    "rounds",
+    "seed",
+    "accuracy",
+    "routing_accuracy",
+    "bytes",
+    "emulated_s",
+    "airtime_s",
+    "energy_transmit_j",
+    "energy_compute_j",
+    "wall_s",
+}
+"""What a table needs of a summary."""
+
 
 def read_summary(folder: Path) -> Summary:
     """summary.json of a run; ScenarioError when the folder holds none."""
@@ -23,6 +40,11 @@ def read_summary(folder: Path) -> Summary:
         summary: Summary = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ScenarioError([f"{path}: got no JSON ({error}), wanted a run's summary"]) from None
+    missing = WANTED - summary.keys() if isinstance(summary, dict) else WANTED
+    if missing:
+        raise ScenarioError(
+            [f"{path}: got no {', '.join(sorted(missing))}, wanted a run's summary"]
+        )
     return summary
 
 

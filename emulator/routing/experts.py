@@ -14,7 +14,10 @@ from emulator.state import Expert
 
 
 class MixtureLinear(nn.Module):
-    """A frozen linear layer and the stacked experts beside it."""
+    """A frozen linear layer of any type and the stacked experts beside it, in float32."""
+
+    stack_A_Rk: Tensor
+    stack_B_dR: Tensor
 
     def __init__(self, base: nn.Linear, experts: Sequence[tuple[Tensor, Tensor, float]]) -> None:
         """experts: (A [r, k], B [d, r], scaling) in gate order."""
@@ -35,8 +38,9 @@ class MixtureLinear(nn.Module):
 
     def forward(self, hidden_STk: Tensor) -> Tensor:
         """[S, T, k] -> [S, T, d]."""
-        z_STR = hidden_STk @ self.stack_A_Rk.T * self.gates_SR.unsqueeze(1)  # type: ignore[operator]
-        return self.base(hidden_STk) + z_STR @ self.stack_B_dR.T  # type: ignore[operator,no-any-return]
+        frozen_STd: Tensor = self.base(hidden_STk)
+        z_STR = hidden_STk.float() @ self.stack_A_Rk.T * self.gates_SR.unsqueeze(1)
+        return frozen_STd + (z_STR @ self.stack_B_dR.T).to(frozen_STd.dtype)
 
 
 class RoutedModel:

@@ -20,6 +20,10 @@ RIDGE = 0.1
 """Ridge on the pooled scatter, relative to its mean eigenvalue."""
 
 
+SMALLEST_RIDGE = 1e-9
+"""Where there is no scatter at all (one sample per task), the nearest mean decides."""
+
+
 class RidgeLda(BaseModel):
     """Linear discriminant with a ridge on additive statistics; no training (our default).
 
@@ -81,7 +85,8 @@ class RidgeLda(BaseModel):
         second = second + np.triu(second, 1).T
         means = sums / np.maximum(counts, 1.0)[:, None]
         within = (second - (means * counts[:, None]).T @ means) / counts.sum()
-        ridged = within + RIDGE * np.trace(within) / width * np.eye(width)
+        ridge = max(RIDGE * np.trace(within) / width, SMALLEST_RIDGE)
+        ridged = within + ridge * np.eye(width)
         centre = means[counts > 0].mean(axis=0)
         directions = np.linalg.solve(ridged, (means - centre).T).T
         offsets = -0.5 * (directions * (means - centre)).sum(axis=1) - directions @ centre
@@ -111,8 +116,8 @@ class Discriminant:
     def tensors(self) -> dict[str, FloatArray]:
         """What a stored router consists of."""
         return {
-            "directions": self.directions_Ep.astype(np.float32),
-            "offsets": self.offsets_E.astype(np.float32),
+            "directions": np.ascontiguousarray(self.directions_Ep, dtype=np.float32),
+            "offsets": np.ascontiguousarray(self.offsets_E, dtype=np.float32),
         }
 
 

@@ -1,5 +1,6 @@
 """Tasks from the `datasets` hub (optional extra `hub`; needs a network that reaches it)."""
 
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,6 +9,8 @@ from emulator.errors import ScenarioError
 from emulator.state import Example
 from emulator.streams import stream
 from emulator.tasks.partition import ByTask, Partition
+
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
 class HubTask(BaseModel):
@@ -23,7 +26,7 @@ class HubTask(BaseModel):
     train_split: str = "train"
     test_split: str = "test"
     prompt: str = Field(description="format string over the columns")
-    completion: str = Field(default="", description="format string; for generated answers")
+    completion: str = Field(default="", description="format string; of generated answers")
     choices: tuple[str, ...] = Field(
         default=(), description="labels; the answer column indexes them"
     )
@@ -75,9 +78,29 @@ class Hub(BaseModel):
 
 
 def _example(spec: HubTask, row: dict[str, Any]) -> Example:
-    """One row through the format strings."""
-    prompt, answer = spec.prompt.format(**row), row[spec.answer_column]
+    """One row through the format strings; a problem names the task and what its rows have."""
+    where = f"tasks.tasks.{spec.name}"
+    try:
+        prompt, answer = spec.prompt.format(**row), row[spec.answer_column]
+        completion = spec.completion.format(**row)
+    except (KeyError, IndexError) as error:
+        raise ScenarioError(
+            [f"{where}: got a column {error}, wanted one of {', '.join(row)}"]
+        ) from None
     if spec.choices:
-        label = spec.choices[answer] if isinstance(answer, int) else str(answer)
-        return Example(spec.name, prompt, label, spec.choices, kind="choice")
-    return Example(spec.name, prompt, str(answer), (), spec.completion.format(**row), "number")
+        label = answer
+        if isinstance(answer, int) and 0 <= answer < len(spec.choices):
+            label = spec.choices[answer]
+        if label not in spec.choices:
+            raise ScenarioError(
+                [f"{where}.answer_column: got {answer!r}, wanted an index or one of {spec.choices}"]
+            )
+        return Example(spec.name, prompt, str(label), spec.choices, kind="choice")
+    numbers = NUMBER.findall(str(answer))
+    if not numbers or not completion.strip():
+        raise ScenarioError(
+            [
+                f"{where}: got answer {answer!r} and completion {completion!r}, wanted a number and text"
+            ]
+        )
+    return Example(spec.name, prompt, numbers[-1].replace(",", ""), (), completion, "number")

@@ -37,12 +37,21 @@ class JsonLines(BaseModel):
             raise ScenarioError(
                 [f"tasks.folder: got no file {path}, wanted {split}.jsonl of {task!r}"]
             )
-        with path.open(encoding="utf-8") as lines:
-            rows = [
-                _example(task, line, f"{path}:{number}")
-                for number, line in enumerate(lines, start=1)
-                if line.strip()
-            ]
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise ScenarioError(
+                [f"{path}: got no UTF-8 ({error.reason}), wanted JSON lines"]
+            ) from None
+        rows = [
+            _example(task, line, f"{path}:{number}")
+            for number, line in enumerate(lines, start=1)
+            if line.strip()
+        ]
+        if len({row.kind for row in rows}) > 1:
+            raise ScenarioError(
+                [f"{path}: got rows with choices and rows without, wanted one kind in a task"]
+            )
         limit = self.train_samples if split == "train" else self.test_samples
         if limit is not None and limit < len(rows):
             order = stream(seed, f"subset/{task}/{split}").permutation(len(rows))[:limit]
@@ -62,15 +71,23 @@ def _example(task: str, line: str, where: str) -> Example:
         ) from error
     if not isinstance(row, dict) or not {"prompt", "answer"} <= row.keys():
         raise ScenarioError([f"{where}: wanted an object with prompt and answer"])
+    if not isinstance(row["prompt"], str):
+        raise ScenarioError([f"{where}: prompt: got {row['prompt']!r}, wanted text"])
+    answer = str(row["answer"])
     if "choices" in row:
-        choices = tuple(str(choice) for choice in row["choices"])
-        if row["answer"] not in choices:
+        if not isinstance(row["choices"], list) or len(row["choices"]) < 2:
             raise ScenarioError(
-                [f"{where}: answer: got {row['answer']!r}, wanted one of {choices}"]
+                [f"{where}: choices: got {row['choices']!r}, wanted a list of two or more"]
             )
-        return Example(task, row["prompt"], row["answer"], choices, kind="choice")
-    if "completion" in row and "test" not in row and "test_list" not in row:
-        return Example(task, row["prompt"], str(row["answer"]), (), row["completion"], "number")
-    raise ScenarioError(
-        [f"{where}: wanted a row with choices, or with completion and a number answer"]
-    )
+        choices = tuple(str(choice) for choice in row["choices"])
+        if answer not in choices:
+            raise ScenarioError([f"{where}: answer: got {answer!r}, wanted one of {choices}"])
+        return Example(task, row["prompt"], answer, choices, kind="choice")
+    completion = row.get("completion")
+    if "test" in row or "test_list" in row or completion is None:
+        raise ScenarioError(
+            [f"{where}: wanted a row with choices, or with completion and a number as answer"]
+        )
+    if not isinstance(completion, str) or not completion.strip():
+        raise ScenarioError([f"{where}: completion: got {completion!r}, wanted text"])
+    return Example(task, row["prompt"], answer, (), completion, "number")

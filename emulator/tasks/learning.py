@@ -143,21 +143,19 @@ class CausalLearner:
 
     def _generate(self, model: nn.Module, examples: Sequence[Example]) -> list[str]:
         """Greedy decoding with the key-value cache, as many tokens as the longest answer needs."""
-        prompts = self._tokenizer(
-            [self.router_text(example) for example in examples],
-            padding=True,
-            truncation=True,
-            max_length=self._max_tokens,
-            return_tensors="pt",
-            padding_side="left",
+        pairs = [self._encode(example) for example in examples]
+        prompts = self._tokenizer.pad(
+            {"input_ids": [prompt for prompt, _ in pairs]}, return_tensors="pt", padding_side="left"
         )
-        longest = max(len(self._encode(example)[1]) for example in examples)
+        longest = max(len(completion) for _, completion in pairs)
         with torch.inference_mode():
             output = model.generate(  # type: ignore[operator]
                 input_ids=prompts["input_ids"],
                 attention_mask=prompts["attention_mask"],
                 max_new_tokens=longest,
                 do_sample=False,
+                num_beams=1,
+                repetition_penalty=1.0,
                 pad_token_id=self._tokenizer.pad_token_id,
                 eos_token_id=self._tokenizer.eos_token_id,
             )

@@ -355,7 +355,6 @@ def test_a_device_that_dies_ends_the_run_with_one_line(quick, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.xfail(strict=True, reason="cli.py: torch is imported outside _clear_messages")
 def test_an_interrupt_while_torch_is_imported_is_a_line_too(quick, monkeypatch):
     class Interrupted:
         def __getattr__(self, name):
@@ -365,9 +364,6 @@ def test_an_interrupt_while_torch_is_imported_is_a_line_too(quick, monkeypatch):
     assert call("run", quick) == (130, "", "interrupted: nothing was written\n")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="folder.py: the folder beside --out is first named at the end"
-)
 def test_a_run_may_go_into_the_empty_folder_one_stands_in(quick, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, _, stderr = call("run", quick, "--driver", "one_process", "--out", ".", "--quiet")
@@ -375,9 +371,6 @@ def test_a_run_may_go_into_the_empty_folder_one_stands_in(quick, tmp_path, monke
     assert (tmp_path / "summary.json").is_file()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="folder.py: whether --out can be made is found out at the end"
-)
 def test_a_folder_that_cannot_be_made_is_told_before_the_run(quick, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("x")
     monkeypatch.setattr("emulator.run.build_world", lambda scenario: pytest.fail("it began"))

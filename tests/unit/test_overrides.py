@@ -126,9 +126,6 @@ def test_names_that_are_no_folder_stay_as_they_are(read, name):
 # ── known defects ──────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.xfail(
-    strict=True, reason="reading.py: a section without `kind` loses its default kind"
-)
 @pytest.mark.parametrize(
     "override", ["method.density=0.2", "topology.degree=1", "tasks.names=[sort, reverse]"]
 )

@@ -3,9 +3,10 @@
 import pytest
 
 from emulator.channel.ideal import IdealChannel
+from emulator.messages import variants
 from emulator.plugins import load, missing_members
 from emulator.protocols import Access, ChannelModel, Method, TaskSuite, Topology
-from emulator.reading import dump_scenario, read_scenario, variants
+from emulator.reading import dump_scenario, read_scenario
 from emulator.scenario import AccessSection, ChannelSection, MethodSection, TopologySection
 
 MODULE = """
@@ -166,16 +167,12 @@ def test_load_gives_the_class():
 # ── known defects ────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.xfail(strict=True, reason="plugins.py: only ImportError of an import is told")
 @pytest.mark.parametrize("path", ["broken_of_a_user:X", "raising_of_a_user:X", ".relative:X", ":X"])
 def test_a_module_that_breaks_on_import_is_told(problems, path):
     (problem,) = problems(f"channel: {{kind: '{path}'}}")
     assert problem.startswith(f"s.yaml: channel: got '{path}', wanted an importable module")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="reading.py: knows no fields of own classes, nor their bounds"
-)
 def test_a_wrong_field_of_an_own_class_says_what_is_wanted(problems):
     (problem,) = problems("channel: {kind: 'house_of_a_user:Urban', floors: -1}")
     assert "wanted a number in (0, inf) (height of the houses)" in problem
@@ -183,7 +180,6 @@ def test_a_wrong_field_of_an_own_class_says_what_is_wanted(problems):
     assert "did you mean 'floors'?" in problem
 
 
-@pytest.mark.xfail(strict=True, reason="reading.py: _set drops fields for built-in kinds only")
 def test_an_own_kind_drops_the_fields_it_lacks(read):
     reading = read("method: {kind: lora, learning_rate: 0.1}", "method.kind=house_of_a_user:Gossip")
     assert reading.notes == (

@@ -181,7 +181,6 @@ def test_no_such_file_a_folder_and_foreign_bytes(tmp_path):
 # ── known defects ────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.xfail(strict=True, reason="reading.py: a section's own validator prints the mapping")
 def test_least_power_with_a_fixed_rate(problems):
     (problem,) = problems("channel: {kind: wireless, rate: {kind: fixed, link_bit_per_s: 1.0e+6}}")
     assert problem.startswith(
@@ -189,56 +188,47 @@ def test_least_power_with_a_fixed_rate(problems):
     )
 
 
-@pytest.mark.xfail(strict=True, reason="reading.py: _merged takes access for a mapping")
 @pytest.mark.parametrize("access", ["ofdma", "[1]", "3"])
 def test_an_access_that_is_no_mapping_beside_a_preset(problems, access):
     (problem,) = problems(f"channel: paper\naccess: {access}")
     assert problem.startswith("s.yaml: access: got")
 
 
-@pytest.mark.xfail(strict=True, reason="reading.py: _path and variants_at do not walk into lists")
 def test_problems_in_the_rows_of_a_list(problems):
     found = problems("tasks: {kind: hub, tasks: [{name: a, datset: b}]}")
     assert "s.yaml: tasks.tasks.0.datset: got an unknown key; did you mean 'dataset'?" in found
     assert all(not line.endswith("wanted ") for line in found)
 
 
-@pytest.mark.xfail(strict=True, reason="reading.py: _s of bit_per_s is taken for seconds")
 def test_a_rate_is_not_in_seconds(problems):
     (problem,) = problems("channel: {preset: lossy_link, rate: {link_bit_per_s: 10 Mbit/s}}")
     assert "in seconds" not in problem
 
 
-@pytest.mark.xfail(strict=True, reason="reading.py: _type_name repeats itself over a union")
 def test_a_section_given_as_text(problems):
     (problem,) = problems("method: lora")
     assert problem.count("a mapping") == 1
 
 
-@pytest.mark.xfail(strict=True, reason="reading.py: offers an import path where there is no door")
 def test_an_import_path_is_offered_only_where_it_is_taken(problems):
     (problem,) = problems("router: {kind: x}")
     assert "import path" not in problem
 
 
-@pytest.mark.xfail(strict=True, reason="reading.py: _wanted leaves out the pattern of a text")
 def test_a_name_says_which_characters_it_may_have(problems):
     (problem,) = problems("name: a b")
     assert "A-Za-z0-9" in problem
 
 
-@pytest.mark.xfail(strict=True, reason="reading.py: invalid_key is printed as pydantic has it")
 def test_a_key_that_is_a_number(problems):
     (problem,) = problems("3: 4")
     assert "unknown key" in problem
 
 
-@pytest.mark.xfail(strict=True, reason="reading.py: the preset's problem lacks the file's name")
 def test_a_wrong_preset_names_the_file(problems):
     (problem,) = problems("channel: papper")
     assert problem.startswith("s.yaml: channel.preset: ")
 
 
-@pytest.mark.xfail(strict=True, reason="reading.py: YAML keeps the last of two equal keys silently")
 def test_a_key_written_twice(problems):
     problems("rounds: 3\nrounds: 4")

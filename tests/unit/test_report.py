@@ -110,7 +110,6 @@ def test_a_summary_that_is_no_json_is_told(run_folder):
         read_summary(run_folder("a", "{"))
 
 
-@pytest.mark.xfail(strict=True, reason="report/terminal.py: KeyError and TypeError go through")
 @pytest.mark.parametrize("text", ["{}", "[]", '{"name": "quick"}'])
 def test_a_summary_of_something_else_is_told(run_folder, text):
     with pytest.raises(ScenarioError, match="wanted a run's summary"):

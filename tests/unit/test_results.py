@@ -126,9 +126,6 @@ def test_foreign_bytes_are_refused_with_their_number(blob):
         unpack(blob)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="results.py: SafetensorError, KeyError and TypeError go through unpack"
-)
 @pytest.mark.parametrize("blob", TORN_RESULTS.values(), ids=TORN_RESULTS)
 def test_torn_bytes_are_refused(blob):
     with pytest.raises(EmulatorError, match="result of a device"):
@@ -142,16 +139,12 @@ STRIDED = {
 }
 
 
-@pytest.mark.xfail(
-    strict=True, reason="results.py: safetensors writes the memory of an array, not its rows"
-)
 @pytest.mark.parametrize("tensor", STRIDED.values(), ids=STRIDED)
 def test_an_array_of_any_strides_comes_back(tensor):
     outcome, _ = unpack(pack(Outcome(small_result(x=tensor), ()), Cost(1.0, 2.0, 3.0, 4)))
     assert np.array_equal(outcome.result.own_expert.tensors["x"], tensor)
 
 
-@pytest.mark.xfail(strict=True, reason="gates.py: a transposed view, which safetensors scrambles")
 def test_a_router_comes_back():
     from emulator.routing.gates import RidgeLda
 

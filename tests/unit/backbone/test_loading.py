@@ -141,14 +141,10 @@ def test_wrong_target_modules_are_answered_with_those_that_exist() -> None:
         assert module in line
 
 
-@pytest.mark.xfail(
-    strict=True, reason="importlib.util.find_spec imports the parent: ModuleNotFoundError"
-)
 def test_an_unknown_package_with_a_dot_is_named() -> None:
     assert "no package" in problem(SentenceEncoder(name="package:no_such_package.inner/model"))
 
 
-@pytest.mark.xfail(strict=True, reason="SafetensorError is neither OSError nor ValueError")
 def test_broken_weights_are_named(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(WEIGHTS_FOLDER, folder)

@@ -225,11 +225,6 @@ def test_one_cluster_needs_no_expert_bytes() -> None:
             assert values.tobytes() == network.experts[0, block].tobytes()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="one cluster and a router without statistics (oracle, uniform): the leader has nothing "
-    "to spread, its members wait for it all the same, and the run ends in a ProtocolError",
-)
 def test_one_cluster_without_statistics_needs_no_bytes_at_all() -> None:
     network = Network(((0, 1, 2),), [0, 1, 0], routed="unrouted")
     results = network.trade()

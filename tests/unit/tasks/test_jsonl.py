@@ -83,11 +83,6 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, row: Any, wanted: s
     assert wanted in line
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the types inside a row are not checked: TypeError without file and line, or an example "
-    "that fails later in the tokenizer",
-)
 @pytest.mark.parametrize(
     "row",
     [
@@ -104,7 +99,6 @@ def test_a_field_of_the_wrong_type_is_named_by_file_and_line(tmp_path: Path, row
     assert problem(suite(tmp_path, CHOICE, row)).startswith(f"{tmp_path / 't' / 'train.jsonl'}:2: ")
 
 
-@pytest.mark.xfail(strict=True, reason="UnicodeDecodeError instead of a line that names the file")
 def test_a_file_that_is_no_utf8_is_named(tmp_path: Path) -> None:
     tasks = suite(tmp_path, CHOICE)
     (tmp_path / "t" / "train.jsonl").write_bytes(json.dumps(CHOICE).encode("utf-16"))

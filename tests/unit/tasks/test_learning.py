@@ -231,11 +231,6 @@ def test_long_inputs_lose_the_head_of_the_prompt(tiny: Backbone, max_tokens: int
     assert batch.labels[0][batch.labels[0] != IGNORED].tolist() == learned
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="generation cuts the tail of a long prompt (the question's end and 'Answer:'), where "
-    "training cuts its head",
-)
 def test_generation_cuts_a_long_prompt_as_training_does(
     tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
