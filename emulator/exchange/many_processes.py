@@ -123,24 +123,25 @@ class Transport:
         Raises ProtocolError when devices disagree about who sends to whom in which exchange;
         PeerFailedError, naming device and exchange, when one is gone or silent for stall_timeout_s.
         """
+        where = f"exchange {exchange_index}"
         receivers = [burst.receiver for burst in bursts]
         with self._watch.exchange(exchange_index, receivers, wait_for):
-            self._meet({*receivers, *wait_for}, exchange_index)
+            self._meet({*receivers, *wait_for}, where)
             streams = [self._stream(sender) for sender in wait_for]
             for stream in streams:
                 stream.expect()
             sends = [self._send(pack(burst), burst.receiver, _BURST_TAG) for burst in bursts]
             for sender, stream in zip(wait_for, streams, strict=True):
-                header = stream.begin(self._waiter(sender, exchange_index))
+                header = stream.begin(self._waiter(sender, where))
                 header.check(exchange_index, sender, self.device)
             received = [
-                stream.finish(self._waiter(sender, exchange_index))
+                stream.finish(self._waiter(sender, where))
                 for sender, stream in zip(wait_for, streams, strict=True)
             ]
             for stream in streams:
                 stream.expect()
             for burst, works in zip(bursts, sends, strict=True):
-                self._finish_send(works, burst.receiver, exchange_index)
+                self._finish_send(works, burst.receiver, where)
         for burst in bursts:
             self.bytes_sent_data += len(burst.data)
             self.bytes_sent_frames += HEADER_BYTES
@@ -149,17 +150,18 @@ class Transport:
     def gather(self, blob: bytes) -> list[bytes]:
         """All devices call it; device 0 gets every device's blob in order, the others an empty list."""
         index, self._gathers = self._gathers, self._gathers + 1
+        where = f"gather {index}"
         with self._watch.waiting():
             if self.device != 0:
                 frames = pack(Burst(self.device, 0, index, 0.0, blob))
-                self._meet({0}, index)
-                self._finish_send(self._send(frames, 0, _GATHER_TAG), 0, index)
+                self._meet({0}, where)
+                self._finish_send(self._send(frames, 0, _GATHER_TAG), 0, where)
                 self.bytes_sent_gather += HEADER_BYTES + len(blob)
                 return []
             blobs = [blob]
             for sender in range(1, self.devices):
-                self._meet({sender}, index)
-                stream, wait = _inbound(sender, _GATHER_TAG), self._waiter(sender, index)
+                self._meet({sender}, where)
+                stream, wait = _inbound(sender, _GATHER_TAG), self._waiter(sender, where)
                 stream.expect()
                 stream.begin(wait).check(index, sender, self.device)
                 blobs.append(stream.finish(wait).data)
@@ -201,16 +203,14 @@ class Transport:
         for send in self._sending:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(send))
 
-    def _meet(self, peers: set[int], index: int) -> None:
+    def _meet(self, peers: set[int], where: str) -> None:
         """Return when all peers are about to exchange with this device; later calls return at once."""
         fresh = sorted(peers - self._met)
         if not fresh:
             return
         for peer in fresh:
             self._store.set(f"meet/{self.device}/{peer}", "")
-        self._await_keys(
-            {f"meet/{peer}/{self.device}": peer for peer in fresh}, f"exchange {index}"
-        )
+        self._await_keys({f"meet/{peer}/{self.device}": peer for peer in fresh}, where)
         self._met.update(fresh)
 
     def _await_keys(self, keys: Mapping[str, int], where: str) -> None:
@@ -234,13 +234,13 @@ class Transport:
         self._sending.extend(zip(works, frames, strict=True))
         return works
 
-    def _finish_send(self, works: Sequence[Work], receiver: int, index: int) -> None:
-        wait = self._waiter(receiver, index)
+    def _finish_send(self, works: Sequence[Work], receiver: int, where: str) -> None:
+        wait = self._waiter(receiver, where)
         for work in works:
             wait(work)
         del self._sending[: len(works)]
 
-    def _waiter(self, peer: int, index: int) -> Callable[[Waitable], None]:
+    def _waiter(self, peer: int, where: str) -> Callable[[Waitable], None]:
         """Waits for operations with a peer, and explains why they failed."""
         began_s = time.monotonic()
 
@@ -248,7 +248,6 @@ class Transport:
             try:
                 work.wait()
             except RuntimeError as error:
-                where = f"exchange {index}"
                 if self._watch.verdict is not None:
                     raise self._watch.verdict from None
                 if time.monotonic() - began_s >= 0.9 * self._stall_timeout_s:
