@@ -24,13 +24,13 @@ def check_folder(out: Path, *, force: bool) -> None:
     """Refuse to write over anything; with `force`, over anything but an earlier run."""
     if out.exists() and not out.is_dir():
         raise ScenarioError([f"--out: got {out}, which is a file, wanted a folder"])
-    try:
-        _partial(out).mkdir(parents=True, exist_ok=True)
-        _partial(out).rmdir()
-    except OSError as error:
+    beside = next(p for p in _partial(out).parents if p.exists())
+    if not beside.is_dir() or not os.access(beside, os.W_OK | os.X_OK):
         raise ScenarioError(
-            [f"--out: got {out}, wanted a folder that can be made ({error.strerror})"]
-        ) from None
+            [
+                f"--out: got {out}, wanted a folder that can be made ({beside} is not one to write to)"
+            ]
+        )
     if not out.is_dir() or not any(out.iterdir()):
         return
     if not force:

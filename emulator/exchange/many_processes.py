@@ -14,8 +14,8 @@ import ctypes
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
 
@@ -128,9 +128,8 @@ class Transport:
         with self._watch.exchange(exchange_index, receivers, wait_for):
             self._meet({*receivers, *wait_for}, where)
             streams = [self._stream(sender) for sender in wait_for]
-            for stream in streams:
-                stream.expect()
-            sends = [self._send(pack(burst), burst.receiver, _BURST_TAG) for burst in bursts]
+            self._expect(wait_for, streams, where)
+            sends = [self._send(pack(burst), burst.receiver, _BURST_TAG, where) for burst in bursts]
             for sender, stream in zip(wait_for, streams, strict=True):
                 header = stream.begin(self._waiter(sender, where))
                 header.check(exchange_index, sender, self.device)
@@ -138,8 +137,7 @@ class Transport:
                 stream.finish(self._waiter(sender, where))
                 for sender, stream in zip(wait_for, streams, strict=True)
             ]
-            for stream in streams:
-                stream.expect()
+            self._expect(wait_for, streams, where)
             for burst, works in zip(bursts, sends, strict=True):
                 self._finish_send(works, burst.receiver, where)
         for burst in bursts:
@@ -155,7 +153,7 @@ class Transport:
             if self.device != 0:
                 frames = pack(Burst(self.device, 0, index, 0.0, blob))
                 self._meet({0}, where)
-                self._finish_send(self._send(frames, 0, _GATHER_TAG), 0, where)
+                self._finish_send(self._send(frames, 0, _GATHER_TAG, where), 0, where)
                 self.bytes_sent_gather += HEADER_BYTES + len(blob)
                 return []
             blobs = [blob]
@@ -229,8 +227,16 @@ class Transport:
             self._streams[sender] = _inbound(sender, _BURST_TAG)
         return self._streams[sender]
 
-    def _send(self, frames: Sequence[torch.Tensor], receiver: int, tag: int) -> list[Work]:
-        works = [_taken(dist.isend(frame, receiver, tag=tag)) for frame in frames]
+    def _expect(self, senders: Sequence[int], streams: Sequence[Inbound], where: str) -> None:
+        for sender, stream in zip(senders, streams, strict=True):
+            with self._explained(sender, where):
+                stream.expect()
+
+    def _send(
+        self, frames: Sequence[torch.Tensor], receiver: int, tag: int, where: str
+    ) -> list[Work]:
+        with self._explained(receiver, where):
+            works = [_taken(dist.isend(frame, receiver, tag=tag)) for frame in frames]
         self._sending.extend(zip(works, frames, strict=True))
         return works
 
@@ -242,20 +248,26 @@ class Transport:
 
     def _waiter(self, peer: int, where: str) -> Callable[[Waitable], None]:
         """Waits for operations with a peer, and explains why they failed."""
-        began_s = time.monotonic()
 
         def wait(work: Waitable) -> None:
-            try:
+            with self._explained(peer, where):
                 work.wait()
-            except RuntimeError as error:
-                if self._watch.verdict is not None:
-                    raise self._watch.verdict from None
-                if time.monotonic() - began_s >= 0.9 * self._stall_timeout_s:
-                    raise silent(self.device, peer, where, self._stall_timeout_s) from None
-                cause = str(error).split("] ", 1)[-1].split(" [", 1)[0]
-                raise lost(self.device, peer, where, cause) from None
 
         return wait
+
+    @contextmanager
+    def _explained(self, peer: int, where: str) -> Iterator[None]:
+        """What gloo says of an operation with a peer, in our words."""
+        began_s = time.monotonic()
+        try:
+            yield
+        except RuntimeError as error:
+            if self._watch.verdict is not None:
+                raise self._watch.verdict from None
+            if time.monotonic() - began_s >= 0.9 * self._stall_timeout_s:
+                raise silent(self.device, peer, where, self._stall_timeout_s) from None
+            cause = str(error).split("] ", 1)[-1].split(" [", 1)[0]
+            raise lost(self.device, peer, where, cause) from None
 
     def _break_off(self) -> None:
         """End every wait of this process, from any thread: a timeout closes all its connections."""
