@@ -27,6 +27,7 @@ from emulator.errors import EmulatorError
 from emulator.flood import flood
 from emulator.protocols import AdaptedModel, Learner, Life
 from emulator.state import (
+    SETUP_ROUND,
     AdapterLayout,
     Commit,
     DeviceResult,
@@ -59,9 +60,6 @@ CALIBRATION_SAMPLES = 256
 
 ROUTER_SAMPLES = 256
 """Own training examples in the routing statistics."""
-
-SETUP_ROUND = -1
-"""round_index of what is measured before the first round."""
 
 
 def live(world: World, device_id: int, restored: DeviceState | None = None) -> Life:

@@ -373,6 +373,10 @@ class Inbox:
     transmit_end_s: float
 
 
+SETUP_ROUND = -1
+"""round_index of what is measured before the first round."""
+
+
 @dataclass(frozen=True)
 class MetricRecord:
     """One measured value. `task` is empty where it concerns no single task."""

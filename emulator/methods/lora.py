@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from emulator.methods.merging import gossip_step
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
-from emulator.state import Expert, Inbox, Mask, Message, Step
+from emulator.state import SETUP_ROUND, Expert, Inbox, Mask, Message, Step
 
 INTRODUCTION = struct.Struct("<Ifff")
 """Samples, position x and y [m], p_max [W]."""
@@ -54,7 +54,7 @@ class LoraDevice:
         samples = [INTRODUCTION.unpack(bodies[i])[0] for i in range(own.devices)]
         dense = np.ones((own.devices, len(own.adapted.module_names)))
         own.survey = own.survey_of(samples, range(own.devices), dense, self._message(0, ()))
-        own.measure("collision_rate", 1.0, -1)  # everybody writes everywhere
+        own.measure("collision_rate", 1.0, SETUP_ROUND)  # everybody writes everywhere
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
         """x_i += sum_j w_ij (Q(x_j) - Q(x_i)); a lost coordinate keeps the own value."""

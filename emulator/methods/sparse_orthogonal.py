@@ -19,6 +19,7 @@ from emulator.methods.merging import mask_mean
 from emulator.methods.speech import mask_message, statistics_message, values_message
 from emulator.protocols import Own
 from emulator.state import (
+    SETUP_ROUND,
     DoubleArray,
     Expert,
     FloatArray,
@@ -119,7 +120,7 @@ class SparseOrthogonalDevice:
             overlap = own.projection_overlap(
                 self.config.projection, self.config.lora_rank, len(own.task_names)
             )
-            own.measure("projection_overlap", overlap, -1)
+            own.measure("projection_overlap", overlap, SETUP_ROUND)
 
     def _planned_message(self) -> Message:
         """A round's message before masks are known: as many entries, so as many bytes."""
@@ -155,8 +156,8 @@ class SparseOrthogonalDevice:
             self.masks[ring.blocks[told.source]] = Mask.from_dense(told.received)
         ring.masks.update(self.masks)
         writers_N = np.sum([mask.dense for mask in self.masks.values()], axis=0)
-        own.measure("collision_rate", float((writers_N > 1).mean()), -1)
-        own.measure("collided_mask_share", float((writers_N[mine.indices] > 1).mean()), -1)
+        own.measure("collision_rate", float((writers_N > 1).mean()), SETUP_ROUND)
+        own.measure("collided_mask_share", float((writers_N[mine.indices] > 1).mean()), SETUP_ROUND)
 
     def _sum_statistics_at_leader(self) -> Generator[Step, Inbox, None]:
         """Routing statistics are additive: the leader sums those of its cluster."""
