@@ -38,7 +38,7 @@ class JsonLines(BaseModel):
                 [f"tasks.folder: got no file {path}, wanted {split}.jsonl of {task!r}"]
             )
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8").split("\n")  # not at every Unicode line end
         except UnicodeDecodeError as error:
             raise ScenarioError(
                 [f"{path}: got no UTF-8 ({error.reason}), wanted JSON lines"]

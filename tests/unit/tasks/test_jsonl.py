@@ -103,3 +103,27 @@ def test_a_file_that_is_no_utf8_is_named(tmp_path: Path) -> None:
     tasks = suite(tmp_path, CHOICE)
     (tmp_path / "t" / "train.jsonl").write_bytes(json.dumps(CHOICE).encode("utf-16"))
     assert "train.jsonl" in problem(tasks)
+
+
+def test_a_line_separator_inside_a_text_ends_no_row(tmp_path: Path) -> None:
+    row = CHOICE | {"prompt": "one\u2028two\x85three\x0cfour"}
+    tasks = suite(tmp_path, json.dumps(row, ensure_ascii=False))
+    (example,) = tasks.examples("t", "train", 1)
+    assert example.prompt == row["prompt"]
+
+
+SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real text tasks in ../shared/data")
+@pytest.mark.parametrize(
+    "task",
+    ["sst2", "trec", "subj", "cola", "boolq", "piqa", "siqa", "arc_challenge", "gsm8k", "svamp"],
+)
+def test_every_real_task_loads(task: str) -> None:
+    described = json.loads((SHARED / task / "task.json").read_text(encoding="utf-8"))
+    tasks = JsonLines(folder=SHARED, names=(task,))
+    for split in ("train", "test"):
+        rows = tasks.examples(task, split, 1)
+        assert len(rows) == described[split]
+        assert {row.kind for row in rows} == {described["kind"]}
