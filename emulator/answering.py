@@ -77,7 +77,7 @@ class Answering:
                     answers[index] = text
             for metric, value in score(answers, tests).items():
                 yield metric, task, value
-            if len(experts) > 1:
+            if len(experts) > 1 and self._world.scenario.router.kind != "uniform":
                 yield from _routing(task, experts, gates_SE)
 
     def _gates(self, task: str, experts: Sequence[Expert]) -> FloatArray:
