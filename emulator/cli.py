@@ -47,6 +47,9 @@ def run(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="replace an earlier run")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="no table at the end")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="check and load everything, print the devices, stop")
+    ] = False,
 ) -> None:
     """Run a scenario and write everything it came to into a folder."""
     with _clear_messages():
@@ -62,6 +65,14 @@ def run(
             raise ScenarioError([f"--driver: got {driver!r}, wanted one of {', '.join(DRIVERS)}"])
         chosen = reading.scenario
         folder = out or Path("runs") / chosen.run_name
+        if dry_run:
+            from emulator.folder import check_folder
+            from emulator.world import build_world
+
+            check_folder(folder, force=force)
+            build_world(chosen)
+            sys.stdout.write(f"{chosen.devices}\n")
+            return
         written = run_order(Order(chosen, driver, folder, force), Console(stderr=True))
         if written is not None and not quiet:
             from emulator.report.terminal import comparison
@@ -139,5 +150,6 @@ def _clear_messages() -> Iterator[None]:
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted: nothing was written\n")
+        if os.environ.get("RANK", "0") == "0":
+            sys.stderr.write("interrupted: nothing was written\n")
         raise typer.Exit(130) from None

@@ -7,9 +7,12 @@ answered by what arrived. It knows nothing of processes, files or sockets; drive
     -> per round: local steps -> message ~ air ~ receptions -> merge -> commit
     -> at the end: exchange between clusters -> experts -> routed answers
 
+What a method does in its setup, rounds and end is told by its own file: read next
+`methods/sparse_orthogonal.py`, then `shim.py` for what happens between devices.
 Shapes: M devices, L modules, N coordinates, S sequences, E experts.
 """
 
+import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 
@@ -98,6 +101,7 @@ class Device:
         self.seed = scenario.seed
         self.task_names = scenario.tasks.names
         self.shard = world.shards[device_id]
+        self.rounds = scenario.rounds
         self.total_steps = scenario.rounds * scenario.local.steps
         self.position_m = (
             float(world.channel.positions_m[device_id, 0]),
@@ -114,6 +118,7 @@ class Device:
         )
         self._steps_done_early = 0
         self._trainings = 0
+        self._steps = 0
         self._answering = Answering(world, self._learner)
         self._clusters: tuple[tuple[int, ...], ...] = ()
         self._records: list[MetricRecord] = []
@@ -187,9 +192,11 @@ class Device:
         return largest_entries(self.adapted.vector(), self.adapted.layout, counts_L)
 
     def train(self, steps: int) -> float:
-        """Local steps beyond the rounds' own; they count as steps of the rounds to come."""
+        """Local steps before the rounds (a warm-up); they are taken off the rounds to come."""
         self._steps_done_early += steps
-        return self._train(steps)
+        loss = self._train(steps)
+        self.measure("warmup_loss", loss, SETUP_ROUND, self.shard.task)
+        return loss
 
     def train_round(self, round_index: int) -> None:
         """The local steps of a round, less those already done."""
@@ -210,6 +217,12 @@ class Device:
                 loss = self._learner.loss(self.adapted.module, next(self._batches))
                 self.adapted.step(loss)
                 losses.append(loss.item())
+                if not math.isfinite(losses[-1]):
+                    raise EmulatorError(
+                        f"device {self.id}: the loss diverged ({losses[-1]}) after "
+                        f"{self._steps} local steps, wanted a smaller method.learning_rate"
+                    )
+                self._steps += 1
         self._trainings += 1
         self.train_cpu_s += time.thread_time() - started_cpu_s
         self.now_s += steps * local.step_s
@@ -235,7 +248,11 @@ class Device:
         densities_ML: DoubleArray,
         planned: Message,
     ) -> Survey:
-        """What the introductions tell, with gains and the powers that a planned message requires."""
+        """What the introductions tell, with gains and the powers that a planned message requires.
+
+        Positions and powers are in every introduction; as the channel holds the same numbers, they
+        are read from there, with the gains that follow from them.
+        """
         channel, scenario = self._world.channel, self._world.scenario
         bandwidth_hz = scenario.access.bandwidth_hz
         num_bytes = sum(len(p.data) + IP_UDP_BYTES for p in scenario.wire.encode(planned))

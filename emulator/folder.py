@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.numpy import save
 
 from emulator.adapters.export import peft_files
-from emulator.errors import ScenarioError
+from emulator.errors import EmulatorError, ScenarioError
 from emulator.exchange.walk import Outcome
 from emulator.reading import dump_scenario
 from emulator.records import check_account, ledger_rows, metric_rows, parquet, summarise
@@ -99,6 +99,9 @@ def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
             partial.rmdir()
         else:
             partial.replace(out)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise EmulatorError(f"--out: {out} cannot be written: {error}") from None
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -56,6 +56,10 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
         if NAMED_PATH.match(text):
             return [f"{where}.{line}" for line in text.splitlines()]
         return [f"{where}: {text}" if text.startswith("got ") else f"{where}: got {got!r}: {text}"]
+    if kind == "string_type" and not isinstance(got, str | dict | list):
+        return [
+            f"{where}: got {got!r}, wanted text (in quotes, or YAML takes it for something else)"
+        ]
     shown = "nothing" if kind == "missing" else repr(got)
     return [f"{where}: got {shown}, wanted {_wanted(parent, keys[-1]) or problem['msg']}"]
 

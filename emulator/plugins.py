@@ -14,7 +14,9 @@ def plugin_or(protocol: type) -> WrapValidator:
     def validate(value: Any, built_in: Callable[[Any], Any]) -> Any:
         kind = value.get("kind") if isinstance(value, dict) else None
         if isinstance(kind, str) and ":" in kind:
-            return load(kind, protocol).model_validate(value)
+            found = load(kind, protocol)
+            _refuse_unknown(value, found)
+            return found.model_validate(value)
         if isinstance(value, BaseModel) and ":" in str(getattr(value, "kind", "")):
             return value
         return built_in(value)
@@ -65,6 +67,16 @@ def missing_members(found: type[BaseModel], protocol: type) -> list[str]:
             if theirs != ours:
                 lacking.append(f"{name}({', '.join(ours)}) instead of {name}({', '.join(theirs)})")
     return lacking
+
+
+def _refuse_unknown(value: dict[str, Any], found: type[BaseModel]) -> None:
+    """A misspelt key must not vanish where the class itself ignores extra ones."""
+    if found.model_config.get("extra") in ("forbid", "allow"):
+        return
+    for key in value:
+        if key not in found.model_fields:
+            known = ", ".join(found.model_fields)
+            raise ValueError(f"{key}: got an unknown key, wanted one of {known}")
 
 
 def _check(found: type[BaseModel], protocol: type, path: str) -> None:

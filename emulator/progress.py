@@ -5,6 +5,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 MOST_ROWS = 24
 """More devices than this are shown as one line of means."""
@@ -54,7 +55,8 @@ class Progress:
             self._live.update(self._table())
 
     def _table(self) -> Table:
-        table = Table(title=f"{self._title}: {self._stage}", title_justify="left", box=None)
+        title = Text(f"{self._title}: {self._stage}", no_wrap=True)
+        table = Table(title=title, title_justify="left", box=None, min_width=60)
         for column in ("device", "round", "loss", "emulated s", "kB on the air"):
             table.add_column(column, justify="right")
         if len(self._rows) > MOST_ROWS:

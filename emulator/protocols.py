@@ -271,6 +271,7 @@ class Own(Protocol):
     shard: Shard
     adapted: AdaptedModel
     survey: Survey
+    rounds: int
     total_steps: int
     position_m: tuple[float, float]
     max_power_w: float

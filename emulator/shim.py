@@ -11,6 +11,7 @@ import numpy as np
 from emulator.errors import ProtocolError
 from emulator.protocols import Access, BoundChannel
 from emulator.state import (
+    SETUP_ROUND,
     Burst,
     Grant,
     Inbox,
@@ -20,6 +21,7 @@ from emulator.state import (
     Reception,
     Request,
     Send,
+    Traffic,
 )
 from emulator.wire import IP_UDP_BYTES, WireFormat, decode, split_burst
 
@@ -119,7 +121,9 @@ def _record(
 
     return LinkRecord(
         exchange_index=grant.exchange_index,
-        round_index=messages[0].round_index,
+        round_index=(
+            SETUP_ROUND if messages[0].traffic is Traffic.SETUP else messages[0].round_index
+        ),
         traffic=messages[0].traffic.name.lower(),
         sender=grant.sender,
         receiver=grant.receivers[0],

@@ -394,7 +394,8 @@ class LinkRecord:
 
     sent = header + checksum + mask + payload + retransmitted; sent = delivered + lost, where lost
     counts every transmission that did not arrive. ACKs travel from receiver to sender and are
-    accounted here apart. Header bytes contain 28 emulated IPv4+UDP bytes per packet.
+    accounted here apart. Header bytes contain 28 emulated IPv4+UDP bytes per packet. round_index is
+    SETUP_ROUND in the setup and the number of rounds in the exchange after the last one.
     """
 
     exchange_index: int

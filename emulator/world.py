@@ -10,7 +10,7 @@ from emulator.protocols import BoundChannel
 from emulator.routing.gates import RidgeLda
 from emulator.scenario import Scenario
 from emulator.state import DoubleArray, Example, Shard
-from emulator.tasks.learning import learner_for
+from emulator.tasks.learning import check_language, learner_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,8 @@ def build_world(scenario: Scenario) -> World:
     train = {task: suite.examples(task, "train", scenario.seed) for task in suite.names}
     shards = suite.partition.shards(scenario.devices, train, scenario.seed)
     backbone = scenario.backbone.load()
+    for task in suite.names:
+        check_language(backbone, task, train[task])
     states: dict[str, DoubleArray] = {}
     if isinstance(scenario.router, RidgeLda) and scenario.method.routes:
         learner = learner_for(backbone)

@@ -14,16 +14,11 @@ if [ $# -lt 1 ]; then
 fi
 python="$root/.venv/bin/python"
 
-overrides=()
-for argument in "${@:2}"; do
-  [[ $argument == *=* && $argument != -* ]] && overrides+=("$argument")
-done
-resolved=$("$python" -m emulator check "$1" "${overrides[@]}")
-devices=$(sed -n 's/^devices: //p' <<< "$resolved")
+# Whatever is wrong with the input is said here, once: torchrun would wrap it in fifty lines.
+devices=$("$python" -m emulator run "$@" --dry-run)
 
 rendezvous=(--standalone)
 if [ -n "${MASTER_PORT:-}" ]; then
-  # torchrun would say the same in fifty lines.
   "$python" - "$MASTER_PORT" <<'PYTHON' || exit 2
 import socket, sys
 try:

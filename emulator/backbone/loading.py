@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import huggingface_hub
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
@@ -91,7 +92,14 @@ class Tiny(BaseModel):
     def load(self) -> Backbone:
         """Read the embedded weights."""
         folder = Path(__file__).parent / "tiny" / "weights"
-        return _load(str(folder), "causal_lm", "emulator/tiny", 64, CAUSAL_LM_MODULES, "float32")
+        return _load(
+            str(folder),
+            "causal_lm",
+            "package:emulator/backbone/tiny/weights",
+            64,
+            CAUSAL_LM_MODULES,
+            "float32",
+        )
 
 
 class _HuggingFace(BaseModel):
@@ -173,6 +181,7 @@ def _load(
     )
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    huggingface_hub.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     folder = _folder(source)
     local = Path(folder).is_dir()

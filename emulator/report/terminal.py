@@ -55,7 +55,8 @@ def comparison(folders: Sequence[Path]) -> RenderableType:
     table.add_column("")
     for summary in summaries:
         table.add_column(summary["method"], justify="right")
-    if len(summaries) == 2:
+    comparable = len(summaries) == 2 and len({_setting(s) for s in summaries}) == 1
+    if comparable:
         table.add_column("difference", justify="right", style="dim")
     for heading, rows in _sections(summaries):
         table.add_section()
@@ -63,7 +64,7 @@ def comparison(folders: Sequence[Path]) -> RenderableType:
         for label, read, show in rows:
             values = [read(summary) for summary in summaries]
             shown = [_shown(value, show) for value in values]
-            if len(values) == 2:
+            if comparable:
                 shown.append(_difference(values[0], values[1], show))
             table.add_row(f"  {label}", *shown)
     places = [
@@ -107,14 +108,19 @@ def _sections(summaries: Sequence[Summary]) -> list[tuple[str, list[Row]]]:
     ]
 
 
+def _setting(summary: Summary) -> tuple[str, int, int, int]:
+    """What two runs must share for their difference to mean something."""
+    return (summary["name"], summary["devices"], summary["rounds"], summary["seed"])
+
+
 def _title(summaries: Sequence[Summary]) -> str:
     names = sorted({s["name"] for s in summaries})
     devices = sorted({s["devices"] for s in summaries})
     seeds = sorted({s["seed"] for s in summaries})
+    rounds = sorted({s["rounds"] for s in summaries})
     return (
         f"{', '.join(names)}: {'/'.join(map(str, devices))} devices, "
-        f"{'/'.join(str(s['rounds']) for s in summaries[:1])} rounds, "
-        f"seed {'/'.join(map(str, seeds))}"
+        f"rounds {'/'.join(map(str, rounds))}, seed {'/'.join(map(str, seeds))}"
     )
 
 

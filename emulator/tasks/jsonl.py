@@ -71,7 +71,7 @@ def _example(task: str, line: str, where: str) -> Example:
         ) from error
     if not isinstance(row, dict) or not {"prompt", "answer"} <= row.keys():
         raise ScenarioError([f"{where}: wanted an object with prompt and answer"])
-    if not isinstance(row["prompt"], str):
+    if not isinstance(row["prompt"], str) or not row["prompt"].strip():
         raise ScenarioError([f"{where}: prompt: got {row['prompt']!r}, wanted text"])
     answer = str(row["answer"])
     if "choices" in row:
@@ -80,6 +80,8 @@ def _example(task: str, line: str, where: str) -> Example:
                 [f"{where}: choices: got {row['choices']!r}, wanted a list of two or more"]
             )
         choices = tuple(str(choice) for choice in row["choices"])
+        if len(set(choices)) < len(choices):
+            raise ScenarioError([f"{where}: choices: got {choices}, wanted every choice once"])
         if answer not in choices:
             raise ScenarioError([f"{where}: answer: got {answer!r}, wanted one of {choices}"])
         return Example(task, row["prompt"], answer, choices, kind="choice")

@@ -31,6 +31,36 @@ def learner_for(backbone: LoadedBackbone) -> "CausalLearner | EncoderLearner":
     return CausalLearner(backbone) if backbone.family == "causal_lm" else EncoderLearner(backbone)
 
 
+MOST_UNKNOWN = 0.2
+"""With more unknown tokens than this, a task is not in the tokenizer's language."""
+
+CHECKED_EXAMPLES = 100
+
+
+def check_language(backbone: LoadedBackbone, task: str, examples: Sequence[Example]) -> None:
+    """Raise ScenarioError when the tokenizer cannot tell a task's words or choices apart."""
+    tokenizer = backbone.tokenizer
+    sample = examples[:CHECKED_EXAMPLES]
+    ids = [i for example in sample for i in tokenizer(example.prompt)["input_ids"]]
+    unknown = sum(i == tokenizer.unk_token_id for i in ids) / max(1, len(ids))
+    if tokenizer.unk_token_id is not None and unknown > MOST_UNKNOWN:
+        raise ScenarioError(
+            [
+                f"tasks: got {100 * unknown:.0f} % unknown tokens in task {task!r}, wanted a backbone "
+                f"whose tokenizer knows its words ({backbone.name} does not)"
+            ]
+        )
+    for choices in dict.fromkeys(example.choices for example in sample):
+        encoded = {tuple(tokenizer(f" {choice}")["input_ids"]) for choice in choices}
+        if len(encoded) < len(choices):
+            raise ScenarioError(
+                [
+                    f"tasks: got choices {list(choices)} in task {task!r}, which the tokenizer of "
+                    f"{backbone.name} cannot tell apart, wanted different ones"
+                ]
+            )
+
+
 def score(predictions: Sequence[str], references: Sequence[Example]) -> Mapping[str, float]:
     """Share of right answers: `accuracy` over choices, `exact_match` over generated answers."""
     right = sum(p == r.answer for p, r in zip(predictions, references, strict=True))

@@ -28,3 +28,24 @@ def test_the_method_of_ones_own_runs(tmp_path: Path) -> None:
     summary = json.loads((out / "summary.json").read_text())
     assert summary["bytes"]["in_cluster"] > 0
     assert summary["method"] == "my_methods:FrozenA"
+
+
+def test_the_tables_open_as_the_readme_says(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(import pyarrow.*?)```", text, re.DOTALL)
+    run = "runs/quickstart-sparse_orthogonal-1"
+    command = [sys.executable, "-m", "emulator", "run", str(ROOT / "configs" / "quickstart.yaml")]
+    command += ["--driver", "one_process", "--quiet", "--out", str(tmp_path / run), "--set"]
+    command += ["devices=4", "rounds=1", "local.steps=12", "tasks.test_samples=4"]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[0]) >= 0
+    assert "round_index" in done.stdout
+
+
+def test_no_placeholder_is_left() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert not re.findall(r"\b[A-Z]{4,}_[A-Z_]{3,}\b", text.replace("WORLD_SIZE", ""))

@@ -57,7 +57,7 @@ def shown(*folders):
 
 def test_one_run_in_its_units(run_folder):
     rows, lines = shown(run_folder("a", SUMMARY))
-    assert lines[0].strip() == "quick: 2 devices, 3 rounds, seed 1"
+    assert lines[0].strip() == "quick: 2 devices, rounds 3, seed 1"
     assert rows["reverse"] == ["12.5 %"]
     assert rows["mean over devices and tasks"] == ["25.0 %"]
     assert rows["routed to the right expert"] == ["-"]

@@ -39,7 +39,11 @@ def problem(backbone: CausalLM | SentenceEncoder) -> str:
 
 
 def test_the_embedded_backbone_is_frozen_and_names_its_modules(tiny: Backbone) -> None:
-    assert (tiny.family, tiny.name, tiny.max_tokens) == ("causal_lm", "emulator/tiny", 64)
+    assert (tiny.family, tiny.name, tiny.max_tokens) == (
+        "causal_lm",
+        "package:emulator/backbone/tiny/weights",
+        64,
+    )
     assert not tiny.model.training
     assert not any(parameter.requires_grad for parameter in tiny.model.parameters())
     layers = tiny.model.config.num_hidden_layers

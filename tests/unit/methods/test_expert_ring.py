@@ -72,6 +72,7 @@ class Network:
     ) -> None:
         self.clusters, self.blocks = clusters, blocks
         self.devices = len(blocks)
+        self.rounds = 3
         self.cluster_of = {i: c for c, members in enumerate(clusters) for i in members}
         self.samples = [10 * i + 7 for i in range(self.devices)]
         draws = np.random.default_rng(1)
