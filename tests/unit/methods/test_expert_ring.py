@@ -41,6 +41,7 @@ class FakeOwn:
 
     def __init__(self, device: int, wire: WireFormat) -> None:
         self.id = device
+        self.rounds = 3
         self.adapted = SimpleNamespace(layout=LAYOUT)
         self.said: list[tuple[Message, ...]] = []
         self._wire = wire
@@ -72,7 +73,6 @@ class Network:
     ) -> None:
         self.clusters, self.blocks = clusters, blocks
         self.devices = len(blocks)
-        self.rounds = 3
         self.cluster_of = {i: c for c, members in enumerate(clusters) for i in members}
         self.samples = [10 * i + 7 for i in range(self.devices)]
         draws = np.random.default_rng(1)
