@@ -11,9 +11,9 @@ python=${PYTHON:-python3}
 stamp=.venv/installed-$extra
 wanted=$(cat pyproject.toml launch/constraints.txt | sha256sum)
 
-if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
-  exit 0
-fi
+for done in "$stamp" .venv/installed-dev; do  # dev holds all that running needs
+  [ -f "$done" ] && [ "$(cat "$done")" = "$wanted" ] && exit 0
+done
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
   echo "error: got $("$python" --version 2>&1 || true), wanted Python 3.11 or newer (set PYTHON)" >&2
   exit 2

@@ -142,7 +142,7 @@ def test_a_run_tells_what_scripts_rely_on(finished):
 def test_without_a_terminal_there_is_the_table_and_nothing_else(finished):
     out, stdout, stderr = finished
     assert stderr == ""
-    assert stdout.startswith("quick: 2 devices, 1 rounds, seed 1")
+    assert stdout.startswith("quick: 2 devices, rounds 1, seed 1")
     assert "".join(stdout.partition("Files")[2].split()) == f"sparse_orthogonal:{out}"
     assert "\x1b" not in stdout
     assert call("report", out)[1] == stdout
