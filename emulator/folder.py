@@ -127,18 +127,32 @@ def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
     task_type = "CAUSAL_LM" if world.backbone.family == "causal_lm" else None
     name = f"device-{result.device:02d}"
     folders = {f"adapters/{name}": result.own_expert}
-    folders |= {f"experts/{name}/{expert.task}": expert for expert in result.experts}
+    places = expert_folders([expert.task for expert in result.experts])
+    folders |= {
+        f"experts/{name}/{place}": e for place, e in zip(places, result.experts, strict=True)
+    }
     files = {
         f"{folder}/{file}": data
         for folder, expert in folders.items()
         for file, data in peft_files(expert, world.backbone.name, task_type).items()
     }
     files[f"experts/{name}/experts.json"] = _json(
-        [{"task": e.task, "samples": e.samples, "scaling": e.scaling} for e in result.experts]
+        [
+            {"task": e.task, "samples": e.samples, "scaling": e.scaling, "folder": place}
+            for place, e in zip(places, result.experts, strict=True)
+        ]
     )
     if result.router:
         files[f"experts/{name}/router.safetensors"] = save(dict(result.router))
     return files
+
+
+def expert_folders(tasks: Sequence[str]) -> list[str]:
+    """Where experts of these tasks lie: under the task's name, the second of a task under `NAME~2`."""
+    return [
+        task if task not in tasks[:index] else f"{task}~{tasks[:index].count(task) + 1}"
+        for index, task in enumerate(tasks)
+    ]
 
 
 def _topology(world: World, result: DeviceResult) -> dict[str, Any]:
