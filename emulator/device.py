@@ -51,11 +51,12 @@ from emulator.state import (
     Step,
     Survey,
     ValueType,
+    air_bytes,
 )
 from emulator.streams import stream, torch_seed
 from emulator.tasks.learning import learner_for
 from emulator.topology.clusters import ClusterMesh, expected_collision_rate
-from emulator.wire import IP_UDP_BYTES, quantise
+from emulator.wire import quantise
 from emulator.world import World
 
 CALIBRATION_SAMPLES = 256
@@ -255,7 +256,7 @@ class Device:
         """
         channel, scenario = self._world.channel, self._world.scenario
         bandwidth_hz = scenario.access.bandwidth_hz
-        num_bytes = sum(len(p.data) + IP_UDP_BYTES for p in scenario.wire.encode(planned))
+        num_bytes = air_bytes(scenario.wire.encode(planned))
         required = np.zeros((self.devices, self.devices, self.devices + 1))
         for neighbours in range(1, self.devices):
             required[:, :, neighbours] = channel.required_power_w(
