@@ -71,6 +71,12 @@ class AdapterLayout:
             )
         }
 
+    def part(self, ending: str) -> "Mask":
+        """The coordinates of all tensors whose name ends so, e.g. `lora_A`."""
+        spans = zip(self.names, self.offsets, self.sizes, strict=False)
+        kept = [np.arange(low, low + n) for name, low, n in spans if name.endswith(ending)]
+        return Mask(self.size, np.concatenate(kept).astype(np.int64))
+
     def join(self, tensors: Mapping[str, FloatArray]) -> FloatArray:
         """The flat vector of named tensors (copied)."""
         if not self.names:
