@@ -100,7 +100,9 @@ class BoundChannel(Protocol):
         """Which pairs can exchange one packet within the deadline [M, M]."""
         ...
 
-    def required_power_w(self, num_bytes: int, neighbours: int, bandwidth_hz: float) -> DoubleArray:
+    def required_power_w(
+        self, num_bytes: int | IndexArray, neighbours: int, bandwidth_hz: float
+    ) -> DoubleArray:
         """Least power [M, M] that meets the deadline when a sender serves so many at once."""
         ...
 
@@ -303,6 +305,10 @@ class Own(Protocol):
         """Entries of B to keep in each module under a budget, from this device's own data [L]."""
         ...
 
+    def parameter_budget(self, neighbours: int) -> int:
+        """How many values the device can afford to train and to send to so many neighbours."""
+        ...
+
     def largest_entries(self, counts_L: IndexArray, free_N: BoolArray) -> Mask:
         """The mask of the largest trained entries in each module, of those that are free."""
         ...
@@ -333,9 +339,9 @@ class Own(Protocol):
         samples: Sequence[int],
         blocks: Sequence[int],
         densities_ML: DoubleArray,
-        planned: Message,
+        planned: Sequence[Message],
     ) -> Survey:
-        """What the introductions tell, with gains and the powers that a planned message requires."""
+        """What the introductions tell, with gains and the powers that everybody's message requires."""
         ...
 
     def links(self, round_index: int) -> tuple[Link, ...]:

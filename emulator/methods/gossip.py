@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
-from emulator.methods.merging import gossip_step
+from emulator.methods.merging import disagreement, gossip_step
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
 from emulator.state import Expert, Inbox, Link, Mask, Message, Step
@@ -34,7 +34,8 @@ class Gossip:
         bodies = yield from own.introduce(body)
         samples = [INTRODUCTION.unpack(bodies[i])[0] for i in range(own.devices)]
         dense = np.ones((own.devices, len(own.adapted.module_names)))
-        own.survey = own.survey_of(samples, range(own.devices), dense, self._message(0, ()))
+        planned = [self._message(0, ())] * own.devices
+        own.survey = own.survey_of(samples, range(own.devices), dense, planned)
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
         """x_i += sum_j w_ij (Q(x_j) - Q(x_i)); a lost coordinate keeps the own value."""
@@ -48,7 +49,9 @@ class Gossip:
             (weight[other.source], np.asarray(other.values, dtype=np.float32), other.received)
             for other in sorted(received, key=lambda r: r.source)
         ]
-        own.adapted.load(gossip_step(vector_N, own.as_received(vector_N), contributions))
+        rounded_N = own.as_received(vector_N)
+        own.measure("consensus_distance", disagreement(rounded_N, contributions), round_index)
+        own.adapted.load(gossip_step(vector_N, rounded_N, contributions))
 
     def finish(self) -> Generator[Step, Inbox, None]:
         """Nothing more to say: the last round's averaging was the final exchange."""

@@ -22,6 +22,7 @@ from emulator.state import (
     Inbox,
     LinkRecord,
     Message,
+    MetricRecord,
     Received,
     Send,
 )
@@ -217,3 +218,24 @@ def test_a_state_to_resume_from_is_refused_plainly() -> None:
     world = build_world(scenario())
     with pytest.raises(EmulatorError, match="wanted a fresh start"):
         next(live(world, 0, DeviceState(0, 0.0, {})))
+
+
+def test_forgetting_and_dilution_are_looked_at_when_asked() -> None:
+    """Before, diluted and after the exchange; the look itself changes nothing."""
+    plain = run(build_world(scenario()))
+    looking = build_world(scenario(evaluation={"own_task_every": 2}))
+    seen: list[MetricRecord] = []
+    looked = one_process.run(
+        {i: live(looking, i) for i in range(4)},
+        {
+            i: Shim(i, looking.scenario.wire, looking.scenario.access, looking.channel)
+            for i in range(4)
+        },
+        lambda _device, commit, _links: seen.extend(commit.records),
+    )
+    for metric in ("before_exact_match", "diluted_exact_match", "own_exact_match"):
+        assert [r.round_index for r in seen if r.metric == metric] == [1] * 4
+    for device in plain:
+        before, after = plain[device].result.own_expert, looked[device].result.own_expert
+        for name in before.tensors:
+            np.testing.assert_array_equal(before.tensors[name], after.tensors[name])
