@@ -25,8 +25,8 @@ from emulator.methods import (
     SparseOrthogonal,
 )
 from emulator.plugins import plugin_or
-from emulator.protocols import Access, ChannelModel, Method, TaskSuite, Topology
-from emulator.routing.gates import Oracle, RidgeLda, Uniform
+from emulator.protocols import Access, ChannelModel, Method, Router, TaskSuite, Topology
+from emulator.routing import Arrow, BagOfWords, Cosine, Oracle, RidgeLda, Uniform
 from emulator.tasks.hub import Hub
 from emulator.tasks.jsonl import JsonLines
 from emulator.tasks.synthetic import Synthetic
@@ -105,6 +105,14 @@ class Evaluation(Section):
     own_task_every: int = Field(
         default=0, ge=0, description="own-task accuracy every so many rounds; 0: never"
     )
+    paraphrases: Literal["none", "routing", "answers"] = Field(
+        default="none",
+        description="what to measure on test questions in other words: where they are routed, or "
+        "their answers as well",
+    )
+    unseen_tasks: tuple[str, ...] = Field(
+        default=(), description="tasks of the suite that nobody learns: does the router notice?"
+    )
 
 
 class Virtual(Section):
@@ -149,7 +157,9 @@ TopologySection = Annotated[
 ]
 ChannelSection = Annotated[Ideal | Wireless, Field(discriminator="kind")]
 AccessSection = Annotated[IdealAccess | OfdmaAccess, Field(discriminator="kind")]
-RouterSection = Annotated[RidgeLda | Uniform | Oracle, Field(discriminator="kind")]
+RouterSection = Annotated[
+    RidgeLda | Cosine | Arrow | BagOfWords | Uniform | Oracle, Field(discriminator="kind")
+]
 
 
 GRAPHS_OF = {
@@ -188,7 +198,9 @@ class Scenario(Section):
     clock: Virtual = Field(default=Virtual(), description="how emulated time passes")
     wire: WireFormat = Field(default=WireFormat(), description="how messages become packets")
     local: Local = Field(default=Local(), description="local training")
-    router: RouterSection = Field(default=RidgeLda(), description="which expert answers")
+    router: SerializeAsAny[Annotated[RouterSection, plugin_or(Router)]] = Field(
+        default=RidgeLda(), description="which expert answers"
+    )
     evaluation: Evaluation = Field(default=Evaluation(), description="what is measured on the way")
     schedule: Synchronous = Field(default=Synchronous(), description="when devices exchange")
     on_device_failure: Literal["stop"] = Field(
@@ -245,6 +257,21 @@ class Scenario(Section):
             problems.append(
                 f"devices: got {self.devices}, wanted at least one for each of {len(names)} tasks"
             )
+        both = sorted(set(self.evaluation.unseen_tasks) & set(names))
+        if both or len(set(self.evaluation.unseen_tasks)) < len(self.evaluation.unseen_tasks):
+            problems.append(
+                f"evaluation.unseen_tasks: got {list(self.evaluation.unseen_tasks)}, wanted tasks "
+                f"that no device learns, each once"
+            )
+        if isinstance(self.tasks, JsonLines | Hub):
+            strange = sorted(set(self.tasks.paraphrases) - set(names))
+            if strange:
+                problems.append(f"tasks.paraphrases: got {strange}, wanted some of {list(names)}")
+            if self.evaluation.paraphrases != "none" and not self.tasks.paraphrases:
+                problems.append(
+                    f"evaluation.paraphrases: got {self.evaluation.paraphrases} without "
+                    "tasks.paraphrases, wanted other words for at least one task"
+                )
         if isinstance(self.backbone, SentenceEncoder) and isinstance(self.tasks, Synthetic):
             problems.append(
                 "tasks.kind: got synthetic under a sentence encoder, wanted choice tasks (jsonl, hub)"

@@ -1,32 +1,41 @@
 """What all devices of a run share, built before the first of them lives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from emulator.backbone.loading import Backbone
-from emulator.protocols import BoundChannel
-from emulator.routing.gates import RidgeLda
+from emulator.protocols import BoundChannel, Learner
 from emulator.scenario import Scenario
-from emulator.state import DoubleArray, Example, Shard
+from emulator.state import Example, Question, Shard
 from emulator.tasks.learning import check_language, learner_for
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Examples of one task, and what the router reads of them (None where nothing is routed)."""
+
+    examples: tuple[Example, ...]
+    features: Any
 
 
 @dataclass(frozen=True, eq=False)
 class World:
     """What all devices share, built once and never changed: model, data, air.
 
-    test_states: the router's features of every test example by task [S, p]; empty without a router
-    that reads them.
+    By task: `tests`, the test examples of every task; `paraphrased`, the same in other words, where
+    asked for; `unseen`, test examples of tasks that nobody learns.
     """
 
     scenario: Scenario
     backbone: Backbone
     shards: tuple[Shard, ...]
-    tests: Mapping[str, tuple[Example, ...]]
+    tests: Mapping[str, Asked]
+    paraphrased: Mapping[str, Asked]
+    unseen: Mapping[str, Asked]
     channel: BoundChannel
-    test_states: Mapping[str, DoubleArray]
 
 
 def build_world(scenario: Scenario) -> World:
@@ -36,25 +45,46 @@ def build_world(scenario: Scenario) -> World:
     Raises ScenarioError where files, models or tasks are missing or do not fit.
     """
     torch.set_num_threads(1)
-    suite = scenario.tasks
-    tests = {task: suite.examples(task, "test", scenario.seed) for task in suite.names}
-    train = {task: suite.examples(task, "train", scenario.seed) for task in suite.names}
-    shards = suite.partition.shards(scenario.devices, train, scenario.seed)
+    suite, seed, evaluation = scenario.tasks, scenario.seed, scenario.evaluation
+    tests = {task: suite.examples(task, "test", seed) for task in suite.names}
+    train = {task: suite.examples(task, "train", seed) for task in suite.names}
+    unseen = {task: suite.examples(task, "test", seed) for task in evaluation.unseen_tasks}
+    paraphrased = {
+        task: suite.examples(task, "paraphrased", seed)
+        for task in suite.names
+        if evaluation.paraphrases != "none"
+    }
+    shards = suite.partition.shards(scenario.devices, train, seed)
     backbone = scenario.backbone.load()
-    for task in suite.names:
-        check_language(backbone, task, train[task])
-    states: dict[str, DoubleArray] = {}
-    if isinstance(scenario.router, RidgeLda) and scenario.method.routes:
-        learner = learner_for(backbone)
-        for task, examples in tests.items():
-            texts = [learner.router_text(example) for example in examples]
-            features = backbone.prompt_states(texts, scenario.router.gate_layer)
-            states[task] = scenario.router.project(features, scenario.seed)
+    for task, examples in {**train, **unseen}.items():
+        check_language(backbone, task, examples)
+
+    def asked(questions: Mapping[str, tuple[Example, ...]]) -> dict[str, Asked]:
+        return {
+            task: Asked(examples, features_of(scenario, backbone, examples))
+            for task, examples in questions.items()
+            if examples
+        }
+
     return World(
         scenario=scenario,
         backbone=backbone,
         shards=shards,
-        tests=tests,
-        channel=scenario.channel.bind(scenario.devices, scenario.seed),
-        test_states=states,
+        tests=asked(tests),
+        paraphrased=asked(paraphrased),
+        unseen=asked(unseen),
+        channel=scenario.channel.bind(scenario.devices, seed),
     )
+
+
+def features_of(scenario: Scenario, backbone: Backbone, examples: Sequence[Example]) -> Any:
+    """What the scenario's router reads of examples; None under a method that routes nothing."""
+    if not scenario.method.routes:
+        return None
+    learner: Learner = learner_for(backbone)
+    names = scenario.tasks.names
+    questions = [
+        Question(learner.router_text(e), names.index(e.task) if e.task in names else None)
+        for e in examples
+    ]
+    return scenario.router.features(backbone, questions, scenario.seed)
