@@ -58,6 +58,11 @@ class Evaluation(Section):
     own_task_every: int = Field(
         default=0, ge=0, description="own-task accuracy every so many rounds; 0: never"
     )
+    split: Literal["test", "validation"] = Field(
+        default="test",
+        description="what is answered; validation: a tenth of each task's training examples, which "
+        "is then not trained on",
+    )
 
 
 class Virtual(Section):

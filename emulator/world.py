@@ -1,23 +1,29 @@
 """What all devices of a run share, built before the first of them lives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from emulator.backbone.loading import Backbone
+from emulator.errors import ScenarioError
 from emulator.protocols import BoundChannel
 from emulator.routing.gates import RidgeLda
 from emulator.scenario import Scenario
 from emulator.state import DoubleArray, Example, Shard
+from emulator.streams import stream
 from emulator.tasks.learning import check_language, learner_for
+
+VALIDATION_SHARE = 0.1
+"""Share of a task's training examples that is held out where choices are judged on them."""
 
 
 @dataclass(frozen=True, eq=False)
 class World:
     """What all devices share, built once and never changed: model, data, air.
 
-    test_states: the router's features of every test example by task [S, p]; empty without a router
+    tests: what is answered, by task: the test split, or the validation split where that is asked for.
+    test_states: the router's features of every such example by task [S, p]; empty without a router
     that reads them.
     """
 
@@ -27,6 +33,27 @@ class World:
     tests: Mapping[str, tuple[Example, ...]]
     channel: BoundChannel
     test_states: Mapping[str, DoubleArray]
+
+
+def held_out(
+    examples: Sequence[Example], seed: int, task: str
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """A keyed VALIDATION_SHARE of training examples, at least one, and the rest; file order is kept.
+
+    Raises ScenarioError where nothing would be left to train on.
+    """
+    count = max(1, round(VALIDATION_SHARE * len(examples)))
+    if count >= len(examples):
+        raise ScenarioError(
+            [
+                f"evaluation.split: got validation for {len(examples)} training examples of task "
+                f"{task!r}, wanted at least 2"
+            ]
+        )
+    order = stream(seed, f"validation/{task}").permutation(len(examples))
+    chosen = set(order[:count].tolist())
+    validation = tuple(e for i, e in enumerate(examples) if i in chosen)
+    return validation, tuple(e for i, e in enumerate(examples) if i not in chosen)
 
 
 def build_world(scenario: Scenario) -> World:
@@ -39,6 +66,10 @@ def build_world(scenario: Scenario) -> World:
     suite = scenario.tasks
     tests = {task: suite.examples(task, "test", scenario.seed) for task in suite.names}
     train = {task: suite.examples(task, "train", scenario.seed) for task in suite.names}
+    if scenario.evaluation.split == "validation":
+        parts = {task: held_out(train[task], scenario.seed, task) for task in suite.names}
+        tests = {task: validation for task, (validation, _) in parts.items()}
+        train = {task: rest for task, (_, rest) in parts.items()}
     shards = suite.partition.shards(scenario.devices, train, scenario.seed)
     backbone = scenario.backbone.load()
     for task in suite.names:
