@@ -21,8 +21,13 @@ import torch
 
 from emulator.adapters.attach import LoraModel
 from emulator.adapters.calibration import input_second_moments
-from emulator.adapters.density import spectral_counts, spectral_entropy, uniform_counts
-from emulator.adapters.mask import largest_entries
+from emulator.adapters.density import (
+    printed_counts,
+    spectral_counts,
+    spectral_entropy,
+    uniform_counts,
+)
+from emulator.adapters.mask import largest_entries, largest_of_all, random_entries
 from emulator.adapters.projection import common_start, largest_overlap, projection_blocks
 from emulator.answering import Answering
 from emulator.backbone.loading import Backbone
@@ -32,6 +37,7 @@ from emulator.protocols import AdaptedModel, Learner, Life
 from emulator.state import (
     SETUP_ROUND,
     AdapterLayout,
+    BoolArray,
     Commit,
     DeviceResult,
     DeviceState,
@@ -51,11 +57,12 @@ from emulator.state import (
     Step,
     Survey,
     ValueType,
+    air_bytes,
 )
 from emulator.streams import stream, torch_seed
 from emulator.tasks.learning import learner_for
-from emulator.topology.clusters import ClusterMesh, expected_collision_rate
-from emulator.wire import IP_UDP_BYTES, quantise
+from emulator.topology.clusters import ClusterMesh, TaskMesh, expected_collision_rate
+from emulator.wire import quantise
 from emulator.world import World
 
 CALIBRATION_SAMPLES = 256
@@ -92,7 +99,6 @@ class Device:
     """
 
     adapted: AdaptedModel
-    survey: Survey
 
     def __init__(self, world: World, device_id: int) -> None:
         scenario = world.scenario
@@ -111,6 +117,7 @@ class Device:
         self.now_s = 0.0
         self.compute_energy_j = 0.0
         self.train_cpu_s = 0.0
+        self.survey: Survey | None = None
         self._world = world
         self._learner: Learner = learner_for(world.backbone)
         self._batches = self._learner.batches(
@@ -178,7 +185,8 @@ class Device:
                 for name in self.adapted.module_names
             ]
         )
-        counts_L = spectral_counts(entropies_L, sizes_L, budget)
+        share_out = spectral_counts if allocation == "spectral" else printed_counts
+        counts_L = share_out(entropies_L, sizes_L, budget)
         densities_L = counts_L / sizes_L
         for name, entropy, density in zip(
             self.adapted.module_names, entropies_L, densities_L, strict=True
@@ -187,9 +195,18 @@ class Device:
             self.measure(f"density/{name}", float(density), SETUP_ROUND)
         return counts_L
 
-    def largest_entries(self, counts_L: IndexArray) -> Mask:
-        """The mask of the largest trained entries in each module."""
-        return largest_entries(self.adapted.vector(), self.adapted.layout, counts_L)
+    def largest_entries(self, counts_L: IndexArray, free_N: BoolArray) -> Mask:
+        """The mask of the largest trained entries in each module, of those that are free."""
+        return largest_entries(self.adapted.vector(), self.adapted.layout, counts_L, free_N)
+
+    def random_entries(self, counts_L: IndexArray) -> Mask:
+        """A mask of so many random entries in each module."""
+        draws = stream(self.seed, "random_mask", self.id)
+        return random_entries(self.adapted.layout, counts_L, draws)
+
+    def largest_of_all(self, count: int) -> Mask:
+        """The mask of the largest trained entries, wherever they are."""
+        return largest_of_all(self.adapted.vector(), count)
 
     def train(self, steps: int) -> float:
         """Local steps before the rounds (a warm-up); they are taken off the rounds to come."""
@@ -255,7 +272,9 @@ class Device:
         """
         channel, scenario = self._world.channel, self._world.scenario
         bandwidth_hz = scenario.access.bandwidth_hz
-        num_bytes = sum(len(p.data) + IP_UDP_BYTES for p in scenario.wire.encode(planned))
+        num_bytes = getattr(scenario.graph, "message_bytes", None) or air_bytes(
+            scenario.wire.encode(planned)
+        )
         required = np.zeros((self.devices, self.devices, self.devices + 1))
         for neighbours in range(1, self.devices):
             required[:, :, neighbours] = channel.required_power_w(
@@ -280,19 +299,23 @@ class Device:
         )
 
     def links(self, round_index: int) -> tuple[Link, ...]:
-        """All links of the round under the scenario's topology."""
+        """All links of the round under the scenario's topology; none among those never introduced."""
+        if self.survey is None:
+            return ()
         return self._world.scenario.graph.links(round_index, self.survey, self.seed)
 
     def clusters(self) -> tuple[tuple[int, ...], ...]:
         """The clusters of the survey, each sorted; under any other topology one of all devices."""
-        graph = self._world.scenario.graph
-        if isinstance(graph, ClusterMesh):
-            self._clusters = graph.clusters(self.survey)
+        graph, survey = self._world.scenario.graph, self.survey
+        if survey is None:
+            raise EmulatorError(f"device {self.id}: got no survey, wanted one before clusters")
+        if isinstance(graph, ClusterMesh | TaskMesh):
+            self._clusters = graph.clusters(survey)
         else:
             self._clusters = (tuple(range(self.devices)),)
         mine = next(members for members in self._clusters if self.id in members)
         self.measure("cluster", self._clusters.index(mine), SETUP_ROUND)
-        rate = expected_collision_rate(self.survey, mine)
+        rate = expected_collision_rate(survey, mine)
         self.measure("collision_rate_expected", rate, SETUP_ROUND)
         return self._clusters
 

@@ -23,7 +23,7 @@ from emulator.records import (
     parquet,
     summarise,
 )
-from emulator.state import DeviceResult, LinkRecord, MetricRecord
+from emulator.state import DeviceResult, Expert, LinkRecord, MetricRecord
 from emulator.wire.values import VALUE_BYTES
 from emulator.world import World
 
@@ -141,19 +141,32 @@ def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
     """The own expert as a PEFT folder; all experts and the router it answers with."""
     task_type = "CAUSAL_LM" if world.backbone.family == "causal_lm" else None
     name = f"device-{result.device:02d}"
+    places = _expert_folders(result.experts)
     folders = {f"adapters/{name}": result.own_expert}
-    folders |= {f"experts/{name}/{expert.task}": expert for expert in result.experts}
+    folders |= {f"experts/{name}/{p}": e for p, e in zip(places, result.experts, strict=True)}
     files = {
         f"{folder}/{file}": data
         for folder, expert in folders.items()
         for file, data in peft_files(expert, world.backbone.name, task_type).items()
     }
     files[f"experts/{name}/experts.json"] = _json(
-        [{"task": e.task, "samples": e.samples, "scaling": e.scaling} for e in result.experts]
+        [
+            {"folder": place, "task": e.task, "samples": e.samples, "scaling": e.scaling}
+            for place, e in zip(places, result.experts, strict=True)
+        ]
     )
     if result.router:
         files[f"experts/{name}/router.safetensors"] = save(dict(result.router))
     return files
+
+
+def _expert_folders(experts: Sequence[Expert]) -> list[str]:
+    """One folder name per expert: its task, numbered where several experts share one."""
+    tasks = [expert.task for expert in experts]
+    return [
+        f"{task}-{tasks[:place].count(task)}" if tasks.count(task) > 1 else task
+        for place, task in enumerate(tasks)
+    ]
 
 
 def _topology(world: World, result: DeviceResult) -> dict[str, Any]:

@@ -248,8 +248,12 @@ class AdaptedModel(Protocol):
         """Set the trained entries to zero and from now on keep only those of the mask."""
         ...
 
-    def start_optimiser(self, learning_rate: float) -> None:
-        """A fresh optimiser over the kept entries."""
+    def keep_active(self, active_ranks: int) -> None:
+        """Let only the so many largest entries of A h pass on to B."""
+        ...
+
+    def start_optimiser(self, learning_rate: float, learns: Mask | None = None) -> None:
+        """A fresh optimiser over the entries of `learns`, by default all kept ones; others rest."""
         ...
 
     def step(self, loss: Tensor) -> None:
@@ -270,7 +274,7 @@ class Own(Protocol):
     task_names: tuple[str, ...]
     shard: Shard
     adapted: AdaptedModel
-    survey: Survey
+    survey: Survey | None
     rounds: int
     total_steps: int
     position_m: tuple[float, float]
@@ -299,8 +303,16 @@ class Own(Protocol):
         """Entries of B to keep in each module under a budget, from this device's own data [L]."""
         ...
 
-    def largest_entries(self, counts_L: IndexArray) -> Mask:
-        """The mask of the largest trained entries in each module."""
+    def largest_entries(self, counts_L: IndexArray, free_N: BoolArray) -> Mask:
+        """The mask of the largest trained entries in each module, of those that are free."""
+        ...
+
+    def random_entries(self, counts_L: IndexArray) -> Mask:
+        """A mask of so many random entries in each module, keyed by the device."""
+        ...
+
+    def largest_of_all(self, count: int) -> Mask:
+        """The mask of the largest trained entries, wherever they are."""
         ...
 
     def train(self, steps: int) -> float:
@@ -385,7 +397,7 @@ class Method(Protocol):
     """A method as the scenario describes it; one file per row of the table of methods."""
 
     topology_by_default: ClassVar[str]
-    """Which graph `topology: by_method` means: clusters or random_regular."""
+    """Which graph `topology: by_method` means: clusters, tasks, random_regular or none."""
     routes: ClassVar[bool]
     """Whether it ends with several experts between which a router chooses."""
 

@@ -12,15 +12,34 @@ from emulator.backbone.loading import CausalLM, SentenceEncoder, Tiny
 from emulator.channel.access import IdealAccess, OfdmaAccess
 from emulator.channel.ideal import Ideal
 from emulator.channel.model import Wireless
-from emulator.methods import Lora, SparseOrthogonal
+from emulator.methods import (
+    Alternating,
+    ExpertsOnce,
+    Fedsa,
+    Ffa,
+    LocalOnly,
+    Lora,
+    LoraByTask,
+    Lori,
+    SparseOrthogonal,
+)
 from emulator.plugins import plugin_or
 from emulator.protocols import Access, ChannelModel, Method, TaskSuite, Topology
 from emulator.routing.gates import Oracle, RidgeLda, Uniform
 from emulator.tasks.hub import Hub
 from emulator.tasks.jsonl import JsonLines
 from emulator.tasks.synthetic import Synthetic
-from emulator.topology.clusters import ClusterMesh
-from emulator.topology.graphs import Complete, ErdosRenyi, RandomGeometric, RandomRegular, Ring
+from emulator.topology.clusters import ClusterMesh, TaskMesh
+from emulator.topology.graphs import (
+    Complete,
+    ErdosRenyi,
+    Isolated,
+    ListedEdges,
+    RandomFeasible,
+    RandomGeometric,
+    RandomRegular,
+    Ring,
+)
 from emulator.wire import WireFormat
 
 
@@ -31,7 +50,9 @@ class Section(BaseModel):
 
 
 class ByMethod(Section):
-    """The graph that suits the method: clusters for sparse_orthogonal, random_regular otherwise."""
+    """The graph that suits the method: clusters for sparse_orthogonal, random_regular for most others,
+    the devices of each task for those that average within tasks, none for local.
+    """
 
     kind: Literal["by_method"] = "by_method"
     degree: int = Field(default=3, gt=0, description="neighbours of each device in a random graph")
@@ -79,14 +100,43 @@ class Synchronous(Section):
 
 BackboneSection = Annotated[Tiny | CausalLM | SentenceEncoder, Field(discriminator="kind")]
 TasksSection = Annotated[Synthetic | JsonLines | Hub, Field(discriminator="kind")]
-MethodSection = Annotated[SparseOrthogonal | Lora, Field(discriminator="kind")]
+MethodSection = Annotated[
+    SparseOrthogonal
+    | Lora
+    | LoraByTask
+    | ExpertsOnce
+    | Lori
+    | Ffa
+    | Fedsa
+    | Alternating
+    | LocalOnly,
+    Field(discriminator="kind"),
+]
 TopologySection = Annotated[
-    ByMethod | ClusterMesh | Ring | Complete | RandomGeometric | ErdosRenyi | RandomRegular,
+    ByMethod
+    | ClusterMesh
+    | TaskMesh
+    | Ring
+    | Complete
+    | RandomGeometric
+    | ErdosRenyi
+    | RandomRegular
+    | RandomFeasible
+    | ListedEdges
+    | Isolated,
     Field(discriminator="kind"),
 ]
 ChannelSection = Annotated[Ideal | Wireless, Field(discriminator="kind")]
 AccessSection = Annotated[IdealAccess | OfdmaAccess, Field(discriminator="kind")]
 RouterSection = Annotated[RidgeLda | Uniform | Oracle, Field(discriminator="kind")]
+
+
+GRAPHS_OF = {
+    "clusters": ("clusters", "complete", "tasks"),
+    "tasks": ("tasks",),
+    "none": ("none",),
+}
+"""Graphs that make sense for a method which mixes inside clusters, inside tasks, or not at all."""
 
 
 class Scenario(Section):
@@ -133,9 +183,15 @@ class Scenario(Section):
         """The topology, `by_method` resolved."""
         if not isinstance(self.topology, ByMethod):
             return self.topology
-        if self.method.topology_by_default == "clusters":
-            return ClusterMesh(max_collision_rate=self.topology.max_collision_rate)
-        return RandomRegular(degree=self.topology.degree)
+        match self.method.topology_by_default:
+            case "clusters":
+                return ClusterMesh(max_collision_rate=self.topology.max_collision_rate)
+            case "tasks":
+                return TaskMesh()
+            case "none":
+                return Isolated()
+            case _:
+                return RandomRegular(degree=self.topology.degree)
 
     @property
     def run_name(self) -> str:
@@ -175,13 +231,13 @@ class Scenario(Section):
         return problems
 
     def _topology_fits(self) -> list[str]:
-        clustered = self.method.topology_by_default == "clusters"
         graph = self.graph
         problems = []
-        if clustered and not isinstance(graph, ClusterMesh | Complete):
+        wanted = GRAPHS_OF.get(self.method.topology_by_default)
+        if wanted and self.topology.kind not in ("by_method", *wanted):
             problems.append(
-                f"topology.kind: got {self.topology.kind} for {self.method.kind}, wanted by_method, "
-                "clusters or complete (its devices mix inside clusters)"
+                f"topology.kind: got {self.topology.kind} for {self.method.kind}, wanted "
+                f"{', '.join(['by_method', *wanted[:-1]])} or {wanted[-1]}"
             )
         if isinstance(graph, RandomRegular) and (
             graph.degree >= self.devices or graph.degree * self.devices % 2

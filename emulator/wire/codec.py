@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.errors import WireError
 from emulator.state import (
+    IP_UDP_BYTES,
     IndexArray,
     Message,
     Packet,
@@ -22,7 +23,6 @@ from emulator.wire.masks import GapCode, MaskCoding, best_rice_parameter, gaps_o
 from emulator.wire.packets import (
     CHECKSUM_BYTES,
     HEAD_BYTES,
-    IP_UDP_BYTES,
     MAX_COUNT,
     Heads,
     MessageHeader,
