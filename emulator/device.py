@@ -356,6 +356,7 @@ class Device:
 
     def result(self, own_expert: Expert, experts: tuple[Expert, ...]) -> DeviceResult:
         """What the device leaves behind."""
+        self.measure("trained_parameters", self.adapted.mask.count, SETUP_ROUND)
         return DeviceResult(
             device=self.id,
             own_expert=own_expert,

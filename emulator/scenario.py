@@ -7,7 +7,7 @@ Reading a file is `emulator.reading`; what is wrong with it, in words, `emulator
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SerializeAsAny, model_validator
 
 from emulator.backbone.loading import CausalLM, SentenceEncoder, Tiny
 from emulator.channel.access import IdealAccess, OfdmaAccess
@@ -72,31 +72,19 @@ class Local(Section):
     batch_size: int = Field(default=32, gt=0, description="examples of a step")
     step_s: float = Field(default=0.1, ge=0, description="emulated time of a step [s]")
     compute_power_w: float = Field(default=5.0, ge=0, description="power while computing [W]")
-    compute_budget: float | tuple[float, ...] | None = Field(
-        default=None,
-        description="c_max of Eq 7: parameters x steps x cost_per_parameter of one pass over the own "
-        "data; one for all devices or a list that they take turns in",
+    compute_budget: tuple[PositiveFloat, ...] = Field(
+        default=(),
+        description="c_max of Eq 7 for `method.budget: device`, parameters x steps x cost_per_parameter "
+        "of one pass over the own data: a list that devices take turns in; empty: no limit",
     )
     cost_per_parameter: float = Field(default=1.0, gt=0, description="epsilon of Eq 7")
 
     def affordable_parameters(self, device: int, samples: int) -> float:
         """Q of Eq 7 and 17: c_max batch / (epsilon N_i); infinite without a budget."""
-        budget = self.compute_budget
-        if isinstance(budget, tuple):
-            budget = budget[device % len(budget)]
-        if budget is None:
+        if not self.compute_budget:
             return math.inf
+        budget = self.compute_budget[device % len(self.compute_budget)]
         return budget * self.batch_size / (self.cost_per_parameter * samples)
-
-    @field_validator("compute_budget")
-    @classmethod
-    def _positive(
-        cls, budget: float | tuple[float, ...] | None
-    ) -> float | tuple[float, ...] | None:
-        listed = budget if isinstance(budget, tuple) else () if budget is None else (budget,)
-        if budget == () or min(listed, default=1.0) <= 0:
-            raise ValueError(f"got {budget}, wanted a positive number or a list of them")
-        return budget
 
 
 class Evaluation(Section):
@@ -112,6 +100,11 @@ class Evaluation(Section):
     )
     unseen_tasks: tuple[str, ...] = Field(
         default=(), description="tasks of the suite that nobody learns: does the router notice?"
+    )
+    split: Literal["test", "validation"] = Field(
+        default="test",
+        description="what is answered; validation: a tenth of each task's training examples, which "
+        "is then not trained on",
     )
 
 

@@ -10,7 +10,7 @@ device and fixes densities and mask.
 
 import struct
 from collections.abc import Generator, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -46,13 +46,16 @@ class SparseOrthogonal(BaseModel):
     lora_rank: int = Field(default=8, gt=0, description="r")
     lora_alpha: int | None = Field(default=None, gt=0, description="scale alpha / r; default r")
     learning_rate: float = Field(default=2e-2, gt=0, description="AdamW, constant")
-    density: Annotated[float, Field(gt=0, le=1)] | Literal["budget"] = Field(
-        default=0.25,
-        description="kept share of B over all modules in (0, 1]; budget: what the device's "
-        "local.compute_budget (Eq 7) and its radio (Eq 11a, 11b) allow",
+    density: float = Field(default=0.25, gt=0, le=1, description="kept share of B over all modules")
+    budget: Literal["density", "device"] = Field(
+        default="density",
+        description="how many entries are kept: density, or what the device's local.compute_budget "
+        "(Eq 7) and its radio (Eq 11a, 11b) allow",
     )
     budget_neighbours: int = Field(
-        default=3, gt=0, description="neighbours that a budget must reach within the deadline"
+        default=3,
+        gt=0,
+        description="neighbours that a device's budget must reach within the deadline",
     )
     density_allocation: Literal["spectral", "uniform", "printed"] = Field(
         default="spectral", description="how the budget is shared out among the modules"
@@ -130,7 +133,7 @@ class SparseOrthogonalDevice:
 
     def _budget(self) -> int:
         """Q: how many entries of B to train and send."""
-        if self.config.density == "budget":
+        if self.config.budget == "device":
             return self.own.parameter_budget(self.config.budget_neighbours)
         return max(1, round(self.config.density * self.layout.size))
 
