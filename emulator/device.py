@@ -19,6 +19,7 @@ from collections.abc import Generator, Sequence
 import numpy as np
 import torch
 
+from emulator.adapters.alignment import alignments
 from emulator.adapters.attach import LoraModel
 from emulator.adapters.calibration import spectral_entropies
 from emulator.adapters.density import printed_counts, spectral_counts, uniform_counts
@@ -204,8 +205,9 @@ class Device:
         return loss
 
     def start_rounds(self) -> None:
-        """Remember where the rounds start from; the same at every device but for projections."""
+        """Remember where the rounds start from."""
         self._start_N = self.adapted.vector()
+        self._held_back_N = np.zeros_like(self._start_N)
 
     def train_round(self, round_index: int) -> None:
         """The local steps of a round, less those already done."""
@@ -296,6 +298,18 @@ class Device:
         """How adapter values travel."""
         return self._world.scenario.wire.number_type
 
+    def to_send(self, vector_N: FloatArray) -> FloatArray:
+        """The trained vector as it is told this round.
+
+        With wire.error_feedback: v + e, where e gathers what rounding has held back so far,
+        e <- (v + e) - Q(v + e); otherwise v. Source: arXiv 1901.09847.
+        """
+        if not self._world.scenario.wire.error_feedback:
+            return vector_N
+        told_N = vector_N + self._held_back_N
+        self._held_back_N = told_N - self.as_received(told_N)
+        return told_N
+
     def as_received(self, values_N: FloatArray) -> FloatArray:
         """Adapter values as every receiver will see them, rounded to the wire's type [N]."""
         layout = self.adapted.layout
@@ -338,7 +352,11 @@ class Device:
 
     def answer(self, experts: Sequence[Expert]) -> None:
         """Answer the test examples of every task."""
-        for metric, task, value in self._answering.together(experts):
+        measured = [*self._answering.together(experts)]
+        if self._world.scenario.method.routes:
+            measured += self._answering.controls(experts, self.shard.task)
+            measured += alignments(experts) if self.id == 0 else ()
+        for metric, task, value in measured:
             self.measure(metric, value, self._world.scenario.rounds - 1, task)
 
     # ── the records ──────────────────────────────────────────────────────────────────────────────

@@ -415,6 +415,11 @@ class Own(Protocol):
         """How adapter values travel."""
         ...
 
+    def to_send(self, vector_N: FloatArray) -> FloatArray:
+        """The trained vector as it is told this round: with error feedback, plus what rounding of the
+        rounds before has held back; otherwise itself. To be asked once a round."""
+        ...
+
     def as_received(self, values: FloatArray) -> FloatArray:
         """Values as every receiver will see them (rounded to the wire's type)."""
         ...

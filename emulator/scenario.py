@@ -101,6 +101,11 @@ class Evaluation(Section):
     unseen_tasks: tuple[str, ...] = Field(
         default=(), description="tasks of the suite that nobody learns: does the router notice?"
     )
+    controls: tuple[Literal["alone", "summed", "diluted"], ...] = Field(
+        default=(),
+        description="what each device's own task also answers to: its own expert alone, all experts "
+        "summed without gates, its own averaged with untouched ones",
+    )
     split: Literal["test", "validation"] = Field(
         default="test",
         description="what is answered; validation: a tenth of each task's training examples, which "

@@ -205,7 +205,8 @@ class SparseOrthogonalDevice:
         """
         own, ring, mine = self.own, self.ring, self.masks[self.block]
         vector_N = own.adapted.vector()
-        message = values_message(own, round_index, mine, vector_N[mine.indices], ring.others)
+        told_n = own.to_send(vector_N)[mine.indices]
+        message = values_message(own, round_index, mine, told_n, ring.others)
         received = yield from own.exchange(
             [message] if ring.others else [], ring.others, tuple(self.masks.values())
         )

@@ -239,3 +239,17 @@ def test_forgetting_and_dilution_are_looked_at_when_asked() -> None:
         before, after = plain[device].result.own_expert, looked[device].result.own_expert
         for name in before.tensors:
             np.testing.assert_array_equal(before.tensors[name], after.tensors[name])
+
+
+def test_with_error_feedback_the_told_values_are_right_on_average() -> None:
+    """After R rounds of one and the same vector the mean error is a rounding step over R."""
+    world = build_world(scenario(wire={"value_type": "int8", "error_feedback": True}))
+    own = Device(world, 0)
+    world.scenario.method.start(own)
+    own.start_rounds()
+    vector_N = np.random.default_rng(1).standard_normal(own.adapted.layout.size).astype(np.float32)
+    rounds = 40
+    told = [own.as_received(own.to_send(vector_N)) for _ in range(rounds)]
+    step = 2 * np.abs(told[0]).max() / 127
+    assert np.abs(told[0] - vector_N).max() > step / 8
+    assert np.abs(np.mean(told, axis=0) - vector_N).max() < step / rounds
