@@ -93,10 +93,12 @@ def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Override
 def report(runs: Runs) -> None:
     """Show what runs came to, one table each."""
     with _clear_messages():
-        from emulator.report.terminal import comparison
+        from emulator.report.terminal import comparison, confusion
 
         for folder in runs:
             _console().print(comparison([folder]))
+            if routed := confusion(folder):
+                _console().print(routed)
 
 
 @app.command()
@@ -138,6 +140,37 @@ def reproduce(
             sys.stdout.writelines(f"{title}\n" for title in todo.titles)
             return
         reproduce(todo, out, jobs, lambda line: print(line, file=sys.stderr, flush=True))
+
+
+@app.command()
+def infer(
+    run: Annotated[Path, typer.Argument(help="output folder of a run", show_default=False)],
+    prompts: Annotated[
+        list[str] | None, typer.Argument(metavar="[PROMPT]...", help="what to answer")
+    ] = None,
+    device: Annotated[int, typer.Option(help="whose experts and router answer")] = 0,
+    file: Annotated[Path | None, typer.Option(help="more prompts, one a line")] = None,
+    choices: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="choose among these; default: generate")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="generate so many tokens at most; default half the input")
+    ] = None,
+    override: Overrides = None,
+) -> None:
+    """Let a device of a finished run answer, and show which of its experts did."""
+    with _clear_messages():
+        from emulator.infer import prompts_in, respondent, shown
+
+        asked = [*(prompts or []), *(prompts_in(file) if file else [])]
+        options = [option.strip() for option in choices.split(",")] if choices is not None else []
+        if not asked:
+            raise ScenarioError(["PROMPT: got none, wanted at least one, or --file"])
+        if choices is not None and (len(set(options)) < 2 or len(set(options)) < len(options)):
+            raise ScenarioError([f"--choices: got {choices!r}, wanted two or more, each once"])
+        answering = respondent(run, device, override or [])
+        for prompt in asked:
+            sys.stdout.write(shown(answering.reply(prompt, options, max_tokens)))
 
 
 @app.command()

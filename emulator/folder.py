@@ -23,7 +23,7 @@ from emulator.records import (
     parquet,
     summarise,
 )
-from emulator.state import DeviceResult, Expert, LinkRecord, MetricRecord
+from emulator.state import DeviceResult, LinkRecord, MetricRecord
 from emulator.wire.values import VALUE_BYTES
 from emulator.world import World
 
@@ -141,9 +141,11 @@ def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
     """The own expert as a PEFT folder; all experts and the router it answers with."""
     task_type = "CAUSAL_LM" if world.backbone.family == "causal_lm" else None
     name = f"device-{result.device:02d}"
-    places = _expert_folders(result.experts)
     folders = {f"adapters/{name}": result.own_expert}
-    folders |= {f"experts/{name}/{p}": e for p, e in zip(places, result.experts, strict=True)}
+    places = expert_folders([expert.task for expert in result.experts])
+    folders |= {
+        f"experts/{name}/{place}": e for place, e in zip(places, result.experts, strict=True)
+    }
     files = {
         f"{folder}/{file}": data
         for folder, expert in folders.items()
@@ -151,7 +153,7 @@ def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
     }
     files[f"experts/{name}/experts.json"] = _json(
         [
-            {"folder": place, "task": e.task, "samples": e.samples, "scaling": e.scaling}
+            {"task": e.task, "samples": e.samples, "scaling": e.scaling, "folder": place}
             for place, e in zip(places, result.experts, strict=True)
         ]
     )
@@ -160,12 +162,11 @@ def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
     return files
 
 
-def _expert_folders(experts: Sequence[Expert]) -> list[str]:
-    """One folder name per expert: its task, numbered where several experts share one."""
-    tasks = [expert.task for expert in experts]
+def expert_folders(tasks: Sequence[str]) -> list[str]:
+    """Where experts of these tasks lie: under the task's name, the second of a task under `NAME~2`."""
     return [
-        f"{task}-{tasks[:place].count(task)}" if tasks.count(task) > 1 else task
-        for place, task in enumerate(tasks)
+        task if task not in tasks[:index] else f"{task}~{tasks[:index].count(task) + 1}"
+        for index, task in enumerate(tasks)
     ]
 
 

@@ -213,6 +213,10 @@ class Learner(Protocol):
         """The model's answer to each example."""
         ...
 
+    def answer(self, model: Module, question: Example, max_new_tokens: int) -> str:
+        """One answer: of the choices the best, without any what is generated."""
+        ...
+
     def router_text(self, example: Example) -> str:
         """The input as the model sees it, choices included and the answer not."""
         ...

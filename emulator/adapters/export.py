@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from peft import LoraConfig
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
-from emulator.state import Expert
+from emulator.state import Expert, FloatArray
 
 
 def peft_files(expert: Expert, base_model: str, task_type: str | None) -> Mapping[str, bytes]:
@@ -41,6 +42,23 @@ def peft_files(expert: Expert, base_model: str, task_type: str | None) -> Mappin
         "adapter_config.json": text.encode(),
         "adapter_model.safetensors": save(tensors, metadata={"format": "pt"}),
     }
+
+
+def expert_tensors(adapter_model: bytes) -> dict[str, FloatArray]:
+    """An expert's tensors back from its `adapter_model.safetensors`.
+
+    Raises ValueError for bytes that hold no adapter.
+    """
+    try:
+        stored = load(adapter_model)
+    except SafetensorError as error:
+        raise ValueError(f"no safetensors ({error})") from None
+    names = {
+        name: name.removeprefix("base_model.model.").removesuffix(".weight") for name in stored
+    }
+    if not stored or not all(short.endswith((".lora_A", ".lora_B")) for short in names.values()):
+        raise ValueError("no LoRA adapter")
+    return {short: stored[name] for name, short in names.items()}
 
 
 def _sorted(value: Any) -> Any:
