@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from emulator.documents import Raw
-from emulator.errors import EmulatorError, ScenarioError
+from emulator.errors import ScenarioError
 from emulator.experiments import (
     Axis,
     Experiment,
@@ -136,21 +136,17 @@ def resolve(wanted: Wanted, graph: Raw) -> Scenario:
 def graph_overrides(wanted: Wanted, reference: Path) -> Raw:
     """The topology that a row takes from the folder of its reference run.
 
-    Raises EmulatorError where the reference has no links.
+    A random graph gets as many edges as the clusters have, and one less than there are devices at
+    least: with fewer it cannot be connected.
     """
-    links = json.loads((reference / "topology.json").read_text(encoding="utf-8"))["links"]
-    edges = sorted({tuple(sorted((link["sender"], link["receiver"]))) for link in links})
-    if not edges:
-        raise EmulatorError(f"its reference run {reference.name} has no links")
+    written = json.loads((reference / "topology.json").read_text(encoding="utf-8"))
+    edges = sorted({tuple(sorted((link["sender"], link["receiver"]))) for link in written["links"]})
     if wanted.row.graph == "clusters":
         return {"topology": {"kind": "edges", "edges": [list(edge) for edge in edges]}}
-    return {
-        "topology": {
-            "kind": "random_feasible",
-            "links": len(edges),
-            "message_bytes": _message_bytes(reference),
-        }
-    }
+    fewest = len(written["positions_m"]) - 1
+    topology: Raw = {"kind": "random_feasible", "num_edges": max(len(edges), fewest)}
+    message_bytes = _message_bytes(reference)
+    return {"topology": topology | ({"message_bytes": message_bytes} if message_bytes else {})}
 
 
 def run_folder(store: Path, scenario: Scenario) -> Path:
@@ -231,7 +227,10 @@ def _overrides(
 
 
 def _message_bytes(reference: Path) -> int:
-    """Bytes on the air of the reference run's mean burst of a round, retransmissions apart."""
+    """Bytes on the air of the reference run's mean burst of a round, retransmissions apart.
+
+    0 where nobody spoke in the rounds.
+    """
     classes = ("header_bytes", "checksum_bytes", "mask_bytes", "payload_bytes")
     table = pq.read_table(
         reference / "ledger.parquet", columns=["traffic", *classes], use_threads=False
@@ -241,4 +240,4 @@ def _message_bytes(reference: Path) -> int:
         for row in table.to_pylist()
         if row["traffic"] == "in_cluster"
     ]
-    return round(sum(sizes) / len(sizes))
+    return round(sum(sizes) / len(sizes)) if sizes else 0

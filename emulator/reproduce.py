@@ -104,7 +104,11 @@ def reproduce(todo: Todo, out: Path | None, jobs: int | None, say: Say) -> None:
             progress = Walk(each, (out or shared) / "runs", workers, say).to_its_end()
         write_drawings(each, progress, drawings)
         failed += len(progress.causes)
-        say(f"{each.name}: {drawings / 'table.md'}")
+        found = len(progress.folders) - len(progress.seconds)
+        say(
+            f"{each.name}: {len(progress.seconds)} runs new, {found} were there, "
+            f"{len(progress.causes)} failed: {drawings / 'table.md'}"
+        )
     if failed:
         total = sum(len(each.wanted) for each in todo.plans)
         raise EmulatorError(

@@ -108,8 +108,8 @@ class Evaluation(Section):
     )
     split: Literal["test", "validation"] = Field(
         default="test",
-        description="what is answered; validation: a tenth of each task's training examples, which "
-        "is then not trained on",
+        description="what is answered; validation: a tenth of each task's training examples (at "
+        "most as many as test examples), which is then not trained on",
     )
 
 

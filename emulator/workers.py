@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 
@@ -27,6 +28,7 @@ from emulator.run import Order, run
 from emulator.scenario import Scenario
 
 _PATIENCE_S = 3.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,22 @@ class _Worker:
 
 
 class Workers:
-    """At most `jobs` runs at a time. As a context: none outlives it."""
+    """At most `jobs` runs at a time.
+
+    As a context, to be entered in the main thread: no run outlives it, and SIGINT and SIGTERM raise
+    KeyboardInterrupt inside it.
+    """
 
     def __init__(self, jobs: int, work: Callable[[Scenario, Path], None] | None = None) -> None:
         self.jobs = jobs
         self._work = work or _run_whole
         self._context = multiprocessing.get_context("fork")
         self._busy: dict[Path, _Worker] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Workers":
+        for number in _SIGNALS:  # a shell's background job would ignore SIGINT
+            self._before[number] = signal.signal(number, signal.default_int_handler)
         gc.collect()
         gc.freeze()  # keeps the collectors of the workers off what they share
         return self
@@ -76,6 +85,8 @@ class Workers:
             worker.verdict.close()
             shutil.rmtree(partial_folder(worker.folder), ignore_errors=True)
         self._busy.clear()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
         gc.unfreeze()
 
     @property
@@ -106,7 +117,10 @@ class Workers:
 
     def _bury(self, worker: _Worker) -> Ended:
         worker.process.join()
-        told = worker.verdict.recv_bytes().decode() if worker.verdict.poll() else ""
+        try:
+            told = worker.verdict.recv_bytes().decode()
+        except EOFError:  # it had nothing to complain about
+            told = ""
         worker.verdict.close()
         code = worker.process.exitcode or 0
         del self._busy[worker.folder]

@@ -45,13 +45,15 @@ class World:
 
 
 def held_out(
-    examples: Sequence[Example], seed: int, task: str
+    examples: Sequence[Example], seed: int, task: str, most: int
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """A keyed VALIDATION_SHARE of training examples, at least one, and the rest; file order is kept.
+    """A keyed VALIDATION_SHARE of training examples, 1 ... `most` of them, and the rest.
+
+    File order is kept; the two parts have no example in common and lose none.
 
     Raises ScenarioError where nothing would be left to train on.
     """
-    count = max(1, round(VALIDATION_SHARE * len(examples)))
+    count = max(1, min(most, round(VALIDATION_SHARE * len(examples))))
     if count >= len(examples):
         raise ScenarioError(
             [
@@ -76,7 +78,7 @@ def build_world(scenario: Scenario) -> World:
     tests = {task: suite.examples(task, "test", seed) for task in suite.names}
     train = {task: suite.examples(task, "train", seed) for task in suite.names}
     if evaluation.split == "validation":
-        parts = {task: held_out(train[task], seed, task) for task in suite.names}
+        parts = {task: held_out(train[task], seed, task, len(tests[task])) for task in suite.names}
         tests = {task: validation for task, (validation, _) in parts.items()}
         train = {task: rest for task, (_, rest) in parts.items()}
     unseen = {task: suite.examples(task, "test", seed) for task in evaluation.unseen_tasks}
