@@ -79,6 +79,23 @@ class Answering:
             yield from self._routed()
             yield from self._strangers()
 
+    def controls(self, experts: Sequence[Expert], task: str) -> Iterator[Measurement]:
+        """A task's answers without a router, as `evaluation.controls` asks: is there interference?
+
+        `alone`: the task's own experts; `summed`: all at once; `diluted`: the own ones over E, as if
+        averaged with untouched ones. A summed score below the diluted one is interference; down to
+        it, it is dilution.
+        """
+        world, tests = self._world, self._world.tests[task].examples
+        own_E = np.array([expert.task == task for expert in experts], dtype=np.float32)
+        gates_of = {"alone": own_E / own_E.sum(), "summed": np.ones_like(own_E)}
+        gates_of["diluted"] = gates_of["alone"] / len(experts)
+        mixture = mixture_of(world.scenario, world.backbone, experts)
+        for control in world.scenario.evaluation.controls:
+            mixture.set_gates(torch.from_numpy(gates_of[control][None]))
+            for metric, value in score(self._learner.predict(mixture.module, tests), tests).items():
+                yield f"{control}_{metric}", task, value
+
     def _answered(
         self,
         mixture: RoutedModel,

@@ -111,6 +111,38 @@ def compare(runs: Runs) -> None:
 
 
 @app.command()
+def reproduce(
+    name: Annotated[
+        str, typer.Argument(help="an experiment, a YAML file of one's own, or all", metavar="NAME")
+    ],
+    more: MoreOverrides = None,
+    override: Overrides = None,
+    suite: Annotated[str, typer.Option(help="backbone and tasks to run on")] = "tiny",
+    seeds: Annotated[int | None, typer.Option(min=1, help="runs of each row")] = None,
+    rows: Annotated[str, typer.Option(help="only these rows, separated by commas")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="output folder; default runs/reproduce/<suite>/<name>")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="runs at a time; default: as cores and memory allow")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="check everything, list the runs, stop")
+    ] = False,
+) -> None:
+    """Draw the tables and figures of the paper; what is there already is not run again."""
+    with _clear_messages("the finished runs are kept, the same command goes on from there"):
+        from emulator.reproduce import asked, reproduce
+
+        chosen_rows = tuple(label.strip() for label in rows.split(",") if label.strip())
+        todo = asked(name, suite, seeds, chosen_rows, [*(override or []), *(more or [])])
+        if dry_run:
+            sys.stdout.writelines(f"{title}\n" for title in todo.titles)
+            return
+        reproduce(todo, out, jobs, lambda line: print(line, file=sys.stderr, flush=True))
+
+
+@app.command()
 def infer(
     run: Annotated[Path, typer.Argument(help="output folder of a run", show_default=False)],
     prompts: Annotated[
@@ -171,7 +203,7 @@ def _console() -> Console:
 
 
 @contextmanager
-def _clear_messages() -> Iterator[None]:
+def _clear_messages(when_interrupted: str = "nothing was written") -> Iterator[None]:
     """Errors as lines on standard error; exit codes 2 (wrong input), 1 (failed), 130 (interrupted)."""
     try:
         yield
@@ -184,5 +216,5 @@ def _clear_messages() -> Iterator[None]:
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
-            sys.stderr.write("interrupted: nothing was written\n")
+            sys.stderr.write(f"interrupted: {when_interrupted}\n")
         raise typer.Exit(130) from None

@@ -15,8 +15,16 @@ from emulator.adapters.export import peft_files
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.exchange.walk import Outcome
 from emulator.reading import dump_scenario
-from emulator.records import check_account, ledger_rows, metric_rows, parquet, summarise
+from emulator.records import (
+    check_account,
+    ledger_rows,
+    metric_rows,
+    parameters_account,
+    parquet,
+    summarise,
+)
 from emulator.state import DeviceResult, LinkRecord, MetricRecord
+from emulator.wire.values import VALUE_BYTES
 from emulator.world import World
 
 
@@ -24,7 +32,7 @@ def check_folder(out: Path, *, force: bool) -> None:
     """Refuse to write over anything; with `force`, over anything but an earlier run."""
     if out.exists() and not out.is_dir():
         raise ScenarioError([f"--out: got {out}, which is a file, wanted a folder"])
-    beside = next(p for p in _partial(out).parents if p.exists())
+    beside = next(p for p in partial_folder(out).parents if p.exists())
     if not beside.is_dir() or not os.access(beside, os.W_OK | os.X_OK):
         raise ScenarioError(
             [
@@ -70,13 +78,20 @@ def run_files(
         max(result.emulated_s for result in results),
         sum(result.compute_energy_j for result in results),
     )
+    parameters = parameters_account(
+        metrics,
+        ledger,
+        scenario.devices,
+        scenario.rounds,
+        VALUE_BYTES[scenario.wire.number_type],
+    )
     files = {
         "scenario.yaml": dump_scenario(scenario).encode(),
         "environment.json": _json(_environment(driver)),
         "metrics.parquet": parquet(metrics, MetricRecord),
         "ledger.parquet": parquet(ledger, LinkRecord),
         "topology.json": _json(_topology(world, results[0])),
-        "summary.json": _json({**summary, **machine}),
+        "summary.json": _json({**summary, **parameters, **machine}),
     }
     for result in results:
         files |= _device_files(world, result)
@@ -85,7 +100,7 @@ def run_files(
 
 def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
     """Write everything beside the folder, then put it in the folder's place at once."""
-    partial = _partial(out)
+    partial = partial_folder(out)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         for name, data in files.items():
@@ -107,7 +122,7 @@ def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
         raise
 
 
-def _partial(out: Path) -> Path:
+def partial_folder(out: Path) -> Path:
     """Where a run is written before it is whole."""
     whole = out.resolve()
     return whole.with_name(whole.name + ".partial")

@@ -101,7 +101,9 @@ class BoundChannel(Protocol):
         """Which pairs can exchange one packet within the deadline [M, M]."""
         ...
 
-    def required_power_w(self, num_bytes: int, neighbours: int, bandwidth_hz: float) -> DoubleArray:
+    def required_power_w(
+        self, num_bytes: int | IndexArray, neighbours: int, bandwidth_hz: float
+    ) -> DoubleArray:
         """Least power [M, M] that meets the deadline when a sender serves so many at once."""
         ...
 
@@ -305,8 +307,12 @@ class AdaptedModel(Protocol):
         """Set the trained entries to zero and from now on keep only those of the mask."""
         ...
 
-    def start_optimiser(self, learning_rate: float) -> None:
-        """A fresh optimiser over the kept entries."""
+    def keep_active(self, active_ranks: int) -> None:
+        """Let only the so many largest entries of A h pass on to B."""
+        ...
+
+    def start_optimiser(self, learning_rate: float, learns: Mask | None = None) -> None:
+        """A fresh optimiser over the entries of `learns`, by default all kept ones; others rest."""
         ...
 
     def step(self, loss: Tensor) -> None:
@@ -327,7 +333,7 @@ class Own(Protocol):
     task_names: tuple[str, ...]
     shard: Shard
     adapted: AdaptedModel
-    survey: Survey
+    survey: Survey | None
     rounds: int
     total_steps: int
     position_m: tuple[float, float]
@@ -356,8 +362,20 @@ class Own(Protocol):
         """Entries of B to keep in each module under a budget, from this device's own data [L]."""
         ...
 
-    def largest_entries(self, counts_L: IndexArray) -> Mask:
-        """The mask of the largest trained entries in each module."""
+    def parameter_budget(self, neighbours: int) -> int:
+        """How many values the device can afford to train and to send to so many neighbours."""
+        ...
+
+    def largest_entries(self, counts_L: IndexArray, free_N: BoolArray) -> Mask:
+        """The mask of the largest trained entries in each module, of those that are free."""
+        ...
+
+    def random_entries(self, counts_L: IndexArray) -> Mask:
+        """A mask of so many random entries in each module, keyed by the device."""
+        ...
+
+    def largest_of_all(self, count: int) -> Mask:
+        """The mask of the largest trained entries, wherever they are."""
         ...
 
     def train(self, steps: int) -> float:
@@ -378,9 +396,9 @@ class Own(Protocol):
         samples: Sequence[int],
         blocks: Sequence[int],
         densities_ML: DoubleArray,
-        planned: Message,
+        planned: Sequence[Message],
     ) -> Survey:
-        """What the introductions tell, with gains and the powers that a planned message requires."""
+        """What the introductions tell, with gains and the powers that everybody's message requires."""
         ...
 
     def links(self, round_index: int) -> tuple[Link, ...]:
@@ -399,6 +417,11 @@ class Own(Protocol):
 
     def value_type(self) -> ValueType:
         """How adapter values travel."""
+        ...
+
+    def to_send(self, vector_N: FloatArray) -> FloatArray:
+        """The trained vector as it is told this round: with error feedback, plus what rounding of the
+        rounds before has held back; otherwise itself. To be asked once a round."""
         ...
 
     def as_received(self, values: FloatArray) -> FloatArray:
@@ -442,7 +465,7 @@ class Method(Protocol):
     """A method as the scenario describes it; one file per row of the table of methods."""
 
     topology_by_default: ClassVar[str]
-    """Which graph `topology: by_method` means: clusters or random_regular."""
+    """Which graph `topology: by_method` means: clusters, tasks, random_regular or none."""
     routes: ClassVar[bool]
     """Whether it ends with several experts between which a router chooses."""
 

@@ -96,6 +96,29 @@ def accuracy_account(
     }
 
 
+def parameters_account(
+    metrics: Sequence[MetricRecord],
+    ledger: Sequence[LinkRecord],
+    devices: int,
+    rounds: int,
+    value_bytes: int,
+) -> dict[str, float | None]:
+    """Parameters a device trains, and those it says in a round, as means over devices.
+
+    A message counts once, however many neighbours it goes to (their copies are in the bytes), and a
+    device that is silent in a round says none. int8 scales count as values.
+    """
+    said = {
+        (r.sender, r.exchange_index): r.payload_bytes
+        for r in ledger
+        if r.traffic == "in_cluster" and 0 <= r.round_index < rounds
+    }
+    return {
+        "trained_parameters": _mean(m.value for m in metrics if m.metric == "trained_parameters"),
+        "transmitted_parameters": sum(said.values()) / value_bytes / (devices * rounds),
+    }
+
+
 def routing_account(metrics: Sequence[MetricRecord]) -> dict[str, Any]:
     """Where questions went, as means over the devices; None where it was not measured.
 

@@ -11,6 +11,7 @@ from safetensors.numpy import load, save
 
 from emulator.errors import EmulatorError
 from emulator.exchange.walk import Outcome
+from emulator.records import to_json
 from emulator.state import (
     DeviceResult,
     Expert,
@@ -40,8 +41,8 @@ def pack(outcome: Outcome, cost: Cost) -> bytes:
     document = {
         "device": result.device,
         "experts": [{"task": e.task, "samples": e.samples, "scaling": e.scaling} for e in experts],
-        "metrics": [asdict(r) for r in result.records],
-        "ledger": [asdict(r) for r in outcome.link_records],
+        "metrics": [to_json(r) for r in result.records],
+        "ledger": [to_json(r) for r in outcome.link_records],
         "links": [asdict(link) for link in result.links],
         "clusters": result.clusters,
         "emulated_s": result.emulated_s,

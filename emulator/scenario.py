@@ -4,23 +4,43 @@ Every section is the frozen model of the room it configures; here they are only 
 Reading a file is `emulator.reading`; what is wrong with it, in words, `emulator.messages`.
 """
 
+import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SerializeAsAny, model_validator
 
 from emulator.backbone.loading import CausalLM, SentenceEncoder, Tiny
 from emulator.channel.access import IdealAccess, OfdmaAccess
 from emulator.channel.ideal import Ideal
 from emulator.channel.model import Wireless
-from emulator.methods import Lora, SparseOrthogonal
+from emulator.methods import (
+    Alternating,
+    ExpertsOnce,
+    Fedsa,
+    Ffa,
+    LocalOnly,
+    Lora,
+    LoraByTask,
+    Lori,
+    SparseOrthogonal,
+)
 from emulator.plugins import plugin_or
 from emulator.protocols import Access, ChannelModel, Method, Router, TaskSuite, Topology
 from emulator.routing import Arrow, BagOfWords, Cosine, Oracle, RidgeLda, Uniform
 from emulator.tasks.hub import Hub
 from emulator.tasks.jsonl import JsonLines
 from emulator.tasks.synthetic import Synthetic
-from emulator.topology.clusters import ClusterMesh
-from emulator.topology.graphs import Complete, ErdosRenyi, RandomGeometric, RandomRegular, Ring
+from emulator.topology.clusters import ClusterMesh, TaskMesh
+from emulator.topology.graphs import (
+    Complete,
+    ErdosRenyi,
+    Isolated,
+    ListedEdges,
+    RandomFeasible,
+    RandomGeometric,
+    RandomRegular,
+    Ring,
+)
 from emulator.wire import WireFormat
 
 
@@ -31,7 +51,9 @@ class Section(BaseModel):
 
 
 class ByMethod(Section):
-    """The graph that suits the method: clusters for sparse_orthogonal, random_regular otherwise."""
+    """The graph that suits the method: clusters for sparse_orthogonal, random_regular for most others,
+    the devices of each task for those that average within tasks, none for local.
+    """
 
     kind: Literal["by_method"] = "by_method"
     degree: int = Field(default=3, gt=0, description="neighbours of each device in a random graph")
@@ -50,6 +72,19 @@ class Local(Section):
     batch_size: int = Field(default=32, gt=0, description="examples of a step")
     step_s: float = Field(default=0.1, ge=0, description="emulated time of a step [s]")
     compute_power_w: float = Field(default=5.0, ge=0, description="power while computing [W]")
+    compute_budget: tuple[PositiveFloat, ...] = Field(
+        default=(),
+        description="c_max of Eq 7 for `method.budget: device`, parameters x steps x cost_per_parameter "
+        "of one pass over the own data: a list that devices take turns in; empty: no limit",
+    )
+    cost_per_parameter: float = Field(default=1.0, gt=0, description="epsilon of Eq 7")
+
+    def affordable_parameters(self, device: int, samples: int) -> float:
+        """Q of Eq 7 and 17: c_max batch / (epsilon N_i); infinite without a budget."""
+        if not self.compute_budget:
+            return math.inf
+        budget = self.compute_budget[device % len(self.compute_budget)]
+        return budget * self.batch_size / (self.cost_per_parameter * samples)
 
 
 class Evaluation(Section):
@@ -65,6 +100,16 @@ class Evaluation(Section):
     )
     unseen_tasks: tuple[str, ...] = Field(
         default=(), description="tasks of the suite that nobody learns: does the router notice?"
+    )
+    controls: tuple[Literal["alone", "summed", "diluted"], ...] = Field(
+        default=(),
+        description="what each device's own task also answers to: its own expert alone, all experts "
+        "summed without gates, its own averaged with untouched ones",
+    )
+    split: Literal["test", "validation"] = Field(
+        default="test",
+        description="what is answered; validation: a tenth of each task's training examples (at "
+        "most as many as test examples), which is then not trained on",
     )
 
 
@@ -82,9 +127,30 @@ class Synchronous(Section):
 
 BackboneSection = Annotated[Tiny | CausalLM | SentenceEncoder, Field(discriminator="kind")]
 TasksSection = Annotated[Synthetic | JsonLines | Hub, Field(discriminator="kind")]
-MethodSection = Annotated[SparseOrthogonal | Lora, Field(discriminator="kind")]
+MethodSection = Annotated[
+    SparseOrthogonal
+    | Lora
+    | LoraByTask
+    | ExpertsOnce
+    | Lori
+    | Ffa
+    | Fedsa
+    | Alternating
+    | LocalOnly,
+    Field(discriminator="kind"),
+]
 TopologySection = Annotated[
-    ByMethod | ClusterMesh | Ring | Complete | RandomGeometric | ErdosRenyi | RandomRegular,
+    ByMethod
+    | ClusterMesh
+    | TaskMesh
+    | Ring
+    | Complete
+    | RandomGeometric
+    | ErdosRenyi
+    | RandomRegular
+    | RandomFeasible
+    | ListedEdges
+    | Isolated,
     Field(discriminator="kind"),
 ]
 ChannelSection = Annotated[Ideal | Wireless, Field(discriminator="kind")]
@@ -92,6 +158,14 @@ AccessSection = Annotated[IdealAccess | OfdmaAccess, Field(discriminator="kind")
 RouterSection = Annotated[
     RidgeLda | Cosine | Arrow | BagOfWords | Uniform | Oracle, Field(discriminator="kind")
 ]
+
+
+GRAPHS_OF = {
+    "clusters": ("clusters", "complete", "tasks"),
+    "tasks": ("tasks",),
+    "none": ("none",),
+}
+"""Graphs that make sense for a method which mixes inside clusters, inside tasks, or not at all."""
 
 
 class Scenario(Section):
@@ -140,9 +214,15 @@ class Scenario(Section):
         """The topology, `by_method` resolved."""
         if not isinstance(self.topology, ByMethod):
             return self.topology
-        if self.method.topology_by_default == "clusters":
-            return ClusterMesh(max_collision_rate=self.topology.max_collision_rate)
-        return RandomRegular(degree=self.topology.degree)
+        match self.method.topology_by_default:
+            case "clusters":
+                return ClusterMesh(max_collision_rate=self.topology.max_collision_rate)
+            case "tasks":
+                return TaskMesh()
+            case "none":
+                return Isolated()
+            case _:
+                return RandomRegular(degree=self.topology.degree)
 
     @property
     def run_name(self) -> str:
@@ -197,13 +277,13 @@ class Scenario(Section):
         return problems
 
     def _topology_fits(self) -> list[str]:
-        clustered = self.method.topology_by_default == "clusters"
         graph = self.graph
         problems = []
-        if clustered and not isinstance(graph, ClusterMesh | Complete):
+        wanted = GRAPHS_OF.get(self.method.topology_by_default)
+        if wanted and self.topology.kind not in ("by_method", *wanted):
             problems.append(
-                f"topology.kind: got {self.topology.kind} for {self.method.kind}, wanted by_method, "
-                "clusters or complete (its devices mix inside clusters)"
+                f"topology.kind: got {self.topology.kind} for {self.method.kind}, wanted "
+                f"{', '.join(['by_method', *wanted[:-1]])} or {wanted[-1]}"
             )
         if isinstance(graph, RandomRegular) and (
             graph.degree >= self.devices or graph.degree * self.devices % 2

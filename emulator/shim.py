@@ -11,6 +11,7 @@ import numpy as np
 from emulator.errors import ProtocolError
 from emulator.protocols import Access, BoundChannel
 from emulator.state import (
+    IP_UDP_BYTES,
     SETUP_ROUND,
     Burst,
     Grant,
@@ -22,8 +23,9 @@ from emulator.state import (
     Request,
     Send,
     Traffic,
+    air_bytes,
 )
-from emulator.wire import IP_UDP_BYTES, WireFormat, decode, split_burst
+from emulator.wire import WireFormat, decode, split_burst
 
 ACK_BYTES = IP_UDP_BYTES + 20
 """One acknowledgement: emulated IPv4+UDP and a header of ours; a bit per packet follows."""
@@ -56,7 +58,7 @@ class Shim:
         outgoing = {r: [p for m in messages[r] for p in packets_of[id(m)]] for r in receivers}
         ready_s = max(send.now_s, self._radio_free_s)
         requests = [
-            Request(self._device, (r,), _air_bytes(outgoing[r]), ready_s, exchange_index)
+            Request(self._device, (r,), air_bytes(outgoing[r]), ready_s, exchange_index)
             for r in receivers
         ]
         grants = self._channel.set_powers(self._access.plan(requests), requests)
@@ -88,11 +90,6 @@ class Shim:
         return Inbox(received, self._radio_free_s)
 
 
-def _air_bytes(packets: Sequence[Packet]) -> int:
-    """Bytes on the air when every packet is sent once."""
-    return sum(len(packet.data) + IP_UDP_BYTES for packet in packets)
-
-
 def _check(device: int, send: Send) -> None:
     """A Send speaks for its own device and belongs to one line of the account."""
     kinds = {(message.traffic, message.round_index) for message in send.messages}
@@ -111,7 +108,7 @@ def _record(
     energy_j: float,
 ) -> LinkRecord:
     """One burst in the account."""
-    size_P = np.array([len(packet.data) + IP_UDP_BYTES for packet in packets], dtype=np.int64)
+    size_P = np.array([packet.air_bytes for packet in packets], dtype=np.int64)
     tried_P = reception.attempts > 0
     repeats = reception.attempts[[packet.reliable for packet in packets]]
     ack_bytes = ACK_BYTES + (len(repeats) + 7) // 8

@@ -8,7 +8,7 @@ one device puts on the air for one other in one exchange; an *exchange* is one S
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -70,6 +70,12 @@ class AdapterLayout:
                 self.names, self.shapes, self.offsets, self.sizes, strict=False
             )
         }
+
+    def part(self, ending: str) -> "Mask":
+        """The coordinates of all tensors whose name ends so, e.g. `lora_A`."""
+        spans = zip(self.names, self.offsets, self.sizes, strict=False)
+        kept = [np.arange(low, low + n) for name, low, n in spans if name.endswith(ending)]
+        return Mask(self.size, np.concatenate(kept).astype(np.int64))
 
     def join(self, tensors: Mapping[str, FloatArray]) -> FloatArray:
         """The flat vector of named tensors (copied)."""
@@ -239,6 +245,10 @@ class Known:
         )
 
 
+IP_UDP_BYTES = 28
+"""IPv4 and UDP headers of each packet: on the emulated air only."""
+
+
 @dataclass(frozen=True)
 class Packet:
     """One datagram's worth of a message; `data` begins with our own packet header.
@@ -252,6 +262,16 @@ class Packet:
     mask_bytes: int
     payload_bytes: int
     reliable: bool
+
+    @property
+    def air_bytes(self) -> int:
+        """Bytes on the air of one transmission."""
+        return len(self.data) + IP_UDP_BYTES
+
+
+def air_bytes(packets: Sequence[Packet]) -> int:
+    """Bytes on the air when each packet is sent once: what a Request's `num_bytes` means."""
+    return sum(packet.air_bytes for packet in packets)
 
 
 # ── who reaches whom ─────────────────────────────────────────────────────────────────────────────

@@ -7,10 +7,15 @@ from typing import Any
 import torch
 
 from emulator.backbone.loading import Backbone
+from emulator.errors import ScenarioError
 from emulator.protocols import BoundChannel, Learner
 from emulator.scenario import Scenario
 from emulator.state import Example, Question, Shard
+from emulator.streams import stream
 from emulator.tasks.learning import check_language, learner_for
+
+VALIDATION_SHARE = 0.1
+"""Share of a task's training examples that is held out where choices are judged on them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +30,9 @@ class Asked:
 class World:
     """What all devices share, built once and never changed: model, data, air.
 
-    By task: `tests`, the test examples of every task; `paraphrased`, the same in other words, where
-    asked for; `unseen`, test examples of tasks that nobody learns.
+    By task: `tests`, what is answered (the test split, or the validation split where that is asked
+    for); `paraphrased`, the same in other words, where asked for; `unseen`, test examples of tasks that
+    nobody learns.
     """
 
     scenario: Scenario
@@ -36,6 +42,29 @@ class World:
     paraphrased: Mapping[str, Asked]
     unseen: Mapping[str, Asked]
     channel: BoundChannel
+
+
+def held_out(
+    examples: Sequence[Example], seed: int, task: str, most: int
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """A keyed VALIDATION_SHARE of training examples, 1 ... `most` of them, and the rest.
+
+    File order is kept; the two parts have no example in common and lose none.
+
+    Raises ScenarioError where nothing would be left to train on.
+    """
+    count = max(1, min(most, round(VALIDATION_SHARE * len(examples))))
+    if count >= len(examples):
+        raise ScenarioError(
+            [
+                f"evaluation.split: got validation for {len(examples)} training examples of task "
+                f"{task!r}, wanted at least 2"
+            ]
+        )
+    order = stream(seed, f"validation/{task}").permutation(len(examples))
+    chosen = set(order[:count].tolist())
+    validation = tuple(e for i, e in enumerate(examples) if i in chosen)
+    return validation, tuple(e for i, e in enumerate(examples) if i not in chosen)
 
 
 def build_world(scenario: Scenario) -> World:
@@ -48,6 +77,10 @@ def build_world(scenario: Scenario) -> World:
     suite, seed, evaluation = scenario.tasks, scenario.seed, scenario.evaluation
     tests = {task: suite.examples(task, "test", seed) for task in suite.names}
     train = {task: suite.examples(task, "train", seed) for task in suite.names}
+    if evaluation.split == "validation":
+        parts = {task: held_out(train[task], seed, task, len(tests[task])) for task in suite.names}
+        tests = {task: validation for task, (validation, _) in parts.items()}
+        train = {task: rest for task, (_, rest) in parts.items()}
     unseen = {task: suite.examples(task, "test", seed) for task in evaluation.unseen_tasks}
     paraphrased = {
         task: suite.examples(task, "paraphrased", seed)

@@ -9,6 +9,7 @@ import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,9 +81,24 @@ class LoraModel:
         """The adapted modules in layout order."""
         return tuple(name.removesuffix(".lora_B") for name in self._weights if name.endswith("_B"))
 
-    def start_optimiser(self, learning_rate: float) -> None:
-        """A fresh AdamW over the kept entries only: its state and its step grow with n, not N."""
-        self._kept = None if self.mask.is_full else torch.from_numpy(self.mask.indices)
+    def keep_active(self, active_ranks: int) -> None:
+        """Let only the `active_ranks` entries of A h with the largest magnitude pass on to B."""
+
+        def strongest(_module: nn.Module, _inputs: Any, z_STr: torch.Tensor) -> torch.Tensor:
+            kept = z_STr.abs().topk(min(active_ranks, z_STr.shape[-1]), dim=-1).indices
+            return torch.zeros_like(z_STr).scatter(-1, kept, z_STr.gather(-1, kept))
+
+        for layer in self.module.modules():
+            if isinstance(layer, LoraLayer):
+                layer.lora_A[ADAPTER].register_forward_hook(strongest)
+
+    def start_optimiser(self, learning_rate: float, learns: Mask | None = None) -> None:
+        """A fresh AdamW over the entries of `learns` (default: all kept ones); the others rest.
+
+        Its state and its step grow with their number, not with N.
+        """
+        moving = learns or self.mask
+        self._kept = None if moving.is_full else torch.from_numpy(moving.indices)
         self._parameter = nn.Parameter(
             self._flat if self._kept is None else self._flat[self._kept].clone()
         )

@@ -64,6 +64,15 @@ def spectral_counts(
     return _round_to_sum(exact, budget)
 
 
+def printed_counts(entropies_L: DoubleArray, module_sizes_L: IndexArray, budget: int) -> IndexArray:
+    """Eq 22 as printed, s_l = max(1, Q w_l / n_l): no module keeps less than everything."""
+    sizes = module_sizes_L.astype(np.float64)
+    weights = sizes * np.exp(entropies_L - entropies_L.max())
+    densities_L = np.maximum(1.0, budget * weights / weights.sum() / sizes)
+    counts_L: IndexArray = np.minimum(densities_L * sizes, sizes).astype(np.int64)
+    return counts_L
+
+
 def uniform_counts(module_sizes_L: IndexArray, budget: int) -> IndexArray:
     """The same density in every module: counts [L] that sum to min(Q, sum n_l)."""
     return spectral_counts(np.zeros(len(module_sizes_L)), module_sizes_L, budget)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import huggingface_hub
 import torch
@@ -148,9 +148,6 @@ class SentenceEncoder(_HuggingFace):
             self.target_modules,
             self.dtype,
         )
-
-
-BackboneChoice = Annotated[Tiny | CausalLM | SentenceEncoder, Field(discriminator="kind")]
 
 
 def _folder(name: str) -> str:

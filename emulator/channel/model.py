@@ -24,9 +24,6 @@ from emulator.errors import EmulatorError, ProtocolError, ScenarioError
 from emulator.state import BoolArray, DoubleArray, Grant, IndexArray, Packet, Reception, Request
 from emulator.units import bits_from_bytes, gain_from_path_loss, noise_w
 
-IP_UDP_BYTES = 28
-"""IPv4 and UDP headers of each packet: on the air only."""
-
 MAX_RELIABLE_TRIES = 1000
 """A reliable packet that so many tries do not bring over ends the run."""
 
@@ -35,11 +32,6 @@ IN_RANGE_BYTES = 1500
 
 LATE_TOLERANCE = 1e-9
 """Least power meets the deadline exactly, so rounding must not make it late."""
-
-
-def air_bytes(packets: Sequence[Packet]) -> int:
-    """Bytes on the air when each packet is sent once: what a Request's `num_bytes` means."""
-    return sum(len(packet.data) + IP_UDP_BYTES for packet in packets)
 
 
 class Wireless(BaseModel):
@@ -170,10 +162,7 @@ class WirelessChannel:
         """
         model = self.model
         reliable_P = np.array([packet.reliable for packet in packets], dtype=np.bool_)
-        bits_P = np.array(
-            [bits_from_bytes(len(packet.data) + IP_UDP_BYTES) for packet in packets],
-            dtype=np.float64,
-        )
+        bits_P = np.array([bits_from_bytes(p.air_bytes) for p in packets], dtype=np.float64)
         limits_P = np.where(reliable_P, MAX_RELIABLE_TRIES, model.arq_max_tries).astype(np.int64)
         receiver = _only_receiver(grant)
         outcome = model.losses.outcome(

@@ -52,6 +52,7 @@ class ExpertRing:
         self.blocks = blocks
         self.samples = samples
         self.masks = dict(masks)
+        self._round_index = own.rounds
         self.index = next(c for c, members in enumerate(clusters) if own.id in members)
         self.leader = clusters[self.index][0]
         self.others = tuple(i for i in clusters[self.index] if i != own.id)
@@ -64,13 +65,43 @@ class ExpertRing:
         """The lowest member of each block in a cluster, who speaks for it."""
         return {self.blocks[i]: i for i in reversed(self.clusters[cluster])}
 
+    def samples_of(self, block: int) -> int:
+        """Training samples of all devices that hold a block."""
+        return sum(n for n, b in zip(self.samples, self.blocks, strict=True) if b == block)
+
+    def gather(
+        self, layout: AdapterLayout, statistics: FloatArray
+    ) -> Generator[Step, Inbox, FloatArray]:
+        """Routing statistics are additive: the leader returns the sum of its cluster's.
+
+        They may be empty (a router that needs none).
+        """
+        own = self.own
+        if not statistics.size:
+            return statistics
+        if own.id != self.leader:
+            message = statistics_message(
+                own, Traffic.SETUP, own.id, 0, layout, statistics, (self.leader,)
+            )
+            yield from own.exchange([message], ())
+            return statistics
+        told = yield from own.exchange([], self.others)
+        for other in sorted(told, key=lambda r: r.source):
+            statistics = statistics + other.values.astype(np.float32)
+        return statistics
+
     def trade(
-        self, experts: Mapping[int, FloatArray], layout: AdapterLayout, statistics: FloatArray
+        self,
+        experts: Mapping[int, FloatArray],
+        layout: AdapterLayout,
+        statistics: FloatArray,
+        round_index: int,
     ) -> Generator[Step, Inbox, tuple[dict[int, FloatArray], FloatArray]]:
         """Own cluster's experts by block [N] and its summed statistics in; everybody's out.
 
-        Statistics may be empty (a router that needs none).
+        Statistics may be empty; `layout` is theirs. round_index: under which round it is accounted.
         """
+        self._round_index = round_index
         mine = [Parcel(self.tellers(self.index)[b], b, v) for b, v in experts.items()]
         if statistics.size:
             mine.append(Parcel(self.leader, None, statistics))
@@ -157,12 +188,19 @@ class ExpertRing:
     ) -> Message:
         if parcel.block is None:
             return statistics_message(
-                self.own, Traffic.INTER_CLUSTER, parcel.origin, layout, parcel.values, receivers
+                self.own,
+                Traffic.INTER_CLUSTER,
+                parcel.origin,
+                self._round_index,
+                layout,
+                parcel.values,
+                receivers,
             )
         mask = self.masks[parcel.block]
         return expert_message(
             self.own,
             parcel.origin,
+            self._round_index,
             mask,
             parcel.values[mask.indices],
             receivers,

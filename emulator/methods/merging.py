@@ -29,6 +29,28 @@ def mask_mean(contributions: Sequence[Contribution]) -> tuple[DoubleArray, BoolA
     return np.divide(total_N, weight_N, out=np.zeros(size), where=written_N), written_N
 
 
+def printed_mean(contributions: Sequence[Contribution]) -> tuple[DoubleArray, BoolArray]:
+    """Eq 10 as printed: sum_j M_j B_j / |c|, samples and masks not asked for; somebody writes where.
+
+    A coordinate with one writer shrinks by 1 / |c| each time, so agreement is no fixed point.
+    """
+    present_JN = np.stack([present_N for _, _, present_N in contributions])
+    values_JN = np.stack([values_N for _, values_N, _ in contributions]).astype(np.float64)
+    mean_N: DoubleArray = np.where(present_JN, values_JN, 0.0).mean(axis=0)
+    written_N: BoolArray = np.any(present_JN, axis=0)
+    return mean_N, written_N
+
+
+def disagreement(vector_N: FloatArray, others: Sequence[Contribution]) -> float:
+    """Consensus distance: root mean square of x_j - x over what of others is present; 0 of nothing."""
+    squared, count = 0.0, 0
+    for _, values_N, present_N in others:
+        difference = values_N[present_N].astype(np.float64) - vector_N[present_N]
+        squared += float(difference @ difference)
+        count += difference.size
+    return float(np.sqrt(squared / count)) if count else 0.0
+
+
 def gossip_step(
     vector_N: FloatArray, rounded_N: FloatArray, contributions: Sequence[Contribution]
 ) -> FloatArray:

@@ -1,10 +1,11 @@
 """Sparse-and-orthogonal LoRA with clusters and an implicit mixture of experts (arXiv 2602.20492).
 
-Local: the kept entries of B over a frozen A of one's own task. Sent each round: those entries, to the
-members of the cluster. Merged: mask_mean. At the end clusters trade experts.
+Local: the kept entries of B over a frozen A. Sent each round: those entries, to the members of the
+cluster. Merged: mask_mean. At the end clusters trade experts.
 
-Shapes: N coordinates of all B, L modules, M devices. A *block* is a task's index: its devices share A
-and mask, so averaging their B is exact; its *lead* is its lowest device and fixes densities and mask.
+Shapes: N coordinates of all B, L modules, M devices. A *block* is an A and a mask: one per task, whose
+devices then average their B exactly (or one per device, `projection_by`); its *lead* is its lowest
+device and fixes densities and mask.
 """
 
 import struct
@@ -15,28 +16,28 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.methods.expert_ring import ExpertRing
-from emulator.methods.merging import mask_mean
-from emulator.methods.speech import mask_message, statistics_message, values_message
+from emulator.methods.mask_talk import Masks, choose_alone, choose_in_turn
+from emulator.methods.merging import disagreement, mask_mean, printed_mean
+from emulator.methods.speech import values_message
 from emulator.protocols import Own
 from emulator.state import (
     SETUP_ROUND,
+    BoolArray,
     DoubleArray,
     Expert,
     FloatArray,
     Inbox,
-    IndexArray,
     Mask,
     Message,
     Step,
-    Traffic,
 )
 
 INTRODUCTION = struct.Struct("<QIIfff")
-"""Seed of the projections, block, samples, position x and y [m], p_max [W]; L densities follow."""
+"""Seed of the projections, task, samples, position x and y [m], p_max [W]; L densities follow."""
 
 
 class SparseOrthogonal(BaseModel):
-    """The paper's method with the repairs that the README lists."""
+    """The paper's method with the repairs that the README lists; each has its printed form as option."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     topology_by_default: ClassVar[str] = "clusters"
@@ -46,16 +47,45 @@ class SparseOrthogonal(BaseModel):
     lora_alpha: int | None = Field(default=None, gt=0, description="scale alpha / r; default r")
     learning_rate: float = Field(default=2e-2, gt=0, description="AdamW, constant")
     density: float = Field(default=0.25, gt=0, le=1, description="kept share of B over all modules")
-    density_allocation: Literal["spectral", "uniform"] = Field(
+    budget: Literal["density", "device"] = Field(
+        default="density",
+        description="how many entries are kept: density, or what the device's local.compute_budget "
+        "(Eq 7) and its radio (Eq 11a, 11b) allow",
+    )
+    budget_neighbours: int = Field(
+        default=3,
+        gt=0,
+        description="neighbours that a device's budget must reach within the deadline",
+    )
+    density_allocation: Literal["spectral", "uniform", "printed"] = Field(
         default="spectral", description="how the budget is shared out among the modules"
     )
     projection: Literal["orthogonal", "gaussian"] = Field(
         default="orthogonal", description="how the frozen A are drawn"
     )
+    projection_by: Literal["task", "device"] = Field(
+        default="task", description="who has an A and a mask of its own"
+    )
+    mask_selection: Literal["magnitude", "random", "disjoint"] = Field(
+        default="magnitude",
+        description="which entries are kept: the largest after a warm-up, random ones, or the largest "
+        "that nobody in the cluster has taken",
+    )
     mask_warmup_steps: int | None = Field(
         default=None,
         gt=0,
         description="dense steps before the mask; default 5 % of all, at least 10",
+    )
+    aggregation: Literal["mask_mean", "printed"] = Field(
+        default="mask_mean", description="over those who keep a coordinate, or Eq 10 as printed"
+    )
+    active_ranks: int | None = Field(
+        default=None, gt=0, description="largest entries of A h that pass on; default all"
+    )
+    exchange_every: int | None = Field(
+        default=None,
+        gt=0,
+        description="clusters trade experts every so many rounds; default: only at the end",
     )
 
     def start(self, own: Own) -> "SparseOrthogonalDevice":
@@ -69,165 +99,172 @@ class SparseOrthogonalDevice:
     def __init__(self, config: SparseOrthogonal, own: Own) -> None:
         self.config = config
         self.own = own
-        self.block = own.task_names.index(own.shard.task)
+        self.task = own.task_names.index(own.shard.task)
+        self.block = self.task if config.projection_by == "task" else own.id
+        self.num_blocks = len(own.task_names) if config.projection_by == "task" else own.devices
         own.adapted = own.adapt(
             config.lora_rank, config.lora_alpha or config.lora_rank, ("lora_B",)
         )
         own.adapted.set_tensors(self._projection(self.block))
         own.adapted.start_optimiser(config.learning_rate)
+        if config.active_ranks is not None:
+            own.adapted.keep_active(config.active_ranks)
         self.layout = own.adapted.layout
-        self.budget = max(1, round(config.density * self.layout.size))
         self.cluster_mean_N = np.zeros(self.layout.size, dtype=np.float32)
-        self.masks: dict[int, Mask] = {}
+        self.masks: Masks = {}
         self.expert_values: dict[int, FloatArray] = {}
 
     # ── setup: introduce, cluster, masks, statistics ─────────────────────────────────────────────
 
     def setup(self) -> Generator[Step, Inbox, None]:
         """Introduce -> clusters -> masks -> routing statistics."""
-        counts_L = self.own.kept_counts(self.config.density_allocation, self.budget)
-        bodies = yield from self.own.introduce(self._introduction(counts_L))
+        own = self.own
+        self.counts_L = own.kept_counts(self.config.density_allocation, self._budget())
+        bodies = yield from own.introduce(self._introduction())
         self._form_clusters(bodies)
-        yield from self._agree_on_mask(counts_L)
-        yield from self._tell_masks_in_cluster()
-        yield from self._sum_statistics_at_leader()
+        if self.config.mask_selection == "disjoint":
+            self.masks = yield from choose_in_turn(own, self.ring, self._largest_free)
+        else:
+            self.masks = yield from choose_alone(own, self.ring, self._choose_mask)
+        self._start_masked()
+        layout, statistics = own.router_statistics()
+        self.statistics_layout = layout
+        self.statistics = yield from self.ring.gather(layout, statistics)
 
-    def _introduction(self, counts_L: IndexArray) -> bytes:
+    def _budget(self) -> int:
+        """Q: how many entries of B to train and send."""
+        if self.config.budget == "device":
+            return self.own.parameter_budget(self.config.budget_neighbours)
+        return max(1, round(self.config.density * self.layout.size))
+
+    def _introduction(self) -> bytes:
         """12 bytes stand for A (seed and block); then what clusters are formed from."""
         own = self.own
-        densities_L = counts_L / np.array(self.layout.sizes)
+        densities_L = self.counts_L / np.array(self.layout.sizes)
         head = INTRODUCTION.pack(
-            own.seed, self.block, len(own.shard.train), *own.position_m, own.max_power_w
+            own.seed, self.task, len(own.shard.train), *own.position_m, own.max_power_w
         )
         return b"".join((head, densities_L.astype("<f4").tobytes()))
 
     def _form_clusters(self, bodies: dict[int, bytes]) -> None:
         """Everybody's block and samples, the lead's densities for its block, and the clusters."""
-        own = self.own
+        own, config = self.own, self.config
         heads = [INTRODUCTION.unpack_from(bodies[i]) for i in range(own.devices)]
-        blocks, samples = [head[1] for head in heads], [head[2] for head in heads]
+        tasks, samples = [head[1] for head in heads], [head[2] for head in heads]
+        blocks = tasks if config.projection_by == "task" else list(range(own.devices))
         densities_ML: DoubleArray = np.stack(
             [
                 np.frombuffer(bodies[blocks.index(block)], "<f4", offset=INTRODUCTION.size)
                 for block in blocks
             ]
         ).astype(np.float64)
-        own.survey = own.survey_of(samples, blocks, densities_ML, self._planned_message())
-        clusters = own.clusters()
-        self.ring = ExpertRing(own, clusters, blocks, samples, {})
-        self.lead = blocks.index(self.block)
+        counts = np.rint(densities_ML * np.array(self.layout.sizes)).sum(axis=1).astype(int)
+        messages = {count: self._planned_message(count) for count in counts}
+        planned = [messages[count] for count in counts]
+        own.survey = own.survey_of(samples, blocks, densities_ML, planned)
+        self.ring = ExpertRing(own, own.clusters(), blocks, samples, {})
+        self.task_of_block = dict(zip(blocks, tasks, strict=True))
         if own.id == 0:
-            overlap = own.projection_overlap(
-                self.config.projection, self.config.lora_rank, len(own.task_names)
-            )
+            overlap = own.projection_overlap(config.projection, config.lora_rank, self.num_blocks)
             own.measure("projection_overlap", overlap, SETUP_ROUND)
 
-    def _planned_message(self) -> Message:
+    def _planned_message(self, count: int) -> Message:
         """A round's message before masks are known: as many entries, so as many bytes."""
-        planned = Mask(self.layout.size, np.arange(self.budget, dtype=np.int64))
-        return values_message(self.own, 0, planned, np.zeros(self.budget, dtype=np.float32), ())
+        planned = Mask(self.layout.size, np.arange(count, dtype=np.int64))
+        return values_message(self.own, 0, planned, np.zeros(count, dtype=np.float32), ())
 
-    def _agree_on_mask(self, counts_L: IndexArray) -> Generator[Step, Inbox, None]:
-        """The lead warms B up, keeps the largest entries and tells the others of its task."""
+    def _choose_mask(self) -> Mask:
+        """The lead's mask; the largest entries of B are known after a dense warm-up only."""
+        if self.config.mask_selection == "random":
+            return self.own.random_entries(self.counts_L)
+        return self._largest_free(np.ones(self.layout.size, dtype=np.bool_))
+
+    def _largest_free(self, free_N: BoolArray) -> Mask:
+        """The largest entries of B, after a dense warm-up, among those that are free."""
         own = self.own
-        if own.id == self.lead:
-            own.train(self.config.mask_warmup_steps or max(10, round(0.05 * own.total_steps)))
-            mask = own.largest_entries(counts_L)
-            peers = tuple(
-                i for i, block in enumerate(self.ring.blocks) if block == self.block and i != own.id
-            )
-            yield from own.exchange([mask_message(own, mask, peers)] if peers else [], ())
-        else:
-            (told,) = yield from own.exchange([], (self.lead,))
-            mask = Mask.from_dense(told.received)
-        self.masks[self.block] = mask
-        own.adapted.restrict(mask)
-        own.adapted.start_optimiser(self.config.learning_rate)
+        own.train(self.config.mask_warmup_steps or max(10, round(0.05 * own.total_steps)))
+        return own.largest_entries(self.counts_L, free_N)
 
-    def _tell_masks_in_cluster(self) -> Generator[Step, Inbox, None]:
-        """In each cluster the lowest member of every block tells its mask to the other blocks."""
-        own, ring, mine = self.own, self.ring, self.masks[self.block]
-        tellers = ring.tellers(ring.index)
-        strangers = tuple(i for i in ring.others if ring.blocks[i] != self.block)
-        speaks = bool(strangers) and tellers[self.block] == own.id
-        wait_for = tuple(sorted(i for block, i in tellers.items() if block != self.block))
-        messages = [mask_message(own, mine, strangers)] if speaks else []
-        for told in (yield from own.exchange(messages, wait_for)):
-            self.masks[ring.blocks[told.source]] = Mask.from_dense(told.received)
-        ring.masks.update(self.masks)
+    def _start_masked(self) -> None:
+        """From now on only the kept entries of B, from 0; and what the cluster's masks share."""
+        own, mine = self.own, self.masks[self.block]
+        own.adapted.restrict(mine)
+        own.adapted.start_optimiser(self.config.learning_rate)
+        self.ring.masks.update(self.masks)
         writers_N = np.sum([mask.dense for mask in self.masks.values()], axis=0)
         own.measure("collision_rate", float((writers_N > 1).mean()), SETUP_ROUND)
         own.measure("collided_mask_share", float((writers_N[mine.indices] > 1).mean()), SETUP_ROUND)
 
-    def _sum_statistics_at_leader(self) -> Generator[Step, Inbox, None]:
-        """Routing statistics are additive: the leader sums those of its cluster."""
-        own, ring = self.own, self.ring
-        self.statistics_layout, self.statistics = own.router_statistics()
-        if not self.statistics.size:
-            return
-        if own.id != ring.leader:
-            message = statistics_message(
-                own, Traffic.SETUP, own.id, self.statistics_layout, self.statistics, (ring.leader,)
-            )
-            yield from own.exchange([message], ())
-            return
-        told = yield from own.exchange([], ring.others)
-        for other in sorted(told, key=lambda r: r.source):
-            self.statistics = self.statistics + other.values
-
     # ── one round ────────────────────────────────────────────────────────────────────────────────
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
-        """Send the kept entries to the cluster; mask_mean of all, weighted by samples.
+        """Send the kept entries to the cluster; average all, weighted by samples.
 
-        Where masks are disjoint everybody's B comes back bit for bit; of what is lost, the last value
-        received stays.
+        Where masks are disjoint mask_mean gives everybody's B back bit for bit; of what is lost, the
+        last value received stays.
         """
         own, ring, mine = self.own, self.ring, self.masks[self.block]
         vector_N = own.adapted.vector()
-        message = values_message(own, round_index, mine, vector_N[mine.indices], ring.others)
+        told_n = own.to_send(vector_N)[mine.indices]
+        message = values_message(own, round_index, mine, told_n, ring.others)
         received = yield from own.exchange(
             [message] if ring.others else [], ring.others, tuple(self.masks.values())
         )
-        contributions = [(float(ring.samples[own.id]), vector_N, mine.dense, own.id)]
-        contributions += [
-            (float(ring.samples[o.source]), o.values.astype(np.float32), o.received, o.source)
-            for o in received
-        ]
-        contributions.sort(key=lambda c: c[3])  # one order at every member: one rounding
-        mean_N, written_N = mask_mean([c[:3] for c in contributions])
+        written = {own.id: (float(ring.samples[own.id]), vector_N, mine.dense)}
+        for o in received:
+            values_N = np.asarray(o.values, dtype=np.float32)
+            written[o.source] = (float(ring.samples[o.source]), values_N, o.received)
+        shared = [(w, v, p & mine.dense) for i, (w, v, p) in written.items() if i != own.id]
+        own.measure("consensus_distance", disagreement(vector_N, shared), round_index)
+        average = mask_mean if self.config.aggregation == "mask_mean" else printed_mean
+        # In one order at every member: one rounding.
+        mean_N, written_N = average([written[device] for device in sorted(written)])
         self.cluster_mean_N[written_N] = mean_N[written_N]
         own.adapted.load(self.cluster_mean_N * mine.dense)
+        if self._trades_after(round_index):
+            nothing = np.zeros(0, dtype=np.float32)
+            yield from self._trade(round_index, nothing)
+
+    def _trades_after(self, round_index: int) -> bool:
+        """Whether clusters trade after this round, the last one apart: `finish` does it then."""
+        every, rounds_done = self.config.exchange_every, round_index + 1
+        return every is not None and rounds_done % every == 0 and rounds_done < self.own.rounds
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────
 
     def finish(self) -> Generator[Step, Inbox, None]:
         """Trade the cluster's experts for everybody's, then fit the router."""
-        own, ring = self.own, self.ring
+        statistics = yield from self._trade(self.own.rounds, self.statistics)
+        if statistics.size:
+            self.own.use_router_statistics(statistics)
+
+    def _trade(
+        self, round_index: int, statistics: FloatArray
+    ) -> Generator[Step, Inbox, FloatArray]:
+        """The cluster's experts for everybody's; they never enter training. Returns the statistics."""
         experts = {
-            block: own.as_received(self.cluster_mean_N * mask.dense)
+            block: self.own.as_received(self.cluster_mean_N * mask.dense)
             for block, mask in sorted(self.masks.items())
         }
-        self.expert_values, statistics = yield from ring.trade(
-            experts, self.statistics_layout, self.statistics
+        self.expert_values, summed = yield from self.ring.trade(
+            experts, self.statistics_layout, statistics, round_index
         )
-        if statistics.size:
-            own.use_router_statistics(statistics)
+        return summed
 
     def own_expert(self) -> Expert:
-        """The expert of the own task."""
+        """The expert of the own block."""
         return self._expert(self.block)
 
     def experts(self) -> Sequence[Expert]:
-        """One expert per task that any device holds."""
+        """One expert per block that any device holds."""
         return tuple(self._expert(block) for block in sorted(self.expert_values))
 
     def _expert(self, block: int) -> Expert:
-        own, ring = self.own, self.ring
-        samples = sum(n for n, b in zip(ring.samples, ring.blocks, strict=True) if b == block)
+        own = self.own
         tensors = {**self._projection(block), **self.layout.split(self.expert_values[block])}
-        return Expert(own.task_names[block], samples, own.adapted.scaling, tensors)
+        task = own.task_names[self.task_of_block[block]]
+        return Expert(task, self.ring.samples_of(block), own.adapted.scaling, tensors)
 
     def _projection(self, block: int) -> dict[str, FloatArray]:
-        own, config = self.own, self.config
-        return own.projection(config.projection, config.lora_rank, len(own.task_names), block)
+        config = self.config
+        return self.own.projection(config.projection, config.lora_rank, self.num_blocks, block)

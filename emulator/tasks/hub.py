@@ -1,6 +1,5 @@
 """Tasks from the `datasets` hub (optional extra `hub`; needs a network that reaches it)."""
 
-import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,10 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from emulator.errors import ScenarioError
 from emulator.state import Example
 from emulator.streams import stream
+from emulator.tasks.learning import last_number
 from emulator.tasks.paraphrase import Paraphrases, in_other_words
 from emulator.tasks.partition import ByTask, Partition
-
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
 class HubTask(BaseModel):
@@ -111,11 +109,11 @@ def _example(spec: HubTask, row: dict[str, Any]) -> Example:
                 [f"{where}.answer_column: got {answer!r}, wanted an index or one of {spec.choices}"]
             )
         return Example(spec.name, prompt, str(label), spec.choices, kind="choice")
-    numbers = NUMBER.findall(str(answer))
-    if not numbers or not completion.strip():
+    number = last_number(str(answer))
+    if not number or not completion.strip():
         raise ScenarioError(
             [
                 f"{where}: got answer {answer!r} and completion {completion!r}, wanted a number and text"
             ]
         )
-    return Example(spec.name, prompt, numbers[-1].replace(",", ""), (), completion, "number")
+    return Example(spec.name, prompt, number, (), completion, "number")

@@ -185,7 +185,7 @@ class CausalLearner:
         longest = max(len(completion) for _, completion in pairs)
         texts = self._decode(model, [prompt for prompt, _ in pairs], longest)
         return [
-            _last_number(text) if example.kind == "number" else text.strip()
+            last_number(text) if example.kind == "number" else text.strip()
             for text, example in zip(texts, examples, strict=True)
         ]
 
@@ -304,7 +304,7 @@ def _embed(model: nn.Module, tokens: Mapping[str, Tensor]) -> Tensor:
     return F.normalize((hidden_STH * weight_ST1).sum(1) / weight_ST1.sum(1), dim=-1)
 
 
-def _last_number(text: str) -> str:
+def last_number(text: str) -> str:
     """The last number of a text without thousands separators; empty when there is none."""
     found = NUMBER.findall(text)
     return found[-1].replace(",", "") if found else ""

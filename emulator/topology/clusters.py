@@ -111,6 +111,25 @@ class ClusterMesh(BaseModel):
         return metropolis_links(chain.from_iterable(meshes), survey.devices)
 
 
+class TaskMesh(BaseModel):
+    """A full mesh among the devices of each task, weights 1/|group|; nothing between tasks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["tasks"] = "tasks"
+
+    def clusters(self, survey: Survey) -> Clusters:
+        """One cluster for each task block that some device holds, by lowest device."""
+        groups: dict[int, list[int]] = {}
+        for device, block in enumerate(survey.blocks):
+            groups.setdefault(int(block), []).append(device)
+        return tuple(tuple(members) for members in groups.values())
+
+    def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
+        """All links, sorted by (receiver, sender)."""
+        meshes = (combinations(members, 2) for members in self.clusters(survey))
+        return metropolis_links(chain.from_iterable(meshes), survey.devices)
+
+
 class _Nest:
     """The clusters so far and, for every pair of slots, what merging them would mean.
 

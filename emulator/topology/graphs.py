@@ -1,4 +1,5 @@
-"""Fixed graphs with Metropolis weights. All must be connected, or ScenarioError names the islands.
+"""Fixed graphs with Metropolis weights. All but `edges` and `none` must be connected, or ScenarioError
+names the islands.
 
 `round_index` is part of the door and changes nothing here; `seed` matters to random graphs only.
 """
@@ -7,6 +8,7 @@ from typing import Literal
 
 import networkx as nx
 import numpy as np
+from networkx.utils import UnionFind
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from emulator.errors import ScenarioError
@@ -105,6 +107,100 @@ class RandomRegular(BaseModel):
             if nx.is_connected(graph):
                 return metropolis_links(graph.edges, devices)
         raise _not_connected(graph, f"random_regular with degree {self.degree}")
+
+
+class RandomFeasible(BaseModel):
+    """A random connected graph of so many edges, each device's within range and power limit.
+
+    Every pair that is drawn must be in range, and every device must be able to serve all its
+    neighbours at once: sum_j required_power[i, j, degree i] <= p_max. First a random spanning tree,
+    then further pairs, in keyed random order; drawn anew until all edges have found a place.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["random_feasible"] = "random_feasible"
+    num_edges: int = Field(ge=1, description="Undirected edges of the whole graph.")
+    message_bytes: int | None = Field(
+        default=None,
+        gt=0,
+        description="Air bytes of the message that the powers must carry within the deadline; "
+        "default: the method's own.",
+    )
+
+    def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
+        """All links, sorted by (receiver, sender). Raises ScenarioError if no draw succeeds."""
+        pairs = [tuple(map(int, pair)) for pair in np.argwhere(np.triu(survey.in_range, k=1))]
+        graph = nx.empty_graph(survey.devices)
+        for draw in range(MAX_DRAWS):
+            order = stream(seed, "topology", draw).permutation(len(pairs))
+            graph = self._grown([pairs[i] for i in order], survey)
+            if graph.number_of_edges() == self.num_edges and nx.is_connected(graph):
+                return metropolis_links(graph.edges, survey.devices)
+        raise ScenarioError(
+            [
+                f"topology.num_edges: got {self.num_edges}, wanted fewer, but at least "
+                f"{survey.devices - 1}, or more range and power (none of {MAX_DRAWS} draws is connected "
+                "and within max_power_w)"
+            ]
+        )
+
+    def _grown(self, pairs: list[tuple[int, ...]], survey: Survey) -> "nx.Graph[int]":
+        """Edges in the given order, those that join two parts first, as long as powers allow."""
+        graph: nx.Graph[int] = nx.empty_graph(survey.devices)
+        parts: UnionFind[int] = UnionFind(range(survey.devices))
+        rest = []
+        for low, high in pairs:
+            if parts[low] != parts[high] and _add_if_fed(graph, low, high, survey):
+                parts.union(low, high)
+            else:
+                rest.append((low, high))
+        for low, high in rest:
+            if graph.number_of_edges() < self.num_edges and not graph.has_edge(low, high):
+                _add_if_fed(graph, low, high, survey)
+        return graph
+
+
+class ListedEdges(BaseModel):
+    """The edges that the scenario lists: another run's graph, or one of one's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["edges"] = "edges"
+    edges: tuple[tuple[int, int], ...] = Field(description="Pairs of device ids; need not connect.")
+
+    def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
+        """All links, sorted by (receiver, sender). Raises ScenarioError for a device that is not."""
+        for edge in self.edges:
+            if edge[0] == edge[1] or not all(0 <= i < survey.devices for i in edge):
+                raise ScenarioError(
+                    [
+                        f"topology.edges: got {list(edge)}, wanted two different devices of "
+                        f"0 … {survey.devices - 1}"
+                    ]
+                )
+        return metropolis_links(self.edges, survey.devices)
+
+
+class Isolated(BaseModel):
+    """Nobody with nobody."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["none"] = "none"
+
+    def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
+        """No links."""
+        return ()
+
+
+def _add_if_fed(graph: "nx.Graph[int]", low: int, high: int, survey: Survey) -> bool:
+    """Add an edge if both ends can then still serve all their neighbours at once."""
+    graph.add_edge(low, high)
+    for device in (low, high):
+        neighbours = list(graph[device])
+        needed_w = survey.required_power_w[device, neighbours, len(neighbours)].sum()
+        if needed_w > survey.max_power_w[device]:
+            graph.remove_edge(low, high)
+            return False
+    return True
 
 
 def _graph_seed(seed: int, draw: int) -> int:

@@ -7,11 +7,10 @@ holds the byte layout; masks.py that of mask pieces; values.py how numbers are r
 
 from emulator.wire.codec import WireFormat
 from emulator.wire.decoding import decode
-from emulator.wire.packets import IP_UDP_BYTES, MESSAGE_HEADER_BYTES, split_burst
+from emulator.wire.packets import MESSAGE_HEADER_BYTES, split_burst
 from emulator.wire.values import quantise, round_trip
 
 __all__ = [
-    "IP_UDP_BYTES",
     "MESSAGE_HEADER_BYTES",
     "WireFormat",
     "decode",

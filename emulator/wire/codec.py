@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.errors import WireError
 from emulator.state import (
+    IP_UDP_BYTES,
     IndexArray,
     Message,
     Packet,
@@ -22,7 +23,6 @@ from emulator.wire.masks import GapCode, MaskCoding, best_rice_parameter, gaps_o
 from emulator.wire.packets import (
     CHECKSUM_BYTES,
     HEAD_BYTES,
-    IP_UDP_BYTES,
     MAX_COUNT,
     Heads,
     MessageHeader,
@@ -52,6 +52,10 @@ class WireFormat(BaseModel):
     kind: Literal["packets"] = "packets"
     value_type: Literal["float32", "bfloat16", "float16", "int8"] = Field(
         default="bfloat16", description="How methods write adapter values on the wire"
+    )
+    error_feedback: bool = Field(
+        default=False,
+        description="Methods add to what they send what rounding has held back in earlier rounds",
     )
     mtu_bytes: int = Field(
         default=1500,

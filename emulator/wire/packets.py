@@ -58,8 +58,6 @@ from emulator.state import IndexArray, Kind, Traffic, ValueType
 from emulator.wire.masks import MAX_RICE_PARAMETER, MaskCoding
 
 VERSION = 1
-IP_UDP_BYTES = 28
-"""IPv4 and UDP headers on the air; the account adds them, they are in no `Packet.data`."""
 CHECKSUM_BYTES = 4
 HEAD_BYTES = 20
 """Head of every packet, checksum included."""

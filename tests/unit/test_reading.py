@@ -25,7 +25,7 @@ WRONG = {
     ),
     "misspelt kind": (
         "method: {kind: sparse_orthogonl}",
-        "s.yaml: method.kind: got 'sparse_orthogonl', wanted one of lora, sparse_orthogonal",
+        "s.yaml: method.kind: got 'sparse_orthogonl', wanted one of alternating, experts_once",
     ),
     "misspelt kind has a hint": (
         "method: {kind: sparse_orthogonl}",
@@ -83,7 +83,7 @@ WRONG = {
     ),
     "masks on a ring": (
         "topology: {kind: ring}",
-        "s.yaml: topology.kind: got ring for sparse_orthogonal, wanted by_method, clusters or",
+        "s.yaml: topology.kind: got ring for sparse_orthogonal, wanted by_method, clusters, complete or",
     ),
     "an encoder that should write": (
         "backbone: {kind: sentence_encoder, name: some/encoder}",

@@ -21,6 +21,7 @@ from emulator.errors import ProtocolError
 from emulator.records import check_account
 from emulator.shim import Shim
 from emulator.state import (
+    IP_UDP_BYTES,
     AdapterLayout,
     Coordinate,
     Kind,
@@ -31,7 +32,7 @@ from emulator.state import (
     Traffic,
     ValueType,
 )
-from emulator.wire import IP_UDP_BYTES, WireFormat, decode, split_burst
+from emulator.wire import WireFormat, decode, split_burst
 
 DEVICES = 4
 LAYOUT = AdapterLayout(("a", "b"), ((40, 50), (1000,)))

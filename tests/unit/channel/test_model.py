@@ -15,12 +15,12 @@ from emulator.channel.energy import FixedPower, LeastPower, transmit_energy_j
 from emulator.channel.fading import NoFading, RayleighFading
 from emulator.channel.ideal import Ideal
 from emulator.channel.losses import BernoulliLoss
-from emulator.channel.model import Wireless, air_bytes
+from emulator.channel.model import Wireless
 from emulator.channel.pathloss import NoPathLoss
 from emulator.channel.placement import FixedPlacement
 from emulator.channel.rates import FixedRate, ShannonRate
 from emulator.errors import EmulatorError, ProtocolError, ScenarioError
-from emulator.state import Grant, Packet, Request
+from emulator.state import Grant, Packet, Request, air_bytes
 from emulator.units import linear_from_db, noise_w
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs/channels"

@@ -101,7 +101,7 @@ class Network:
         mine = {b: values for (where, b), values in self.experts.items() if where == c}
         # A member holds statistics of its own; only its leader's are the cluster's sum.
         statistics = self.statistics[c] if device == ring.leader else self.statistics[c] * 0 + 99
-        experts, total = yield from ring.trade(mine, STATISTICS, statistics)
+        experts, total = yield from ring.trade(mine, STATISTICS, statistics, 3)
         return experts, total, ring.masks
 
     def trade(self) -> list[tuple[dict[int, FloatArray], FloatArray, dict[int, Mask]]]:

@@ -1,0 +1,75 @@
+"""Alternating LoRA (TAD-LoRA arXiv 2602.00451, ADF-LoRA arXiv 2511.18291): A and B learn in turn.
+
+Local: only one of A and B moves, the other rests. Sent each round: both. Merged: Metropolis-weighted mean
+of each, so that the resting side comes to agree while the other learns.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from emulator.methods.gossip import Gossip
+from emulator.methods.lora import start_dense
+from emulator.protocols import Own
+from emulator.state import SETUP_ROUND, Expert, Inbox, Mask, Step
+
+SIDES = ("lora_B", "lora_A")
+"""Who learns first: with B = 0 a step on A alone would have no gradient."""
+
+
+class Alternating(BaseModel):
+    """A and B trained in turn, both averaged over the neighbours every round."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    topology_by_default: ClassVar[str] = "random_regular"
+    routes: ClassVar[bool] = False
+    kind: Literal["alternating"] = "alternating"
+    lora_rank: int = Field(default=8, gt=0, description="r")
+    lora_alpha: int | None = Field(default=None, gt=0, description="scale alpha / r; default r")
+    learning_rate: float = Field(default=5e-3, gt=0, description="AdamW, constant")
+    switch_every: int = Field(default=1, gt=0, description="rounds until the other side learns")
+
+    def start(self, own: Own) -> "AlternatingDevice":
+        """All devices start from the same A and from B = 0, and B learns first."""
+        start_dense(own, self.lora_rank, self.lora_alpha, self.learning_rate)
+        own.measure("collision_rate", 1.0, SETUP_ROUND)
+        return AlternatingDevice(self, own)
+
+
+class AlternatingDevice:
+    """One device's part: Gossip over everything, and a change of sides in between."""
+
+    def __init__(self, config: Alternating, own: Own) -> None:
+        self.config = config
+        self.own = own
+        self.gossip = Gossip(own, Mask.full(own.adapted.layout.size))
+        self._learn_in(0)
+
+    def setup(self) -> Generator[Step, Inbox, None]:
+        """Introduce."""
+        yield from self.gossip.setup()
+
+    def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
+        """Average both sides; then the other one may learn."""
+        yield from self.gossip.exchange(round_index)
+        if (round_index + 1) % self.config.switch_every == 0:
+            self._learn_in(round_index + 1)
+
+    def finish(self) -> Generator[Step, Inbox, None]:
+        """Nothing more to say."""
+        yield from self.gossip.finish()
+
+    def own_expert(self) -> Expert:
+        """The averaged adapter."""
+        return self.gossip.own_expert()
+
+    def experts(self) -> Sequence[Expert]:
+        """One adapter answers everything."""
+        return self.gossip.experts()
+
+    def _learn_in(self, round_index: int) -> None:
+        """A fresh optimiser over the side whose turn it is."""
+        side = SIDES[round_index // self.config.switch_every % len(SIDES)]
+        adapted = self.own.adapted
+        adapted.start_optimiser(self.config.learning_rate, adapted.layout.part(side))

@@ -1,0 +1,77 @@
+"""Experts trained alone and shared once: the control that decides whether rounds are worth their bytes.
+
+Local: what another method trains (`adapter`). Sent each round: nothing. Once, after the last round: the
+devices of a task average, then every task's expert goes to everybody and the same router chooses.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from emulator.methods.lora_by_task import LoraByTask
+from emulator.methods.sparse_orthogonal import SparseOrthogonal
+from emulator.protocols import AdapterMethod, Own
+from emulator.state import Expert, Inbox, Step
+
+
+class ExpertsOnce(BaseModel):
+    """Another method's adapters without its rounds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    topology_by_default: ClassVar[str] = "tasks"
+    routes: ClassVar[bool] = True
+    kind: Literal["experts_once"] = "experts_once"
+    adapter: Literal["sparse_orthogonal", "lora"] = Field(
+        default="sparse_orthogonal", description="masked B over frozen A, or dense A and B"
+    )
+    lora_rank: int = Field(default=8, gt=0, description="r")
+    lora_alpha: int | None = Field(default=None, gt=0, description="scale alpha / r; default r")
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="AdamW, constant; default: that of the adapter's method"
+    )
+    density: float = Field(
+        default=0.25, gt=0, le=1, description="kept share of B (adapter: sparse_orthogonal)"
+    )
+
+    def start(self, own: Own) -> "ExpertsOnceDevice":
+        """The other method's part, its rounds taken away."""
+        fields: dict[str, float | None] = {
+            "lora_rank": self.lora_rank,
+            "lora_alpha": self.lora_alpha,
+        }
+        if self.learning_rate is not None:
+            fields["learning_rate"] = self.learning_rate
+        if self.adapter == "lora":
+            return ExpertsOnceDevice(own, LoraByTask.model_validate(fields).start(own))
+        fields["density"] = self.density
+        return ExpertsOnceDevice(own, SparseOrthogonal.model_validate(fields).start(own))
+
+
+class ExpertsOnceDevice:
+    """One device's part."""
+
+    def __init__(self, own: Own, inner: AdapterMethod) -> None:
+        self.own = own
+        self.inner = inner
+
+    def setup(self) -> Generator[Step, Inbox, None]:
+        """As the other method."""
+        yield from self.inner.setup()
+
+    def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
+        """Silence until the last round, then one average among the devices of a task."""
+        if round_index == self.own.rounds - 1:
+            yield from self.inner.exchange(round_index)
+
+    def finish(self) -> Generator[Step, Inbox, None]:
+        """As the other method."""
+        yield from self.inner.finish()
+
+    def own_expert(self) -> Expert:
+        """The expert of the own task."""
+        return self.inner.own_expert()
+
+    def experts(self) -> Sequence[Expert]:
+        """One expert per task."""
+        return self.inner.experts()

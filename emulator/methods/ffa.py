@@ -1,0 +1,33 @@
+"""FFA-LoRA (arXiv 2403.12313): one frozen A for all, only B is trained and averaged.
+
+Local: B over the common A. Sent each round: B, dense. Merged: Metropolis-weighted mean, which is exact
+for B A, as A is everybody's.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from emulator.methods.gossip import Gossip
+from emulator.protocols import Own
+from emulator.state import SETUP_ROUND, Mask
+
+
+class Ffa(BaseModel):
+    """Frozen-A LoRA: half the bytes of LoRA, and averages of products are products of averages."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    topology_by_default: ClassVar[str] = "random_regular"
+    routes: ClassVar[bool] = False
+    kind: Literal["ffa"] = "ffa"
+    lora_rank: int = Field(default=8, gt=0, description="r")
+    lora_alpha: int | None = Field(default=None, gt=0, description="scale alpha / r; default r")
+    learning_rate: float = Field(default=1e-2, gt=0, description="AdamW, constant")
+
+    def start(self, own: Own) -> Gossip:
+        """All devices hold the same A for ever and start from B = 0."""
+        own.adapted = own.adapt(self.lora_rank, self.lora_alpha or self.lora_rank, ("lora_B",))
+        own.adapted.set_tensors(own.common_start(self.lora_rank))
+        own.adapted.start_optimiser(self.learning_rate)
+        own.measure("collision_rate", 1.0, SETUP_ROUND)
+        return Gossip(own, Mask.full(own.adapted.layout.size))

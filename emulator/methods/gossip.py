@@ -1,0 +1,86 @@
+"""Averaging with the neighbours of a graph: what most baselines do with part of their adapter.
+
+Shapes: N coordinates of the trained vector, M devices, L modules.
+"""
+
+import struct
+from collections.abc import Generator, Sequence
+
+import numpy as np
+
+from emulator.methods.merging import disagreement, gossip_step
+from emulator.methods.speech import values_message
+from emulator.protocols import Own
+from emulator.state import Expert, FloatArray, Inbox, Link, Mask, Message, Step
+
+INTRODUCTION = struct.Struct("<Ifff")
+"""Samples, position x and y [m], p_max [W]."""
+
+
+class Gossip:
+    """A device's part in averaging the coordinates `shared` over its neighbours, round by round.
+
+    The adapter has to be ready: adapted, started, its optimiser running.
+    """
+
+    def __init__(self, own: Own, shared: Mask) -> None:
+        self.own = own
+        self.shared = shared
+
+    def setup(self) -> Generator[Step, Inbox, None]:
+        """Introduce: who is where, and with how many samples."""
+        own = self.own
+        body = INTRODUCTION.pack(len(own.shard.train), *own.position_m, own.max_power_w)
+        bodies = yield from own.introduce(body)
+        samples = [INTRODUCTION.unpack(bodies[i])[0] for i in range(own.devices)]
+        dense = np.ones((own.devices, len(own.adapted.module_names)))
+        planned = [self._message(0, own.adapted.vector(), ())] * own.devices
+        own.survey = own.survey_of(samples, range(own.devices), dense, planned)
+
+    def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
+        """x_i += sum_j w_ij (Q(x_j) - Q(x_i)); a lost coordinate keeps the own value."""
+        own = self.own
+        links = own.links(round_index)
+        weight = weights_at(own.id, links)
+        vector_N = own.adapted.vector()
+        told_N = own.to_send(vector_N)
+        message = self._message(round_index, told_N, receivers_of(own.id, links))
+        received = yield from own.exchange([message], tuple(sorted(weight)), (self.shared,))
+        contributions = [
+            (weight[other.source], np.asarray(other.values, dtype=np.float32), other.received)
+            for other in sorted(received, key=lambda r: r.source)
+        ]
+        rounded_N = own.as_received(told_N)
+        own.measure("consensus_distance", disagreement(rounded_N, contributions), round_index)
+        own.adapted.load(gossip_step(vector_N, rounded_N, contributions))
+
+    def finish(self) -> Generator[Step, Inbox, None]:
+        """Nothing more to say: the last round's averaging was the final exchange."""
+        yield from ()
+
+    def own_expert(self) -> Expert:
+        """The adapter as it stands."""
+        return whole_adapter(self.own)
+
+    def experts(self) -> Sequence[Expert]:
+        """One adapter answers everything."""
+        return (self.own_expert(),)
+
+    def _message(self, round_index: int, told_N: FloatArray, receivers: tuple[int, ...]) -> Message:
+        told_n = told_N[self.shared.indices]
+        return values_message(self.own, round_index, self.shared, told_n, receivers)
+
+
+def weights_at(device: int, links: Sequence[Link]) -> dict[int, float]:
+    """The mixing weight that a device gives to each of its senders."""
+    return {link.sender: link.weight for link in links if link.receiver == device}
+
+
+def receivers_of(device: int, links: Sequence[Link]) -> tuple[int, ...]:
+    """Whom a device sends to, sorted."""
+    return tuple(sorted(link.receiver for link in links if link.sender == device))
+
+
+def whole_adapter(own: Own) -> Expert:
+    """A device's adapter as the one that answers every task."""
+    return Expert("all", len(own.shard.train), own.adapted.scaling, own.adapted.tensors())

@@ -1,0 +1,55 @@
+"""Everybody alone: A and B trained, nothing sent, not even an introduction."""
+
+from collections.abc import Generator, Sequence
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from emulator.methods.gossip import whole_adapter
+from emulator.methods.lora import start_dense
+from emulator.protocols import Own
+from emulator.state import Expert, Inbox, Step
+
+
+class LocalOnly(BaseModel):
+    """LoRA without a network: what collaboration has to beat."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    topology_by_default: ClassVar[str] = "none"
+    routes: ClassVar[bool] = False
+    kind: Literal["local"] = "local"
+    lora_rank: int = Field(default=8, gt=0, description="r")
+    lora_alpha: int | None = Field(default=None, gt=0, description="scale alpha / r; default r")
+    learning_rate: float = Field(default=5e-3, gt=0, description="AdamW, constant")
+
+    def start(self, own: Own) -> "LocalDevice":
+        """An adapter of one's own."""
+        start_dense(own, self.lora_rank, self.lora_alpha, self.learning_rate)
+        return LocalDevice(own)
+
+
+class LocalDevice:
+    """One device's part: silence."""
+
+    def __init__(self, own: Own) -> None:
+        self.own = own
+
+    def setup(self) -> Generator[Step, Inbox, None]:
+        """Say nothing."""
+        yield from ()
+
+    def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
+        """Say nothing."""
+        yield from ()
+
+    def finish(self) -> Generator[Step, Inbox, None]:
+        """Say nothing."""
+        yield from ()
+
+    def own_expert(self) -> Expert:
+        """The own adapter."""
+        return whole_adapter(self.own)
+
+    def experts(self) -> Sequence[Expert]:
+        """The own adapter answers everything."""
+        return (self.own_expert(),)

@@ -1,0 +1,95 @@
+"""LoRA averaged within tasks only, experts and a router at the end: a control.
+
+Local: A and B. Sent each round: A and B, to the devices of the same task. Merged: their mean. At the end
+every task's adapter goes to everybody, as in `sparse_orthogonal`, and the same router chooses.
+What sparse_orthogonal gains over this is owed to its masks and projections, not to the grouping.
+"""
+
+import struct
+from collections.abc import Generator, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from emulator.methods.expert_ring import ExpertRing
+from emulator.methods.gossip import Gossip
+from emulator.methods.lora import start_dense
+from emulator.methods.speech import values_message
+from emulator.protocols import Own
+from emulator.state import Expert, FloatArray, Inbox, Mask, Step
+
+INTRODUCTION = struct.Struct("<IIfff")
+"""Task, samples, position x and y [m], p_max [W]."""
+
+
+class LoraByTask(BaseModel):
+    """One dense adapter per task."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    topology_by_default: ClassVar[str] = "tasks"
+    routes: ClassVar[bool] = True
+    kind: Literal["lora_by_task"] = "lora_by_task"
+    lora_rank: int = Field(default=8, gt=0, description="r")
+    lora_alpha: int | None = Field(default=None, gt=0, description="scale alpha / r; default r")
+    learning_rate: float = Field(default=5e-3, gt=0, description="AdamW, constant")
+
+    def start(self, own: Own) -> "LoraByTaskDevice":
+        """All devices start from the same A and from B = 0."""
+        start_dense(own, self.lora_rank, self.lora_alpha, self.learning_rate)
+        return LoraByTaskDevice(own)
+
+
+class LoraByTaskDevice:
+    """One device's part: Gossip among those of its task, then the trade of experts."""
+
+    def __init__(self, own: Own) -> None:
+        self.own = own
+        self.everything = Mask.full(own.adapted.layout.size)
+        self.gossip = Gossip(own, self.everything)
+        self.block = own.task_names.index(own.shard.task)
+        self.expert_values: dict[int, FloatArray] = {}
+
+    def setup(self) -> Generator[Step, Inbox, None]:
+        """Introduce with the own task; add up the routing statistics of each task."""
+        own = self.own
+        body = INTRODUCTION.pack(self.block, len(own.shard.train), *own.position_m, own.max_power_w)
+        bodies = yield from own.introduce(body)
+        heads = [INTRODUCTION.unpack(bodies[i]) for i in range(own.devices)]
+        blocks, samples = [head[0] for head in heads], [head[1] for head in heads]
+        dense = np.ones((own.devices, len(own.adapted.module_names)))
+        message = values_message(own, 0, self.everything, own.adapted.vector(), ())
+        planned = [message] * own.devices
+        own.survey = own.survey_of(samples, blocks, dense, planned)
+        masks = dict.fromkeys(blocks, self.everything)
+        self.ring = ExpertRing(own, own.clusters(), blocks, samples, masks)
+        self.statistics_layout, statistics = own.router_statistics()
+        self.statistics = yield from self.ring.gather(self.statistics_layout, statistics)
+
+    def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
+        """Average A and B with the others of the task."""
+        yield from self.gossip.exchange(round_index)
+
+    def finish(self) -> Generator[Step, Inbox, None]:
+        """Every task's adapter to everybody."""
+        own = self.own
+        mine = {self.block: own.as_received(own.adapted.vector())}
+        self.expert_values, statistics = yield from self.ring.trade(
+            mine, self.statistics_layout, self.statistics, own.rounds
+        )
+        if statistics.size:
+            own.use_router_statistics(statistics)
+
+    def own_expert(self) -> Expert:
+        """The adapter of the own task."""
+        return self._expert(self.block)
+
+    def experts(self) -> Sequence[Expert]:
+        """One adapter per task that any device holds."""
+        return tuple(self._expert(block) for block in sorted(self.expert_values))
+
+    def _expert(self, block: int) -> Expert:
+        own = self.own
+        tensors = own.adapted.layout.split(self.expert_values[block])
+        samples = self.ring.samples_of(block)
+        return Expert(own.task_names[block], samples, own.adapted.scaling, tensors)

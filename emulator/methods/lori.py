@@ -1,0 +1,131 @@
+"""LoRI (arXiv 2504.07448) over a graph: masked B over an A of one's own, averaged with the neighbours'.
+
+Local: the kept entries of B over a random frozen A, each device its own of both. Sent each round: those
+entries. Merged: `mean`, where what a neighbour does not keep counts as 0 and so shrinks what others do;
+or `mask_mean` over those who keep a coordinate. LoRI itself merges once, at the end; over rounds, every
+average mixes coordinates that mean different things under different A.
+Shapes: N coordinates of all B.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from emulator.methods.gossip import Gossip, receivers_of, weights_at, whole_adapter
+from emulator.methods.merging import gossip_step, mask_mean
+from emulator.methods.speech import mask_message, values_message
+from emulator.protocols import Own
+from emulator.state import SETUP_ROUND, Coordinate, Expert, FloatArray, Inbox, Mask, Received, Step
+
+
+class Lori(BaseModel):
+    """Masked B over frozen random A. Density 1.0 is the row of 2602.20492, 0.10 is LoRI-S."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    topology_by_default: ClassVar[str] = "random_regular"
+    routes: ClassVar[bool] = False
+    kind: Literal["lori"] = "lori"
+    lora_rank: int = Field(default=8, gt=0, description="r")
+    lora_alpha: int | None = Field(default=None, gt=0, description="scale alpha / r; default r")
+    learning_rate: float = Field(default=2e-2, gt=0, description="AdamW, constant")
+    density: float = Field(default=0.10, gt=0, le=1, description="kept share of B over all modules")
+    aggregation: Literal["mean", "mask_mean"] = Field(
+        default="mean", description="what becomes of coordinates that a neighbour does not keep"
+    )
+    mask_warmup_steps: int | None = Field(
+        default=None,
+        gt=0,
+        description="dense steps before the mask; default 5 % of all, at least 10",
+    )
+
+    def start(self, own: Own) -> "LoriDevice":
+        """A random A of the device's own, B = 0."""
+        return LoriDevice(self, own)
+
+
+class LoriDevice:
+    """One device's part in LoRI."""
+
+    def __init__(self, config: Lori, own: Own) -> None:
+        self.config = config
+        self.own = own
+        own.adapted = own.adapt(
+            config.lora_rank, config.lora_alpha or config.lora_rank, ("lora_B",)
+        )
+        own.adapted.set_tensors(own.projection("gaussian", config.lora_rank, own.devices, own.id))
+        own.adapted.start_optimiser(config.learning_rate)
+        size = own.adapted.layout.size
+        count = max(1, round(config.density * size))
+        self.mask = Mask(size, np.arange(count, dtype=np.int64))  # as many as will be kept
+        self.known_masks = [self.mask]
+
+    def setup(self) -> Generator[Step, Inbox, None]:
+        """Introduce; warm up, keep the largest entries of all B, tell the neighbours which."""
+        own, config = self.own, self.config
+        yield from Gossip(own, self.mask).setup()
+        if not self.mask.is_full:
+            own.train(config.mask_warmup_steps or max(10, round(0.05 * own.total_steps)))
+            self.mask = own.largest_of_all(self.mask.count)
+            own.adapted.restrict(self.mask)
+            own.adapted.start_optimiser(config.learning_rate)
+            yield from self._tell_mask()
+        writers_N = np.sum([mask.dense for mask in self.known_masks], axis=0)
+        own.measure("collision_rate", float((writers_N > 1).mean()), SETUP_ROUND)
+
+    def _tell_mask(self) -> Generator[Step, Inbox, None]:
+        """The own mask to all who will ever hear the values, and theirs."""
+        own = self.own
+        links = [link for r in range(own.rounds) for link in own.links(r)]
+        message = mask_message(own, self.mask, tuple(sorted(set(receivers_of(own.id, links)))))
+        told = yield from own.exchange([message], tuple(sorted(weights_at(own.id, links))))
+        self.known_masks = [self.mask, *(Mask.from_dense(other.received) for other in told)]
+
+    def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
+        """Average with the neighbours and keep the own coordinates."""
+        own = self.own
+        links = own.links(round_index)
+        weight = weights_at(own.id, links)
+        told_N = own.to_send(own.adapted.vector())
+        message = values_message(
+            own, round_index, self.mask, told_N[self.mask.indices], receivers_of(own.id, links)
+        )
+        received = yield from own.exchange([message], tuple(sorted(weight)), self.known_masks)
+        merge = self._mean if self.config.aggregation == "mean" else self._mask_mean
+        rounded_N = own.as_received(told_N)
+        merged_N = merge(weight, rounded_N, sorted(received, key=lambda r: r.source))
+        own.adapted.load(np.where(self.mask.dense, merged_N, 0.0).astype(np.float32))
+
+    def _mean(
+        self, weight: dict[int, float], rounded_N: FloatArray, received: Sequence[Received]
+    ) -> FloatArray:
+        """x + sum_j w_j (Q(x_j) - Q(x)), x_j = 0 outside its mask; what is lost keeps the own value."""
+        contributions = [
+            (weight[o.source], o.values.astype(np.float32), o.status != Coordinate.LOST)
+            for o in received
+        ]
+        return gossip_step(self.own.adapted.vector(), rounded_N, contributions)
+
+    def _mask_mean(
+        self, weight: dict[int, float], rounded_N: FloatArray, received: Sequence[Received]
+    ) -> FloatArray:
+        """The weighted mean over those who keep a coordinate and were heard."""
+        own_weight = 1.0 - sum(weight.values())
+        contributions = [
+            (own_weight, rounded_N, self.mask.dense),
+            *((weight[o.source], o.values.astype(np.float32), o.received) for o in received),
+        ]
+        return mask_mean(contributions)[0].astype(np.float32)
+
+    def finish(self) -> Generator[Step, Inbox, None]:
+        """Nothing more to say: the last round's averaging was the final exchange."""
+        yield from ()
+
+    def own_expert(self) -> Expert:
+        """The adapter as it stands."""
+        return whole_adapter(self.own)
+
+    def experts(self) -> Sequence[Expert]:
+        """One adapter answers everything."""
+        return (self.own_expert(),)

@@ -1,0 +1,190 @@
+"""Every method and option lives its whole life, says what it should and leaves what it promises."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from emulator.cli import app
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["devices=4", "rounds=2", "local.steps=3", "tasks.test_samples=4", "topology.degree=2"]
+
+
+class Run:
+    """A finished run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+        self.ledger = pq.read_table(folder / "ledger.parquet").to_pylist()
+        self.metrics = pq.read_table(folder / "metrics.parquet").to_pylist()
+
+    def values(self, metric: str) -> list[float]:
+        return [row["value"] for row in self.metrics if row["metric"] == metric]
+
+    def rounds_on_air(self, traffic: str) -> set[int]:
+        return {row["round_index"] for row in self.ledger if row["traffic"] == traffic}
+
+    def experts(self, device: int = 0) -> list[str]:
+        listed = json.loads((self.folder / f"experts/device-{device:02d}/experts.json").read_text())
+        return [expert["task"] for expert in listed]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Run]:
+    def start(method: str, *overrides: str) -> Run:
+        out = tmp_path / str(len(list(tmp_path.iterdir())))
+        sets = [*SMALL, f"method.kind={method}", *overrides]
+        arguments = ["run", str(ROOT / "configs" / "quickstart.yaml"), "--driver", "one_process"]
+        arguments += ["--quiet", "--out", str(out), *(x for s in sets for x in ("--set", s))]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        return Run(out)
+
+    return start
+
+
+@pytest.mark.parametrize("method", ["lora", "lori", "ffa", "fedsa", "alternating"])
+def test_averaging_methods_speak_every_round_and_end_with_one_adapter(
+    run: Callable[..., Run], method: str
+) -> None:
+    done = run(method)
+    assert done.rounds_on_air("in_cluster") == {0, 1}
+    assert done.rounds_on_air("inter_cluster") == set()
+    assert done.experts() == ["all"]
+    assert done.summary["routing_accuracy"] is None
+
+
+def test_local_is_silent(run: Callable[..., Run]) -> None:
+    done = run("local")
+    assert done.ledger == []
+    assert done.summary["bytes"]["total"] == 0
+    assert json.loads((done.folder / "topology.json").read_text())["links"] == []
+
+
+def test_ffa_and_fedsa_send_their_share_of_lora(run: Callable[..., Run]) -> None:
+    payload = {m: run(m).summary["bytes"]["payload"] for m in ("lora", "ffa", "fedsa")}
+    setup = 1700  # the introductions that all three send
+    assert payload["ffa"] + payload["fedsa"] == pytest.approx(payload["lora"], abs=setup)
+
+
+def test_fedsa_keeps_b_at_home(run: Callable[..., Run]) -> None:
+    done = run("fedsa", "rounds=12", "local.steps=1", "topology.kind=complete")
+    own = [
+        load_file(done.folder / f"adapters/device-0{i}/adapter_model.safetensors") for i in (0, 1)
+    ]
+    name = next(name for name in own[0] if "lora_A" in name)
+    near = abs(own[0][name] - own[1][name]).max()
+    apart = abs(
+        own[0][name.replace("lora_A", "lora_B")] - own[1][name.replace("lora_A", "lora_B")]
+    ).max()
+    assert near < apart
+
+
+@pytest.mark.parametrize("adapter", ["sparse_orthogonal", "lora"])
+def test_experts_once_is_silent_until_the_last_round(run: Callable[..., Run], adapter: str) -> None:
+    done = run("experts_once", f"method.adapter={adapter}", "tasks.names=[reverse,sort]")
+    assert done.rounds_on_air("in_cluster") == {1}
+    assert done.rounds_on_air("inter_cluster") == {2}
+    assert done.experts() == ["reverse", "sort"]
+
+
+def test_lora_by_task_averages_with_its_task_alone(run: Callable[..., Run]) -> None:
+    done = run("lora_by_task", "tasks.names=[reverse,sort]")
+    pairs = {(r["sender"], r["receiver"]) for r in done.ledger if r["traffic"] == "in_cluster"}
+    assert pairs == {(0, 2), (2, 0), (1, 3), (3, 1)}
+    assert done.experts(3) == ["reverse", "sort"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "mask_selection=random",
+        "density_allocation=uniform",
+        "density_allocation=printed",
+        "projection=gaussian",
+        "aggregation=printed",
+        "active_ranks=2",
+    ],
+)
+def test_options_change_what_is_learnt(run: Callable[..., Run], option: str) -> None:
+    plain = run("sparse_orthogonal", "method.mask_warmup_steps=3")
+    other = run("sparse_orthogonal", "method.mask_warmup_steps=3", f"method.{option}")
+    weights = [
+        load_file(x.folder / "adapters/device-00/adapter_model.safetensors") for x in (plain, other)
+    ]
+    assert any((weights[0][name] != weights[1][name]).any() for name in weights[0])
+
+
+def test_the_printed_densities_keep_everything(run: Callable[..., Run]) -> None:
+    done = run("sparse_orthogonal", "method.density_allocation=printed")
+    densities = [r["value"] for r in done.metrics if r["metric"].startswith("density/")]
+    assert set(densities) == {1.0}
+
+
+def test_disjoint_masks_never_collide(run: Callable[..., Run]) -> None:
+    done = run(
+        "sparse_orthogonal",
+        "method.mask_selection=disjoint",
+        "topology.max_collision_rate=1.0",
+        "method.mask_warmup_steps=2",
+        "topology.kind=complete",
+    )
+    assert done.values("collision_rate") == [0.0] * 4
+    assert done.values("collided_mask_share") == [0.0] * 4
+
+
+def test_a_projection_of_ones_own_makes_an_expert_of_every_device(run: Callable[..., Run]) -> None:
+    done = run(
+        "sparse_orthogonal",
+        "method.projection_by=device",
+        "tasks.names=[reverse,sort]",
+        "method.lora_rank=4",
+    )
+    assert done.experts() == ["reverse", "sort", "reverse", "sort"]
+    folders = [
+        p.parent.name for p in (done.folder / "experts/device-00").glob("*/adapter_config.json")
+    ]
+    assert len(folders) == 4
+    assert max(done.values("projection_overlap")) < 1e-5
+
+
+def test_clusters_trade_as_often_as_asked(run: Callable[..., Run]) -> None:
+    alone = ("rounds=3", "topology.max_collision_rate=0")
+    done = run("sparse_orthogonal", "method.exchange_every=1", *alone)
+    assert done.rounds_on_air("inter_cluster") == {0, 1, 3}
+    plain = run("sparse_orthogonal", *alone)
+    assert plain.rounds_on_air("inter_cluster") == {3}
+    assert plain.summary["accuracy"] == done.summary["accuracy"]
+
+
+def test_a_listed_graph_carries_any_method(run: Callable[..., Run]) -> None:
+    done = run("lora", "topology.kind=edges", "topology.edges=[[0,3],[1,2]]")
+    pairs = {(r["sender"], r["receiver"]) for r in done.ledger if r["traffic"] == "in_cluster"}
+    assert pairs == {(0, 3), (3, 0), (1, 2), (2, 1)}
+
+
+def test_error_feedback_keeps_what_int8_would_lose(run: Callable[..., Run]) -> None:
+    """Slow drift below the rounding step is lost without it; with it, nothing costs more bytes."""
+    common = ("wire.value_type=int8", "rounds=3")
+    plain = run("lora", *common)
+    fed = run("lora", *common, "wire.error_feedback=true")
+    assert fed.summary["bytes"]["payload"] == plain.summary["bytes"]["payload"]
+    name = "adapters/device-00/adapter_model.safetensors"
+    weights = [load_file(done.folder / name) for done in (plain, fed)]
+    assert any((weights[0][key] != weights[1][key]).any() for key in weights[0])
+
+
+def test_controls_are_answered_on_the_own_task(run: Callable[..., Run]) -> None:
+    done = run("sparse_orthogonal", "evaluation.controls=[alone,summed,diluted]")
+    for control in ("alone", "summed", "diluted"):
+        assert len(done.values(f"{control}_exact_match")) == 4
+    aligned = [r for r in done.metrics if r["metric"].startswith("alignment/")]
+    assert len(aligned) == 4 * 3 / 2
+    assert max(abs(r["value"]) for r in aligned) < 1e-5
