@@ -118,8 +118,8 @@ def test_statistics_shrink_with_the_scatter() -> None:
         return sum(record.payload_bytes for record in links if record.traffic == "setup")
 
     nothing = paid({"kind": "oracle"})
-    assert paid({"kind": "ridge_lda", "scatter": "none"}) - nothing == 4 * (2 + 2 * 128)
-    full = 4 * (2 + 2 * 128 + 128 * 129 // 2)
+    assert paid({"kind": "ridge_lda", "scatter": "none"}) - nothing == 4 * (2 + 2 * 128 + 2)
+    full = 4 * (2 + 2 * 128 + 2 + 128 * 129 // 2)
     assert paid({"kind": "ridge_lda", "scatter": "full"}) - nothing == full
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from emulator.backbone.loading import Tiny
 from emulator.cli import app
 from emulator.errors import ScenarioError
+from emulator.folder import expert_folders
 from emulator.infer import Respondent, respondent, shown
 from emulator.run import Order, run
 from emulator.scenario import Scenario
@@ -88,6 +89,10 @@ def test_settings_of_the_router_may_be_changed_that_its_tensors_do_not_hold(fold
     reply = asked.reply("tag01 : g d c p ->", (), 4)
     assert reply.answered_by == NAMES
     assert [gate for _, gate in reply.gates] == pytest.approx([0.5, 0.5], abs=0.01)
+
+
+def test_experts_of_one_task_lie_side_by_side() -> None:
+    assert expert_folders(["sort", "echo", "sort", "sort"]) == ["sort", "echo", "sort~2", "sort~3"]
 
 
 def test_a_stranger_goes_to_the_backbone_which_knows_operations_by_name(tmp_path: Path) -> None:

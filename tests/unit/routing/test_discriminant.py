@@ -86,7 +86,7 @@ def test_devices_of_one_task_leave_out_only_how_far_their_means_lie_apart(drawn)
 def test_what_each_scatter_sends(drawn, scatter, entries):
     states, task_of = drawn(4)
     parts = RidgeLda(scatter=scatter).statistics(states, task_of, TASKS)
-    assert sum(part.size for part in parts.values()) == TASKS + TASKS * WIDTH + entries
+    assert sum(part.size for part in parts.values()) == TASKS + TASKS * WIDTH + TASKS + entries
 
 
 def test_the_diagonal_is_that_of_the_full_scatter_and_decides_like_it_where_it_is_all(drawn):
@@ -150,6 +150,20 @@ def test_no_samples_at_all_are_refused():
     empty = {name: np.zeros_like(part) for name, part in nothing.items()}
     with pytest.raises(ValueError, match="got no samples"):
         router.fit(empty, np.ones((1, WIDTH)), TASKS)
+
+
+def test_a_wide_task_is_as_familiar_as_a_tight_one():
+    """Whose device sets the threshold must not decide whose questions are turned away."""
+    draws = np.random.default_rng(1)
+    tight, wide = draws.standard_normal((2, 300, WIDTH)) * [[[1.0]], [[5.0]]]
+    states = np.vstack([tight, wide + 100])
+    router = RidgeLda(abstain=0.05)
+    statistics = router.statistics(states, [0] * 300 + [1] * 300, 2)
+    for own in (states[:300], states[300:]):
+        gates = router.gates(router.fit(statistics, own, 2), states)
+        closed = ~gates.any(axis=1)
+        assert closed[:300].mean() == pytest.approx(0.05, abs=0.05)
+        assert closed[300:].mean() == pytest.approx(0.05, abs=0.05)
 
 
 def test_half_as_many_bytes_decide_alike_though_states_share_a_large_part(drawn):

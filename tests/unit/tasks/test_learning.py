@@ -206,6 +206,9 @@ def test_what_is_learnt_is_generated_and_chosen(tiny: Backbone, learner: CausalL
     assert learner.predict(model.module, [SORT, SHORT]) == ("a b c d", "a b")
     assert learner.predict(model.module, [SUM]) == ("3",)
     assert learner.predict(model.module, [pick]) == ("c c",)
+    assert learner.answer(model.module, replace(SORT, answer="", completion=""), 8) == "a b c d"
+    assert learner.answer(model.module, SORT, 2) == "a b"
+    assert learner.answer(model.module, pick, 8) == "c c"
 
 
 def test_answers_do_not_depend_on_who_is_asked_together(
@@ -311,6 +314,7 @@ def test_the_answer_is_the_nearest_of_the_own_choices() -> None:
     assert cosine("left", "very left") > max(cosine("left", c) for c in lost.choices)
     wanted = max(lost.choices, key=lambda choice: cosine("left", choice))
     assert learner.predict(FakeModel(), [ROAD, SIDE, lost]) == ("up", "very left", wanted)
+    assert learner.answer(FakeModel(), lost, 1) == wanted
 
 
 def test_predictions_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
