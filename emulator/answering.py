@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from emulator.adapters.attach import frozen_twin
+from emulator.adapters.attach import frozen_twin, own_twin
+from emulator.backbone.loading import Backbone
 from emulator.protocols import Learner
 from emulator.routing.experts import RoutedModel
 from emulator.routing.gates import Discriminant, RidgeLda
+from emulator.routing.whole import RoutedWeights
 from emulator.state import AdapterLayout, Example, Expert, FloatArray
 from emulator.tasks.learning import score
 from emulator.world import World
@@ -64,7 +66,7 @@ class Answering:
 
         Examples with equal gates are answered in one go.
         """
-        mixture = RoutedModel(self._world.backbone.model, experts, frozen_twin)
+        mixture = mixture_of(self._world.backbone, experts)
         for task, tests in self._world.tests.items():
             gates_SE = self._gates(task, experts)
             answers = [""] * len(tests)
@@ -92,6 +94,13 @@ class Answering:
         columns = [self._task_names.index(expert.task) for expert in experts]
         chosen: FloatArray = gates[:, columns]
         return chosen
+
+
+def mixture_of(backbone: Backbone, experts: Sequence[Expert]) -> RoutedModel | RoutedWeights:
+    """The backbone and all that answers with it: stacked adapters, or whole weights in turn."""
+    if experts[0].form == "weights":
+        return RoutedWeights(backbone.model, experts, own_twin)
+    return RoutedModel(backbone.model, experts, frozen_twin)
 
 
 def _routing(task: str, experts: Sequence[Expert], gates_SE: FloatArray) -> Iterator[Measurement]:

@@ -27,6 +27,7 @@ from emulator.adapters.density import (
     spectral_entropy,
     uniform_counts,
 )
+from emulator.adapters.full import FullModel
 from emulator.adapters.mask import largest_entries, largest_of_all, random_entries
 from emulator.adapters.projection import common_start, largest_overlap, projection_blocks
 from emulator.answering import Answering
@@ -136,6 +137,10 @@ class Device:
         """The backbone with LoRA layers of which the named sides are trained."""
         backbone = self._world.backbone
         return LoraModel(backbone.model, backbone.target_modules, lora_rank, lora_alpha, trained)
+
+    def adapt_all(self, max_parameters: int) -> FullModel:
+        """The backbone with all its weights trained. Raises ScenarioError when they are more."""
+        return FullModel(self._world.backbone.model, max_parameters)
 
     def projection(
         self, kind: str, lora_rank: int, num_blocks: int, block: int
@@ -289,13 +294,7 @@ class Device:
             samples=np.array(samples, dtype=np.int64),
             blocks=np.array(blocks, dtype=np.int64),
             densities=densities_ML,
-            module_sizes=np.array(
-                [
-                    np.prod(self.adapted.shape_of(f"{name}.lora_B"))
-                    for name in self.adapted.module_names
-                ],
-                dtype=np.int64,
-            ),
+            module_sizes=np.array(self.adapted.module_sizes, dtype=np.int64),
         )
 
     def links(self, round_index: int) -> tuple[Link, ...]:

@@ -6,7 +6,15 @@ Reading a file is `emulator.reading`; what is wrong with it, in words, `emulator
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from emulator.backbone.loading import CausalLM, SentenceEncoder, Tiny
 from emulator.channel.access import IdealAccess, OfdmaAccess
@@ -17,11 +25,14 @@ from emulator.methods import (
     ExpertsOnce,
     Fedsa,
     Ffa,
+    Full,
+    FullOracle,
     LocalOnly,
     Lora,
     LoraByTask,
     Lori,
     SparseOrthogonal,
+    Stacking,
 )
 from emulator.plugins import plugin_or
 from emulator.protocols import Access, ChannelModel, Method, TaskSuite, Topology
@@ -104,6 +115,9 @@ MethodSection = Annotated[
     | Ffa
     | Fedsa
     | Alternating
+    | Stacking
+    | Full
+    | FullOracle
     | LocalOnly,
     Field(discriminator="kind"),
 ]
@@ -162,7 +176,9 @@ class Scenario(Section):
     clock: Virtual = Field(default=Virtual(), description="how emulated time passes")
     wire: WireFormat = Field(default=WireFormat(), description="how messages become packets")
     local: Local = Field(default=Local(), description="local training")
-    router: RouterSection = Field(default=RidgeLda(), description="which expert answers")
+    router: RouterSection = Field(
+        default=RidgeLda(), validate_default=True, description="which expert answers"
+    )
     evaluation: Evaluation = Field(default=Evaluation(), description="what is measured on the way")
     schedule: Synchronous = Field(default=Synchronous(), description="when devices exchange")
     on_device_failure: Literal["stop"] = Field(
@@ -172,6 +188,12 @@ class Scenario(Section):
         default=1800.0, gt=0, description="give up on a silent device after so much wall time [s]"
     )
     accelerator: Literal["cpu"] = Field(default="cpu", description="where tensors live")
+
+    @field_validator("router")
+    @classmethod
+    def _router_of_method(cls, router: BaseModel, info: ValidationInfo) -> BaseModel:
+        """What full_oracle means by its name: the true task answers, whatever was asked for."""
+        return Oracle() if isinstance(info.data.get("method"), FullOracle) else router
 
     @property
     def graph(self) -> Topology:

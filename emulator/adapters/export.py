@@ -1,4 +1,4 @@
-"""An expert as a standard PEFT adapter folder: what `PeftModel.from_pretrained` reads."""
+"""An expert as a folder that others read: a PEFT adapter, or a whole model of transformers."""
 
 import json
 from collections.abc import Mapping
@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from peft import LoraConfig
 from safetensors.numpy import save
+from torch import nn
 
 from emulator.state import Expert
 
 
 def peft_files(expert: Expert, base_model: str, task_type: str | None) -> Mapping[str, bytes]:
-    """File name -> bytes. Keys and lists are sorted, so equal experts give equal bytes.
+    """A low-rank expert for `PeftModel.from_pretrained`: file name -> bytes.
 
-    Law: the loaded adapter gives the emulator's own logits. task_type: CAUSAL_LM or None.
+    Keys and lists are sorted, so equal experts give equal bytes. Law: the loaded adapter gives the emulator's own logits. task_type: CAUSAL_LM or None.
     """
     modules = sorted(n.removesuffix(".lora_A") for n in expert.tensors if n.endswith(".lora_A"))
     rank = len(expert.tensors[f"{modules[0]}.lora_A"])
@@ -40,6 +41,22 @@ def peft_files(expert: Expert, base_model: str, task_type: str | None) -> Mappin
     return {
         "adapter_config.json": text.encode(),
         "adapter_model.safetensors": save(tensors, metadata={"format": "pt"}),
+    }
+
+
+def model_files(expert: Expert, backbone: nn.Module) -> Mapping[str, bytes]:
+    """The backbone with an expert's weights for transformers' `from_pretrained`: file name -> bytes.
+
+    Float32, tied weights once. Law: the loaded model gives the emulator's own logits.
+    """
+    tensors = {
+        name: weight.detach().float().numpy() + np.float32(expert.scaling) * expert.tensors[name]
+        for name, weight in backbone.named_parameters()
+    }
+    fields = json.loads(backbone.config.to_json_string()) | {"dtype": "float32"}  # type: ignore[operator, union-attr]
+    return {
+        "config.json": (json.dumps(fields, indent=2, sort_keys=True) + "\n").encode(),
+        "model.safetensors": save(tensors, metadata={"format": "pt"}),
     }
 
 
