@@ -1,9 +1,10 @@
 """How a device answers: its router learns from everybody's statistics, its experts answer together.
 
-Shapes: S sequences, E experts, p projected width.
+Shapes: S questions, T tasks, E experts.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,16 +12,21 @@ from torch import nn
 
 from emulator.adapters.attach import frozen_twin, own_twin
 from emulator.backbone.loading import Backbone
+from emulator.errors import EmulatorError
 from emulator.protocols import Learner
-from emulator.routing.experts import RoutedModel
-from emulator.routing.gates import Discriminant, RidgeLda
+from emulator.routing.experts import RoutedModel, expert_gates
+from emulator.routing.routes import ABSTAINED, auroc, routes
 from emulator.routing.whole import RoutedWeights
-from emulator.state import AdapterLayout, Example, Expert, FloatArray
+from emulator.scenario import Scenario
+from emulator.state import AdapterLayout, DoubleArray, Example, Expert, FloatArray
 from emulator.tasks.learning import score
-from emulator.world import World
+from emulator.world import Asked, World, features_of
 
 Measurement = tuple[str, str, float]
 """Metric, task, value."""
+
+Mixture = RoutedModel | RoutedWeights
+"""The backbone with experts that answer as their gates say."""
 
 
 class Answering:
@@ -29,85 +35,147 @@ class Answering:
     def __init__(self, world: World, learner: Learner) -> None:
         self._world = world
         self._learner = learner
+        self._router = world.scenario.router
         self._task_names = world.scenario.tasks.names
         self._layout = AdapterLayout((), ())
-        self._discriminant: Discriminant | None = None
+        self._own_features: Any = None
+        self._fitted: Mapping[str, FloatArray] = {}
 
     def statistics(self, sample: Sequence[Example]) -> tuple[AdapterLayout, FloatArray]:
         """Additive statistics of some training prompts; empty where the router needs none."""
-        router, backbone = self._world.scenario.router, self._world.backbone
-        if not isinstance(router, RidgeLda):
-            return self._layout, np.zeros(0, dtype=np.float32)
-        texts = [self._learner.router_text(example) for example in sample]
-        states = backbone.prompt_states(texts, router.gate_layer)
-        self._layout = router.layout(states.shape[1], len(self._task_names))
-        task_of = [self._task_names.index(example.task) for example in sample]
-        projected = router.project(states, self._world.scenario.seed)
-        return self._layout, router.statistics(projected, task_of, len(self._task_names))
+        world, num_tasks = self._world, len(self._task_names)
+        self._own_features = features_of(world.scenario, world.backbone, sample)
+        task_of_S = [self._task_names.index(example.task) for example in sample]
+        parts = self._router.statistics(self._own_features, task_of_S, num_tasks)
+        self._layout = AdapterLayout(tuple(parts), tuple(part.shape for part in parts.values()))
+        if not parts:  # nothing to wait for
+            self._fitted = self._router.fit(parts, self._own_features, num_tasks)
+        return self._layout, self._layout.join(parts)
 
     def fit(self, statistics: FloatArray) -> None:
         """Fit the router to the summed statistics of all devices."""
-        router = self._world.scenario.router
-        if isinstance(router, RidgeLda):
-            self._discriminant = router.fit(self._layout.split(statistics))
+        parts = self._layout.split(statistics)
+        self._fitted = self._router.fit(parts, self._own_features, len(self._task_names))
 
-    def router(self) -> dict[str, FloatArray]:
+    def router(self) -> Mapping[str, FloatArray]:
         """The fitted router's tensors; empty where there is none."""
-        return self._discriminant.tensors() if self._discriminant else {}
+        return self._fitted
 
     def alone(self, model: nn.Module, task: str, prefix: str) -> Iterator[Measurement]:
         """How one model does on a task's test examples."""
-        tests = self._world.tests[task]
+        tests = self._world.tests[task].examples
         for metric, value in score(self._learner.predict(model, tests), tests).items():
             yield f"{prefix}{metric}", task, value
 
     def together(self, experts: Sequence[Expert]) -> Iterator[Measurement]:
         """Answer the test examples of every task; which task it is, only the router may guess.
 
-        Examples with equal gates are answered in one go.
+        What else `evaluation` asks for is told after it: other words, tasks that nobody learnt.
         """
-        mixture = mixture_of(self._world.backbone, experts)
-        for task, tests in self._world.tests.items():
-            gates_SE = self._gates(task, experts)
-            answers = [""] * len(tests)
-            rows, group_of_S = np.unique(gates_SE, axis=0, return_inverse=True)
-            for group, row_E in enumerate(rows):
-                chosen = np.flatnonzero(group_of_S == group)
-                mixture.set_gates(torch.from_numpy(row_E[None]))
-                predicted = self._learner.predict(mixture.module, [tests[i] for i in chosen])
-                for index, text in zip(chosen, predicted, strict=True):
-                    answers[index] = text
-            for metric, value in score(answers, tests).items():
-                yield metric, task, value
-            if len(experts) > 1 and self._world.scenario.router.kind != "uniform":
-                yield from _routing(task, experts, gates_SE)
+        world = self._world
+        mixture = mixture_of(world.scenario, world.backbone, experts)
+        for task, asked in world.tests.items():
+            yield from self._answered(mixture, experts, task, asked, "")
+        for task, asked in world.paraphrased.items():
+            if world.scenario.evaluation.paraphrases == "answers":
+                yield from self._answered(mixture, experts, task, asked, "_paraphrased")
+        if world.scenario.method.routes:
+            yield from self._routed()
+            yield from self._strangers()
 
-    def _gates(self, task: str, experts: Sequence[Expert]) -> FloatArray:
-        """Gates of a task's test examples over the experts [S, E]."""
-        count = len(self._world.tests[task])
-        if len(experts) == 1 or self._world.scenario.router.kind == "uniform":
-            return np.ones((count, len(experts)), dtype=np.float32)
-        if self._discriminant is None:
-            row_E = np.array([expert.task == task for expert in experts], dtype=np.float32)
-            return np.tile(row_E, (count, 1))
-        gates = self._discriminant.gates(self._world.test_states[task]).numpy()
-        columns = [self._task_names.index(expert.task) for expert in experts]
-        chosen: FloatArray = gates[:, columns]
-        return chosen
+    def controls(self, experts: Sequence[Expert], task: str) -> Iterator[Measurement]:
+        """A task's answers without a router, as `evaluation.controls` asks: is there interference?
+
+        `alone`: the task's own experts; `summed`: all at once; `diluted`: the own ones over E, as if
+        averaged with untouched ones. A summed score below the diluted one is interference; down to
+        it, it is dilution.
+        """
+        world, tests = self._world, self._world.tests[task].examples
+        own_E = np.array([expert.task == task for expert in experts], dtype=np.float32)
+        gates_of = {"alone": own_E / own_E.sum(), "summed": np.ones_like(own_E)}
+        gates_of["diluted"] = gates_of["alone"] / len(experts)
+        mixture = mixture_of(world.scenario, world.backbone, experts)
+        for control in world.scenario.evaluation.controls:
+            mixture.set_gates(torch.from_numpy(gates_of[control][None]))
+            for metric, value in score(self._learner.predict(mixture.module, tests), tests).items():
+                yield f"{control}_{metric}", task, value
+
+    def _answered(
+        self,
+        mixture: Mixture,
+        experts: Sequence[Expert],
+        task: str,
+        asked: Asked,
+        suffix: str,
+    ) -> Iterator[Measurement]:
+        """The scores of a task's answers. Examples with equal gates are answered in one go."""
+        gates_SE = self._expert_gates(asked, experts)
+        answers = [""] * len(asked.examples)
+        rows, group_of_S = np.unique(gates_SE, axis=0, return_inverse=True)
+        for group, row_E in enumerate(rows):
+            chosen = np.flatnonzero(group_of_S == group)
+            mixture.set_gates(torch.from_numpy(row_E[None]))
+            predicted = self._learner.predict(mixture.module, [asked.examples[i] for i in chosen])
+            for index, text in zip(chosen, predicted, strict=True):
+                answers[index] = text
+        for metric, value in score(answers, asked.examples).items():
+            yield f"{metric}{suffix}", task, value
+
+    def _expert_gates(self, asked: Asked, experts: Sequence[Expert]) -> FloatArray:
+        """Gates over the experts [S, E]; all of them open under a method that routes nothing."""
+        if not self._world.scenario.method.routes:
+            return np.ones((len(asked.examples), len(experts)), dtype=np.float32)
+        return expert_gates(self._gates(asked), self._task_names, experts)
+
+    def _gates(self, asked: Asked) -> FloatArray:
+        """The router's gates over the tasks [S, T]."""
+        if not self._fitted:
+            raise EmulatorError(
+                f"method {self._world.scenario.method.kind}: got no fitted router, wanted its setup "
+                "to ask for router_statistics() and its end to give use_router_statistics() the sum"
+            )
+        return self._router.gates(self._fitted, asked.features)
+
+    def _routed(self) -> Iterator[Measurement]:
+        """Where the questions of every task went; `routing_accuracy` is the right share."""
+        for task, asked in self._world.tests.items():
+            shares = routes(self._gates(asked), self._task_names)
+            yield from ((_metric(to), task, share) for to, share in shares.items())
+            if shares:
+                yield "routing_accuracy", task, shares[task]
+        for task, asked in self._world.paraphrased.items():
+            shares = routes(self._gates(asked), self._task_names)
+            if shares:
+                yield "routing_accuracy_paraphrased", task, shares[task]
+                yield "abstained_paraphrased", task, shares[ABSTAINED]
+
+    def _strangers(self) -> Iterator[Measurement]:
+        """Of every unseen task: how well it is told from all known ones, how often it is turned away."""
+        if not self._world.unseen:
+            return
+        known = np.concatenate([self._familiarity(asked) for asked in self._world.tests.values()])
+        for task, asked in self._world.unseen.items():
+            yield "abstention_auroc", task, auroc(known, self._familiarity(asked))
+            shares = routes(self._gates(asked), self._task_names)
+            if shares:
+                yield "abstained_unseen", task, shares[ABSTAINED]
+
+    def _familiarity(self, asked: Asked) -> DoubleArray:
+        return self._router.familiarity(self._fitted, asked.features)
 
 
-def mixture_of(backbone: Backbone, experts: Sequence[Expert]) -> RoutedModel | RoutedWeights:
-    """The backbone and all that answers with it: stacked adapters, or whole weights in turn."""
+def mixture_of(scenario: Scenario, backbone: Backbone, experts: Sequence[Expert]) -> Mixture:
+    """The backbone with all experts, as the scenario's router and method use them.
+
+    Low-rank ones stand beside it in one stack; whole weights take its place in turn.
+    """
     if experts[0].form == "weights":
         return RoutedWeights(backbone.model, experts, own_twin)
-    return RoutedModel(backbone.model, experts, frozen_twin)
+    active_ranks: int | None = getattr(scenario.method, "active_ranks", None)
+    return RoutedModel(
+        backbone.model, experts, frozen_twin, active_ranks, scenario.router.layer_gate
+    )
 
 
-def _routing(task: str, experts: Sequence[Expert], gates_SE: FloatArray) -> Iterator[Measurement]:
-    """Where a task's examples were sent, as shares; `routing_accuracy` is the right one."""
-    winner_S = gates_SE.argmax(axis=1)
-    for index, expert in enumerate(experts):
-        share = float((winner_S == index).mean())
-        yield f"routed_to/{expert.task}", task, share
-        if expert.task == task:
-            yield "routing_accuracy", task, share
+def _metric(destination: str) -> str:
+    return destination if destination == ABSTAINED else f"routed_to/{destination}"

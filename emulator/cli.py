@@ -93,10 +93,12 @@ def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Override
 def report(runs: Runs) -> None:
     """Show what runs came to, one table each."""
     with _clear_messages():
-        from emulator.report.terminal import comparison
+        from emulator.report.terminal import comparison, confusion
 
         for folder in runs:
             _console().print(comparison([folder]))
+            if routed := confusion(folder):
+                _console().print(routed)
 
 
 @app.command()
@@ -106,6 +108,69 @@ def compare(runs: Runs) -> None:
         from emulator.report.terminal import comparison
 
         _console().print(comparison(runs))
+
+
+@app.command()
+def reproduce(
+    name: Annotated[
+        str, typer.Argument(help="an experiment, a YAML file of one's own, or all", metavar="NAME")
+    ],
+    more: MoreOverrides = None,
+    override: Overrides = None,
+    suite: Annotated[str, typer.Option(help="backbone and tasks to run on")] = "tiny",
+    seeds: Annotated[int | None, typer.Option(min=1, help="runs of each row")] = None,
+    rows: Annotated[str, typer.Option(help="only these rows, separated by commas")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="output folder; default runs/reproduce/<suite>/<name>")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="runs at a time; default: as cores and memory allow")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="check everything, list the runs, stop")
+    ] = False,
+) -> None:
+    """Draw the tables and figures of the paper; what is there already is not run again."""
+    with _clear_messages("the finished runs are kept, the same command goes on from there"):
+        from emulator.reproduce import asked, reproduce
+
+        chosen_rows = tuple(label.strip() for label in rows.split(",") if label.strip())
+        todo = asked(name, suite, seeds, chosen_rows, [*(override or []), *(more or [])])
+        if dry_run:
+            sys.stdout.writelines(f"{title}\n" for title in todo.titles)
+            return
+        reproduce(todo, out, jobs, lambda line: print(line, file=sys.stderr, flush=True))
+
+
+@app.command()
+def infer(
+    run: Annotated[Path, typer.Argument(help="output folder of a run", show_default=False)],
+    prompts: Annotated[
+        list[str] | None, typer.Argument(metavar="[PROMPT]...", help="what to answer")
+    ] = None,
+    device: Annotated[int, typer.Option(help="whose experts and router answer")] = 0,
+    file: Annotated[Path | None, typer.Option(help="more prompts, one a line")] = None,
+    choices: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="choose among these; default: generate")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="generate so many tokens at most; default half the input")
+    ] = None,
+    override: Overrides = None,
+) -> None:
+    """Let a device of a finished run answer, and show which of its experts did."""
+    with _clear_messages():
+        from emulator.infer import prompts_in, respondent, shown
+
+        asked = [*(prompts or []), *(prompts_in(file) if file else [])]
+        options = [option.strip() for option in choices.split(",")] if choices is not None else []
+        if not asked:
+            raise ScenarioError(["PROMPT: got none, wanted at least one, or --file"])
+        if choices is not None and (len(set(options)) < 2 or len(set(options)) < len(options)):
+            raise ScenarioError([f"--choices: got {choices!r}, wanted two or more, each once"])
+        answering = respondent(run, device, override or [])
+        for prompt in asked:
+            sys.stdout.write(shown(answering.reply(prompt, options, max_tokens)))
 
 
 @app.command()
@@ -138,7 +203,7 @@ def _console() -> Console:
 
 
 @contextmanager
-def _clear_messages() -> Iterator[None]:
+def _clear_messages(when_interrupted: str = "nothing was written") -> Iterator[None]:
     """Errors as lines on standard error; exit codes 2 (wrong input), 1 (failed), 130 (interrupted)."""
     try:
         yield
@@ -151,5 +216,5 @@ def _clear_messages() -> Iterator[None]:
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
-            sys.stderr.write("interrupted: nothing was written\n")
+            sys.stderr.write(f"interrupted: {when_interrupted}\n")
         raise typer.Exit(130) from None

@@ -14,26 +14,22 @@ Shapes: M devices, L modules, N coordinates, S sequences, E experts.
 
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import torch
 
+from emulator.adapters.alignment import alignments
 from emulator.adapters.attach import LoraModel
-from emulator.adapters.calibration import input_second_moments
-from emulator.adapters.density import (
-    printed_counts,
-    spectral_counts,
-    spectral_entropy,
-    uniform_counts,
-)
+from emulator.adapters.calibration import spectral_entropies
+from emulator.adapters.density import printed_counts, spectral_counts, uniform_counts
 from emulator.adapters.full import FullModel
 from emulator.adapters.mask import largest_entries, largest_of_all, random_entries
-from emulator.adapters.projection import common_start, largest_overlap, projection_blocks
+from emulator.adapters.projection import common_starts, largest_overlap, layer_blocks
 from emulator.answering import Answering
-from emulator.backbone.loading import Backbone
 from emulator.errors import EmulatorError
 from emulator.flood import flood
+from emulator.methods.speech import values_message
 from emulator.protocols import AdaptedModel, Learner, Life
 from emulator.state import (
     SETUP_ROUND,
@@ -58,9 +54,9 @@ from emulator.state import (
     Step,
     Survey,
     ValueType,
-    air_bytes,
 )
 from emulator.streams import stream, torch_seed
+from emulator.surveying import parameter_budget, survey_of
 from emulator.tasks.learning import learner_for
 from emulator.topology.clusters import ClusterMesh, TaskMesh, expected_collision_rate
 from emulator.wire import quantise
@@ -81,10 +77,12 @@ def live(world: World, device_id: int, restored: DeviceState | None = None) -> L
     method = world.scenario.method.start(own)
 
     yield from method.setup()
+    own.start_rounds()
     for round_index in range(world.scenario.rounds):
         own.train_round(round_index)
+        own.look("before", round_index)
         yield from method.exchange(round_index)
-        own.check_progress(round_index)
+        own.look("after", round_index)
         yield own.commit(round_index)
     yield from method.finish()
 
@@ -146,50 +144,31 @@ class Device:
         self, kind: str, lora_rank: int, num_blocks: int, block: int
     ) -> dict[str, FloatArray]:
         """The static projections A of one block, by layer name."""
-        return {
-            f"{name}.lora_A": blocks[block]
-            for name, blocks in self._projection_blocks(kind, lora_rank, num_blocks)
-        }
+        every_block = layer_blocks(self._inputs_of(), kind, self.seed, lora_rank, num_blocks)
+        return {f"{name}.lora_A": blocks[block] for name, blocks in every_block}
 
     def projection_overlap(self, kind: str, lora_rank: int, num_blocks: int) -> float:
         """The largest ||A_i A_j^T||_2 / GAMMA^2 over all blocks and modules; 0 when orthogonal."""
-        blocks = self._projection_blocks(kind, lora_rank, num_blocks)
-        return max(largest_overlap(of_module) for _, of_module in blocks)
-
-    def _projection_blocks(
-        self, kind: str, lora_rank: int, num_blocks: int
-    ) -> Iterator[tuple[str, FloatArray]]:
-        """Module name and all its blocks [n, r, k]."""
-        for index, name in enumerate(self.adapted.module_names):
-            num_inputs = self.adapted.shape_of(f"{name}.lora_A")[1]
-            yield (
-                name,
-                projection_blocks(kind, self.seed, index, num_inputs, lora_rank, num_blocks),
-            )
+        every_block = layer_blocks(self._inputs_of(), kind, self.seed, lora_rank, num_blocks)
+        return max(largest_overlap(blocks) for _, blocks in every_block)
 
     def common_start(self, lora_rank: int) -> dict[str, FloatArray]:
         """One seeded start of A that all devices share, by layer name."""
-        return {
-            f"{name}.lora_A": common_start(
-                self.seed, index, self.adapted.shape_of(f"{name}.lora_A")[1], lora_rank
-            )
-            for index, name in enumerate(self.adapted.module_names)
-        }
+        starts = common_starts(self._inputs_of(), self.seed, lora_rank)
+        return {f"{name}.lora_A": start for name, start in starts}
+
+    def _inputs_of(self) -> dict[str, int]:
+        """Inputs k of each adapted module."""
+        adapted = self.adapted
+        return {name: adapted.shape_of(f"{name}.lora_A")[1] for name in adapted.module_names}
 
     def kept_counts(self, allocation: str, budget: int) -> IndexArray:
         """Entries of B to keep in each module under a budget, from this device's own data [L]."""
         sizes_L = np.array(self.adapted.layout.sizes, dtype=np.int64)
         if allocation == "uniform":
             return uniform_counts(sizes_L, budget)
-        backbone = self._world.backbone
         texts = [self._learner.router_text(e) for e in self._own_sample(CALIBRATION_SAMPLES)]
-        moments, num_tokens = input_second_moments(backbone, texts)
-        entropies_L = np.array(
-            [
-                spectral_entropy(_weight(backbone, name), moments[name], num_tokens)
-                for name in self.adapted.module_names
-            ]
-        )
+        entropies_L = spectral_entropies(self._world.backbone, self.adapted.module_names, texts)
         share_out = spectral_counts if allocation == "spectral" else printed_counts
         counts_L = share_out(entropies_L, sizes_L, budget)
         densities_L = counts_L / sizes_L
@@ -199,6 +178,16 @@ class Device:
             self.measure(f"spectral_entropy/{name}", float(entropy), SETUP_ROUND)
             self.measure(f"density/{name}", float(density), SETUP_ROUND)
         return counts_L
+
+    def parameter_budget(self, neighbours: int) -> int:
+        """How many values the device can afford to train and to send to so many neighbours."""
+        layout = self.adapted.layout
+
+        def message_of(count: int) -> Message:
+            mask = Mask(layout.size, np.arange(count, dtype=np.int64))
+            return values_message(self, 0, mask, np.zeros(count, dtype=np.float32), ())
+
+        return parameter_budget(self._world, self.id, layout.size, neighbours, message_of)
 
     def largest_entries(self, counts_L: IndexArray, free_N: BoolArray) -> Mask:
         """The mask of the largest trained entries in each module, of those that are free."""
@@ -219,6 +208,11 @@ class Device:
         loss = self._train(steps)
         self.measure("warmup_loss", loss, SETUP_ROUND, self.shard.task)
         return loss
+
+    def start_rounds(self) -> None:
+        """Remember where the rounds start from."""
+        self._start_N = self.adapted.vector()
+        self._held_back_N = np.zeros_like(self._start_N)
 
     def train_round(self, round_index: int) -> None:
         """The local steps of a round, less those already done."""
@@ -268,34 +262,11 @@ class Device:
         samples: Sequence[int],
         blocks: Sequence[int],
         densities_ML: DoubleArray,
-        planned: Message,
+        planned: Sequence[Message],
     ) -> Survey:
-        """What the introductions tell, with gains and the powers that a planned message requires.
-
-        Positions and powers are in every introduction; as the channel holds the same numbers, they
-        are read from there, with the gains that follow from them.
-        """
-        channel, scenario = self._world.channel, self._world.scenario
-        bandwidth_hz = scenario.access.bandwidth_hz
-        num_bytes = getattr(scenario.graph, "message_bytes", None) or air_bytes(
-            scenario.wire.encode(planned)
-        )
-        required = np.zeros((self.devices, self.devices, self.devices + 1))
-        for neighbours in range(1, self.devices):
-            required[:, :, neighbours] = channel.required_power_w(
-                num_bytes, neighbours, bandwidth_hz
-            )
-        return Survey(
-            positions_m=channel.positions_m,
-            mean_gain=channel.mean_gain,
-            in_range=channel.in_range(bandwidth_hz),
-            max_power_w=channel.max_power_w,
-            required_power_w=required,
-            samples=np.array(samples, dtype=np.int64),
-            blocks=np.array(blocks, dtype=np.int64),
-            densities=densities_ML,
-            module_sizes=np.array(self.adapted.module_sizes, dtype=np.int64),
-        )
+        """What the introductions tell, with gains and the powers that everybody's message requires."""
+        sizes = self.adapted.module_sizes
+        return survey_of(self._world, sizes, samples, blocks, densities_ML, planned)
 
     def links(self, round_index: int) -> tuple[Link, ...]:
         """All links of the round under the scenario's topology; none among those never introduced."""
@@ -331,6 +302,18 @@ class Device:
         """How adapter values travel."""
         return self._world.scenario.wire.number_type
 
+    def to_send(self, vector_N: FloatArray) -> FloatArray:
+        """The trained vector as it is told this round.
+
+        With wire.error_feedback: v + e, where e gathers what rounding has held back so far,
+        e <- (v + e) - Q(v + e); otherwise v. Source: arXiv 1901.09847.
+        """
+        if not self._world.scenario.wire.error_feedback:
+            return vector_N
+        told_N = vector_N + self._held_back_N
+        self._held_back_N = told_N - self.as_received(told_N)
+        return told_N
+
     def as_received(self, values_N: FloatArray) -> FloatArray:
         """Adapter values as every receiver will see them, rounded to the wire's type [N]."""
         layout = self.adapted.layout
@@ -347,18 +330,37 @@ class Device:
         """Fit the router to the summed statistics of all devices."""
         self._answering.fit(statistics)
 
-    def check_progress(self, round_index: int) -> None:
-        """Own-task accuracy with the own adapter, when the scenario asks for it this round."""
+    def look(self, moment: str, round_index: int) -> None:
+        """Own-task accuracy with the own adapter, where the scenario asks for it this round.
+
+        moment: `before` or `after` the exchange. Before it also the dilution control: the own adapter
+        averaged, with its mixing weight, with ones that nobody has touched.
+        """
         every = self._world.scenario.evaluation.own_task_every
-        if every and (round_index + 1) % every == 0:
-            for metric, task, value in self._answering.alone(
-                self.adapted.module, self.shard.task, "own_"
-            ):
-                self.measure(metric, value, round_index, task)
+        if not every or (round_index + 1) % every:
+            return
+        self._try_own_task("own_" if moment == "after" else "before_", round_index)
+        if moment == "before" and (links := self.links(round_index)):
+            kept = 1.0 - sum(link.weight for link in links if link.receiver == self.id)
+            trained_N = self.adapted.vector()
+            diluted_N = self._start_N + kept * (trained_N - self._start_N)
+            self.adapted.load(diluted_N.astype(np.float32))
+            self._try_own_task("diluted_", round_index)
+            self.adapted.load(trained_N)
+
+    def _try_own_task(self, prefix: str, round_index: int) -> None:
+        """Own-task accuracy of the adapter as it stands."""
+        task = self.shard.task
+        for metric, _, value in self._answering.alone(self.adapted.module, task, prefix):
+            self.measure(metric, value, round_index, task)
 
     def answer(self, experts: Sequence[Expert]) -> None:
         """Answer the test examples of every task."""
-        for metric, task, value in self._answering.together(experts):
+        measured = [*self._answering.together(experts)]
+        if self._world.scenario.method.routes:
+            measured += self._answering.controls(experts, self.shard.task)
+            measured += alignments(experts) if self.id == 0 else ()
+        for metric, task, value in measured:
             self.measure(metric, value, self._world.scenario.rounds - 1, task)
 
     # ── the records ──────────────────────────────────────────────────────────────────────────────
@@ -376,6 +378,7 @@ class Device:
 
     def result(self, own_expert: Expert, experts: tuple[Expert, ...]) -> DeviceResult:
         """What the device leaves behind."""
+        self.measure("trained_parameters", self.adapted.mask.count, SETUP_ROUND)
         return DeviceResult(
             device=self.id,
             own_expert=own_expert,
@@ -388,11 +391,3 @@ class Device:
             compute_energy_j=self.compute_energy_j,
             train_cpu_s=self.train_cpu_s,
         )
-
-
-def _weight(backbone: Backbone, name: str) -> DoubleArray:
-    """The frozen weight [d, k] of an adapted module, in float64."""
-    weight = backbone.model.get_submodule(name).weight
-    assert isinstance(weight, torch.Tensor)
-    array: DoubleArray = weight.detach().double().numpy()
-    return array

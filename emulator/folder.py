@@ -15,8 +15,16 @@ from emulator.adapters.export import model_files, peft_files
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.exchange.walk import Outcome
 from emulator.reading import dump_scenario
-from emulator.records import check_account, ledger_rows, metric_rows, parquet, summarise
+from emulator.records import (
+    check_account,
+    ledger_rows,
+    metric_rows,
+    parameters_account,
+    parquet,
+    summarise,
+)
 from emulator.state import DeviceResult, Expert, LinkRecord, MetricRecord
+from emulator.wire.values import VALUE_BYTES
 from emulator.world import World
 
 
@@ -24,7 +32,7 @@ def check_folder(out: Path, *, force: bool) -> None:
     """Refuse to write over anything; with `force`, over anything but an earlier run."""
     if out.exists() and not out.is_dir():
         raise ScenarioError([f"--out: got {out}, which is a file, wanted a folder"])
-    beside = next(p for p in _partial(out).parents if p.exists())
+    beside = next(p for p in partial_folder(out).parents if p.exists())
     if not beside.is_dir() or not os.access(beside, os.W_OK | os.X_OK):
         raise ScenarioError(
             [
@@ -70,13 +78,20 @@ def run_files(
         max(result.emulated_s for result in results),
         sum(result.compute_energy_j for result in results),
     )
+    parameters = parameters_account(
+        metrics,
+        ledger,
+        scenario.devices,
+        scenario.rounds,
+        VALUE_BYTES[scenario.wire.number_type],
+    )
     files = {
         "scenario.yaml": dump_scenario(scenario).encode(),
         "environment.json": _json(_environment(driver)),
         "metrics.parquet": parquet(metrics, MetricRecord),
         "ledger.parquet": parquet(ledger, LinkRecord),
         "topology.json": _json(_topology(world, results[0])),
-        "summary.json": _json({**summary, **machine}),
+        "summary.json": _json({**summary, **parameters, **machine}),
     }
     for result in results:
         files |= _device_files(world, result)
@@ -85,7 +100,7 @@ def run_files(
 
 def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
     """Write everything beside the folder, then put it in the folder's place at once."""
-    partial = _partial(out)
+    partial = partial_folder(out)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         for name, data in files.items():
@@ -107,7 +122,7 @@ def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
         raise
 
 
-def _partial(out: Path) -> Path:
+def partial_folder(out: Path) -> Path:
     """Where a run is written before it is whole."""
     whole = out.resolve()
     return whole.with_name(whole.name + ".partial")
@@ -125,9 +140,11 @@ def _empty(folder: Path) -> None:
 def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
     """The own expert as a folder; all experts and the router it answers with."""
     name = f"device-{result.device:02d}"
-    places = _expert_folders(result.experts)
     folders = {f"adapters/{name}": result.own_expert}
-    folders |= {f"experts/{name}/{p}": e for p, e in zip(places, result.experts, strict=True)}
+    places = expert_folders([expert.task for expert in result.experts])
+    folders |= {
+        f"experts/{name}/{place}": e for place, e in zip(places, result.experts, strict=True)
+    }
     files = {
         f"{folder}/{file}": data
         for folder, expert in folders.items()
@@ -136,11 +153,11 @@ def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
     files[f"experts/{name}/experts.json"] = _json(
         [
             {
-                "folder": place,
                 "task": e.task,
                 "samples": e.samples,
                 "scaling": e.scaling,
                 "form": e.form,
+                "folder": place,
             }
             for place, e in zip(places, result.experts, strict=True)
         ]
@@ -159,12 +176,11 @@ def _expert_files(world: World, expert: Expert) -> Mapping[str, bytes]:
     return peft_files(expert, backbone.name, task_type)
 
 
-def _expert_folders(experts: Sequence[Expert]) -> list[str]:
-    """One folder name per expert: its task, numbered where several experts share one."""
-    tasks = [expert.task for expert in experts]
+def expert_folders(tasks: Sequence[str]) -> list[str]:
+    """Where experts of these tasks lie: under the task's name, the second of a task under `NAME~2`."""
     return [
-        f"{task}-{tasks[:place].count(task)}" if tasks.count(task) > 1 else task
-        for place, task in enumerate(tasks)
+        task if task not in tasks[:index] else f"{task}~{tasks[:index].count(task) + 1}"
+        for index, task in enumerate(tasks)
     ]
 
 

@@ -223,12 +223,17 @@ def _come_of_age(parent_pid: int, inherited_fds: tuple[int, ...]) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     for descriptor in inherited_fds:
         os.close(descriptor)
+    die_with_parent(parent_pid)
+    use_loopback()
+    torch.set_num_threads(1)
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the system end this process when its parent ends, where it can (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent_pid:
             raise DeviceFailedError("the parent is gone")
-    use_loopback()
-    torch.set_num_threads(1)
 
 
 def use_loopback() -> None:

@@ -7,7 +7,7 @@ Shapes: S sequences, T tokens, H hidden width, E experts, M devices, N adapter c
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from emulator.state import (
@@ -28,6 +28,7 @@ from emulator.state import (
     Mask,
     Message,
     Packet,
+    Question,
     Received,
     Reception,
     Request,
@@ -101,7 +102,9 @@ class BoundChannel(Protocol):
         """Which pairs can exchange one packet within the deadline [M, M]."""
         ...
 
-    def required_power_w(self, num_bytes: int, neighbours: int, bandwidth_hz: float) -> DoubleArray:
+    def required_power_w(
+        self, num_bytes: int | IndexArray, neighbours: int, bandwidth_hz: float
+    ) -> DoubleArray:
         """Least power [M, M] that meets the deadline when a sender serves so many at once."""
         ...
 
@@ -188,7 +191,11 @@ class TaskSuite(Protocol):
         ...
 
     def examples(self, task: str, split: str, seed: int) -> tuple[Example, ...]:
-        """All examples of one task; split is `train` or `test`."""
+        """All examples of one task; split is `train`, `test` or `paraphrased`.
+
+        `paraphrased` (test questions in words unseen in training, or none) and tasks beyond `names`
+        are asked for only where `evaluation` does.
+        """
         ...
 
 
@@ -207,8 +214,60 @@ class Learner(Protocol):
         """The model's answer to each example."""
         ...
 
+    def answer(self, model: Module, question: Example, max_new_tokens: int) -> str:
+        """One answer: of the choices the best, without any what is generated."""
+        ...
+
     def router_text(self, example: Example) -> str:
         """The input as the model sees it, choices included and the answer not."""
+        ...
+
+
+ModuleExpert = tuple["Tensor", "Tensor", float]
+"""One expert in one module: A [r, k], B [d, r], scaling."""
+
+LayerGate = Callable[["Tensor", "Tensor"], "Tensor"]
+"""The layer's input [S, T, k] and the sequences' gates [S, E] -> gates of every token [S, T, E]."""
+
+
+class Router(Protocol):
+    """Which expert answers: pure functions from the frozen backbone's reading of a text to gates.
+
+    Features are opaque to others, one row per question. `fitted` is all that a fitted router is: it is
+    stored as it stands and answers anywhere.
+    """
+
+    @property
+    def kind(self) -> str:
+        """The router's name in YAML."""
+        ...
+
+    def features(self, backbone: LoadedBackbone, questions: Sequence[Question], seed: int) -> Any:
+        """What the router reads of questions, from the frozen backbone alone."""
+        ...
+
+    def statistics(
+        self, features: Any, task_of: Sequence[int], num_tasks: int
+    ) -> dict[str, FloatArray]:
+        """What devices add up over their own prompts, by name; empty: nothing is sent."""
+        ...
+
+    def fit(
+        self, statistics: Mapping[str, FloatArray], own_features: Any, num_tasks: int
+    ) -> dict[str, FloatArray]:
+        """The router of everybody's summed statistics; own training prompts set its threshold."""
+        ...
+
+    def gates(self, fitted: Mapping[str, FloatArray], features: Any) -> FloatArray:
+        """[S, tasks], none negative; a row of zeros abstains: the backbone answers alone."""
+        ...
+
+    def familiarity(self, fitted: Mapping[str, FloatArray], features: Any) -> DoubleArray:
+        """How much each question is like a known task [S]; below the threshold it abstains."""
+        ...
+
+    def layer_gate(self, experts: Sequence[ModuleExpert]) -> LayerGate | None:
+        """Gates made anew in every adapted module; None: the sequence's hold everywhere."""
         ...
 
 
@@ -326,6 +385,10 @@ class Own(Protocol):
         """Entries of B to keep in each module under a budget, from this device's own data [L]."""
         ...
 
+    def parameter_budget(self, neighbours: int) -> int:
+        """How many values the device can afford to train and to send to so many neighbours."""
+        ...
+
     def largest_entries(self, counts_L: IndexArray, free_N: BoolArray) -> Mask:
         """The mask of the largest trained entries in each module, of those that are free."""
         ...
@@ -342,6 +405,10 @@ class Own(Protocol):
         """Local steps; time and energy pass. Returns the mean loss."""
         ...
 
+    def start_rounds(self) -> None:
+        """Remember where the rounds start from; for a method that starts afresh, also later on."""
+        ...
+
     def measure(self, metric: str, value: float, round_index: int, task: str = "") -> None:
         """Put a value into the records."""
         ...
@@ -356,9 +423,9 @@ class Own(Protocol):
         samples: Sequence[int],
         blocks: Sequence[int],
         densities_ML: DoubleArray,
-        planned: Message,
+        planned: Sequence[Message],
     ) -> Survey:
-        """What the introductions tell, with gains and the powers that a planned message requires."""
+        """What the introductions tell, with gains and the powers that everybody's message requires."""
         ...
 
     def links(self, round_index: int) -> tuple[Link, ...]:
@@ -377,6 +444,11 @@ class Own(Protocol):
 
     def value_type(self) -> ValueType:
         """How adapter values travel."""
+        ...
+
+    def to_send(self, vector_N: FloatArray) -> FloatArray:
+        """The trained vector as it is told this round: with error feedback, plus what rounding of the
+        rounds before has held back; otherwise itself. To be asked once a round."""
         ...
 
     def as_received(self, values: FloatArray) -> FloatArray:

@@ -8,11 +8,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from emulator.documents import Raw, read_mapping
 from emulator.errors import ScenarioError
 from emulator.messages import did_you_mean, lines_of, model_of_kind
 from emulator.scenario import Scenario
-
-Raw = dict[str, Any]
 
 PATHS = (("tasks", "folder"), ("backbone", "name"))
 """Values that name files: relative ones are meant from the scenario file's folder."""
@@ -32,9 +31,9 @@ def read_scenario(path: Path, overrides: Sequence[str] = ()) -> Reading:
     overrides: `key.path=value`, the value in YAML. Setting a `kind` (or a preset) drops the fields
     that the new kind lacks, each override in one note. Raises ScenarioError with every problem found.
     """
-    raw = _read_yaml(path)
+    raw = read_mapping(path, "a scenario")
     notes: list[str] = []
-    pairs = [_split(override) for override in overrides]
+    pairs = [parse_override(override) for override in overrides]
     for keys, value in pairs:
         if _names_preset(keys):
             raw["channel"] = value if keys == ["channel"] else {"preset": value}
@@ -73,39 +72,6 @@ def _router_note(raw: Raw, scenario: Scenario) -> list[str]:
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a key written twice is a mistake."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping, its keys all different."""
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"got the key {key_node.value!r} twice",
-                    problem_mark=key_node.start_mark,
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path) -> Raw:
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
-    except FileNotFoundError:
-        raise ScenarioError([f"{path}: no such file, wanted a scenario in YAML"]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError([f"{path}: cannot be read: {error}"]) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        what = getattr(error, "problem", None) or "not YAML"
-        raise ScenarioError([f"{path}{line}: {what}, wanted a YAML mapping"]) from None
-    if not isinstance(raw, dict):
-        raise ScenarioError([f"{path}: got {type(raw).__name__}, wanted a mapping of sections"])
-    return raw
-
-
 def preset_folder() -> Path:
     """Where channel presets lie: inside an installed package, or beside it in a checkout."""
     package = Path(__file__).parent
@@ -133,7 +99,7 @@ def _expand_preset(raw: Raw) -> list[str]:
         del raw["channel"]
         hint = did_you_mean(str(name), known)
         return [f"channel.preset: got {name!r}, wanted one of {', '.join(known)}{hint}"]
-    preset = _read_yaml(preset_folder() / f"{name}.yaml")
+    preset = read_mapping(preset_folder() / f"{name}.yaml", "a preset")
     raw["channel"] = _merged(preset["channel"], said)
     access = raw.get("access") or {}
     raw["access"] = _merged(preset["access"], access) if isinstance(access, dict) else access
@@ -176,7 +142,7 @@ def _anchor_paths(raw: Raw, folder: Path) -> None:
 # ── overrides ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _split(override: str) -> tuple[list[str], Any]:
+def parse_override(override: str) -> tuple[list[str], Any]:
     """`a.b=c` -> (["a", "b"], c)."""
     path, equals, text = override.partition("=")
     if not equals or not path.strip():

@@ -18,6 +18,9 @@ from emulator.state import LinkRecord, MetricRecord
 ANSWER_METRICS = ("accuracy", "exact_match")
 """Metrics of the final answers; a task has one of them."""
 
+ROUTED_TO = "routed_to/"
+"""Before the task that questions were routed to, in the name of a metric."""
+
 _ARROW = {"int": pa.int64(), "float": pa.float64(), "str": pa.string(), "bool": pa.bool_()}
 
 
@@ -93,6 +96,56 @@ def accuracy_account(
     }
 
 
+def parameters_account(
+    metrics: Sequence[MetricRecord],
+    ledger: Sequence[LinkRecord],
+    devices: int,
+    rounds: int,
+    value_bytes: int,
+) -> dict[str, float | None]:
+    """Parameters a device trains, and those it says in a round, as means over devices.
+
+    A message counts once, however many neighbours it goes to (their copies are in the bytes), and a
+    device that is silent in a round says none. int8 scales count as values.
+    """
+    said = {
+        (r.sender, r.exchange_index): r.payload_bytes
+        for r in ledger
+        if r.traffic == "in_cluster" and 0 <= r.round_index < rounds
+    }
+    return {
+        "trained_parameters": _mean(m.value for m in metrics if m.metric == "trained_parameters"),
+        "transmitted_parameters": sum(said.values()) / value_bytes / (devices * rounds),
+    }
+
+
+def routing_account(metrics: Sequence[MetricRecord]) -> dict[str, Any]:
+    """Where questions went, as means over the devices; None where it was not measured.
+
+    confusion: true task -> {task it went to, or "abstained": share}; a row's shares sum to one.
+    accuracy_paraphrased: in words unseen in training. abstained_unseen and abstention_auroc: on tasks
+    that nobody learnt.
+    """
+
+    def mean_of(metric: str, task: str | None = None) -> float | None:
+        return _mean(m.value for m in metrics if m.metric == metric and task in (None, m.task))
+
+    went = [m for m in metrics if m.metric.startswith(ROUTED_TO) or m.metric == "abstained"]
+    cells = sorted({(m.task, m.metric) for m in went})
+    confusion: dict[str, dict[str, float | None]] = {}
+    for task, metric in cells:
+        row = confusion.setdefault(task, {})
+        row[metric.removeprefix(ROUTED_TO)] = mean_of(metric, task)
+    return {
+        "accuracy_paraphrased": mean_of("routing_accuracy_paraphrased"),
+        "abstained": mean_of("abstained"),
+        "abstained_paraphrased": mean_of("abstained_paraphrased"),
+        "abstained_unseen": mean_of("abstained_unseen"),
+        "abstention_auroc": mean_of("abstention_auroc"),
+        "confusion": confusion,
+    }
+
+
 def summarise(
     description: Mapping[str, Any],
     own_task: Sequence[str],
@@ -111,6 +164,7 @@ def summarise(
         **description,
         "accuracy": accuracy_account(metrics, own_task, int(description["rounds"]) - 1),
         "routing_accuracy": mean_of("routing_accuracy"),
+        "routing": routing_account(metrics),
         "collision_rate": mean_of("collision_rate"),
         "bytes": bytes_account(ledger),
         "packets": {

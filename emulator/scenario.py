@@ -4,12 +4,14 @@ Every section is the frozen model of the room it configures; here they are only 
 Reading a file is `emulator.reading`; what is wrong with it, in words, `emulator.messages`.
 """
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveFloat,
     SerializeAsAny,
     ValidationInfo,
     field_validator,
@@ -35,8 +37,8 @@ from emulator.methods import (
     Stacking,
 )
 from emulator.plugins import plugin_or
-from emulator.protocols import Access, ChannelModel, Method, TaskSuite, Topology
-from emulator.routing.gates import Oracle, RidgeLda, Uniform
+from emulator.protocols import Access, ChannelModel, Method, Router, TaskSuite, Topology
+from emulator.routing import Arrow, BagOfWords, Cosine, Oracle, RidgeLda, Uniform
 from emulator.tasks.hub import Hub
 from emulator.tasks.jsonl import JsonLines
 from emulator.tasks.synthetic import Synthetic
@@ -82,6 +84,19 @@ class Local(Section):
     batch_size: int = Field(default=32, gt=0, description="examples of a step")
     step_s: float = Field(default=0.1, ge=0, description="emulated time of a step [s]")
     compute_power_w: float = Field(default=5.0, ge=0, description="power while computing [W]")
+    compute_budget: tuple[PositiveFloat, ...] = Field(
+        default=(),
+        description="c_max of Eq 7 for `method.budget: device`, parameters x steps x cost_per_parameter "
+        "of one pass over the own data: a list that devices take turns in; empty: no limit",
+    )
+    cost_per_parameter: float = Field(default=1.0, gt=0, description="epsilon of Eq 7")
+
+    def affordable_parameters(self, device: int, samples: int) -> float:
+        """Q of Eq 7 and 17: c_max batch / (epsilon N_i); infinite without a budget."""
+        if not self.compute_budget:
+            return math.inf
+        budget = self.compute_budget[device % len(self.compute_budget)]
+        return budget * self.batch_size / (self.cost_per_parameter * samples)
 
 
 class Evaluation(Section):
@@ -89,6 +104,24 @@ class Evaluation(Section):
 
     own_task_every: int = Field(
         default=0, ge=0, description="own-task accuracy every so many rounds; 0: never"
+    )
+    paraphrases: Literal["none", "routing", "answers"] = Field(
+        default="none",
+        description="what to measure on test questions in other words: where they are routed, or "
+        "their answers as well",
+    )
+    unseen_tasks: tuple[str, ...] = Field(
+        default=(), description="tasks of the suite that nobody learns: does the router notice?"
+    )
+    controls: tuple[Literal["alone", "summed", "diluted"], ...] = Field(
+        default=(),
+        description="what each device's own task also answers to: its own expert alone, all experts "
+        "summed without gates, its own averaged with untouched ones",
+    )
+    split: Literal["test", "validation"] = Field(
+        default="test",
+        description="what is answered; validation: a tenth of each task's training examples (at "
+        "most as many as test examples), which is then not trained on",
     )
 
 
@@ -137,7 +170,9 @@ TopologySection = Annotated[
 ]
 ChannelSection = Annotated[Ideal | Wireless, Field(discriminator="kind")]
 AccessSection = Annotated[IdealAccess | OfdmaAccess, Field(discriminator="kind")]
-RouterSection = Annotated[RidgeLda | Uniform | Oracle, Field(discriminator="kind")]
+RouterSection = Annotated[
+    RidgeLda | Cosine | Arrow | BagOfWords | Uniform | Oracle, Field(discriminator="kind")
+]
 
 
 GRAPHS_OF = {
@@ -176,7 +211,7 @@ class Scenario(Section):
     clock: Virtual = Field(default=Virtual(), description="how emulated time passes")
     wire: WireFormat = Field(default=WireFormat(), description="how messages become packets")
     local: Local = Field(default=Local(), description="local training")
-    router: RouterSection = Field(
+    router: SerializeAsAny[Annotated[RouterSection, plugin_or(Router)]] = Field(
         default=RidgeLda(), validate_default=True, description="which expert answers"
     )
     evaluation: Evaluation = Field(default=Evaluation(), description="what is measured on the way")
@@ -241,6 +276,21 @@ class Scenario(Section):
             problems.append(
                 f"devices: got {self.devices}, wanted at least one for each of {len(names)} tasks"
             )
+        both = sorted(set(self.evaluation.unseen_tasks) & set(names))
+        if both or len(set(self.evaluation.unseen_tasks)) < len(self.evaluation.unseen_tasks):
+            problems.append(
+                f"evaluation.unseen_tasks: got {list(self.evaluation.unseen_tasks)}, wanted tasks "
+                f"that no device learns, each once"
+            )
+        if isinstance(self.tasks, JsonLines | Hub):
+            strange = sorted(set(self.tasks.paraphrases) - set(names))
+            if strange:
+                problems.append(f"tasks.paraphrases: got {strange}, wanted some of {list(names)}")
+            if self.evaluation.paraphrases != "none" and not self.tasks.paraphrases:
+                problems.append(
+                    f"evaluation.paraphrases: got {self.evaluation.paraphrases} without "
+                    "tasks.paraphrases, wanted other words for at least one task"
+                )
         if isinstance(self.backbone, SentenceEncoder) and isinstance(self.tasks, Synthetic):
             problems.append(
                 "tasks.kind: got synthetic under a sentence encoder, wanted choice tasks (jsonl, hub)"

@@ -537,6 +537,18 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Question:
+    """An input as the router sees it.
+
+    text: what the model reads, the answer not. task: index of its true task, None where it is none of
+    the scenario's; only the oracle may look at it.
+    """
+
+    text: str
+    task: int | None
+
+
+@dataclass(frozen=True)
 class Shard:
     """A device's own training data; `task` is the one most of it belongs to."""
 

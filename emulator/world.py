@@ -1,32 +1,70 @@
 """What all devices of a run share, built before the first of them lives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from emulator.backbone.loading import Backbone
-from emulator.protocols import BoundChannel
-from emulator.routing.gates import RidgeLda
+from emulator.errors import ScenarioError
+from emulator.protocols import BoundChannel, Learner
 from emulator.scenario import Scenario
-from emulator.state import DoubleArray, Example, Shard
+from emulator.state import Example, Question, Shard
+from emulator.streams import stream
 from emulator.tasks.learning import check_language, learner_for
+
+VALIDATION_SHARE = 0.1
+"""Share of a task's training examples that is held out where choices are judged on them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Examples of one task, and what the router reads of them (None where nothing is routed)."""
+
+    examples: tuple[Example, ...]
+    features: Any
 
 
 @dataclass(frozen=True, eq=False)
 class World:
     """What all devices share, built once and never changed: model, data, air.
 
-    test_states: the router's features of every test example by task [S, p]; empty without a router
-    that reads them.
+    By task: `tests`, what is answered (the test split, or the validation split where that is asked
+    for); `paraphrased`, the same in other words, where asked for; `unseen`, test examples of tasks that
+    nobody learns.
     """
 
     scenario: Scenario
     backbone: Backbone
     shards: tuple[Shard, ...]
-    tests: Mapping[str, tuple[Example, ...]]
+    tests: Mapping[str, Asked]
+    paraphrased: Mapping[str, Asked]
+    unseen: Mapping[str, Asked]
     channel: BoundChannel
-    test_states: Mapping[str, DoubleArray]
+
+
+def held_out(
+    examples: Sequence[Example], seed: int, task: str, most: int
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """A keyed VALIDATION_SHARE of training examples, 1 ... `most` of them, and the rest.
+
+    File order is kept; the two parts have no example in common and lose none.
+
+    Raises ScenarioError where nothing would be left to train on.
+    """
+    count = max(1, min(most, round(VALIDATION_SHARE * len(examples))))
+    if count >= len(examples):
+        raise ScenarioError(
+            [
+                f"evaluation.split: got validation for {len(examples)} training examples of task "
+                f"{task!r}, wanted at least 2"
+            ]
+        )
+    order = stream(seed, f"validation/{task}").permutation(len(examples))
+    chosen = set(order[:count].tolist())
+    validation = tuple(e for i, e in enumerate(examples) if i in chosen)
+    return validation, tuple(e for i, e in enumerate(examples) if i not in chosen)
 
 
 def build_world(scenario: Scenario) -> World:
@@ -36,25 +74,50 @@ def build_world(scenario: Scenario) -> World:
     Raises ScenarioError where files, models or tasks are missing or do not fit.
     """
     torch.set_num_threads(1)
-    suite = scenario.tasks
-    tests = {task: suite.examples(task, "test", scenario.seed) for task in suite.names}
-    train = {task: suite.examples(task, "train", scenario.seed) for task in suite.names}
-    shards = suite.partition.shards(scenario.devices, train, scenario.seed)
+    suite, seed, evaluation = scenario.tasks, scenario.seed, scenario.evaluation
+    tests = {task: suite.examples(task, "test", seed) for task in suite.names}
+    train = {task: suite.examples(task, "train", seed) for task in suite.names}
+    if evaluation.split == "validation":
+        parts = {task: held_out(train[task], seed, task, len(tests[task])) for task in suite.names}
+        tests = {task: validation for task, (validation, _) in parts.items()}
+        train = {task: rest for task, (_, rest) in parts.items()}
+    unseen = {task: suite.examples(task, "test", seed) for task in evaluation.unseen_tasks}
+    paraphrased = {
+        task: suite.examples(task, "paraphrased", seed)
+        for task in suite.names
+        if evaluation.paraphrases != "none"
+    }
+    shards = suite.partition.shards(scenario.devices, train, seed)
     backbone = scenario.backbone.load()
-    for task in suite.names:
-        check_language(backbone, task, train[task])
-    states: dict[str, DoubleArray] = {}
-    if isinstance(scenario.router, RidgeLda) and scenario.method.routes:
-        learner = learner_for(backbone)
-        for task, examples in tests.items():
-            texts = [learner.router_text(example) for example in examples]
-            features = backbone.prompt_states(texts, scenario.router.gate_layer)
-            states[task] = scenario.router.project(features, scenario.seed)
+    for task, examples in {**train, **unseen}.items():
+        check_language(backbone, task, examples)
+
+    def asked(questions: Mapping[str, tuple[Example, ...]]) -> dict[str, Asked]:
+        return {
+            task: Asked(examples, features_of(scenario, backbone, examples))
+            for task, examples in questions.items()
+            if examples
+        }
+
     return World(
         scenario=scenario,
         backbone=backbone,
         shards=shards,
-        tests=tests,
-        channel=scenario.channel.bind(scenario.devices, scenario.seed),
-        test_states=states,
+        tests=asked(tests),
+        paraphrased=asked(paraphrased),
+        unseen=asked(unseen),
+        channel=scenario.channel.bind(scenario.devices, seed),
     )
+
+
+def features_of(scenario: Scenario, backbone: Backbone, examples: Sequence[Example]) -> Any:
+    """What the scenario's router reads of examples; None under a method that routes nothing."""
+    if not scenario.method.routes:
+        return None
+    learner: Learner = learner_for(backbone)
+    names = scenario.tasks.names
+    questions = [
+        Question(learner.router_text(e), names.index(e.task) if e.task in names else None)
+        for e in examples
+    ]
+    return scenario.router.features(backbone, questions, scenario.seed)

@@ -3,13 +3,36 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from emulator.adapters.density import spectral_entropy
 from emulator.protocols import LoadedBackbone
 from emulator.state import DoubleArray
 
 CALIBRATION_BATCH = 32
+
+
+def spectral_entropies(
+    backbone: LoadedBackbone, modules: Sequence[str], texts: Sequence[str]
+) -> DoubleArray:
+    """Normalised spectral entropy of each module's W0 C on these texts [L]."""
+    moments, num_tokens = input_second_moments(backbone, texts)
+    return np.array(
+        [
+            spectral_entropy(
+                backbone.model.get_submodule(name)
+                .get_parameter("weight")
+                .detach()
+                .double()
+                .numpy(),
+                moments[name],
+                num_tokens,
+            )
+            for name in modules
+        ]
+    )
 
 
 def input_second_moments(

@@ -4,6 +4,8 @@ Shapes: k inputs of a module, r lora_rank, n blocks (one per task or per device)
 A is a function of (seed, module, block), so whoever knows these three needs no message for it.
 """
 
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 
 from emulator.errors import ScenarioError
@@ -62,6 +64,22 @@ def gaussian_blocks(
             for block in range(num_blocks)
         ]
     ).astype(np.float32)
+
+
+def layer_blocks(
+    inputs_of: Mapping[str, int], kind: str, seed: int, lora_rank: int, num_blocks: int
+) -> Iterator[tuple[str, FloatArray]]:
+    """Module name and all its blocks [n, r, k], for modules with so many inputs each."""
+    for index, (name, num_inputs) in enumerate(inputs_of.items()):
+        yield name, projection_blocks(kind, seed, index, num_inputs, lora_rank, num_blocks)
+
+
+def common_starts(
+    inputs_of: Mapping[str, int], seed: int, lora_rank: int
+) -> Iterator[tuple[str, FloatArray]]:
+    """Module name and its common start [r, k], for modules with so many inputs each."""
+    for index, (name, num_inputs) in enumerate(inputs_of.items()):
+        yield name, common_start(seed, index, num_inputs, lora_rank)
 
 
 def largest_overlap(blocks_nrk: FloatArray) -> float:

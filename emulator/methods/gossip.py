@@ -8,10 +8,10 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
-from emulator.methods.merging import gossip_step
+from emulator.methods.merging import disagreement, gossip_step
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
-from emulator.state import Expert, Inbox, Link, Mask, Message, Step
+from emulator.state import Expert, FloatArray, Inbox, Link, Mask, Message, Step
 
 INTRODUCTION = struct.Struct("<Ifff")
 """Samples, position x and y [m], p_max [W]."""
@@ -34,7 +34,8 @@ class Gossip:
         bodies = yield from own.introduce(body)
         samples = [INTRODUCTION.unpack(bodies[i])[0] for i in range(own.devices)]
         dense = np.ones((own.devices, len(own.adapted.module_names)))
-        own.survey = own.survey_of(samples, range(own.devices), dense, self._message(0, ()))
+        planned = [self._message(0, own.adapted.vector(), ())] * own.devices
+        own.survey = own.survey_of(samples, range(own.devices), dense, planned)
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
         """x_i += sum_j w_ij (Q(x_j) - Q(x_i)); a lost coordinate keeps the own value."""
@@ -42,13 +43,16 @@ class Gossip:
         links = own.links(round_index)
         weight = weights_at(own.id, links)
         vector_N = own.adapted.vector()
-        message = self._message(round_index, receivers_of(own.id, links))
+        told_N = own.to_send(vector_N)
+        message = self._message(round_index, told_N, receivers_of(own.id, links))
         received = yield from own.exchange([message], tuple(sorted(weight)), (self.shared,))
         contributions = [
             (weight[other.source], np.asarray(other.values, dtype=np.float32), other.received)
             for other in sorted(received, key=lambda r: r.source)
         ]
-        own.adapted.load(gossip_step(vector_N, own.as_received(vector_N), contributions))
+        rounded_N = own.as_received(told_N)
+        own.measure("consensus_distance", disagreement(rounded_N, contributions), round_index)
+        own.adapted.load(gossip_step(vector_N, rounded_N, contributions))
 
     def finish(self) -> Generator[Step, Inbox, None]:
         """Nothing more to say: the last round's averaging was the final exchange."""
@@ -62,9 +66,9 @@ class Gossip:
         """One adapter answers everything."""
         return (self.own_expert(),)
 
-    def _message(self, round_index: int, receivers: tuple[int, ...]) -> Message:
-        shared_n = self.own.adapted.vector()[self.shared.indices]
-        return values_message(self.own, round_index, self.shared, shared_n, receivers)
+    def _message(self, round_index: int, told_N: FloatArray, receivers: tuple[int, ...]) -> Message:
+        told_n = told_N[self.shared.indices]
+        return values_message(self.own, round_index, self.shared, told_n, receivers)
 
 
 def weights_at(device: int, links: Sequence[Link]) -> dict[int, float]:

@@ -58,7 +58,8 @@ class LoraByTaskDevice:
         heads = [INTRODUCTION.unpack(bodies[i]) for i in range(own.devices)]
         blocks, samples = [head[0] for head in heads], [head[1] for head in heads]
         dense = np.ones((own.devices, len(own.adapted.module_names)))
-        planned = values_message(own, 0, self.everything, own.adapted.vector(), ())
+        message = values_message(own, 0, self.everything, own.adapted.vector(), ())
+        planned = [message] * own.devices
         own.survey = own.survey_of(samples, blocks, dense, planned)
         masks = dict.fromkeys(blocks, self.everything)
         self.ring = ExpertRing(own, own.clusters(), blocks, samples, masks)

@@ -87,28 +87,33 @@ class LoriDevice:
         own = self.own
         links = own.links(round_index)
         weight = weights_at(own.id, links)
-        kept_n = own.adapted.vector()[self.mask.indices]
-        message = values_message(own, round_index, self.mask, kept_n, receivers_of(own.id, links))
+        told_N = own.to_send(own.adapted.vector())
+        message = values_message(
+            own, round_index, self.mask, told_N[self.mask.indices], receivers_of(own.id, links)
+        )
         received = yield from own.exchange([message], tuple(sorted(weight)), self.known_masks)
         merge = self._mean if self.config.aggregation == "mean" else self._mask_mean
-        merged_N = merge(weight, sorted(received, key=lambda r: r.source))
+        rounded_N = own.as_received(told_N)
+        merged_N = merge(weight, rounded_N, sorted(received, key=lambda r: r.source))
         own.adapted.load(np.where(self.mask.dense, merged_N, 0.0).astype(np.float32))
 
-    def _mean(self, weight: dict[int, float], received: Sequence[Received]) -> FloatArray:
+    def _mean(
+        self, weight: dict[int, float], rounded_N: FloatArray, received: Sequence[Received]
+    ) -> FloatArray:
         """x + sum_j w_j (Q(x_j) - Q(x)), x_j = 0 outside its mask; what is lost keeps the own value."""
-        vector_N = self.own.adapted.vector()
         contributions = [
             (weight[o.source], o.values.astype(np.float32), o.status != Coordinate.LOST)
             for o in received
         ]
-        return gossip_step(vector_N, self.own.as_received(vector_N), contributions)
+        return gossip_step(self.own.adapted.vector(), rounded_N, contributions)
 
-    def _mask_mean(self, weight: dict[int, float], received: Sequence[Received]) -> FloatArray:
+    def _mask_mean(
+        self, weight: dict[int, float], rounded_N: FloatArray, received: Sequence[Received]
+    ) -> FloatArray:
         """The weighted mean over those who keep a coordinate and were heard."""
         own_weight = 1.0 - sum(weight.values())
-        vector_N = self.own.adapted.vector()
         contributions = [
-            (own_weight, self.own.as_received(vector_N), self.mask.dense),
+            (own_weight, rounded_N, self.mask.dense),
             *((weight[o.source], o.values.astype(np.float32), o.received) for o in received),
         ]
         return mask_mean(contributions)[0].astype(np.float32)

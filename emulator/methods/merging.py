@@ -41,6 +41,16 @@ def printed_mean(contributions: Sequence[Contribution]) -> tuple[DoubleArray, Bo
     return mean_N, written_N
 
 
+def disagreement(vector_N: FloatArray, others: Sequence[Contribution]) -> float:
+    """Consensus distance: root mean square of x_j - x over what of others is present; 0 of nothing."""
+    squared, count = 0.0, 0
+    for _, values_N, present_N in others:
+        difference = values_N[present_N].astype(np.float64) - vector_N[present_N]
+        squared += float(difference @ difference)
+        count += difference.size
+    return float(np.sqrt(squared / count)) if count else 0.0
+
+
 def gossip_step(
     vector_N: FloatArray, rounded_N: FloatArray, contributions: Sequence[Contribution]
 ) -> FloatArray:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.methods.expert_ring import ExpertRing
 from emulator.methods.mask_talk import Masks, choose_alone, choose_in_turn
-from emulator.methods.merging import mask_mean, printed_mean
+from emulator.methods.merging import disagreement, mask_mean, printed_mean
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
 from emulator.state import (
@@ -47,6 +47,16 @@ class SparseOrthogonal(BaseModel):
     lora_alpha: int | None = Field(default=None, gt=0, description="scale alpha / r; default r")
     learning_rate: float = Field(default=2e-2, gt=0, description="AdamW, constant")
     density: float = Field(default=0.25, gt=0, le=1, description="kept share of B over all modules")
+    budget: Literal["density", "device"] = Field(
+        default="density",
+        description="how many entries are kept: density, or what the device's local.compute_budget "
+        "(Eq 7) and its radio (Eq 11a, 11b) allow",
+    )
+    budget_neighbours: int = Field(
+        default=3,
+        gt=0,
+        description="neighbours that a device's budget must reach within the deadline",
+    )
     density_allocation: Literal["spectral", "uniform", "printed"] = Field(
         default="spectral", description="how the budget is shared out among the modules"
     )
@@ -108,8 +118,7 @@ class SparseOrthogonalDevice:
     def setup(self) -> Generator[Step, Inbox, None]:
         """Introduce -> clusters -> masks -> routing statistics."""
         own = self.own
-        budget = max(1, round(self.config.density * self.layout.size))
-        self.counts_L = own.kept_counts(self.config.density_allocation, budget)
+        self.counts_L = own.kept_counts(self.config.density_allocation, self._budget())
         bodies = yield from own.introduce(self._introduction())
         self._form_clusters(bodies)
         if self.config.mask_selection == "disjoint":
@@ -120,6 +129,12 @@ class SparseOrthogonalDevice:
         layout, statistics = own.router_statistics()
         self.statistics_layout = layout
         self.statistics = yield from self.ring.gather(layout, statistics)
+
+    def _budget(self) -> int:
+        """Q: how many entries of B to train and send."""
+        if self.config.budget == "device":
+            return self.own.parameter_budget(self.config.budget_neighbours)
+        return max(1, round(self.config.density * self.layout.size))
 
     def _introduction(self) -> bytes:
         """12 bytes stand for A (seed and block); then what clusters are formed from."""
@@ -142,16 +157,18 @@ class SparseOrthogonalDevice:
                 for block in blocks
             ]
         ).astype(np.float64)
-        own.survey = own.survey_of(samples, blocks, densities_ML, self._planned_message())
+        counts = np.rint(densities_ML * np.array(self.layout.sizes)).sum(axis=1).astype(int)
+        messages = {count: self._planned_message(count) for count in counts}
+        planned = [messages[count] for count in counts]
+        own.survey = own.survey_of(samples, blocks, densities_ML, planned)
         self.ring = ExpertRing(own, own.clusters(), blocks, samples, {})
         self.task_of_block = dict(zip(blocks, tasks, strict=True))
         if own.id == 0:
             overlap = own.projection_overlap(config.projection, config.lora_rank, self.num_blocks)
             own.measure("projection_overlap", overlap, SETUP_ROUND)
 
-    def _planned_message(self) -> Message:
+    def _planned_message(self, count: int) -> Message:
         """A round's message before masks are known: as many entries, so as many bytes."""
-        count = int(self.counts_L.sum())
         planned = Mask(self.layout.size, np.arange(count, dtype=np.int64))
         return values_message(self.own, 0, planned, np.zeros(count, dtype=np.float32), ())
 
@@ -187,18 +204,20 @@ class SparseOrthogonalDevice:
         """
         own, ring, mine = self.own, self.ring, self.masks[self.block]
         vector_N = own.adapted.vector()
-        message = values_message(own, round_index, mine, vector_N[mine.indices], ring.others)
+        told_n = own.to_send(vector_N)[mine.indices]
+        message = values_message(own, round_index, mine, told_n, ring.others)
         received = yield from own.exchange(
             [message] if ring.others else [], ring.others, tuple(self.masks.values())
         )
-        contributions = [(float(ring.samples[own.id]), vector_N, mine.dense, own.id)]
-        contributions += [
-            (float(ring.samples[o.source]), o.values.astype(np.float32), o.received, o.source)
-            for o in received
-        ]
-        contributions.sort(key=lambda c: c[3])  # one order at every member: one rounding
+        written = {own.id: (float(ring.samples[own.id]), vector_N, mine.dense)}
+        for o in received:
+            values_N = np.asarray(o.values, dtype=np.float32)
+            written[o.source] = (float(ring.samples[o.source]), values_N, o.received)
+        shared = [(w, v, p & mine.dense) for i, (w, v, p) in written.items() if i != own.id]
+        own.measure("consensus_distance", disagreement(vector_N, shared), round_index)
         average = mask_mean if self.config.aggregation == "mask_mean" else printed_mean
-        mean_N, written_N = average([c[:3] for c in contributions])
+        # In one order at every member: one rounding.
+        mean_N, written_N = average([written[device] for device in sorted(written)])
         self.cluster_mean_N[written_N] = mean_N[written_N]
         own.adapted.load(self.cluster_mean_N * mine.dense)
         if self._trades_after(round_index):

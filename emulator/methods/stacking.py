@@ -7,7 +7,8 @@ all at once; on a graph, devices hear their neighbours only and their weights dr
 
 A lost coordinate of A_j or B_j counts as zero: the heard product then lacks the rank-one pieces that
 the loss has touched, and nothing stands for them. The own pair is used as rounded for the others, so
-that devices which heard the same add the same.
+that devices which heard the same add the same. What rounding takes away is gone with the adapter:
+wire.error_feedback has nothing to carry over.
 
 Shapes: k inputs and d outputs of a module, r lora_rank, R = r (neighbours + 1).
 """
@@ -97,6 +98,7 @@ class StackingDevice:
             fresh[f"{module}.lora_A"] = draws.uniform(-bound, bound, shape).astype(np.float32)
         adapted.set_tensors(fresh)
         adapted.start_optimiser(self.config.learning_rate)
+        own.start_rounds()
 
 
 def stacked(

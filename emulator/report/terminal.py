@@ -87,6 +87,17 @@ def _sections(summaries: Sequence[Summary]) -> list[tuple[str, list[Row]]]:
         ("own task", lambda s: s["accuracy"]["own_task"], _share),
         ("routed to the right expert", lambda s: s["routing_accuracy"], _share),
     ]
+    further: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+        ("routed right in other words", "accuracy_paraphrased", _share),
+        ("left to the backbone", "abstained", _share),
+        ("left to the backbone, unseen tasks", "abstained_unseen", _share),
+        ("unseen told from known (AUROC)", "abstention_auroc", lambda x: f"{x:.3f}"),
+    )
+    accuracy += [
+        (label, lambda s, k=key: _routing(s).get(k), show)  # type: ignore[misc]
+        for label, key, show in further
+        if any(_routing(summary).get(key) is not None for summary in summaries)
+    ]
     parts = ("setup", "in_cluster", "inter_cluster")
     names = {"setup": "setup", "in_cluster": "rounds", "inter_cluster": "final exchange"}
     on_air: list[Row] = [
@@ -106,6 +117,28 @@ def _sections(summaries: Sequence[Summary]) -> list[tuple[str, list[Row]]]:
         ("bytes on the air", on_air),
         ("time and energy", cost),
     ]
+
+
+def confusion(folder: Path) -> Table | None:
+    """Where a run's router sent the questions of every task; None where nothing was routed."""
+    rows = _routing(read_summary(folder)).get("confusion", {})
+    if not rows:
+        return None
+    destinations = list(dict.fromkeys(to for row in rows.values() for to in row))
+    destinations.sort(key=lambda to: (to == "abstained", to))
+    table = Table(title="routed from (row) to (column)", title_justify="left", title_style="bold")
+    table.add_column("")
+    for to in destinations:
+        table.add_column(to, justify="right")
+    for task, row in rows.items():
+        table.add_row(task, *(_shown(row.get(to), _share) for to in destinations))
+    return table
+
+
+def _routing(summary: Summary) -> dict[str, Any]:
+    """The summary's account of routes; empty in one from before it had any."""
+    found: dict[str, Any] = summary.get("routing", {})
+    return found
 
 
 def _setting(summary: Summary) -> tuple[str, int, int, int]:

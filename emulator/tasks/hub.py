@@ -8,6 +8,7 @@ from emulator.errors import ScenarioError
 from emulator.state import Example
 from emulator.streams import stream
 from emulator.tasks.learning import last_number
+from emulator.tasks.paraphrase import Paraphrases, in_other_words
 from emulator.tasks.partition import ByTask, Partition
 
 
@@ -39,9 +40,15 @@ class Hub(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["hub"] = "hub"
     tasks: tuple[HubTask, ...] = Field(min_length=1)
+    unseen: tuple[HubTask, ...] = Field(
+        default=(), description="more data sets, for evaluation.unseen_tasks: no device learns them"
+    )
     train_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
     test_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
     partition: Partition = Field(default=ByTask(), description="which device holds what")
+    paraphrases: Paraphrases = Field(
+        default={}, description="by task: the test questions in words unseen in training"
+    )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,8 +56,16 @@ class Hub(BaseModel):
         return tuple(task.name for task in self.tasks)
 
     def examples(self, task: str, split: str, seed: int) -> tuple[Example, ...]:
-        """All rows of a split, or a keyed random subset. Raises ScenarioError when out of reach."""
-        spec = next(t for t in self.tasks if t.name == task)
+        """All rows of a split, or a keyed random subset; `paraphrased`: the test split in other words.
+
+        Raises ScenarioError for a task it does not have and for data out of reach.
+        """
+        if split == "paraphrased":
+            return in_other_words(self.examples(task, "test", seed), self.paraphrases.get(task, ()))
+        specs = {spec.name: spec for spec in (*self.tasks, *self.unseen)}
+        if task not in specs:
+            raise ScenarioError([f"task {task!r}: wanted one of {', '.join(specs)}"])
+        spec = specs[task]
         try:
             from datasets import load_dataset
         except ImportError as error:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from emulator.errors import ScenarioError
 from emulator.state import Example
 from emulator.streams import stream
+from emulator.tasks.paraphrase import Paraphrases, in_other_words
 from emulator.tasks.partition import ByTask, Partition
 
 
@@ -26,12 +27,18 @@ class JsonLines(BaseModel):
     train_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
     test_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
     partition: Partition = Field(default=ByTask(), description="which device holds what")
+    paraphrases: Paraphrases = Field(
+        default={}, description="by task: the test questions in words unseen in training"
+    )
 
     def examples(self, task: str, split: str, seed: int) -> tuple[Example, ...]:
         """All rows of a split, or a keyed random subset in file order.
 
-        Raises ScenarioError with file and line for a missing file or a row that is not as above.
+        `paraphrased` is the test split in other words, empty where the task has none. The folder's
+        tasks may be asked for that no device learns. Raises ScenarioError with file and line for a missing file or a row that is not as above.
         """
+        if split == "paraphrased":
+            return in_other_words(self.examples(task, "test", seed), self.paraphrases.get(task, ()))
         path = self.folder / task / f"{split}.jsonl"
         if not path.is_file():
             raise ScenarioError(

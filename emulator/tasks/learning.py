@@ -130,6 +130,14 @@ class CausalLearner:
                 answers += self._generate(model, part)
         return tuple(answers)
 
+    def answer(self, model: nn.Module, question: Example, max_new_tokens: int) -> str:
+        """The most likely of the choices; without any what is decoded, at most so many tokens."""
+        if question.choices:
+            return self._choose(model, [question])[0]
+        prompt = self._tokenizer(question.prompt)["input_ids"]
+        room = max(1, self._max_tokens - max_new_tokens)
+        return self._decode(model, [prompt[-room:]], max_new_tokens)[0].strip()
+
     def _encode(self, example: Example) -> tuple[list[int], list[int]]:
         """Token ids of prompt and completion, the end token included; the prompt's head is cut."""
         text = example.answer if example.kind == "choice" else example.completion
@@ -172,30 +180,37 @@ class CausalLearner:
         return chosen
 
     def _generate(self, model: nn.Module, examples: Sequence[Example]) -> list[str]:
-        """Greedy decoding with the key-value cache, as many tokens as the longest answer needs."""
+        """Greedy answers, as many tokens as the longest right one needs."""
         pairs = [self._encode(example) for example in examples]
-        prompts = self._tokenizer.pad(
-            {"input_ids": [prompt for prompt, _ in pairs]}, return_tensors="pt", padding_side="left"
-        )
         longest = max(len(completion) for _, completion in pairs)
+        texts = self._decode(model, [prompt for prompt, _ in pairs], longest)
+        return [
+            last_number(text) if example.kind == "number" else text.strip()
+            for text, example in zip(texts, examples, strict=True)
+        ]
+
+    def _decode(
+        self, model: nn.Module, prompts: Sequence[list[int]], max_new_tokens: int
+    ) -> list[str]:
+        """Greedy continuations with the key-value cache, special tokens left out."""
+        padded = self._tokenizer.pad(
+            {"input_ids": list(prompts)}, return_tensors="pt", padding_side="left"
+        )
         with torch.inference_mode():
             output = model.generate(  # type: ignore[operator]
-                input_ids=prompts["input_ids"],
-                attention_mask=prompts["attention_mask"],
-                max_new_tokens=longest,
+                input_ids=padded["input_ids"],
+                attention_mask=padded["attention_mask"],
+                max_new_tokens=max_new_tokens,
                 do_sample=False,
                 num_beams=1,
                 repetition_penalty=1.0,
                 pad_token_id=self._tokenizer.pad_token_id,
                 eos_token_id=self._tokenizer.eos_token_id,
             )
-        texts = self._tokenizer.batch_decode(
-            output[:, prompts["input_ids"].shape[1] :], skip_special_tokens=True
+        texts: list[str] = self._tokenizer.batch_decode(
+            output[:, padded["input_ids"].shape[1] :], skip_special_tokens=True
         )
-        return [
-            last_number(text) if example.kind == "number" else text.strip()
-            for text, example in zip(texts, examples, strict=True)
-        ]
+        return texts
 
 
 @dataclass(frozen=True)
@@ -244,6 +259,10 @@ class EncoderLearner:
             names = _distinct_choices(part)
             answers += [names[int(column)] for column in best]
         return tuple(answers)
+
+    def answer(self, model: nn.Module, question: Example, max_new_tokens: int) -> str:
+        """The choice of largest cosine. Raises ScenarioError where there are no choices."""
+        return self.predict(model, [question])[0]
 
     def _check(self, example: Example) -> None:
         if example.kind != "choice":

@@ -23,8 +23,10 @@ from emulator.operations import (
 )
 from emulator.state import Example
 from emulator.streams import Stream, stream
+from emulator.tasks.paraphrase import Paraphrase, in_other_words
 from emulator.tasks.partition import ByTask, Partition
 
+SPLITS = ("train", "test", "paraphrased")
 LISTS_PER_DRAW = 64
 """Lists of each length drawn at a time; another number gives other data."""
 
@@ -59,17 +61,22 @@ class Synthetic(BaseModel):
         return names
 
     def examples(self, task: str, split: str, seed: int) -> tuple[Example, ...]:
-        """All examples of one task; split is `train` or `test`.
+        """All examples of one task; split is `train`, `test` or `paraphrased`.
 
+        `paraphrased` is the test split with the operation's own name, which the backbone knows, in
+        place of the tag. Any operation may be asked for, also one that no device learns.
         Law: the same arguments give the same examples; no prompt occurs twice, within a split or
         across both; the list lengths take turns; of two suites that differ in `train_samples` only,
         the smaller holds the first examples of the larger.
         Raises ScenarioError for a task or a split it does not have.
         """
-        if task not in self.names:
-            raise ScenarioError([f"task {task!r}: wanted one of {', '.join(self.names)}"])
-        if split not in ("train", "test"):
-            raise ScenarioError([f"split {split!r}: wanted train or test"])
+        if task not in TASK_NAMES:
+            raise ScenarioError([f"task {task!r}: {_unknown(task)}"])
+        if split not in SPLITS:
+            raise ScenarioError([f"split {split!r}: wanted one of {', '.join(SPLITS)}"])
+        if split == "paraphrased":
+            by_name = Paraphrase(replace={tag_of(task): task})
+            return in_other_words(self.examples(task, "test", seed), (by_name,))
         draws = stream(seed, "examples", tuple(OPERATIONS).index(task))
         fresh = _distinct_examples(OPERATIONS[task], draws)
         test = tuple(islice(fresh, self.test_samples))

@@ -53,6 +53,10 @@ class WireFormat(BaseModel):
     value_type: Literal["float32", "bfloat16", "float16", "int8"] = Field(
         default="bfloat16", description="How methods write adapter values on the wire"
     )
+    error_feedback: bool = Field(
+        default=False,
+        description="Methods add to what they send what rounding has held back in earlier rounds",
+    )
     mtu_bytes: int = Field(
         default=1500,
         ge=256,

@@ -13,7 +13,9 @@ from click.testing import Result
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
+from emulator.backbone.loading import Tiny
 from emulator.cli import app
+from emulator.infer import respondent
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
@@ -79,6 +81,11 @@ def test_full_sends_every_weight_and_leaves_a_model_folder(tmp_path: Path) -> No
     assert done.exit_code == 0, done.output
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "run/adapters/device-03")
     count = sum(weight.numel() for weight in loaded.parameters())
+    asked = "tag02 : b n h a c ->"
+    tokens = Tiny().load().tokenizer(asked, return_tensors="pt")
+    told = respondent(tmp_path / "run", 3).reply(asked, (), 5).answer
+    wanted = loaded.eval().generate(**tokens, max_new_tokens=5, do_sample=False)
+    assert Tiny().load().tokenizer.decode(wanted[0], skip_special_tokens=True).endswith(told)
     payload = json.loads((tmp_path / "run/summary.json").read_text())["bytes"]["payload"]
     messages = 2 * 4 * 2  # rounds, devices, neighbours
     assert payload == pytest.approx(messages * 2 * count, rel=1e-3)

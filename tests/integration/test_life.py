@@ -22,6 +22,7 @@ from emulator.state import (
     Inbox,
     LinkRecord,
     Message,
+    MetricRecord,
     Received,
     Send,
 )
@@ -217,3 +218,38 @@ def test_a_state_to_resume_from_is_refused_plainly() -> None:
     world = build_world(scenario())
     with pytest.raises(EmulatorError, match="wanted a fresh start"):
         next(live(world, 0, DeviceState(0, 0.0, {})))
+
+
+def test_forgetting_and_dilution_are_looked_at_when_asked() -> None:
+    """Before, diluted and after the exchange; the look itself changes nothing."""
+    plain = run(build_world(scenario()))
+    looking = build_world(scenario(evaluation={"own_task_every": 2}))
+    seen: list[MetricRecord] = []
+    looked = one_process.run(
+        {i: live(looking, i) for i in range(4)},
+        {
+            i: Shim(i, looking.scenario.wire, looking.scenario.access, looking.channel)
+            for i in range(4)
+        },
+        lambda _device, commit, _links: seen.extend(commit.records),
+    )
+    for metric in ("before_exact_match", "diluted_exact_match", "own_exact_match"):
+        assert [r.round_index for r in seen if r.metric == metric] == [1] * 4
+    for device in plain:
+        before, after = plain[device].result.own_expert, looked[device].result.own_expert
+        for name in before.tensors:
+            np.testing.assert_array_equal(before.tensors[name], after.tensors[name])
+
+
+def test_with_error_feedback_the_told_values_are_right_on_average() -> None:
+    """After R rounds of one and the same vector the mean error is a rounding step over R."""
+    world = build_world(scenario(wire={"value_type": "int8", "error_feedback": True}))
+    own = Device(world, 0)
+    world.scenario.method.start(own)
+    own.start_rounds()
+    vector_N = np.random.default_rng(1).standard_normal(own.adapted.layout.size).astype(np.float32)
+    rounds = 40
+    told = [own.as_received(own.to_send(vector_N)) for _ in range(rounds)]
+    step = 2 * np.abs(told[0]).max() / 127
+    assert np.abs(told[0] - vector_N).max() > step / 8
+    assert np.abs(np.mean(told, axis=0) - vector_N).max() < step / rounds

@@ -168,3 +168,23 @@ def test_a_listed_graph_carries_any_method(run: Callable[..., Run]) -> None:
     done = run("lora", "topology.kind=edges", "topology.edges=[[0,3],[1,2]]")
     pairs = {(r["sender"], r["receiver"]) for r in done.ledger if r["traffic"] == "in_cluster"}
     assert pairs == {(0, 3), (3, 0), (1, 2), (2, 1)}
+
+
+def test_error_feedback_keeps_what_int8_would_lose(run: Callable[..., Run]) -> None:
+    """Slow drift below the rounding step is lost without it; with it, nothing costs more bytes."""
+    common = ("wire.value_type=int8", "rounds=3")
+    plain = run("lora", *common)
+    fed = run("lora", *common, "wire.error_feedback=true")
+    assert fed.summary["bytes"]["payload"] == plain.summary["bytes"]["payload"]
+    name = "adapters/device-00/adapter_model.safetensors"
+    weights = [load_file(done.folder / name) for done in (plain, fed)]
+    assert any((weights[0][key] != weights[1][key]).any() for key in weights[0])
+
+
+def test_controls_are_answered_on_the_own_task(run: Callable[..., Run]) -> None:
+    done = run("sparse_orthogonal", "evaluation.controls=[alone,summed,diluted]")
+    for control in ("alone", "summed", "diluted"):
+        assert len(done.values(f"{control}_exact_match")) == 4
+    aligned = [r for r in done.metrics if r["metric"].startswith("alignment/")]
+    assert len(aligned) == 4 * 3 / 2
+    assert max(abs(r["value"]) for r in aligned) < 1e-5

@@ -18,7 +18,7 @@ def test_the_method_of_ones_own_runs(tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "emulator", "run", str(ROOT / "configs" / "quickstart.yaml")]
     command += ["--driver", "one_process", "--out", str(out), "--set"]
-    command += ["method.kind=my_methods:FrozenA", "devices=4", "rounds=2", "local.steps=2"]
+    command += ["method.kind=my_methods:RareB", "devices=4", "rounds=2", "local.steps=2"]
     command += ["tasks.test_samples=4"]
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = subprocess.run(
@@ -27,7 +27,8 @@ def test_the_method_of_ones_own_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     summary = json.loads((out / "summary.json").read_text())
     assert summary["bytes"]["in_cluster"] > 0
-    assert summary["method"] == "my_methods:FrozenA"
+    assert found[2].count("\n") <= 40
+    assert summary["method"] == "my_methods:RareB"
 
 
 def test_the_tables_open_as_the_readme_says(tmp_path: Path) -> None:

@@ -5,9 +5,15 @@ import pytest
 from emulator.channel.ideal import IdealChannel
 from emulator.messages import variants
 from emulator.plugins import load, missing_members
-from emulator.protocols import Access, ChannelModel, Method, TaskSuite, Topology
+from emulator.protocols import Access, ChannelModel, Method, Router, TaskSuite, Topology
 from emulator.reading import dump_scenario, read_scenario
-from emulator.scenario import AccessSection, ChannelSection, MethodSection, TopologySection
+from emulator.scenario import (
+    AccessSection,
+    ChannelSection,
+    MethodSection,
+    RouterSection,
+    TopologySection,
+)
 
 MODULE = """
 from typing import ClassVar
@@ -150,6 +156,7 @@ def test_a_wrong_field_of_an_own_class_names_its_path(problems):
         (MethodSection, Method),
         (TopologySection, Topology),
         (AccessSection, Access),
+        (RouterSection, Router),
     ],
 )
 def test_the_built_in_classes_honour_their_protocol(section, protocol):

@@ -211,8 +211,10 @@ def test_a_section_given_as_text(problems):
 
 
 def test_an_import_path_is_offered_only_where_it_is_taken(problems):
-    (problem,) = problems("router: {kind: x}")
+    (problem,) = problems("backbone: {kind: x}")
     assert "import path" not in problem
+    (problem,) = problems("router: {kind: x}")
+    assert "or an import path package.module:Class" in problem
 
 
 def test_a_name_says_which_characters_it_may_have(problems):

@@ -17,6 +17,7 @@ from emulator.records import (
     ledger_rows,
     metric_rows,
     parquet,
+    routing_account,
     summarise,
     to_json,
 )
@@ -161,6 +162,29 @@ def test_accuracy_is_of_the_last_round_by_task_and_own_task():
 def test_without_answers_there_is_no_accuracy():
     account = accuracy_account(ANSWERS, ["reverse", "sort"], last_round=9)
     assert account == {"mean": None, "own_task": None, "per_task": {}}
+
+
+def test_routes_are_means_over_devices_row_by_row():
+    shares = {"routed_to/sort": 0.75, "routed_to/reverse": 0.0, "abstained": 0.25}
+    measured = [
+        MetricRecord(device, 4, "sort", metric, value if device else 1.0 * (metric == "abstained"))
+        for device in (0, 1)
+        for metric, value in shares.items()
+    ]
+    measured += [
+        MetricRecord(0, 4, "sort", "routing_accuracy_paraphrased", 0.5),
+        MetricRecord(0, 4, "echo", "abstained_unseen", 0.75),
+        MetricRecord(0, 4, "echo", "abstention_auroc", 0.875),
+    ]
+    assert routing_account(measured) == {
+        "accuracy_paraphrased": 0.5,
+        "abstained": 0.625,
+        "abstained_paraphrased": None,
+        "abstained_unseen": 0.75,
+        "abstention_auroc": 0.875,
+        "confusion": {"sort": {"abstained": 0.625, "reverse": 0.0, "sort": 0.375}},
+    }
+    assert routing_account(ANSWERS)["confusion"] == {}
 
 
 def test_a_summary_has_what_readers_rely_on():

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from emulator.errors import ScenarioError
-from emulator.report.terminal import comparison, read_summary
+from emulator.report.terminal import comparison, confusion, read_summary
 
 SUMMARY = {
     "name": "quick", "method": "lora", "devices": 2, "rounds": 3, "seed": 1,
@@ -93,6 +93,39 @@ def test_runs_of_different_tasks_stand_side_by_side(run_folder):
     rows, _ = shown(run_folder("a", SUMMARY), run_folder("b", other))
     assert rows["mirror"] == ["-", "50.0 %", ""]
     assert rows["sort"] == ["37.5 %", "-", ""]
+
+
+ROUTED = SPARSE | {
+    "routing": {
+        "accuracy_paraphrased": 0.0,
+        "abstained": 0.125,
+        "abstained_paraphrased": None,
+        "abstained_unseen": None,
+        "abstention_auroc": 0.9375,
+        "confusion": {
+            "reverse": {"abstained": 0.25, "reverse": 0.75, "sort": 0.0},
+            "sort": {"abstained": 0.0, "reverse": 0.5, "sort": 0.5},
+        },
+    }
+}
+
+
+def test_what_was_measured_of_the_router_is_shown_and_nothing_else(run_folder):
+    rows, _ = shown(run_folder("routed", ROUTED))
+    assert rows["routed right in other words"] == ["0.0 %"]
+    assert rows["left to the backbone"] == ["12.5 %"]
+    assert rows["unseen told from known (AUROC)"] == ["0.938"]
+    assert "left to the backbone, unseen tasks" not in rows
+
+
+def test_the_confusion_of_tasks_is_a_table(run_folder):
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(confusion(run_folder("routed", ROUTED)))
+    rows = [line.replace("│", " ").split() for line in capture.get().splitlines()]
+    assert ["reverse", "75.0", "%", "0.0", "%", "25.0", "%"] in rows
+    assert ["sort", "50.0", "%", "50.0", "%", "0.0", "%"] in rows
+    assert confusion(run_folder("plain", SUMMARY)) is None
 
 
 def test_a_folder_without_a_summary_is_told(tmp_path):

@@ -155,12 +155,12 @@ def test_an_array_of_any_strides_comes_back(tensor):
 
 
 def test_a_router_comes_back():
-    from emulator.routing.gates import RidgeLda
+    from emulator.routing import RidgeLda
 
     router = RidgeLda()
     states_Sp = np.random.default_rng(0).standard_normal((40, 5))
     statistics = router.statistics(states_Sp, [sample % 3 for sample in range(40)], 3)
-    tensors = router.fit(router.layout(5, 3).split(statistics)).tensors()
+    tensors = router.fit(statistics, states_Sp, 3)
     result = DeviceResult(0, small_result().own_expert, (), tensors, (), (), (), 1.0, 2.0, 3.0)
     outcome, _ = unpack(pack(Outcome(result, ()), Cost(1.0, 2.0, 3.0, 4)))
     assert_same_tensors(outcome.result.router, tensors)

@@ -9,6 +9,7 @@ from emulator.adapters.density import (
     RIDGE,
     TEMPERATURE,
     entropy_of,
+    printed_counts,
     spectral_counts,
     spectral_entropy,
     uniform_counts,
@@ -131,3 +132,12 @@ def test_the_printed_form_tells_the_layers_nothing() -> None:
     covariance = inputs @ inputs.T / 60
     np.testing.assert_allclose(weight @ covariance @ np.linalg.inv(covariance), weight, atol=1e-10)
     assert spectral_entropy(weight, inputs @ inputs.T, 60) > 0.5
+
+
+def test_the_printed_max_leaves_nothing_sparse() -> None:
+    """Why Eq 22 needs `min`: with max(1, ...) every module keeps everything, whatever the budget."""
+    sizes_L = np.array([100, 400, 50])
+    for budget in (1, 100, 549):
+        counts_L = printed_counts(np.array([0.2, 0.9, 0.5]), sizes_L, budget)
+        assert counts_L.tolist() == sizes_L.tolist()
+        assert spectral_counts(np.array([0.2, 0.9, 0.5]), sizes_L, budget).sum() == budget

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.numpy import load
+from safetensors.numpy import load, save
 
 from emulator.adapters.attach import LoraModel, frozen_twin
-from emulator.adapters.export import peft_files
+from emulator.adapters.export import expert_tensors, peft_files
 from emulator.backbone.loading import Backbone, SentenceEncoder, Tiny
 from emulator.state import Expert, FloatArray
 
@@ -102,3 +102,14 @@ def test_the_tensors_are_the_experts_own(tiny: Backbone) -> None:
     assert len(stored) == len(expert.tensors)
     for name, values in expert.tensors.items():
         np.testing.assert_array_equal(stored[f"base_model.model.{name}.weight"], values)
+
+
+def test_an_expert_comes_back_from_its_folder(tiny: Backbone) -> None:
+    _, expert = expert_of(tiny)
+    found = expert_tensors(peft_files(expert, "emulator/tiny", None)["adapter_model.safetensors"])
+    assert set(found) == set(expert.tensors)
+    for name, values in expert.tensors.items():
+        np.testing.assert_array_equal(found[name], values)
+    for broken in (b"", save({"weight": np.ones(1, dtype=np.float32)})):
+        with pytest.raises(ValueError, match=r"^no "):
+            expert_tensors(broken)

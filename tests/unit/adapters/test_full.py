@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM
 
-from emulator.adapters.export import model_files
+from emulator.adapters.export import model_differences, model_files
 from emulator.adapters.full import FullModel
 from emulator.backbone.loading import Backbone, CausalLM, SentenceEncoder, Tiny
 from emulator.errors import ScenarioError
@@ -208,6 +208,21 @@ def test_a_half_precision_backbone_is_written_in_float32(tmp_path: Path) -> None
         wanted = model.module(**tokens).logits
         got = AutoModelForCausalLM.from_pretrained(tmp_path).eval()(**tokens).logits
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_differences_are_read_back_from_what_was_written(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    model = write(tmp_path, backbone)
+    stored = (tmp_path / "model.safetensors").read_bytes()
+    got = model_differences(stored, backbone.model)
+    assert got.keys() == model.tensors().keys()
+    for name, values in model.tensors().items():
+        np.testing.assert_allclose(got[name], values, atol=1e-6)
+    with pytest.raises(ValueError, match="no safetensors"):
+        model_differences(stored[:-4], backbone.model)
+    with pytest.raises(ValueError, match="no weights of this backbone"):
+        model_differences(stored, nn.Linear(2, 2))
 
 
 def test_the_config_knows_no_machine(backbone: Backbone, tmp_path: Path) -> None:

@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from emulator.methods.merging import Contribution, gossip_step, mask_mean
+from emulator.methods.merging import (
+    Contribution,
+    disagreement,
+    gossip_step,
+    mask_mean,
+    printed_mean,
+)
 from emulator.state import BoolArray, FloatArray
 
 DEVICES, SIZE = 5, 400
@@ -187,3 +193,23 @@ def test_the_step_is_taken_between_equally_rounded_values() -> None:
     rounded = np.array([1.25], dtype=np.float32)
     heard = np.array([1.25], dtype=np.float32)
     np.testing.assert_array_equal(gossip_step(own, rounded, [(0.5, heard, np.array([True]))]), own)
+
+
+def test_the_printed_mean_shrinks_what_nobody_else_writes() -> None:
+    """Why it is not the default: agreement is no fixed point, and disjoint masks lose their entries."""
+    ours, theirs = values(1, SIZE), values(2, SIZE)
+    mine_N = np.arange(SIZE) % 2 == 0
+    mean_N, written_N = printed_mean([(3.0, ours, mine_N), (1.0, theirs, ~mine_N)])
+    assert written_N.all()
+    np.testing.assert_allclose(mean_N[mine_N], ours[mine_N] / 2, rtol=1e-6)
+    np.testing.assert_allclose(mean_N[~mine_N], theirs[~mine_N] / 2, rtol=1e-6)
+    agreed, _ = printed_mean([(1.0, ours, mine_N), (1.0, ours, np.ones(SIZE, dtype=np.bool_))])
+    assert np.abs(agreed - ours).max() > 0.1
+
+
+def test_disagreement_is_the_root_mean_square_over_what_is_present() -> None:
+    ours = np.zeros(4, dtype=np.float32)
+    theirs = np.array([3.0, 4.0, 100.0, 0.0], dtype=np.float32)
+    present_N = np.array([True, True, False, False])
+    assert disagreement(ours, [(1.0, theirs, present_N)]) == pytest.approx((25 / 2) ** 0.5)
+    assert disagreement(ours, []) == 0.0

@@ -103,6 +103,9 @@ class OwnOf:
     def measure(self, *_: object) -> None:
         pass
 
+    def start_rounds(self) -> None:
+        pass
+
     def links(self, round_index: int) -> tuple[Link, ...]:
         return self._links
 

@@ -1,6 +1,7 @@
 """Tasks from the hub, with a stand-in for the `datasets` package: no network here."""
 
 import sys
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from emulator.errors import ScenarioError
 from emulator.state import Example
 from emulator.tasks.hub import Hub, HubTask
+from emulator.tasks.paraphrase import Paraphrase
 
 MOOD = HubTask(
     name="mood",
@@ -104,3 +106,18 @@ def test_an_unknown_column_is_named(asked: list[tuple[str, str | None, str]]) ->
     wrong = MOOD.model_copy(update={"prompt": "{sentence}"})
     with pytest.raises(ScenarioError, match="sentence"):
         Hub(tasks=(wrong,)).examples("mood", "train", 1)
+
+
+def test_a_task_that_no_device_learns_and_other_words(
+    asked: list[tuple[str, str | None, str]],
+) -> None:
+    words = {"mood": (Paraphrase(replace={"Answer": "Mood"}, choices={"good": "fine"}),)}
+    hub = Hub(tasks=(SUMS,), unseen=(MOOD,), paraphrases=words)
+    assert hub.names == ("sums",)
+    (plain,) = hub.examples("mood", "test", 1)
+    (told,) = hub.examples("mood", "paraphrased", 1)
+    assert told == replace(
+        plain, prompt="a fine day\nMood:", choices=("bad", "fine"), answer="fine"
+    )
+    with pytest.raises(ScenarioError, match="task 'x': wanted one of sums, mood"):
+        hub.examples("x", "test", 1)

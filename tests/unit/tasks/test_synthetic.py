@@ -183,7 +183,22 @@ def test_wrong_operations_are_refused(operations: list[str], message: str) -> No
 
 
 def test_unknown_task_or_split_is_a_scenario_error() -> None:
-    with pytest.raises(ScenarioError, match="task 'mirror': wanted one of reverse"):
-        Synthetic().examples("mirror", "train", 0)
-    with pytest.raises(ScenarioError, match="split 'valid': wanted train or test"):
+    with pytest.raises(ScenarioError, match="task 'mirrro': got 'mirrro'; did you mean 'mirror'"):
+        Synthetic().examples("mirrro", "train", 0)
+    with pytest.raises(
+        ScenarioError, match="split 'valid': wanted one of train, test, paraphrased"
+    ):
         Synthetic().examples("sort", "valid", 0)
+
+
+def test_an_operation_that_no_device_learns_has_examples_too() -> None:
+    (example,) = Synthetic(test_samples=1).examples("mirror", "test", 0)
+    assert example.task == "mirror"
+
+
+def test_other_words_are_the_operation_s_own_name() -> None:
+    suite = Synthetic(test_samples=5)
+    plain, told = suite.examples("sort", "test", 0), suite.examples("sort", "paraphrased", 0)
+    assert [e.answer for e in told] == [e.answer for e in plain]
+    assert [e.prompt for e in told] == [e.prompt.replace(tag_of("sort"), "sort") for e in plain]
+    assert all(tag_of("sort") in e.prompt for e in plain)

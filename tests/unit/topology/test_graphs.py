@@ -9,7 +9,17 @@ from pydantic import ValidationError
 
 from emulator.errors import ScenarioError
 from emulator.state import Survey
-from emulator.topology.graphs import Complete, ErdosRenyi, RandomGeometric, RandomRegular, Ring
+from emulator.topology.clusters import TaskMesh
+from emulator.topology.graphs import (
+    Complete,
+    ErdosRenyi,
+    Isolated,
+    ListedEdges,
+    RandomFeasible,
+    RandomGeometric,
+    RandomRegular,
+    Ring,
+)
 
 
 def _survey(devices: int) -> Survey:
@@ -39,6 +49,7 @@ ALL = [
     RandomGeometric(radius_m=60.0),
     ErdosRenyi(probability=0.4),
     RandomRegular(degree=4),
+    RandomFeasible(num_edges=15),
 ]
 
 
@@ -121,3 +132,59 @@ def test_fields_are_bounded():
     ]:
         with pytest.raises(ValidationError):
             build()
+
+
+def _fed(devices: int, limit: float, seed: int) -> Survey:
+    """Every pair costs something that grows with the neighbours served; some are out of range."""
+    draws = np.random.default_rng(seed)
+    cost = draws.uniform(0.1, 1.0, (devices, devices))
+    cost = (cost + cost.T) / 2 * (1.0 - np.eye(devices))
+    neighbours = np.arange(devices + 1)
+    return dataclasses.replace(
+        _survey(devices),
+        in_range=(cost > 0) & (cost < 0.8),
+        max_power_w=np.full(devices, limit),
+        required_power_w=cost[:, :, None] * neighbours[None, None, :],
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_device_of_a_feasible_graph_can_serve_all_its_neighbours_at_once(seed):
+    survey = _fed(10, limit=6.0, seed=seed)
+    edges = _edges(RandomFeasible(num_edges=13).links(0, survey, seed))
+    assert len(edges) == 13
+    graph = nx.Graph(edges)
+    assert nx.is_connected(graph)
+    for device in graph:
+        served = list(graph[device])
+        assert survey.in_range[device, served].all()
+        assert survey.required_power_w[device, served, len(served)].sum() <= 6.0
+
+
+def test_a_graph_that_no_power_can_feed_is_refused():
+    with pytest.raises(ScenarioError, match=r"topology\.num_edges: got 30, wanted fewer"):
+        RandomFeasible(num_edges=30).links(0, _fed(10, limit=4.0, seed=1), 1)
+
+
+def test_listed_edges_are_the_graph():
+    links = ListedEdges(edges=((2, 0), (1, 3), (0, 2))).links(0, _survey(4), 1)
+    assert _edges(links) == {(0, 2), (1, 3)}
+    assert {link.weight for link in links} == {0.5}
+
+
+@pytest.mark.parametrize("edge", [(1, 1), (0, 4), (-1, 2)])
+def test_an_edge_to_nobody_is_refused(edge):
+    with pytest.raises(ScenarioError, match=r"topology.edges: got \[.*\], wanted two different"):
+        ListedEdges(edges=(edge,)).links(0, _survey(4), 1)
+
+
+def test_nobody_is_linked_when_isolated():
+    assert Isolated().links(0, _survey(4), 1) == ()
+
+
+def test_tasks_mesh_with_their_own_only():
+    survey = dataclasses.replace(_survey(5), blocks=np.array([1, 0, 1, 0, 1]))
+    assert TaskMesh().clusters(survey) == ((0, 2, 4), (1, 3))
+    links = TaskMesh().links(0, survey, 1)
+    assert _edges(links) == {(0, 2), (0, 4), (2, 4), (1, 3)}
+    assert {link.weight for link in links} == {1 / 3, 1 / 2}

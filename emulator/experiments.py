@@ -1,0 +1,337 @@
+"""What an experiment is, as data: rows, seeds, charts, and what the paper claims.
+
+`configs/experiments/NAME.yaml` is an `Experiment`, `configs/experiments/suites.yaml` holds the
+`Suite`s it runs on. An *override* is what `emulator run --set` takes, `key.path: value`, so that each
+run of an experiment can be repeated by hand. Nothing here knows scenarios: those are checked when an
+experiment is planned.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from emulator.documents import Raw, read_mapping
+from emulator.errors import ScenarioError
+
+Overrides = dict[str, Any]
+"""Key path -> value, as in --set."""
+
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")]
+"""Names a row in tables, files and on the command line."""
+
+Graph = Literal["own", "clusters", "random"]
+
+
+class Part(BaseModel):
+    """A part of an experiment file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+# ── suites ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Suite(Part):
+    """A backbone with its tasks: what experiments run on."""
+
+    about: str = Field(description="one sentence")
+    scenario: str = Field(description="scenario file, relative to this file")
+    overrides: Overrides = Field(default={}, description="what differs from the scenario file")
+    family: str | None = Field(
+        default=None, description="the suite whose part in each experiment this one takes"
+    )
+    memory_mb: float = Field(gt=0, description="memory of one run, for the number of jobs [MB]")
+    learning_rates: dict[str, float] = Field(
+        default={}, description="row label or method kind -> rate, from `reproduce tune`"
+    )
+
+
+# ── rows ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Row(Part):
+    """One line of a table: a method and its setting.
+
+    graphs: `own` is the topology of the scenario; `clusters` the cluster graph of the reference row
+    of the same seed; `random` a random graph of as many links that meets the power constraint. The
+    first graph keeps the label, each other one makes a further row `label on GRAPH`.
+    """
+
+    label: Label = Field(description="name of the row")
+    about: str = Field(description="one sentence on what it is")
+    overrides: Overrides = Field(default={}, description="what makes it this row")
+    graphs: tuple[Graph, ...] = Field(
+        default=("own",), min_length=1, description="who talks to whom"
+    )
+    of_paper: bool = Field(default=False, description="whether the paper has this row")
+    paper: dict[str, float] = Field(default={}, description="the paper's accuracy [%] by column")
+
+
+class PlannedRow(Part):
+    """A row on one graph."""
+
+    label: str
+    about: str
+    overrides: Overrides
+    graph: Graph
+    of_paper: bool
+    paper: dict[str, float]
+
+
+class Point(Part):
+    """One place on the axis of a figure."""
+
+    x: float
+    overrides: Overrides = Field(description="what puts a run there")
+
+
+class Axis(Part):
+    """What a figure varies: every row is run at every point."""
+
+    label: str = Field(description="with its unit")
+    points: tuple[Point, ...] = Field(min_length=1)
+
+
+class SuiteUse(Part):
+    """How an experiment runs on one suite."""
+
+    seeds: int = Field(gt=0, description="runs with seeds 1 ... so many")
+    overrides: Overrides = Field(default={}, description="for all rows, before their own")
+    rows: tuple[str, ...] = Field(default=(), description="only these rows; default: all")
+    axis: Axis | None = Field(default=None, description="instead of the experiment's own")
+
+
+# ── claims ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Difference(Part):
+    """`above` stands so many points above `below`."""
+
+    kind: Literal["difference"] = "difference"
+    above: str
+    below: str
+    column: str = "accuracy"
+    paper: dict[str, float] = Field(default={}, description="the paper's difference [points]")
+
+
+class Order(Part):
+    """The rows stand in this order, from the lowest to the highest."""
+
+    kind: Literal["order"] = "order"
+    rows: tuple[str, ...] = Field(min_length=2)
+    column: str = "accuracy"
+
+
+class Saving(Part):
+    """`row` has so much less of a column than `against`."""
+
+    kind: Literal["saving"] = "saving"
+    row: str
+    against: str
+    column: str = "bytes_total"
+    percent: float = Field(gt=0, lt=100, description="what the paper (or we) promise to save [%]")
+    source: str = Field(description="who says so")
+
+
+class Bound(Part):
+    """No run of `row` has more of a column than this."""
+
+    kind: Literal["bound"] = "bound"
+    row: str
+    column: str
+    at_most: float
+
+
+class Growth(Part):
+    """A column of `row` grows along the axis."""
+
+    kind: Literal["growth"] = "growth"
+    row: str
+    column: str
+
+
+Claim = Annotated[Difference | Order | Saving | Bound | Growth, Field(discriminator="kind")]
+
+
+# ── charts ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Lines(Part):
+    """A column along the axis, one line per row."""
+
+    kind: Literal["lines"] = "lines"
+    column: str
+
+
+class Bars(Part):
+    """A column of every row, with intervals."""
+
+    kind: Literal["bars"] = "bars"
+    column: str = "accuracy"
+
+
+class Front(Part):
+    """A column against a cost, every row at every point; the front nobody dominates is drawn."""
+
+    kind: Literal["front"] = "front"
+    column: str = "accuracy"
+    cost: str = "bytes_total"
+
+
+class Layers(Part):
+    """Per-layer measurements of the setup, for the devices of some tasks."""
+
+    kind: Literal["layers"] = "layers"
+    row: str
+    metric: Literal["spectral_entropy", "density"]
+    tasks: int = Field(default=2, gt=0, description="so many tasks, in the order of the suite")
+
+
+Chart = Annotated[Lines | Bars | Front | Layers, Field(discriminator="kind")]
+
+
+# ── the whole ────────────────────────────────────────────────────────────────────────────────────
+
+
+class Experiment(Part):
+    """One table or figure."""
+
+    title: str
+    about: str = Field(
+        description="what is compared, and what was chosen where the paper is silent"
+    )
+    source: str = Field(default="", description="where the paper's numbers are printed")
+    suites: dict[str, SuiteUse] = Field(min_length=1)
+    rows: tuple[Row, ...] = Field(min_length=1)
+    reference: str | None = Field(
+        default=None, description="row whose clusters and message size fix the other rows' graphs"
+    )
+    baseline: str | None = Field(default=None, description="row that differences are taken against")
+    axis: Axis | None = None
+    claims: tuple[Claim, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    columns: tuple[str, ...] = Field(min_length=1, description="of the table, in order")
+    chooses_rates: bool = Field(
+        default=False, description="whether its axis is the learning rate and its best is chosen"
+    )
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "Experiment":
+        """Every row that is spoken of exists. Raises one ValueError with all problems."""
+        known = [row.label for row in self.planned_rows()]
+        problems = [f"rows: got {x!r} twice, wanted every label once" for x in _repeated(known)]
+        spoken = {"reference": self.reference, "baseline": self.baseline}
+        for index, claim in enumerate(self.claims):
+            for name in ("above", "below", "row", "against"):
+                spoken[f"claims.{index}.{name}"] = getattr(claim, name, None)
+            if isinstance(claim, Order):
+                spoken |= {f"claims.{index}.rows.{i}": x for i, x in enumerate(claim.rows)}
+        for suite, use in self.suites.items():
+            spoken |= {f"suites.{suite}.rows.{i}": x for i, x in enumerate(use.rows)}
+        for where, label in spoken.items():
+            if label is not None and label not in known:
+                problems.append(f"{where}: got {label!r}, wanted one of {', '.join(known)}")
+        if self.reference is None and any(r.graph != "own" for r in self.planned_rows()):
+            problems.append("reference: got nothing, wanted the row whose clusters others run on")
+        own = [row.label for row in self.planned_rows() if row.graph == "own"]
+        if self.reference in known and self.reference not in own:
+            problems.append(f"reference: got {self.reference!r}, wanted a row on its own graph")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def planned_rows(self) -> tuple[PlannedRow, ...]:
+        """Every row on each of its graphs, in order."""
+        return tuple(
+            PlannedRow(
+                label=row.label if graph == row.graphs[0] else f"{row.label} on {graph}",
+                about=row.about,
+                overrides=row.overrides,
+                graph=graph,
+                of_paper=row.of_paper and graph == row.graphs[0],
+                paper=row.paper if graph == row.graphs[0] else {},
+            )
+            for row in self.rows
+            for graph in row.graphs
+        )
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def experiment_folder() -> Path:
+    """Where experiments lie: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "report" / "experiments"
+    return installed if installed.is_dir() else package.parent / "configs" / "experiments"
+
+
+def experiment_names() -> tuple[str, ...]:
+    """The experiments that come with the package."""
+    return tuple(sorted(p.stem for p in experiment_folder().glob("*.yaml") if p.stem != "suites"))
+
+
+def read_experiment(name: str) -> Experiment:
+    """An experiment by name, or from a YAML file of one's own. ScenarioError with all problems."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else experiment_folder() / f"{name}.yaml"
+    if not name.endswith((".yaml", ".yml")) and name not in experiment_names():
+        known = ", ".join(experiment_names())
+        raise ScenarioError([f"NAME: got {name!r}, wanted all, a YAML file, or one of {known}"])
+    raw = read_mapping(path, "an experiment")
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as error:
+        raise ScenarioError(_lines(error, path.name)) from None
+
+
+def read_suites() -> Mapping[str, Suite]:
+    """All suites by name."""
+    path = experiment_folder() / "suites.yaml"
+    problems, suites = [], {}
+    for name, raw in read_mapping(path, "suites").items():
+        try:
+            suites[name] = Suite.model_validate(raw)
+        except ValidationError as error:
+            problems += _lines(error, f"{path.name}: {name}")
+    if problems:
+        raise ScenarioError(problems)
+    return suites
+
+
+def suite_scenario(suite: Suite) -> Path:
+    """The scenario file of a suite."""
+    return experiment_folder() / suite.scenario
+
+
+def _lines(error: ValidationError, where: str) -> list[str]:
+    """where: key.path: got, wanted; one line per problem."""
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(key) for key in problem["loc"])
+        if problem["type"] == "value_error" and not path:
+            lines += [f"{where}: {line}" for line in str(problem["ctx"]["error"]).splitlines()]
+        elif problem["type"] == "extra_forbidden":
+            lines.append(f"{where}: {path}: got an unknown key, wanted none of that name")
+        else:
+            got = "nothing" if problem["type"] == "missing" else repr(problem["input"])
+            message = problem["msg"][:1].lower() + problem["msg"][1:]
+            lines.append(
+                f"{where}: {path}: got {got}, wanted {message.removeprefix('input should be ')}"
+            )
+    return lines
+
+
+def _repeated(labels: list[str]) -> list[str]:
+    return sorted({label for label in labels if labels.count(label) > 1})
+
+
+def merged(*layers: Overrides) -> Raw:
+    """Overrides over overrides: a later one wins, and one of a whole section drops those inside it."""
+    result: Raw = {}
+    for layer in layers:
+        for key, value in layer.items():
+            result = {k: v for k, v in result.items() if not k.startswith(f"{key}.")}
+            result[key] = value
+    return result

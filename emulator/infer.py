@@ -1,0 +1,169 @@
+"""A finished run answers: what a device left behind, put to questions nobody asked in the run.
+
+All that is needed lies in the run's folder: `scenario.yaml` names the frozen backbone and the
+router, `experts/device-NN/` holds the experts and the fitted router. No data is read.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from emulator.adapters.export import expert_tensors, model_differences
+from emulator.answering import mixture_of
+from emulator.backbone.loading import Backbone
+from emulator.errors import ScenarioError
+from emulator.protocols import Learner
+from emulator.reading import read_scenario
+from emulator.routing.experts import expert_gates
+from emulator.scenario import Scenario
+from emulator.state import Example, Expert, FloatArray
+from emulator.tasks.learning import learner_for
+from emulator.world import features_of
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer and where it comes from: every expert's gate, in the order of the experts."""
+
+    prompt: str
+    answer: str
+    gates: tuple[tuple[str, float], ...]
+
+    @property
+    def answered_by(self) -> tuple[str, ...]:
+        """The experts whose gates are open; none: the backbone alone."""
+        return tuple(name for name, gate in self.gates if gate > 0)
+
+
+class Respondent:
+    """One device of a finished run, ready to answer."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        backbone: Backbone,
+        experts: Mapping[str, Expert],
+        fitted: Mapping[str, FloatArray],
+    ) -> None:
+        """experts: by name. fitted: the router's tensors, empty under a method that routes nothing."""
+        self._scenario = scenario
+        self._backbone = backbone
+        self._learner: Learner = learner_for(backbone)
+        self._experts = experts
+        self._fitted = fitted
+        self._mixture = mixture_of(scenario, backbone, tuple(experts.values()))
+
+    def reply(self, prompt: str, choices: Sequence[str], max_new_tokens: int | None) -> Reply:
+        """One of the choices, or (without any) generated text; default half of the model's input.
+
+        Raises ScenarioError where the backbone cannot answer so, or the router does not fit.
+        """
+        limit = self._backbone.max_tokens
+        wanted = limit // 2 if max_new_tokens is None else max_new_tokens
+        if not 0 < wanted < limit:
+            raise ScenarioError(
+                [
+                    f"--max-tokens: got {wanted}, wanted 1 ... {limit - 1} (backbone.max_tokens less one)"
+                ]
+            )
+        if not choices and self._backbone.family != "causal_lm":
+            raise ScenarioError(
+                ["--choices: got none, wanted some (a sentence encoder cannot generate)"]
+            )
+        kind, answer = ("choice", choices[0]) if choices else ("text", "")
+        question = Example("", prompt, answer, tuple(choices), kind=kind)
+        gates_E = self._gates(question)
+        self._mixture.set_gates(torch.from_numpy(gates_E[None]))
+        answer = self._learner.answer(self._mixture.module, question, wanted)
+        return Reply(prompt, answer, tuple(zip(self._experts, gates_E.tolist(), strict=True)))
+
+    def _gates(self, question: Example) -> FloatArray:
+        """Gates over the experts [E]; all of them open under a method that routes nothing."""
+        scenario = self._scenario
+        if not scenario.method.routes:
+            return torch.ones(len(self._experts)).numpy()
+        features = features_of(scenario, self._backbone, [question])
+        try:
+            gates_ST = scenario.router.gates(self._fitted, features)
+        except (KeyError, ValueError):  # tensors of another name or shape than this router's
+            raise ScenarioError(
+                [
+                    f"router: got {scenario.router.kind} with settings that do not fit the stored "
+                    "router, wanted those of the run, or others in temperature and top_m only"
+                ]
+            ) from None
+        gates_SE: FloatArray = expert_gates(
+            gates_ST, scenario.tasks.names, tuple(self._experts.values())
+        )
+        first: FloatArray = gates_SE[0]
+        return first
+
+
+def respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respondent:
+    """Load a device of a finished run; overrides are those of a scenario, e.g. `router.top_m=2`.
+
+    Raises ScenarioError for a folder that holds no run, a device it lacks, and files that are broken.
+    """
+    torch.set_num_threads(1)
+    if not (run / "scenario.yaml").is_file():
+        raise ScenarioError([f"{run}: got no scenario.yaml there, wanted the folder of a run"])
+    scenario = read_scenario(run / "scenario.yaml", overrides).scenario
+    if not 0 <= device < scenario.devices:
+        raise ScenarioError([f"--device: got {device}, wanted 0 ... {scenario.devices - 1}"])
+    folder = run / "experts" / f"device-{device:02d}"
+    fitted = _router(folder / "router.safetensors") if scenario.method.routes else {}
+    backbone = scenario.backbone.load()
+    return Respondent(scenario, backbone, _experts(folder, backbone), fitted)
+
+
+def shown(reply: Reply) -> str:
+    """A reply as four lines."""
+    by = " + ".join(reply.answered_by) or "the backbone alone"
+    gates = ", ".join(f"{name} {gate:.3f}" for name, gate in reply.gates)
+    return f"{reply.prompt}\n  answer       {reply.answer}\n  answered by  {by}\n  gates        {gates}\n"
+
+
+def prompts_in(file: Path) -> list[str]:
+    """One prompt a line, empty lines left out."""
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError([f"--file: got {file}, wanted a text file ({error})"]) from None
+    return [line for line in lines if line.strip()]
+
+
+def _experts(folder: Path, backbone: Backbone) -> dict[str, Expert]:
+    """All experts of a device by the name of their folder, in gate order."""
+    listed = json.loads(_bytes(folder / "experts.json"))
+    found = {}
+    for row in listed:
+        whole = row["form"] == "weights"
+        file = "model.safetensors" if whole else "adapter_model.safetensors"
+        path = folder / row["folder"] / file
+        data = _bytes(path)
+        try:
+            tensors = model_differences(data, backbone.model) if whole else expert_tensors(data)
+        except ValueError as error:
+            raise ScenarioError([f"{path}: got {error}, wanted an expert of a run"]) from None
+        scaling = 1.0 if whole else row["scaling"]
+        found[row["folder"]] = Expert(row["task"], row["samples"], scaling, tensors, row["form"])
+    return found
+
+
+def _router(path: Path) -> dict[str, FloatArray]:
+    """The fitted router's tensors."""
+    try:
+        return load(_bytes(path))
+    except SafetensorError as error:
+        raise ScenarioError([f"{path}: got no safetensors ({error}), wanted a router"]) from None
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise ScenarioError([f"{path}: no such file, wanted the folder of a finished run"])
+    return path.read_bytes()

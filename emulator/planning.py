@@ -1,0 +1,243 @@
+"""From an experiment to the runs it needs: which scenario, in which folder, after which other run.
+
+A run's folder is named by its method, its scenario and its seed, so experiments share runs: what one
+has computed, no other computes again.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from emulator.documents import Raw
+from emulator.errors import ScenarioError
+from emulator.experiments import (
+    Axis,
+    Experiment,
+    Overrides,
+    PlannedRow,
+    Point,
+    Suite,
+    SuiteUse,
+    merged,
+    read_experiment,
+    read_suites,
+    suite_scenario,
+)
+from emulator.reading import PATHS, dump_scenario, parse_override, read_scenario
+from emulator.scenario import Scenario
+
+Key = tuple[str, float | None, int]
+"""Row label, place on the axis, seed: one run of an experiment."""
+
+RATE = "method.learning_rate"
+
+STAND_IN: Raw = {"topology": {"kind": "complete"}}
+"""The graph under which a row is checked before its own is known."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asks of an experiment; empty or None: as the experiment has it."""
+
+    suite: str
+    seeds: int | None
+    rows: tuple[str, ...]
+    overrides: Overrides
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One run: its row, place and seed, and the overrides of the suite's scenario that make it.
+
+    after: the run whose clusters and message size fix this one's graph.
+    """
+
+    row: PlannedRow
+    x: float | None
+    seed: int
+    base: Path
+    overrides: Raw
+    after: Key | None
+
+    @property
+    def key(self) -> Key:
+        """What names this run in its experiment."""
+        return (self.row.label, self.x, self.seed)
+
+    @property
+    def title(self) -> str:
+        """For a line about it."""
+        place = "" if self.x is None else f" at {self.x:g}"
+        return f"{self.row.label}{place}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything one experiment runs on one suite."""
+
+    name: str
+    suite: str
+    memory_mb: float
+    experiment: Experiment
+    rows: tuple[PlannedRow, ...]
+    axis: Axis | None
+    wanted: tuple[Wanted, ...]
+
+
+def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
+    """All runs of an experiment, each checked as far as it can be before the first of them.
+
+    Raises ScenarioError with every problem: an unknown suite or row, or a scenario that is wrong.
+    """
+    suite_name, suite, use = _suite_of(name, experiment, wish.suite)
+    axis = use.axis or experiment.axis
+    rows = _rows_of(experiment, use, wish.rows)
+    seeds = range(1, (wish.seeds or use.seeds) + 1)
+    points: Sequence[Point | None] = axis.points if axis else (None,)
+    wanted = tuple(
+        Wanted(
+            row=row,
+            x=point.x if point else None,
+            seed=seed,
+            base=suite_scenario(suite),
+            overrides=_overrides(suite, use, row, point, wish, seed),
+            after=None
+            if row.graph == "own" or experiment.reference is None
+            else (experiment.reference, point.x if point else None, seed),
+        )
+        for point in points
+        for seed in seeds
+        for row in rows
+    )
+    problems: list[str] = []
+    for run in wanted:
+        try:
+            resolve(run, STAND_IN if run.after else {})
+        except ScenarioError as error:
+            problems += [f"{name}: {run.row.label}: {problem}" for problem in error.problems]
+    if problems:
+        raise ScenarioError(list(dict.fromkeys(problems)))
+    return Plan(name, suite_name, suite.memory_mb, experiment, rows, axis, wanted)
+
+
+def resolve(wanted: Wanted, graph: Raw) -> Scenario:
+    """The complete scenario of a run; `graph` are the overrides that put it on its graph."""
+    overrides = merged(wanted.overrides, graph)
+    ordered = sorted(overrides.items(), key=lambda item: not item[0].endswith("kind"))
+    return read_scenario(
+        wanted.base, [f"{key}={json.dumps(value)}" for key, value in ordered]
+    ).scenario
+
+
+def graph_overrides(wanted: Wanted, reference: Path) -> Raw:
+    """The topology that a row takes from the folder of its reference run.
+
+    A random graph gets as many edges as the clusters have, and one less than there are devices at
+    least: with fewer it cannot be connected.
+    """
+    written = json.loads((reference / "topology.json").read_text(encoding="utf-8"))
+    edges = sorted({tuple(sorted((link["sender"], link["receiver"]))) for link in written["links"]})
+    if wanted.row.graph == "clusters":
+        return {"topology": {"kind": "edges", "edges": [list(edge) for edge in edges]}}
+    fewest = len(written["positions_m"]) - 1
+    topology: Raw = {"kind": "random_feasible", "num_edges": max(len(edges), fewest)}
+    message_bytes = _message_bytes(reference)
+    return {"topology": topology | ({"message_bytes": message_bytes} if message_bytes else {})}
+
+
+def run_folder(store: Path, scenario: Scenario) -> Path:
+    """Where a scenario's run lies: equal scenarios share it, different ones do not."""
+    digest = hashlib.blake2b(dump_scenario(scenario).encode(), digest_size=4).hexdigest()
+    method = scenario.method.kind.rsplit(":", 1)[-1]
+    return store / f"{method}-{digest}-{scenario.seed}"
+
+
+def is_whole(folder: Path, scenario: Scenario) -> bool:
+    """Whether the folder holds a finished run of exactly this scenario."""
+    written = folder / "scenario.yaml"
+    return (
+        (folder / "summary.json").is_file()
+        and written.is_file()
+        and written.read_text(encoding="utf-8") == dump_scenario(scenario)
+    )
+
+
+def parse_overrides(texts: Sequence[str]) -> Overrides:
+    """`key.path=value` of the command line; relative files are meant from where one stands."""
+    found: Overrides = {}
+    for text in texts:
+        keys, value = parse_override(text)
+        if tuple(keys) in PATHS and isinstance(value, str) and Path(value).exists():
+            value = str(Path(value).resolve())
+        found = merged(found, {".".join(keys): value})
+    return found
+
+
+def knows(name: str, suite: str) -> bool:
+    """Whether an experiment of the package can run on a suite."""
+    found = read_suites().get(suite)
+    family = (found.family if found else None) or suite
+    return family in read_experiment(name).suites
+
+
+def _suite_of(name: str, experiment: Experiment, wished: str) -> tuple[str, Suite, SuiteUse]:
+    """The suite, and the part of the experiment that is meant for it."""
+    suites = read_suites()
+    if wished not in suites:
+        raise ScenarioError([f"--suite: got {wished!r}, wanted one of {', '.join(suites)}"])
+    suite = suites[wished]
+    family = suite.family or wished
+    if family not in experiment.suites:
+        known = ", ".join(experiment.suites)
+        raise ScenarioError([f"--suite: got {wished!r} for {name}, wanted one of {known}"])
+    return wished, suite, experiment.suites[family]
+
+
+def _rows_of(
+    experiment: Experiment, use: SuiteUse, wished: Sequence[str]
+) -> tuple[PlannedRow, ...]:
+    """The rows asked for, and the reference where one of them runs on its graph."""
+    rows = experiment.planned_rows()
+    known = [row.label for row in rows]
+    for label in wished:
+        if label not in known:
+            raise ScenarioError([f"--rows: got {label!r}, wanted some of {', '.join(known)}"])
+    chosen = set(wished or use.rows or known)
+    on_another = any(row.graph != "own" for row in rows if row.label in chosen)
+    if on_another and experiment.reference is not None:
+        chosen.add(experiment.reference)
+    return tuple(row for row in rows if row.label in chosen)
+
+
+def _overrides(
+    suite: Suite, use: SuiteUse, row: PlannedRow, point: Point | None, wish: Wish, seed: int
+) -> Raw:
+    """From the general to the particular; what the user sets on the command line comes last."""
+    found = merged(suite.overrides, use.overrides, row.overrides, point.overrides if point else {})
+    kind = str(found.get("method.kind", ""))
+    rates = suite.learning_rates
+    rate = rates.get(row.label.split(" on ")[0], rates.get(kind))
+    if rate is not None and RATE not in found:
+        found[RATE] = rate
+    return merged(found, wish.overrides, {"seed": seed})
+
+
+def _message_bytes(reference: Path) -> int:
+    """Bytes on the air of the reference run's mean burst of a round, retransmissions apart.
+
+    0 where nobody spoke in the rounds.
+    """
+    classes = ("header_bytes", "checksum_bytes", "mask_bytes", "payload_bytes")
+    table = pq.read_table(
+        reference / "ledger.parquet", columns=["traffic", *classes], use_threads=False
+    )
+    sizes: list[int] = [
+        sum(row[name] for name in classes)
+        for row in table.to_pylist()
+        if row["traffic"] == "in_cluster"
+    ]
+    return round(sum(sizes) / len(sizes)) if sizes else 0

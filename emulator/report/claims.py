@@ -1,0 +1,138 @@
+"""Claims put to the test: each becomes one sentence, computed from the runs.
+
+A sentence says what was claimed, what was measured, and whether it holds. On an axis, differences,
+orders and savings are judged at its last place, bounds and growth along all of it.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from emulator.experiments import Bound, Claim, Difference, Growth, Order, Saving
+from emulator.report.columns import column
+from emulator.report.runs import RunLine, by_seed, estimate_of, places
+from emulator.report.statistics import Estimate, estimate, paired
+
+
+def sentence(claim: Claim, lines: Sequence[RunLine]) -> str:
+    """What the runs say about a claim; where runs are missing, that nothing can be said."""
+    if isinstance(claim, Difference):
+        return _difference(claim, lines)
+    if isinstance(claim, Order):
+        return _order(claim, lines)
+    if isinstance(claim, Saving):
+        return _saving(claim, lines)
+    if isinstance(claim, Bound):
+        return _bound(claim, lines)
+    return _growth(claim, lines)
+
+
+def _difference(claim: Difference, lines: Sequence[RunLine]) -> str:
+    """Direction, whether intervals touch, and the size beside the paper's."""
+    where, x = _last_place(lines)
+    heading = column(claim.column).heading
+    what = f"`{claim.above}` above `{claim.below}` in {heading}{where}"
+    above = estimate_of(lines, claim.above, claim.column, x)
+    below = estimate_of(lines, claim.below, claim.column, x)
+    gap = paired(
+        by_seed(lines, claim.above, claim.column, x), by_seed(lines, claim.below, claim.column, x)
+    )
+    if above is None or below is None or gap is None:
+        return f"{what}: cannot be judged, runs are missing."
+    direction = "direction holds" if gap.mean > 0 else "direction does not hold"
+    parts = [f"{_points(gap)}, {direction}", _touching(above, below)]
+    parts += [_size(gap, name, points) for name, points in claim.paper.items()]
+    return f"{what}: {'; '.join(parts)}."
+
+
+def _size(gap: Estimate, name: str, points: float) -> str:
+    """Our difference beside the paper's."""
+    if gap.count == 1:
+        return f"the paper has {points:+.2f} points ({name}), a single seed does not judge its size"
+    if gap.holds(points / 100):
+        return f"size as in the paper ({points:+.2f} points, {name})"
+    word = "larger" if gap.mean > points / 100 else "smaller"
+    return f"{word} than the paper's {points:+.2f} points ({name})"
+
+
+def _order(claim: Order, lines: Sequence[RunLine]) -> str:
+    where, x = _last_place(lines)
+    heading = column(claim.column).heading
+    known = [(row, estimate_of(lines, row, claim.column, x)) for row in claim.rows]
+    present = [(row, value) for row, value in known if value is not None]
+    missing = [f"`{row}`" for row, value in known if value is None]
+    what = f"Order {' < '.join(f'`{row}`' for row in claim.rows)} in {heading}{where}"
+    if len(present) < 2:
+        return f"{what}: cannot be judged, runs are missing."
+    wrong = [
+        f"`{a}` is not below `{b}`" for (a, x), (b, y) in pairwise(present) if x.mean >= y.mean
+    ]
+    close = [f"`{a}` and `{b}`" for (a, x), (b, y) in pairwise(present) if x.touches(y)]
+    parts = ["does not hold: " + ", ".join(wrong) if wrong else "holds"]
+    parts.append(f"intervals touch between {', '.join(close)}" if close else "no intervals touch")
+    if missing:
+        parts.append(f"without {', '.join(missing)} (no runs)")
+    return f"{what}: {'; '.join(parts)}."
+
+
+def _saving(claim: Saving, lines: Sequence[RunLine]) -> str:
+    where, x = _last_place(lines)
+    heading = column(claim.column).heading
+    what = f"`{claim.row}` has {claim.percent:g} % less {heading} than `{claim.against}`{where}"
+    ours = by_seed(lines, claim.row, claim.column, x)
+    theirs = by_seed(lines, claim.against, claim.column, x)
+    seeds = [seed for seed in sorted(ours.keys() & theirs.keys()) if theirs[seed]]
+    if not seeds:
+        return f"{what} ({claim.source}): cannot be judged, runs are missing."
+    saved = estimate([1 - ours[seed] / theirs[seed] for seed in seeds])
+    share = column("accuracy")
+    verdict = "holds" if saved.mean >= claim.percent / 100 else "does not hold"
+    return f"{what} ({claim.source}): measured {share.estimate(saved)} % less, {verdict}."
+
+
+def _bound(claim: Bound, lines: Sequence[RunLine]) -> str:
+    as_text = column(claim.column)
+    what = f"`{claim.row}` never has more than {as_text.number(claim.at_most)} {as_text.unit} "
+    what += as_text.heading
+    values = [v for x in places(lines) for v in by_seed(lines, claim.row, claim.column, x).values()]
+    if not values:
+        return f"{what}: cannot be judged, runs are missing."
+    over = sum(value > claim.at_most for value in values)
+    verdict = f"does not hold in {over} of {len(values)} runs" if over else "holds"
+    largest = f"largest of {len(values)} runs {as_text.number(max(values))} {as_text.unit}"
+    return f"{what}: {verdict}; {largest}."
+
+
+def _growth(claim: Growth, lines: Sequence[RunLine]) -> str:
+    as_text = column(claim.column)
+    what = f"`{claim.row}`: {as_text.heading} grows along the axis"
+    found = [(x, estimate_of(lines, claim.row, claim.column, x)) for x in places(lines)]
+    along = [(x, value) for x, value in found if x is not None and value is not None]
+    if len(along) < 2:
+        return f"{what}: cannot be judged, runs are missing."
+    (first_x, first), (last_x, last) = along[0], along[-1]
+    grows = last.mean > first.mean
+    falls = sum(b.mean < a.mean for (_, a), (_, b) in pairwise(along))
+    verdict = "holds" if grows and not falls else "holds in all, not step by step"
+    return (
+        f"{what}: {verdict if grows else 'does not hold'}; {as_text.estimate(first)} at {first_x:g}, "
+        f"{as_text.estimate(last)} {as_text.unit} at {last_x:g}."
+    )
+
+
+def _last_place(lines: Sequence[RunLine]) -> tuple[str, float | None]:
+    """Where a claim is judged, in words and as the place itself."""
+    x = places(lines)[-1] if lines else None
+    return ("" if x is None else f" at {x:g}"), x
+
+
+def _points(gap: Estimate) -> str:
+    """A difference of shares in percentage points."""
+    if gap.count == 1:
+        return f"{100 * gap.mean:+.1f} points (one seed)"
+    return f"{100 * gap.mean:+.1f} ± {100 * gap.half_width:.1f} points"
+
+
+def _touching(first: Estimate, second: Estimate) -> str:
+    if min(first.count, second.count) == 1:
+        return "one seed has no interval"
+    return "intervals touch" if first.touches(second) else "intervals do not touch"

@@ -1,0 +1,55 @@
+"""Means over seeds and what they are worth: 95 % intervals by Student's t, paired where seeds match."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from scipy import stats
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over `count` seeds; the interval is mean ± half_width, unbounded for a single seed."""
+
+    mean: float
+    half_width: float
+    count: int
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+        return self.mean - self.half_width
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+        return self.mean + self.half_width
+
+    def touches(self, other: "Estimate") -> bool:
+        """Whether the two intervals share a point."""
+        return self.low <= other.high and other.low <= self.high
+
+    def holds(self, value: float) -> bool:
+        """Whether the interval contains a value."""
+        return self.low <= value <= self.high
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean ± t(0.975, n-1) · s / √n, s with n-1 in its denominator. At least one value.
+
+    One value says nothing of its spread: its half_width is infinite.
+    """
+    count = len(values)
+    if count == 1:
+        return Estimate(values[0], math.inf, 1)
+    quantile = float(stats.t.ppf((1 + LEVEL) / 2, count - 1))
+    return Estimate(fmean(values), quantile * stdev(values) / math.sqrt(count), count)
+
+
+def paired(values: Mapping[int, float], against: Mapping[int, float]) -> Estimate | None:
+    """The estimate of values[seed] - against[seed] over the seeds both have; None without any."""
+    seeds = sorted(values.keys() & against.keys())
+    return estimate([values[seed] - against[seed] for seed in seeds]) if seeds else None

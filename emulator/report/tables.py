@@ -1,0 +1,145 @@
+"""The table of an experiment in Markdown: what was measured, beside the paper's numbers."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from emulator.errors import ScenarioError
+from emulator.experiments import Experiment, PlannedRow
+from emulator.report.claims import sentence
+from emulator.report.columns import COLUMNS, column
+from emulator.report.runs import RunLine, by_seed, estimate_of, places
+from emulator.report.statistics import estimate, paired
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a table is made from: the experiment, its rows here, its runs, and what is missing."""
+
+    name: str
+    suite: str
+    experiment: Experiment
+    rows: Sequence[PlannedRow]
+    lines: Sequence[RunLine]
+    missing: Sequence[str]
+    axis_label: str
+
+
+def check_columns(experiment: Experiment, name: str) -> None:
+    """Raise ScenarioError where an experiment speaks of a column that no run has."""
+    spoken = {f"columns.{i}": text for i, text in enumerate(experiment.columns)}
+    for index, chart in enumerate(experiment.charts):
+        spoken |= {f"charts.{index}.{k}": getattr(chart, k, "accuracy") for k in ("column", "cost")}
+    for index, claim in enumerate(experiment.claims):
+        spoken[f"claims.{index}.column"] = claim.column
+    wrong = {w: c for w, c in spoken.items() if c not in COLUMNS and not c.startswith("accuracy/")}
+    if wrong:
+        known = ", ".join(COLUMNS)
+        raise ScenarioError(
+            [
+                f"{name}: {w}: got {c!r}, wanted accuracy/TASK or one of {known}"
+                for w, c in wrong.items()
+            ]
+        )
+
+
+def document(drawn: Drawn) -> str:
+    """The whole Markdown file."""
+    experiment = drawn.experiment
+    parts = [f"# {experiment.title}\n\n{experiment.about}", _provenance(drawn)]
+    for x in places(drawn.lines):
+        if x is not None:
+            parts.append(f"## {drawn.axis_label}: {x:g}")
+        parts.append(_main_table(drawn, x))
+    if places(drawn.lines) == [None]:
+        parts.append("## Accuracy by task [%]\n\n" + _task_table(drawn))
+    if experiment.claims:
+        told = (f"- {sentence(claim, drawn.lines)}" for claim in experiment.claims)
+        parts.append("## What holds\n\n" + "\n".join(told))
+    parts.append("## Rows\n\n" + "\n".join(f"- **{r.label}**: {r.about}" for r in drawn.rows))
+    if drawn.missing:
+        parts.append("## Missing\n\n" + "\n".join(f"- {text}" for text in drawn.missing))
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A pipe table; the first column is text, the others are numbers."""
+    ruler = ["---", *("---:" for _ in head[1:])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ruler, *rows))
+
+
+def _provenance(drawn: Drawn) -> str:
+    """Which runs these are, and how to read the numbers."""
+    seeds = sorted({line.seed for line in drawn.lines})
+    text = (
+        f"Suite `{drawn.suite}`, seeds {_span(seeds)}. Mean ± 95 % interval over seeds (Student's t); "
+        "a single seed has none. Differences are paired by seed. All bytes on the air are counted: "
+        "setup, rounds, final exchange, acknowledgements."
+    )
+    if drawn.experiment.source:
+        text += f" The paper's numbers: {drawn.experiment.source}."
+    return text
+
+
+def _span(seeds: Sequence[int]) -> str:
+    if not seeds:
+        return "none"
+    whole = seeds == list(range(seeds[0], seeds[-1] + 1)) and len(seeds) > 1
+    return f"{seeds[0]}-{seeds[-1]}" if whole else ", ".join(map(str, seeds))
+
+
+def _main_table(drawn: Drawn, x: float | None) -> str:
+    experiment = drawn.experiment
+    baseline = experiment.baseline
+    papers = list(dict.fromkeys(name for row in drawn.rows for name in row.paper))
+    head = ["", "seeds", *(column(name).title for name in experiment.columns)]
+    if baseline:
+        head += [f"accuracy against {baseline} [points]", f"bytes against {baseline}"]
+    head += [f"paper, {name} [%]" for name in papers]
+    rows = []
+    for row in drawn.rows:
+        seeds = by_seed(drawn.lines, row.label, "bytes_total", x)
+        cells = [row.label, str(len(seeds))]
+        cells += [
+            column(name).estimate(estimate_of(drawn.lines, row.label, name, x))
+            for name in experiment.columns
+        ]
+        if baseline:
+            cells += [
+                _against(drawn, row.label, baseline, x),
+                _bytes_against(drawn, row.label, baseline, x),
+            ]
+        cells += [f"{row.paper[name]:.2f}" if name in row.paper else "-" for name in papers]
+        rows.append(cells)
+    return markdown_table(head, rows)
+
+
+def _against(drawn: Drawn, row: str, baseline: str, x: float | None) -> str:
+    """The paired difference of accuracy in points."""
+    if row == baseline:
+        return "-"
+    gap = paired(
+        by_seed(drawn.lines, row, "accuracy", x), by_seed(drawn.lines, baseline, "accuracy", x)
+    )
+    if gap is None:
+        return "-"
+    spread = "" if math.isinf(gap.half_width) else f" ± {100 * gap.half_width:.1f}"
+    return f"{100 * gap.mean:+.1f}{spread}"
+
+
+def _bytes_against(drawn: Drawn, row: str, baseline: str, x: float | None) -> str:
+    """The ratio of all bytes, seed by seed."""
+    ours = by_seed(drawn.lines, row, "bytes_total", x)
+    theirs = by_seed(drawn.lines, baseline, "bytes_total", x)
+    ratios = [ours[seed] / theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+    return f"{100 * estimate(ratios).mean:.1f} %" if ratios else "-"
+
+
+def _task_table(drawn: Drawn) -> str:
+    tasks = sorted({task for line in drawn.lines for task in line.per_task})
+    names = [f"accuracy/{task}" for task in tasks]
+    rows = [
+        [row.label, *(column(n).estimate(estimate_of(drawn.lines, row.label, n)) for n in names)]
+        for row in drawn.rows
+    ]
+    return markdown_table(["", *tasks], rows)

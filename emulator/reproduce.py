@@ -1,0 +1,254 @@
+"""`emulator reproduce`: run what an experiment lacks, then draw its tables and figures.
+
+Nothing is run twice: a run whose folder holds the same scenario is taken as it is. A failing run is
+told in one line and the others go on; what is drawn says what is missing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emulator.documents import Raw
+from emulator.errors import EmulatorError
+from emulator.experiments import experiment_names, read_experiment
+from emulator.planning import (
+    Key,
+    Plan,
+    Wanted,
+    Wish,
+    graph_overrides,
+    is_whole,
+    knows,
+    parse_overrides,
+    plan,
+    resolve,
+    run_folder,
+)
+from emulator.report.charts import draw
+from emulator.report.runs import RunLine, by_seed, lines_csv, read_run
+from emulator.report.statistics import estimate
+from emulator.report.tables import Drawn, check_columns, document
+from emulator.scenario import Scenario
+from emulator.workers import Workers, default_jobs
+
+Say = Callable[[str], None]
+"""Takes one line for the user."""
+
+
+@dataclass
+class Progress:
+    """What has become of a plan's runs."""
+
+    folders: dict[Key, Path] = field(default_factory=dict)
+    causes: dict[Key, str] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def known(self) -> int:
+        """Runs of which the end is known."""
+        return len(self.folders) + len(self.causes)
+
+
+@dataclass(frozen=True)
+class Todo:
+    """What was asked for, all of it checked."""
+
+    plans: tuple[Plan, ...]
+
+    @property
+    def titles(self) -> list[str]:
+        """One line per run."""
+        return [f"{each.name}: {wanted.title}" for each in self.plans for wanted in each.wanted]
+
+
+def asked(
+    name: str,
+    suite: str,
+    seeds: int | None,
+    rows: tuple[str, ...],
+    overrides: Sequence[str],
+) -> Todo:
+    """The plans behind NAME: one experiment's, or with `all` those of every one of the package that
+    knows the suite, but `tune`. Raises ScenarioError with every problem before anything is run.
+    """
+    wish = Wish(suite, seeds, rows, parse_overrides(overrides))
+    names = (
+        [n for n in experiment_names() if n != "tune" and knows(n, suite)]
+        if name == "all"
+        else [name]
+    )
+    plans = []
+    for each in names:
+        experiment = read_experiment(each)
+        check_columns(experiment, each)
+        plans.append(plan(Path(each).stem, experiment, wish))
+    return Todo(tuple(plans))
+
+
+def reproduce(todo: Todo, out: Path | None, jobs: int | None, say: Say) -> None:
+    """Run what is lacking and draw each experiment as soon as its runs are there.
+
+    out: the drawings' folder, the runs in `runs` inside it; by default runs/reproduce/SUITE/NAME, and
+    all experiments of a suite share runs/reproduce/SUITE/runs.
+    Raises EmulatorError at the end when runs have failed; lets KeyboardInterrupt through at once, with
+    every finished run kept.
+    """
+    failed = 0
+    for each in todo.plans:
+        shared = Path("runs") / "reproduce" / each.suite
+        several = len(todo.plans) > 1
+        drawings = shared / each.name if out is None else out / each.name if several else out
+        at_a_time = min(jobs or default_jobs(each.memory_mb), len(each.wanted))
+        say(f"{each.name} on {each.suite}: {len(each.wanted)} runs, {at_a_time} at a time")
+        with Workers(at_a_time) as workers:
+            progress = Walk(each, (out or shared) / "runs", workers, say).to_its_end()
+        write_drawings(each, progress, drawings)
+        failed += len(progress.causes)
+        found = len(progress.folders) - len(progress.seconds)
+        say(
+            f"{each.name}: {len(progress.seconds)} runs new, {found} were there, "
+            f"{len(progress.causes)} failed: {drawings / 'table.md'}"
+        )
+    if failed:
+        total = sum(len(each.wanted) for each in todo.plans)
+        raise EmulatorError(
+            f"{failed} of {total} runs failed; tables and figures are drawn from the others, and the "
+            "same command tries those again"
+        )
+
+
+# ── running ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Walk:
+    """One plan being carried out: runs that are there are taken, the others run, references first."""
+
+    def __init__(self, each: Plan, store: Path, workers: Workers, say: Say) -> None:
+        self._plan = each
+        self._store = store
+        self._workers = workers
+        self._say = say
+        self._scenarios: dict[Key, Scenario] = {}
+        self._started: dict[Path, Wanted] = {}
+        self.progress = Progress()
+
+    def to_its_end(self) -> Progress:
+        """Returns when every run is there or has failed."""
+        self._store.mkdir(parents=True, exist_ok=True)
+        waiting = list(self._plan.wanted)
+        while waiting or self._workers.running:
+            waiting = [wanted for wanted in waiting if not self._settle(wanted)]
+            if self._workers.running:
+                self._take_ended()
+        return self.progress
+
+    def _settle(self, wanted: Wanted) -> bool:
+        """Take, start or give up a waiting run; False where it has to wait on."""
+        progress, after = self.progress, wanted.after
+        if after in progress.causes:
+            progress.causes[wanted.key] = "the run it takes its graph from failed"
+            return True
+        if after is not None and after not in progress.folders:
+            return False
+        scenario = self._scenario(wanted)
+        if scenario is None:
+            return True
+        folder = run_folder(self._store, scenario)
+        if folder in self._workers.running:
+            return False
+        if is_whole(folder, scenario):
+            progress.folders[wanted.key] = folder
+            return True
+        if folder in self._started:  # an equal scenario of another row has failed
+            progress.causes[wanted.key] = progress.causes[self._started[folder].key]
+            return True
+        if not self._workers.has_room:
+            return False
+        self._started[folder] = wanted
+        self._workers.start(scenario, folder)
+        return True
+
+    def _scenario(self, wanted: Wanted) -> Scenario | None:
+        """The run's scenario, its graph included; None, and the cause noted, where it has none."""
+        if wanted.key not in self._scenarios:
+            try:
+                graph: Raw = {}
+                if wanted.after is not None:
+                    graph = graph_overrides(wanted, self.progress.folders[wanted.after])
+                self._scenarios[wanted.key] = resolve(wanted, graph)
+            except EmulatorError as error:
+                self._give_up(wanted, "; ".join(str(error).splitlines()))
+        return self._scenarios.get(wanted.key)
+
+    def _take_ended(self) -> None:
+        """Wait for a run to end and tell of it."""
+        for ended in self._workers.next_ended():
+            wanted = self._started[ended.folder]
+            if ended.cause:
+                self._give_up(wanted, ended.cause)
+                continue
+            self.progress.seconds.append(ended.seconds)
+            self.progress.folders[wanted.key] = ended.folder
+            total = len(self._plan.wanted)
+            self._say(progress_line(wanted, ended.folder, self.progress, total, self._workers.jobs))
+
+    def _give_up(self, wanted: Wanted, cause: str) -> None:
+        self.progress.causes[wanted.key] = cause
+        self._say(f"failed: {wanted.title}: {cause}")
+
+
+def progress_line(wanted: Wanted, folder: Path, progress: Progress, total: int, jobs: int) -> str:
+    """`[3/50] lora, seed 2: 17.5 % in 61 s; about 12 min left`."""
+    line = read_run(wanted.row.label, wanted.x, folder)
+    left_s = estimate(progress.seconds).mean * (total - progress.known) / jobs
+    left = f"about {left_s / 60:.0f} min left" if left_s >= 60 else "less than a minute left"
+    accuracy = line.values["accuracy"]
+    got = "-" if accuracy is None else f"{100 * accuracy:.1f} %"
+    ending = left if total > progress.known else "the last one"
+    return f"[{progress.known}/{total}] {wanted.title}: {got} in {progress.seconds[-1]:.0f} s; {ending}"
+
+
+# ── drawing ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_drawings(each: Plan, progress: Progress, folder: Path) -> None:
+    """results.csv, table.md, the figures with their data, and what `tune` has chosen."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        read_run(wanted.row.label, wanted.x, progress.folders[wanted.key])
+        for wanted in each.wanted
+        if wanted.key in progress.folders
+    ]
+    drawn = Drawn(
+        name=each.name,
+        suite=each.suite,
+        experiment=each.experiment,
+        rows=each.rows,
+        lines=lines,
+        missing=[
+            f"{wanted.title}: {progress.causes[wanted.key]}"
+            for wanted in each.wanted
+            if wanted.key in progress.causes
+        ],
+        axis_label=each.axis.label if each.axis else "",
+    )
+    (folder / "results.csv").write_text(lines_csv(lines), encoding="utf-8")
+    (folder / "table.md").write_text(document(drawn), encoding="utf-8")
+    for chart in each.experiment.charts:
+        draw(chart, drawn).write(folder)
+    if each.experiment.chooses_rates:
+        rates = best_places(lines)
+        text = "".join(f"{row}: {rate!r}\n" for row, rate in rates.items())
+        (folder / "learning_rates.yaml").write_text(text, encoding="utf-8")
+
+
+def best_places(lines: Sequence[RunLine]) -> dict[str, float]:
+    """The place on the axis where each row's mean accuracy is highest; of equals the lowest."""
+    best: dict[str, tuple[float, float]] = {}
+    for row in dict.fromkeys(line.row for line in lines):
+        for x in sorted({line.x for line in lines if line.row == row and line.x is not None}):
+            values = by_seed(lines, row, "accuracy", x)
+            mean = estimate(list(values.values())).mean if values else -1.0
+            if row not in best or mean > best[row][1]:
+                best[row] = (x, mean)
+    return {row: x for row, (x, _) in best.items()}

@@ -1,0 +1,80 @@
+"""What a device works out about the air before it trains: its budget, and the survey of all.
+
+Shapes: M devices, L modules, N coordinates of the trained vector.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from emulator.errors import EmulatorError
+from emulator.state import DoubleArray, Message, Survey, air_bytes
+from emulator.topology.graphs import RandomFeasible
+from emulator.world import World
+
+
+def survey_of(
+    world: World,
+    module_sizes: Sequence[int],
+    samples: Sequence[int],
+    blocks: Sequence[int],
+    densities_ML: DoubleArray,
+    planned: Sequence[Message],
+) -> Survey:
+    """What the introductions tell, with gains and the powers that everybody's message requires.
+
+    Positions and powers are in every introduction; as the channel holds the same numbers, they are
+    read from there, with the gains that follow from them. planned: one message per device.
+    """
+    channel, scenario = world.channel, world.scenario
+    devices, bandwidth_hz = scenario.devices, scenario.access.bandwidth_hz
+    bytes_of = {id(m): air_bytes(scenario.wire.encode(m)) for m in planned}
+    bytes_M = np.array([bytes_of[id(m)] for m in planned], dtype=np.int64)
+    if isinstance(scenario.graph, RandomFeasible) and scenario.graph.message_bytes:
+        bytes_M[:] = scenario.graph.message_bytes
+    required = np.zeros((devices, devices, devices + 1))
+    for neighbours in range(1, devices):
+        required[:, :, neighbours] = channel.required_power_w(bytes_M, neighbours, bandwidth_hz)
+    return Survey(
+        positions_m=channel.positions_m,
+        mean_gain=channel.mean_gain,
+        in_range=channel.in_range(bandwidth_hz),
+        max_power_w=channel.max_power_w,
+        required_power_w=required,
+        samples=np.array(samples, dtype=np.int64),
+        blocks=np.array(blocks, dtype=np.int64),
+        densities=densities_ML,
+        module_sizes=np.array(module_sizes, dtype=np.int64),
+    )
+
+
+def parameter_budget(
+    world: World, device: int, most: int, neighbours: int, message_of: Callable[[int], Message]
+) -> int:
+    """How many of `most` values a device can afford to train and to send to so many neighbours.
+
+    Eq 7 by local.compute_budget; Eq 11a and 11b: at the mean gains, the nearest so many neighbours
+    served at once within the deadline and the power limit. message_of: a message of so many values.
+    Raises EmulatorError for less than 1.
+    """
+    scenario, channel = world.scenario, world.channel
+    affordable = scenario.local.affordable_parameters(device, len(world.shards[device].train))
+    nearest = min(neighbours, scenario.devices - 1)
+
+    def out_of_reach(num_values: int) -> bool:
+        needed_M: DoubleArray = channel.required_power_w(
+            air_bytes(scenario.wire.encode(message_of(num_values))),
+            nearest,
+            scenario.access.bandwidth_hz,
+        )[device]
+        others = np.sort(np.delete(needed_M, device))
+        return bool(others[:nearest].sum() > channel.max_power_w[device])
+
+    budget = bisect_right(range(1, int(min(most, affordable)) + 1), False, key=out_of_reach)
+    if budget < 1:
+        raise EmulatorError(
+            f"device {device}: got a budget of no parameter, wanted more local.compute_budget or "
+            f"power, or fewer than {nearest} method.budget_neighbours"
+        )
+    return budget

@@ -1,0 +1,159 @@
+"""A finished run answers: the same as in the run, with everything it needs from its folder."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from emulator.backbone.loading import Tiny
+from emulator.cli import app
+from emulator.errors import ScenarioError
+from emulator.infer import Respondent, respondent, shown
+from emulator.run import Order, run
+from emulator.scenario import Scenario
+from emulator.state import Expert
+
+NAMES = ("reverse", "sort")
+
+
+def finished(out: Path, **sections: object) -> Path:
+    """Two devices, two tasks, one short round."""
+    small: dict[str, object] = {
+        "name": "small",
+        "devices": 2,
+        "rounds": 1,
+        "tasks": {"kind": "synthetic", "names": NAMES, "train_samples": 60, "test_samples": 8},
+        "local": {"steps": 12, "batch_size": 8},
+        "router": {"kind": "ridge_lda", "gate_layer": 0},
+    }
+    order = Order(Scenario.model_validate(small | sections), "one_process", out, force=False)
+    run(order, Console(quiet=True))
+    return out
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished(tmp_path_factory.mktemp("runs") / "run")
+
+
+def call(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["infer", *(str(argument) for argument in arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_it_answers_and_routes_as_the_run_did(folder: Path) -> None:
+    scenario = Scenario.model_validate(
+        {"name": "s", "tasks": {"kind": "synthetic", "names": NAMES, "test_samples": 8}}
+    )
+    rows = pq.read_table(folder / "metrics.parquet").to_pylist()
+    told = {(r["device"], r["task"], r["metric"]): r["value"] for r in rows}
+    for device in (0, 1):
+        asked = respondent(folder, device)
+        for task in NAMES:
+            tests = scenario.tasks.examples(task, "test", 1)
+            replies = [asked.reply(example.prompt, (), 8) for example in tests]
+            right = sum(r.answer == e.answer for r, e in zip(replies, tests, strict=True))
+            assert right / 8 == told[device, task, "exact_match"]
+            by = [reply.answered_by == (task,) for reply in replies]
+            assert sum(by) / 8 == told[device, task, "routing_accuracy"]
+
+
+def test_the_command_shows_answer_expert_and_gates(folder: Path, tmp_path: Path) -> None:
+    more = tmp_path / "prompts.txt"
+    more.write_text("\ntag02 : g d c p ->\n", encoding="utf-8")
+    code, stdout, stderr = call(folder, "--device", 1, "tag01 : g d c p ->", "--file", more)
+    assert (code, stderr) == (0, "")
+    first, second = stdout.split("\n\n")[0].split("tag02")
+    assert first.startswith("tag01 : g d c p ->\n  answer       ")
+    assert "  answered by  reverse\n  gates        reverse 1.000, sort 0.000\n" in first
+    assert "  answered by  sort\n" in second
+
+
+def test_it_chooses_among_choices(folder: Path) -> None:
+    code, stdout, _ = call(folder, "tag01 : g d c p ->", "--choices", "p c d g, g d c p")
+    assert code == 0
+    assert any(f"answer       {choice}\n" in stdout for choice in ("p c d g", "g d c p"))
+
+
+def test_settings_of_the_router_may_be_changed_that_its_tensors_do_not_hold(folder: Path) -> None:
+    asked = respondent(folder, 0, ["router.top_m=2", "router.temperature=1e6"])
+    reply = asked.reply("tag01 : g d c p ->", (), 4)
+    assert reply.answered_by == NAMES
+    assert [gate for _, gate in reply.gates] == pytest.approx([0.5, 0.5], abs=0.01)
+
+
+def test_a_stranger_goes_to_the_backbone_which_knows_operations_by_name(tmp_path: Path) -> None:
+    shy = {"kind": "ridge_lda", "gate_layer": 0, "abstain": 0.02}
+    asked = respondent(finished(tmp_path / "run", router=shy), 0)
+    reply = asked.reply("reverse : g d c p ->", (), 8)
+    assert reply.answered_by == ()
+    assert reply.answer == "p c d g"
+    assert "  answered by  the backbone alone\n" in shown(reply)
+
+
+def test_a_method_that_routes_nothing_answers_with_its_one_adapter(tmp_path: Path) -> None:
+    topology = {"kind": "complete"}
+    out = finished(tmp_path / "run", method={"kind": "lora"}, topology=topology)
+    assert respondent(out, 1).reply("tag01 : a b ->", (), 4).gates == (("all", 1.0),)
+
+
+WRONG = {
+    "device": (("--device", 2, "x"), "--device: got 2, wanted 0 ... 1"),
+    "no prompt": ((), "PROMPT: got none, wanted at least one, or --file"),
+    "one choice": (("x", "--choices", "a"), "--choices: got 'a', wanted two or more, each once"),
+    "no file": (("--file", "nowhere.txt"), "--file: got nowhere.txt, wanted a text file"),
+    "too long": (("x", "--max-tokens", 64), "--max-tokens: got 64, wanted 1 ... 63"),
+    "misspelt": (("x", "--set", "router.topm=1"), "did you mean 'top_m'?"),
+    "other router": (("x", "--set", "router.kind=cosine"), "router: got cosine with settings that"),
+    "other width": (("x", "--set", "router.max_width=8"), "that do not fit the stored router"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "line"), WRONG.values(), ids=WRONG)
+def test_wrong_input_is_one_line(folder: Path, arguments: tuple[object, ...], line: str) -> None:
+    code, stdout, stderr = call(folder, *arguments)
+    assert (code, stdout) == (2, "")
+    assert line in stderr
+    assert stderr.count("\n") == 1
+
+
+def test_a_folder_that_is_no_whole_run_is_told(folder: Path, tmp_path: Path) -> None:
+    code, _, stderr = call(tmp_path, "x")
+    assert (code, "wanted the folder of a run" in stderr) == (2, True)
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    router = copy / "experts" / "device-00" / "router.safetensors"
+    router.write_bytes(b"no router")
+    assert "got no safetensors" in call(copy, "x")[2]
+    router.unlink()
+    assert f"{router}: no such file, wanted the folder of a finished run" in call(copy, "x")[2]
+    listed = json.loads((copy / "experts/device-00/experts.json").read_text())
+    assert [row["folder"] for row in listed] == list(NAMES)
+    (copy / "experts/device-01/sort/adapter_model.safetensors").write_bytes(b"")
+    assert "wanted an expert of a run" in call(copy, "--device", 1, "x")[2]
+
+
+def test_an_encoder_needs_choices() -> None:
+    backbone = Tiny().load()
+    name = backbone.target_modules[0]
+    width = backbone.model.config.hidden_size
+    nothing = {
+        f"{name}.lora_A": np.zeros((1, width), dtype=np.float32),
+        f"{name}.lora_B": np.zeros((width, 1), dtype=np.float32),
+    }
+    asked = Respondent(
+        Scenario.model_validate({"name": "s"}),
+        replace(backbone, family="sentence_encoder"),
+        {"sort": Expert("sort", 1, 1.0, nothing)},
+        {},
+    )
+    with pytest.raises(ScenarioError, match="--choices: got none"):
+        asked.reply("x", (), None)

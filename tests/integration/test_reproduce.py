@@ -1,0 +1,117 @@
+"""A miniature experiment from end to end, and again: nothing is run twice."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MINIATURE = """\
+title: Miniature
+about: two rows, two seeds
+suites:
+  tiny:
+    seeds: 2
+    overrides:
+      devices: 4
+      rounds: 1
+      topology: {kind: by_method, degree: 2}
+      tasks: {kind: synthetic, names: [reverse, sort], train_samples: 100, test_samples: 4}
+      local.steps: 1
+reference: ours
+baseline: lora
+columns: [accuracy, trained_parameters, bytes_total]
+rows:
+  - {label: lora, about: the baseline, overrides: {method.kind: lora}, graphs: [random]}
+  - {label: ours, about: sparse}
+claims: [{kind: difference, above: ours, below: lora}]
+charts: [{kind: bars}, {kind: layers, row: ours, metric: density}]
+"""
+
+
+def reproduce(folder, *arguments):
+    """The command in a process of its own: exit code and lines on standard error."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
+    done = subprocess.run(
+        [sys.executable, "-m", "emulator", "reproduce", str(folder / "mini.yaml"),
+         "--out", str(folder / "out"), "--jobs", "2", *arguments],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    return done.returncode, done.stderr.splitlines()
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """The first call: folder, exit code, lines."""
+    folder = tmp_path_factory.mktemp("reproduce")
+    (folder / "mini.yaml").write_text(MINIATURE)
+    return folder, *reproduce(folder)
+
+
+@pytest.mark.slow
+def test_the_first_call_runs_and_draws_everything(first):
+    folder, code, told = first
+    assert code == 0, told
+    assert told[0] == "mini on tiny: 4 runs, 2 at a time"
+    assert [line.split("]")[0] for line in told[1:5]] == ["[1/4", "[2/4", "[3/4", "[4/4"]
+    assert told[5].startswith("mini: 4 runs new, 0 were there, 0 failed: ")
+    names = {path.name for path in (folder / "out").iterdir()}
+    assert names >= {"results.csv", "table.md", "plotly.min.js", "runs", "density-by-layer.html"}
+    assert len((folder / "out/results.csv").read_text().splitlines()) == 5
+    assert "| ours | 2 | " in (folder / "out/table.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_second_call_runs_nothing_and_draws_the_same(first):
+    folder, _, _ = first
+    before = {p: p.read_bytes() for p in sorted((folder / "out").glob("*.*"))}
+    code, told = reproduce(folder)
+    assert code == 0, told
+    assert told[-1].startswith("mini: 0 runs new, 4 were there, 0 failed: ")
+    assert {p: p.read_bytes() for p in sorted((folder / "out").glob("*.*"))} == before
+
+
+@pytest.mark.slow
+def test_a_failing_row_leaves_the_others(first):
+    folder, _, _ = first
+    text = MINIATURE.replace(
+        "{method.kind: lora}", "{method.kind: lora, method.learning_rate: 1.0e+30, local.steps: 3}"
+    )
+    (folder / "mini.yaml").write_text(text)
+    code, told = reproduce(folder, "--seeds", "1")
+    assert code == 1
+    failed = [line for line in told if line.startswith("failed: ")]
+    assert len(failed) == 1
+    assert failed[0].startswith("failed: lora, seed 1: device ")
+    assert "diverged" in failed[0]
+    table = (folder / "out/table.md").read_text()
+    assert "## Missing\n\n- lora, seed 1: " in table
+    assert "| ours | 1 | " in table
+
+
+@pytest.mark.slow
+def test_an_interrupted_experiment_keeps_what_is_finished(first):
+    folder, _, _ = first
+    endless = MINIATURE.replace("seeds: 2", "seeds: 50").replace("local.steps: 1", "local.steps: 2")
+    (folder / "mini.yaml").write_text(endless)
+    begun = subprocess.Popen(
+        [sys.executable, "-m", "emulator", "reproduce", str(folder / "mini.yaml"),
+         "--out", str(folder / "broken"), "--jobs", "2"],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as in the background
+    )  # fmt: skip
+    assert begun.stderr is not None
+    told = [begun.stderr.readline() for _ in range(2)]
+    begun.send_signal(signal.SIGINT)
+    rest = begun.stderr.read()
+    assert begun.wait(60) == 130
+    assert told[1].startswith("[1/100] ")
+    assert rest.endswith(
+        "interrupted: the finished runs are kept, the same command goes on from there\n"
+    )
+    left = sorted((folder / "broken/runs").iterdir())
+    assert left
+    assert all((run / "summary.json").is_file() for run in left)

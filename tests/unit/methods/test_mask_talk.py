@@ -1,0 +1,116 @@
+"""Who chooses a mask, who hears of it, and that masks chosen in turn never overlap."""
+
+from collections.abc import Generator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emulator.channel.access import IdealAccess
+from emulator.channel.ideal import Ideal
+from emulator.exchange import one_process
+from emulator.methods.expert_ring import ExpertRing
+from emulator.methods.mask_talk import Masks, choose_alone, choose_in_turn
+from emulator.shim import Shim
+from emulator.state import (
+    AdapterLayout,
+    BoolArray,
+    Inbox,
+    Known,
+    Mask,
+    Message,
+    Received,
+    Send,
+    Step,
+    ValueType,
+)
+from emulator.wire import WireFormat
+
+SIZE, KEPT = 60, 12
+LAYOUT = AdapterLayout(("m.lora_B",), ((SIZE,),))
+Clusters = tuple[tuple[int, ...], ...]
+
+
+class FakeOwn:
+    """As much of a device as the talk asks for."""
+
+    def __init__(self, device: int) -> None:
+        self.id, self.seed, self.rounds = device, 5, 1
+        self.adapted = SimpleNamespace(layout=LAYOUT)
+        self.told = 0
+
+    def value_type(self) -> ValueType:
+        return ValueType.BFLOAT16
+
+    def exchange(
+        self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Mask] = ()
+    ) -> Generator[Step, Inbox, tuple[Received, ...]]:
+        self.told += sum(len(message.receivers) for message in messages)
+        inbox = yield Send(0.0, tuple(messages), tuple(wait_for), Known.of(LAYOUT))
+        return inbox.received
+
+
+def random_mask(device: int) -> Mask:
+    return Mask(SIZE, np.sort(np.random.default_rng(device).permutation(SIZE)[:KEPT]))
+
+
+def first_free(free_N: BoolArray) -> Mask:
+    """Everybody wants the same entries."""
+    return Mask(SIZE, np.flatnonzero(free_N)[:KEPT])
+
+
+def talk(
+    clusters: Clusters, blocks: list[int], in_turn: bool
+) -> tuple[dict[int, Masks], dict[int, FakeOwn]]:
+    """What every device knows at the end."""
+    owns = {i: FakeOwn(i) for i in range(len(blocks))}
+
+    def life(own: Any) -> Generator[Step, Inbox, Masks]:
+        ring = ExpertRing(own, clusters, blocks, [1] * len(blocks), {})
+        if in_turn:
+            return (yield from choose_in_turn(own, ring, first_free))
+        return (yield from choose_alone(own, ring, lambda: random_mask(own.id)))
+
+    air = Ideal().bind(len(blocks), 1)
+    shims = {i: Shim(i, WireFormat(), IdealAccess(), air) for i in owns}
+    outcomes = one_process.run({i: life(owns[i]) for i in owns}, shims, lambda *_: None)  # type: ignore[misc]
+    return {i: outcome.result for i, outcome in outcomes.items()}, owns  # type: ignore[misc]
+
+
+NETWORKS: list[tuple[Clusters, list[int]]] = [
+    (((0, 1, 2, 3),), [0, 1, 2, 3]),
+    (((0, 3), (1, 2)), [0, 1, 0, 1]),
+    (((0, 1, 4), (2, 3, 5)), [0, 1, 1, 2, 3, 0]),
+    (((0,), (1,), (2,)), [0, 0, 1]),
+]
+
+
+@pytest.mark.parametrize(("clusters", "blocks"), NETWORKS)
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_a_cluster_knows_the_masks_of_its_blocks_and_all_agree(
+    clusters: Clusters, blocks: list[int], in_turn: bool
+) -> None:
+    known, _ = talk(clusters, blocks, in_turn)
+    for device, masks in known.items():
+        members = next(c for c in clusters if device in c)
+        assert set(masks) == {blocks[i] for i in members}
+        for block, mask in masks.items():
+            lead = blocks.index(block)
+            np.testing.assert_array_equal(mask.indices, known[lead][block].indices)
+
+
+@pytest.mark.parametrize(("clusters", "blocks"), NETWORKS)
+def test_masks_chosen_in_turn_never_overlap_in_a_cluster(
+    clusters: Clusters, blocks: list[int]
+) -> None:
+    known, _ = talk(clusters, blocks, in_turn=True)
+    for masks in known.values():
+        writers_N = np.sum([mask.dense for mask in masks.values()], axis=0)
+        assert writers_N.max() == 1
+
+
+def test_only_leads_and_tellers_speak() -> None:
+    _, owns = talk(((0, 1, 4), (2, 3, 5)), [0, 1, 1, 2, 3, 0], in_turn=False)
+    # 0 to its peer 5 and the strangers 1, 4; 1 to its peer 2 and the stranger 0; 2, 3, 5 to two each.
+    assert {i: own.told for i, own in owns.items()} == {0: 3, 1: 3, 2: 2, 3: 2, 4: 2, 5: 2}

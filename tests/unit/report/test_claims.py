@@ -1,0 +1,100 @@
+"""Claims become sentences that the data decide."""
+
+import pytest
+
+from emulator.experiments import Bound, Difference, Growth, Order, Saving
+from emulator.report.claims import sentence
+
+
+def test_a_clear_difference(rows):
+    lines = rows(ours=[0.90, 0.91, 0.92], lora=[0.50, 0.51, 0.52])
+    claim = Difference(above="ours", below="lora", paper={"Qwen": 9.97})
+    assert sentence(claim, lines) == (
+        "`ours` above `lora` in accuracy: +40.0 ± 0.0 points, direction holds; intervals do not touch; "
+        "larger than the paper's +9.97 points (Qwen)."
+    )
+
+
+def test_a_difference_of_the_wrong_sign(rows):
+    lines = rows(ours=[0.50, 0.60], lora=[0.52, 0.64])
+    assert sentence(Difference(above="ours", below="lora"), lines) == (
+        "`ours` above `lora` in accuracy: -3.0 ± 12.7 points, direction does not hold; "
+        "intervals touch."
+    )
+
+
+def test_a_size_like_the_papers(rows):
+    lines = rows(ours=[0.60, 0.61, 0.66], lora=[0.50, 0.52, 0.53])
+    told = sentence(Difference(above="ours", below="lora", paper={"Qwen": 9.97}), lines)
+    assert "size as in the paper (+9.97 points, Qwen)" in told
+
+
+def test_one_seed_judges_no_size(rows):
+    lines = rows(ours=[0.6], lora=[0.5])
+    told = sentence(Difference(above="ours", below="lora", paper={"Qwen": 9.97}), lines)
+    assert told.endswith(
+        "+10.0 points (one seed), direction holds; one seed has no interval; the paper has +9.97 "
+        "points (Qwen), a single seed does not judge its size."
+    )
+
+
+def test_an_order_that_holds_and_one_that_does_not(rows):
+    lines = rows(a=[0.1, 0.11], b=[0.1, 0.2], c=[0.9, 0.91])
+    assert sentence(Order(rows=("a", "b", "c")), lines) == (
+        "Order `a` < `b` < `c` in accuracy: holds; intervals touch between `a` and `b`."
+    )
+    assert "does not hold: `c` is not below `a`" in sentence(Order(rows=("c", "a")), lines)
+
+
+def test_an_order_names_rows_without_runs(rows):
+    told = sentence(Order(rows=("a", "gone", "b")), rows(a=[0.1, 0.1], b=[0.2, 0.2]))
+    assert told.endswith("holds; no intervals touch; without `gone` (no runs).")
+
+
+def test_a_saving(rows):
+    lines = rows("bytes_total", ours=[1e6, 1e6], lora=[1e7, 2e7])
+    claim = Saving(row="ours", against="lora", percent=86, source="us")
+    assert sentence(claim, lines) == (
+        "`ours` has 86 % less on the air than `lora` (us): measured 92.5 ± 31.8 % less, holds."
+    )
+    assert sentence(claim.model_copy(update={"percent": 95.0}), lines).endswith("does not hold.")
+
+
+def test_a_bound_counts_every_run(rows):
+    lines = rows("collision_rate", ours=[0.05, 0.2]) + rows("collision_rate", x=3.0, ours=[0.1])
+    told = sentence(Bound(row="ours", column="collision_rate", at_most=0.1), lines)
+    assert told == (
+        "`ours` never has more than 10.0 % collision rate: does not hold in 1 of 3 runs; largest of 3 "
+        "runs 20.0 %."
+    )
+
+
+@pytest.mark.parametrize(
+    ("along", "verdict"),
+    [
+        ([0.1, 0.2, 0.3], "holds;"),
+        ([0.1, 0.4, 0.3], "holds in all, not step by step;"),
+        ([0.3, 0.2, 0.1], "does not hold;"),
+    ],
+)
+def test_growth(rows, along, verdict):
+    lines = [
+        line for x, value in enumerate(along) for line in rows("collision_rate", x, lori=[value])
+    ]
+    told = sentence(Growth(row="lori", column="collision_rate"), lines)
+    assert told.startswith(f"`lori`: collision rate grows along the axis: {verdict}")
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        Difference(above="a", below="b"),
+        Order(rows=("a", "b")),
+        Saving(row="a", against="b", percent=1, source="us"),
+        Bound(row="a", column="accuracy", at_most=1),
+        Growth(row="a", column="accuracy"),
+    ],
+    ids=lambda claim: claim.kind,
+)
+def test_without_runs_nothing_is_judged(claim):
+    assert sentence(claim, []).endswith("cannot be judged, runs are missing.")

@@ -1,0 +1,139 @@
+"""The table of made-up results, word for word."""
+
+import pytest
+
+from emulator.errors import ScenarioError
+from emulator.experiments import Experiment
+from emulator.report.charts import draw, pareto_front
+from emulator.report.runs import lines_csv
+from emulator.report.tables import Drawn, check_columns, document
+
+EXPERIMENT = Experiment.model_validate(
+    {
+        "title": "Two methods",
+        "about": "Made up.",
+        "source": "nowhere, Table 0",
+        "suites": {"tiny": {"seeds": 2}},
+        "baseline": "lora",
+        "columns": ["accuracy", "trained_parameters", "bytes_total"],
+        "rows": [
+            {"label": "lora", "about": "the baseline", "paper": {"Qwen": 68.03}},
+            {"label": "ours", "about": "sparse"},
+        ],
+        "claims": [{"kind": "order", "rows": ["lora", "ours"]}],
+        "charts": [{"kind": "bars"}, {"kind": "front"}],
+    }
+)
+
+GOLDEN = """\
+# Two methods
+
+Made up.
+
+Suite `tiny`, seeds 1-2. Mean ± 95 % interval over seeds (Student's t); a single seed has none. \
+Differences are paired by seed. All bytes on the air are counted: setup, rounds, final exchange, \
+acknowledgements. The paper's numbers: nowhere, Table 0.
+
+|  | seeds | accuracy [%] | trained parameters | on the air [MB] | accuracy against lora [points] | \
+bytes against lora | paper, Qwen [%] |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| lora | 2 | 21.0 ± 12.7 | - | 10.00 ± 0.00 | - | 100.0 % | 68.03 |
+| ours | 1 | 90.0 | 2,000 | 1.00 | +70.0 | 10.0 % | - |
+
+## Accuracy by task [%]
+
+|  | sort |
+| --- | ---: |
+| lora | 50.0 |
+| ours | - |
+
+## What holds
+
+- Order `lora` < `ours` in accuracy: holds; intervals touch between `lora` and `ours`.
+
+## Rows
+
+- **lora**: the baseline
+- **ours**: sparse
+
+## Missing
+
+- ours, seed 2: it diverged
+"""
+
+
+@pytest.fixture
+def drawn(line):
+    """Three runs of four; one has failed."""
+    lines = [
+        line("lora", 1, accuracy=0.2, bytes_total=1e7, per_task={"sort": 0.5}),
+        line("lora", 2, accuracy=0.22, bytes_total=1e7),
+        line("ours", 1, accuracy=0.9, bytes_total=1e6, trained_parameters=2000.0),
+    ]
+    missing = ["ours, seed 2: it diverged"]
+    return Drawn("two", "tiny", EXPERIMENT, EXPERIMENT.planned_rows(), lines, missing, "")
+
+
+def test_the_document_word_for_word(drawn):
+    assert document(drawn) == GOLDEN
+
+
+def test_an_axis_has_a_table_at_each_place(line):
+    lines = [line("lora", 1, x, accuracy=0.5, bytes_total=1.0) for x in (4.0, 2.0)]
+    rows = EXPERIMENT.planned_rows()
+    text = document(Drawn("two", "tiny", EXPERIMENT, rows, lines, [], "devices"))
+    assert text.index("## devices: 2\n") < text.index("## devices: 4\n")
+    assert "Accuracy by task" not in text
+
+
+def test_nothing_at_all_is_still_a_document():
+    rows = EXPERIMENT.planned_rows()
+    text = document(Drawn("two", "tiny", EXPERIMENT, rows, [], ["lora, seed 1: gone"], ""))
+    assert "cannot be judged, runs are missing" in text
+    assert text.endswith("- lora, seed 1: gone\n")
+
+
+def test_the_csv_has_a_line_per_run_and_all_columns(drawn):
+    head, *lines = lines_csv(drawn.lines).splitlines()
+    assert head.startswith("row,x,seed,method,devices,rounds,accuracy,own_task,")
+    assert head.endswith(",accuracy/sort,run")
+    assert len(lines) == 3
+    assert lines[0].startswith("lora,,1,lora,4,2,0.2,")
+    assert lines[2].endswith(",,ours-1")
+
+
+def test_an_unknown_column_is_told():
+    wrong = EXPERIMENT.model_copy(update={"columns": ("accuracy", "speed")})
+    with pytest.raises(ScenarioError) as caught:
+        check_columns(wrong, "two")
+    assert caught.value.problems[0].startswith(
+        "two: columns.1: got 'speed', wanted accuracy/TASK or one of accuracy, "
+    )
+
+
+def test_charts_are_pages_that_share_the_script(drawn, tmp_path):
+    for chart in EXPERIMENT.charts:
+        draw(chart, drawn).write(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "accuracy-against-bytes_total.csv",
+        "accuracy-against-bytes_total.html",
+        "accuracy-bars.csv",
+        "accuracy-bars.html",
+        "plotly.min.js",
+    ]
+    page = (tmp_path / "accuracy-bars.html").read_text(encoding="utf-8")
+    assert 'src="plotly.min.js"' in page
+    assert len(page) < 50_000
+    data = (tmp_path / "accuracy-against-bytes_total.csv").read_text().splitlines()
+    assert data[0] == "row,x,bytes_total,accuracy,half_width,on_front"
+    assert data[1].startswith("lora,,10000000.0,0.21")
+    assert data[1].endswith(",0")
+    assert data[2:] == ["ours,,1000000.0,0.9,,1"]
+
+
+def test_the_front_is_what_nobody_beats():
+    points = [(3.0, 0.5), (1.0, 0.2), (2.0, 0.6), (2.0, 0.1), (4.0, 0.6), (5.0, 0.7)]
+    slow = sorted(
+        p for p in points if not any(q != p and q[0] <= p[0] and q[1] >= p[1] for q in points)
+    )
+    assert pareto_front(points) == slow == [(1.0, 0.2), (2.0, 0.6), (5.0, 0.7)]

@@ -1,0 +1,115 @@
+"""Experiment files: read, checked, and every one that comes with the package."""
+
+import pytest
+import yaml
+
+from emulator.errors import ScenarioError
+from emulator.experiments import (
+    Experiment,
+    experiment_names,
+    merged,
+    read_experiment,
+    read_suites,
+    suite_scenario,
+)
+from emulator.reading import read_scenario
+from emulator.report.tables import check_columns
+
+SMALL = """\
+title: Small
+about: two rows
+suites: {tiny: {seeds: 2}}
+columns: [accuracy]
+reference: ours
+rows:
+  - {label: lora, about: x, overrides: {method.kind: lora}, graphs: [random, clusters]}
+  - {label: ours, about: y}
+"""
+
+
+@pytest.fixture
+def problems(tmp_path):
+    """The problems of an experiment file, each of them one line."""
+
+    def listed(text):
+        path = tmp_path / "e.yaml"
+        path.write_text(text)
+        with pytest.raises(ScenarioError) as caught:
+            read_experiment(str(path))
+        return caught.value.problems
+
+    return listed
+
+
+def test_each_further_graph_makes_a_row():
+    rows = Experiment.model_validate(yaml.safe_load(SMALL)).planned_rows()
+    assert [(row.label, row.graph) for row in rows] == [
+        ("lora", "random"),
+        ("lora on clusters", "clusters"),
+        ("ours", "own"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("seeds: 2", "seeds: 0", "e.yaml: suites.tiny.seeds: got 0, wanted greater than 0"),
+        ("title: Small", "titel: Small", "e.yaml: title: got nothing, wanted field required"),
+        ("reference: ours", "reference: our", "e.yaml: reference: got 'our', wanted one of lora, "),
+        ("label: ours", "label: lora", "e.yaml: rows: got 'lora' twice, wanted every label once"),
+        ("reference: ours", "baseline: x", "e.yaml: baseline: got 'x', wanted one of lora, "),
+        ("[random, clusters]", "[ring]", "e.yaml: rows.0.graphs.0: got 'ring', wanted 'own', "),
+        ("reference: ours", "reference: lora", "got 'lora', wanted a row on its own graph"),
+        ("title: Small", "- x", "wanted a YAML mapping"),
+    ],
+)
+def test_what_is_wrong_is_told(problems, old, new, told):
+    assert any(told in line for line in problems(SMALL.replace(old, new)))
+
+
+def test_an_unknown_claim_row_is_told(problems):
+    claim = "claims: [{kind: difference, above: ours, below: nobody}]\n"
+    assert any("claims.0.below: got 'nobody'" in line for line in problems(SMALL + claim))
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ScenarioError, match="got 'table9', wanted all, a YAML file, or one of abl"):
+        read_experiment("table9")
+
+
+@pytest.mark.parametrize(
+    ("layers", "result"),
+    [
+        (({"a.b": 1}, {"a.b": 2}), {"a.b": 2}),
+        (({"a.b": 1}, {"a": {"kind": "x"}}), {"a": {"kind": "x"}}),
+        (({"a": {"kind": "x"}}, {"a.b": 1}), {"a": {"kind": "x"}, "a.b": 1}),
+        (({"ab": 1}, {"a": 2}), {"ab": 1, "a": 2}),
+    ],
+)
+def test_later_overrides_win(layers, result):
+    assert merged(*layers) == result
+
+
+def test_the_promised_experiments_are_there():
+    promised = {"table1", "table2", "figure4", "figure5", "figure6"}
+    assert promised | {"budget", "ablation", "routers", "tune"} <= set(experiment_names())
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_every_experiment_of_the_package_is_sound(name):
+    experiment = read_experiment(name)
+    check_columns(experiment, name)
+    families = {suite.family or key for key, suite in read_suites().items()}
+    assert set(experiment.suites) <= families
+
+
+@pytest.mark.parametrize("suite", read_suites().values(), ids=list(read_suites()))
+def test_every_suite_is_a_scenario(suite):
+    overrides = [f"{key}={value}" for key, value in suite.overrides.items()]
+    assert read_scenario(suite_scenario(suite), overrides).scenario.devices == 10
+
+
+def test_the_paper_is_quoted_rightly():
+    quoted = {row.label: row.paper for row in read_experiment("table1").rows if row.paper}
+    assert [quoted[row]["Qwen2.5-1.5B"] for row in quoted] == [68.03, 75.17, 76.44, 78.00, 80.93]
+    assert [quoted[row]["Qwen2.5-7B"] for row in quoted] == [83.19, 84.36, 85.96, 87.39, 90.62]

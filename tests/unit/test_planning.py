@@ -1,0 +1,168 @@
+"""From an experiment to runs: scenarios, folders, graphs, and what counts as done."""
+
+import json
+
+import pytest
+import yaml
+
+from emulator.errors import ScenarioError
+from emulator.experiments import Experiment
+from emulator.planning import (
+    Wish,
+    graph_overrides,
+    is_whole,
+    parse_overrides,
+    plan,
+    resolve,
+    run_folder,
+)
+from emulator.reading import dump_scenario
+from emulator.records import parquet
+from emulator.state import LinkRecord
+
+EXPERIMENT = Experiment.model_validate(
+    yaml.safe_load("""
+title: Small
+about: two rows on an axis
+suites: {tiny: {seeds: 2, overrides: {devices: 8, local.steps: 3}}}
+columns: [accuracy]
+reference: ours
+rows:
+  - {label: lora, about: x, overrides: {method.kind: lora, method.learning_rate: 0.5},
+     graphs: [random, clusters]}
+  - {label: ours, about: y}
+axis:
+  label: rounds
+  points: [{x: 1, overrides: {rounds: 1}}, {x: 2, overrides: {rounds: 2}}]
+""")
+)
+LINK = LinkRecord(
+    0, 0, "in_cluster", 0, 1, 1, 1, 0, 1, 30, 4, 0, 66, 7, 9, 0, 107, 0.0, 0.1, 0.1, 1e3, 0.1, 0.01,
+    False,
+)  # fmt: skip
+
+
+def wish(**wanted):
+    return Wish(**{"suite": "tiny", "seeds": None, "rows": (), "overrides": {}, **wanted})
+
+
+def runs(**wanted):
+    return {run.key: run for run in plan("small", EXPERIMENT, wish(**wanted)).wanted}
+
+
+def test_every_row_at_every_place_with_every_seed():
+    wanted = runs()
+    assert len(wanted) == 3 * 2 * 2
+    scenario = resolve(wanted["lora", 2.0, 1], {"topology": {"kind": "complete"}})
+    assert (scenario.rounds, scenario.seed, scenario.devices) == (2, 1, 8)
+    assert scenario.local.steps == 3
+    assert scenario.method.learning_rate == 0.5
+    assert scenario.topology.kind == "complete"
+
+
+def test_a_suite_gives_the_rate_that_a_row_does_not():
+    assert resolve(runs()["ours", 1.0, 2], {}).method.learning_rate == 2e-2
+
+
+def test_rows_on_another_graph_wait_for_the_reference_of_their_seed_and_place():
+    wanted = runs()
+    assert wanted["lora on clusters", 2.0, 1].after == ("ours", 2.0, 1)
+    assert wanted["ours", 2.0, 1].after is None
+
+
+def test_chosen_rows_bring_their_reference():
+    assert {key[0] for key in runs(rows=("lora",))} == {"lora", "ours"}
+    assert {key[0] for key in runs(rows=("ours",), seeds=1)} == {"ours"}
+
+
+def test_the_users_overrides_come_last():
+    scenario = resolve(runs(overrides={"local.steps": 9})["ours", 1.0, 1], {})
+    assert scenario.local.steps == 9
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ({"suite": "huge"}, "--suite: got 'huge', wanted one of tiny, "),
+        ({"suite": "qwen"}, "--suite: got 'qwen' for small, wanted one of tiny"),
+        ({"rows": ("loar",)}, "--rows: got 'loar', wanted some of lora, lora on clusters, ours"),
+        ({"overrides": {"rounds": 0}}, "small: ours: tiny.yaml: rounds: got 0, wanted a whole "),
+    ],
+)
+def test_wrong_wishes_are_told_before_anything_runs(wanted, told):
+    if "rounds" in wanted.get("overrides", {}):
+        experiment = EXPERIMENT.model_copy(update={"axis": None})
+    else:
+        experiment = EXPERIMENT
+    with pytest.raises(ScenarioError) as caught:
+        plan("small", experiment, wish(**wanted))
+    assert any(line.startswith(told) for line in caught.value.problems)
+
+
+def test_equal_scenarios_share_a_folder_and_others_do_not(tmp_path):
+    wanted = runs()
+    ours = resolve(wanted["ours", 1.0, 1], {})
+    again = resolve(runs()["ours", 1.0, 1], {})
+    assert run_folder(tmp_path, ours) == run_folder(tmp_path, again)
+    others = [resolve(wanted["ours", x, seed], {}) for x, seed in ((1.0, 2), (2.0, 1))]
+    assert len({run_folder(tmp_path, s) for s in (ours, *others)}) == 3
+    assert run_folder(tmp_path, ours).name.startswith("sparse_orthogonal-")
+
+
+def test_a_run_is_whole_when_it_ended_and_was_of_this_very_scenario(tmp_path):
+    wanted = runs()
+    scenario = resolve(wanted["ours", 1.0, 1], {})
+    other = resolve(wanted["ours", 2.0, 1], {})
+    assert not is_whole(tmp_path, scenario)
+    (tmp_path / "scenario.yaml").write_text(dump_scenario(scenario))
+    assert not is_whole(tmp_path, scenario)
+    (tmp_path / "summary.json").write_text("{}")
+    assert is_whole(tmp_path, scenario)
+    assert not is_whole(tmp_path, other)
+
+
+@pytest.fixture
+def reference(tmp_path):
+    """The folder of a reference run with these links."""
+
+    def written(*links, records=(LINK,)):
+        document = {
+            "positions_m": [[0, 0]] * 4,
+            "links": [{"sender": a, "receiver": b, "weight": 1.0} for a, b in links],
+        }
+        (tmp_path / "topology.json").write_text(json.dumps(document))
+        (tmp_path / "ledger.parquet").write_bytes(parquet(list(records), LinkRecord))
+        return tmp_path
+
+    return written
+
+
+def test_the_graphs_that_come_from_a_reference(reference):
+    folder = reference((0, 1), (1, 0), (2, 3), (3, 2), (0, 2), (2, 0), (1, 3), (3, 1))
+    wanted = runs()
+    assert graph_overrides(wanted["lora on clusters", 1.0, 1], folder)["topology"] == {
+        "kind": "edges",
+        "edges": [[0, 1], [0, 2], [1, 3], [2, 3]],
+    }
+    assert graph_overrides(wanted["lora", 1.0, 1], folder)["topology"] == {
+        "kind": "random_feasible",
+        "num_edges": 4,
+        "message_bytes": 100,  # without the 7 bytes that were repeated
+    }
+    for row in ("lora", "lora on clusters"):
+        resolve(wanted[row, 1.0, 1], graph_overrides(wanted[row, 1.0, 1], folder))
+
+
+def test_a_random_graph_has_edges_enough_to_be_connected(reference):
+    folder = reference(records=())
+    wanted = runs()
+    assert graph_overrides(wanted["lora on clusters", 1.0, 1], folder)["topology"]["edges"] == []
+    random = graph_overrides(wanted["lora", 1.0, 1], folder)["topology"]
+    assert random == {"kind": "random_feasible", "num_edges": 3}
+
+
+def test_files_on_the_command_line_are_meant_from_where_one_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    found = parse_overrides(["tasks.folder=data", "local.steps=4", "local={steps: 5}"])
+    assert found == {"tasks.folder": str(tmp_path / "data"), "local": {"steps": 5}}

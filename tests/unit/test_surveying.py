@@ -1,0 +1,104 @@
+"""Budgets before training: what a device can afford and what its radio can deliver."""
+
+import math
+
+import numpy as np
+import pytest
+
+from emulator.errors import EmulatorError
+from emulator.scenario import Local, Scenario
+from emulator.state import (
+    AdapterLayout,
+    Kind,
+    Mask,
+    Message,
+    Traffic,
+    ValueType,
+    air_bytes,
+)
+from emulator.surveying import parameter_budget
+from emulator.world import World, build_world
+
+SIZE = 4000
+LAYOUT = AdapterLayout(("m.lora_B",), ((SIZE,),))
+
+
+def message_of(count: int) -> Message:
+    mask = Mask(SIZE, np.arange(count, dtype=np.int64))
+    return Message(
+        kind=Kind.VALUES,
+        traffic=Traffic.IN_CLUSTER,
+        source=0,
+        origin=0,
+        round_index=0,
+        receivers=(),
+        layout=LAYOUT,
+        mask=mask,
+        values=np.zeros(count, dtype=np.float32),
+        value_type=ValueType.BFLOAT16,
+        mask_known=True,
+        reliable=False,
+    )
+
+
+def world(noise_figure_db: float = 58.0, **local: object) -> World:
+    return build_world(
+        Scenario.model_validate(
+            {
+                "name": "budget",
+                "devices": 4,
+                "tasks": {"kind": "synthetic", "train_samples": 60, "test_samples": 4},
+                "router": {"kind": "uniform"},
+                "channel": {"kind": "wireless", "noise_figure_db": noise_figure_db},
+                "access": {"kind": "ofdma", "bandwidth_hz": 20e3},
+                "local": local,
+            }
+        )
+    )
+
+
+def fits(air: World, device: int, count: int, neighbours: int) -> bool:
+    needed = air.channel.required_power_w(
+        air_bytes(air.scenario.wire.encode(message_of(count))), neighbours, 20e3
+    )[device]
+    return bool(
+        sorted(np.delete(needed, device))[:neighbours]
+        and sum(sorted(np.delete(needed, device))[:neighbours]) <= air.channel.max_power_w[device]
+    )
+
+
+@pytest.mark.parametrize("neighbours", [1, 2, 3])
+def test_the_radio_delivers_the_budget_and_not_one_value_more(neighbours: int) -> None:
+    air = world()
+    budget = parameter_budget(air, 0, SIZE, neighbours, message_of)
+    assert 1 <= budget < SIZE
+    assert fits(air, 0, budget, neighbours)
+    assert not fits(air, 0, budget + 1, neighbours)
+
+
+def test_more_neighbours_leave_less_for_each() -> None:
+    air = world()
+    budgets = [parameter_budget(air, 1, SIZE, n, message_of) for n in (1, 2, 3)]
+    assert budgets == sorted(budgets, reverse=True)
+    assert budgets[0] > budgets[2]
+
+
+def test_compute_bounds_it_too() -> None:
+    air = world(noise_figure_db=0.0, compute_budget=[100.0, 200.0], batch_size=30)
+    budgets = [parameter_budget(air, device, SIZE, 3, message_of) for device in range(4)]
+    assert budgets == [100 * 30 // 60, 200 * 30 // 60] * 2
+
+
+def test_no_budget_at_all_is_named() -> None:
+    with pytest.raises(EmulatorError, match="device 2: got a budget of no parameter"):
+        parameter_budget(world(compute_budget=[1e-3]), 2, SIZE, 3, message_of)
+
+
+@pytest.mark.parametrize("budget", [[0.0], [1.0, -1.0]])
+def test_a_compute_budget_is_positive(budget: list[float]) -> None:
+    with pytest.raises(ValueError, match="greater than 0"):
+        Local.model_validate({"compute_budget": budget})
+
+
+def test_without_a_compute_budget_everything_is_affordable() -> None:
+    assert Local().affordable_parameters(0, 10) == math.inf
