@@ -16,6 +16,7 @@ from emulator.records import (
     check_account,
     ledger_rows,
     metric_rows,
+    parameters_account,
     parquet,
     routing_account,
     summarise,
@@ -212,3 +213,27 @@ def test_a_summary_sums_the_ledger(ledger):
     assert summary["late_bursts"] == sum(record.late for record in ledger)
     assert summary["energy_j"] == summary["energy_transmit_j"] + 2.0
     assert summary["packets"]["lost"] == sum(record.packets_lost for record in ledger)
+
+
+@given(ledgers, tables)
+def test_parameters_are_counted_message_by_message(ledger, table):
+    """Against a slow reference: every device in every round, whoever it spoke to."""
+    got = parameters_account(table, ledger, devices=10, rounds=3, value_bytes=2)
+    total = 0.0
+    for device in range(10):
+        for exchange in range(4):
+            mine = [
+                r.payload_bytes
+                for r in ledger
+                if r.sender == device and r.exchange_index == exchange
+                if r.traffic == "in_cluster" and 0 <= r.round_index < 3
+            ]
+            total += mine[-1] / 2 if mine else 0.0
+    assert got["transmitted_parameters"] == pytest.approx(total / 30)
+    assert got["trained_parameters"] is None
+
+
+def test_trained_parameters_are_a_mean_over_devices():
+    counts = [MetricRecord(i, -1, "", "trained_parameters", 10.0 * i) for i in (1, 2)]
+    account = parameters_account(counts, [], devices=2, rounds=1, value_bytes=2)
+    assert account == {"trained_parameters": 15.0, "transmitted_parameters": 0.0}
