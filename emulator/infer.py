@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from emulator.adapters.export import expert_tensors
+from emulator.adapters.export import expert_tensors, model_differences
 from emulator.answering import mixture_of
 from emulator.backbone.loading import Backbone
 from emulator.errors import ScenarioError
@@ -117,7 +117,8 @@ def respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respond
         raise ScenarioError([f"--device: got {device}, wanted 0 ... {scenario.devices - 1}"])
     folder = run / "experts" / f"device-{device:02d}"
     fitted = _router(folder / "router.safetensors") if scenario.method.routes else {}
-    return Respondent(scenario, scenario.backbone.load(), _experts(folder), fitted)
+    backbone = scenario.backbone.load()
+    return Respondent(scenario, backbone, _experts(folder, backbone), fitted)
 
 
 def shown(reply: Reply) -> str:
@@ -136,17 +137,21 @@ def prompts_in(file: Path) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
-def _experts(folder: Path) -> dict[str, Expert]:
+def _experts(folder: Path, backbone: Backbone) -> dict[str, Expert]:
     """All experts of a device by the name of their folder, in gate order."""
     listed = json.loads(_bytes(folder / "experts.json"))
     found = {}
     for row in listed:
-        path = folder / row["folder"] / "adapter_model.safetensors"
+        whole = row["form"] == "weights"
+        file = "model.safetensors" if whole else "adapter_model.safetensors"
+        path = folder / row["folder"] / file
+        data = _bytes(path)
         try:
-            tensors = expert_tensors(_bytes(path))
+            tensors = model_differences(data, backbone.model) if whole else expert_tensors(data)
         except ValueError as error:
             raise ScenarioError([f"{path}: got {error}, wanted an expert of a run"]) from None
-        found[row["folder"]] = Expert(row["task"], row["samples"], row["scaling"], tensors)
+        scaling = 1.0 if whole else row["scaling"]
+        found[row["folder"]] = Expert(row["task"], row["samples"], scaling, tensors, row["form"])
     return found
 
 
