@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -139,9 +140,8 @@ def prompts_in(file: Path) -> list[str]:
 
 def _experts(folder: Path, backbone: Backbone) -> dict[str, Expert]:
     """All experts of a device by the name of their folder, in gate order."""
-    listed = json.loads(_bytes(folder / "experts.json"))
     found = {}
-    for row in listed:
+    for row in _listed(folder / "experts.json"):
         whole = row["form"] == "weights"
         file = "model.safetensors" if whole else "adapter_model.safetensors"
         path = folder / row["folder"] / file
@@ -153,6 +153,22 @@ def _experts(folder: Path, backbone: Backbone) -> dict[str, Expert]:
         scaling = 1.0 if whole else row["scaling"]
         found[row["folder"]] = Expert(row["task"], row["samples"], scaling, tensors, row["form"])
     return found
+
+
+def _listed(path: Path) -> list[dict[str, Any]]:
+    """What a device's experts are; every row with all that is needed to load one."""
+    wanted = {"folder", "task", "samples", "scaling", "form"}
+    try:
+        rows = json.loads(_bytes(path))
+        missing = set().union(*(wanted - row.keys() for row in rows))
+    except (ValueError, TypeError, AttributeError):
+        raise ScenarioError([f"{path}: got no list of experts, wanted a run's"]) from None
+    if missing:
+        raise ScenarioError(
+            [f"{path}: got no {', '.join(sorted(missing))}, wanted a run of this version"]
+        )
+    listed: list[dict[str, Any]] = rows
+    return listed
 
 
 def _router(path: Path) -> dict[str, FloatArray]:
