@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from emulator.adapters.attach import frozen_twin
+from emulator.adapters.attach import frozen_twin, own_twin
 from emulator.backbone.loading import Backbone
 from emulator.errors import EmulatorError
 from emulator.protocols import Learner
 from emulator.routing.experts import RoutedModel, expert_gates
 from emulator.routing.routes import ABSTAINED, auroc, routes
+from emulator.routing.whole import RoutedWeights
 from emulator.scenario import Scenario
 from emulator.state import AdapterLayout, DoubleArray, Example, Expert, FloatArray
 from emulator.tasks.learning import score
@@ -23,6 +24,9 @@ from emulator.world import Asked, World, features_of
 
 Measurement = tuple[str, str, float]
 """Metric, task, value."""
+
+Mixture = RoutedModel | RoutedWeights
+"""The backbone with experts that answer as their gates say."""
 
 
 class Answering:
@@ -98,7 +102,7 @@ class Answering:
 
     def _answered(
         self,
-        mixture: RoutedModel,
+        mixture: Mixture,
         experts: Sequence[Expert],
         task: str,
         asked: Asked,
@@ -160,8 +164,13 @@ class Answering:
         return self._router.familiarity(self._fitted, asked.features)
 
 
-def mixture_of(scenario: Scenario, backbone: Backbone, experts: Sequence[Expert]) -> RoutedModel:
-    """The backbone with all experts beside it, as the scenario's router and method use them."""
+def mixture_of(scenario: Scenario, backbone: Backbone, experts: Sequence[Expert]) -> Mixture:
+    """The backbone with all experts, as the scenario's router and method use them.
+
+    Low-rank ones stand beside it in one stack; whole weights take its place in turn.
+    """
+    if experts[0].form == "weights":
+        return RoutedWeights(backbone.model, experts, own_twin)
     active_ranks: int | None = getattr(scenario.method, "active_ranks", None)
     return RoutedModel(
         backbone.model, experts, frozen_twin, active_ranks, scenario.router.layer_gate

@@ -23,6 +23,7 @@ from emulator.adapters.alignment import alignments
 from emulator.adapters.attach import LoraModel
 from emulator.adapters.calibration import spectral_entropies
 from emulator.adapters.density import printed_counts, spectral_counts, uniform_counts
+from emulator.adapters.full import FullModel
 from emulator.adapters.mask import largest_entries, largest_of_all, random_entries
 from emulator.adapters.projection import common_starts, largest_overlap, layer_blocks
 from emulator.answering import Answering
@@ -134,6 +135,10 @@ class Device:
         """The backbone with LoRA layers of which the named sides are trained."""
         backbone = self._world.backbone
         return LoraModel(backbone.model, backbone.target_modules, lora_rank, lora_alpha, trained)
+
+    def adapt_all(self, max_parameters: int) -> FullModel:
+        """The backbone with all its weights trained. Raises ScenarioError when they are more."""
+        return FullModel(self._world.backbone.model, max_parameters)
 
     def projection(
         self, kind: str, lora_rank: int, num_blocks: int, block: int
@@ -260,8 +265,7 @@ class Device:
         planned: Sequence[Message],
     ) -> Survey:
         """What the introductions tell, with gains and the powers that everybody's message requires."""
-        shapes = [self.adapted.shape_of(f"{name}.lora_B") for name in self.adapted.module_names]
-        sizes = [math.prod(shape) for shape in shapes]
+        sizes = self.adapted.module_sizes
         return survey_of(self._world, sizes, samples, blocks, densities_ML, planned)
 
     def links(self, round_index: int) -> tuple[Link, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors.numpy import save
 
-from emulator.adapters.export import peft_files
+from emulator.adapters.export import model_files, peft_files
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.exchange.walk import Outcome
 from emulator.reading import dump_scenario
@@ -23,7 +23,7 @@ from emulator.records import (
     parquet,
     summarise,
 )
-from emulator.state import DeviceResult, LinkRecord, MetricRecord
+from emulator.state import DeviceResult, Expert, LinkRecord, MetricRecord
 from emulator.wire.values import VALUE_BYTES
 from emulator.world import World
 
@@ -138,8 +138,7 @@ def _empty(folder: Path) -> None:
 
 
 def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
-    """The own expert as a PEFT folder; all experts and the router it answers with."""
-    task_type = "CAUSAL_LM" if world.backbone.family == "causal_lm" else None
+    """The own expert as a folder; all experts and the router it answers with."""
     name = f"device-{result.device:02d}"
     folders = {f"adapters/{name}": result.own_expert}
     places = expert_folders([expert.task for expert in result.experts])
@@ -149,17 +148,32 @@ def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
     files = {
         f"{folder}/{file}": data
         for folder, expert in folders.items()
-        for file, data in peft_files(expert, world.backbone.name, task_type).items()
+        for file, data in _expert_files(world, expert).items()
     }
     files[f"experts/{name}/experts.json"] = _json(
         [
-            {"task": e.task, "samples": e.samples, "scaling": e.scaling, "folder": place}
+            {
+                "task": e.task,
+                "samples": e.samples,
+                "scaling": e.scaling,
+                "form": e.form,
+                "folder": place,
+            }
             for place, e in zip(places, result.experts, strict=True)
         ]
     )
     if result.router:
         files[f"experts/{name}/router.safetensors"] = save(dict(result.router))
     return files
+
+
+def _expert_files(world: World, expert: Expert) -> Mapping[str, bytes]:
+    """A low-rank expert as a PEFT folder, whole weights as a model folder."""
+    backbone = world.backbone
+    if expert.form == "weights":
+        return model_files(expert, backbone.model)
+    task_type = "CAUSAL_LM" if backbone.family == "causal_lm" else None
+    return peft_files(expert, backbone.name, task_type)
 
 
 def expert_folders(tasks: Sequence[str]) -> list[str]:

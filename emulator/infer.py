@@ -8,12 +8,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from emulator.adapters.export import expert_tensors
+from emulator.adapters.export import expert_tensors, model_differences
 from emulator.answering import mixture_of
 from emulator.backbone.loading import Backbone
 from emulator.errors import ScenarioError
@@ -117,7 +118,8 @@ def respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respond
         raise ScenarioError([f"--device: got {device}, wanted 0 ... {scenario.devices - 1}"])
     folder = run / "experts" / f"device-{device:02d}"
     fitted = _router(folder / "router.safetensors") if scenario.method.routes else {}
-    return Respondent(scenario, scenario.backbone.load(), _experts(folder), fitted)
+    backbone = scenario.backbone.load()
+    return Respondent(scenario, backbone, _experts(folder, backbone), fitted)
 
 
 def shown(reply: Reply) -> str:
@@ -136,18 +138,37 @@ def prompts_in(file: Path) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
-def _experts(folder: Path) -> dict[str, Expert]:
+def _experts(folder: Path, backbone: Backbone) -> dict[str, Expert]:
     """All experts of a device by the name of their folder, in gate order."""
-    listed = json.loads(_bytes(folder / "experts.json"))
     found = {}
-    for row in listed:
-        path = folder / row["folder"] / "adapter_model.safetensors"
+    for row in _listed(folder / "experts.json"):
+        whole = row["form"] == "weights"
+        file = "model.safetensors" if whole else "adapter_model.safetensors"
+        path = folder / row["folder"] / file
+        data = _bytes(path)
         try:
-            tensors = expert_tensors(_bytes(path))
+            tensors = model_differences(data, backbone.model) if whole else expert_tensors(data)
         except ValueError as error:
             raise ScenarioError([f"{path}: got {error}, wanted an expert of a run"]) from None
-        found[row["folder"]] = Expert(row["task"], row["samples"], row["scaling"], tensors)
+        scaling = 1.0 if whole else row["scaling"]
+        found[row["folder"]] = Expert(row["task"], row["samples"], scaling, tensors, row["form"])
     return found
+
+
+def _listed(path: Path) -> list[dict[str, Any]]:
+    """What a device's experts are; every row with all that is needed to load one."""
+    wanted = {"folder", "task", "samples", "scaling", "form"}
+    try:
+        rows = json.loads(_bytes(path))
+        missing = set().union(*(wanted - row.keys() for row in rows))
+    except (ValueError, TypeError, AttributeError):
+        raise ScenarioError([f"{path}: got no list of experts, wanted a run's"]) from None
+    if missing:
+        raise ScenarioError(
+            [f"{path}: got no {', '.join(sorted(missing))}, wanted a run of this version"]
+        )
+    listed: list[dict[str, Any]] = rows
+    return listed
 
 
 def _router(path: Path) -> dict[str, FloatArray]:

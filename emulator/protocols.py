@@ -18,6 +18,7 @@ from emulator.state import (
     DoubleArray,
     Example,
     Expert,
+    ExpertForm,
     FloatArray,
     Grant,
     Inbox,
@@ -271,16 +272,22 @@ class Router(Protocol):
 
 
 class AdaptedModel(Protocol):
-    """A backbone with LoRA layers whose trained entries are one flat vector [N]."""
+    """A backbone whose trained entries are one flat vector [N]: LoRA layers, or all its weights."""
 
     module: Module
     layout: AdapterLayout
+    form: ExpertForm
     scaling: float
     mask: Mask
 
     @property
     def module_names(self) -> tuple[str, ...]:
         """The adapted modules in layout order."""
+        ...
+
+    @property
+    def module_sizes(self) -> tuple[int, ...]:
+        """Entries that a mask chooses among in each module: B's, or all of a weight."""
         ...
 
     def shape_of(self, name: str) -> tuple[int, ...]:
@@ -307,16 +314,28 @@ class AdaptedModel(Protocol):
         """Set the trained entries to zero and from now on keep only those of the mask."""
         ...
 
-    def keep_active(self, active_ranks: int) -> None:
-        """Let only the so many largest entries of A h pass on to B."""
-        ...
-
     def start_optimiser(self, learning_rate: float, learns: Mask | None = None) -> None:
         """A fresh optimiser over the entries of `learns`, by default all kept ones; others rest."""
         ...
 
     def step(self, loss: Tensor) -> None:
         """One optimiser step along the gradient of the loss."""
+        ...
+
+
+class LowRankModel(AdaptedModel, Protocol):
+    """A backbone with LoRA layers."""
+
+    def keep_active(self, active_ranks: int) -> None:
+        """Let only the so many largest entries of A h pass on to B."""
+        ...
+
+    def absorb(self, factors: Mapping[str, FloatArray]) -> None:
+        """Fold scaling * B A of factors of any rank into own weights; trained entries stay."""
+        ...
+
+    def learnt(self) -> dict[str, FloatArray]:
+        """All that was learnt since the start, by module [d, k]: absorbed, and the present B A."""
         ...
 
 
@@ -340,8 +359,12 @@ class Own(Protocol):
     max_power_w: float
 
     # its own model
-    def adapt(self, lora_rank: int, lora_alpha: int, trained: Sequence[str]) -> AdaptedModel:
+    def adapt(self, lora_rank: int, lora_alpha: int, trained: Sequence[str]) -> LowRankModel:
         """The backbone with LoRA layers of which the named sides are trained."""
+        ...
+
+    def adapt_all(self, max_parameters: int) -> AdaptedModel:
+        """The backbone with all its weights trained. Raises ScenarioError when they are more."""
         ...
 
     def projection(
@@ -380,6 +403,10 @@ class Own(Protocol):
 
     def train(self, steps: int) -> float:
         """Local steps; time and energy pass. Returns the mean loss."""
+        ...
+
+    def start_rounds(self) -> None:
+        """Remember where the rounds start from; for a method that starts afresh, also later on."""
         ...
 
     def measure(self, metric: str, value: float, round_index: int, task: str = "") -> None:

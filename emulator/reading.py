@@ -50,7 +50,7 @@ def read_scenario(path: Path, overrides: Sequence[str] = ()) -> Reading:
         problems += [line for item in error.errors() for line in lines_of(item, raw)]
     if problems:
         raise ScenarioError([f"{path.name}: {problem}" for problem in problems])
-    return Reading(scenario, tuple(notes))
+    return Reading(scenario, (*notes, *_router_note(raw, scenario)))
 
 
 def dump_scenario(scenario: Scenario) -> str:
@@ -59,6 +59,14 @@ def dump_scenario(scenario: Scenario) -> str:
         scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
     )
     return text
+
+
+def _router_note(raw: Raw, scenario: Scenario) -> list[str]:
+    """Where a method answers with a router of its own, not with the one that the file asks for."""
+    asked = raw.get("router", {}).get("kind", scenario.router.kind)
+    if asked == scenario.router.kind:
+        return []
+    return [f"router: {asked} gives way to {scenario.router.kind} under {scenario.method.kind}"]
 
 
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────

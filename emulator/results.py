@@ -40,7 +40,10 @@ def pack(outcome: Outcome, cost: Cost) -> bytes:
     experts = (result.own_expert, *result.experts)
     document = {
         "device": result.device,
-        "experts": [{"task": e.task, "samples": e.samples, "scaling": e.scaling} for e in experts],
+        "experts": [
+            {"task": e.task, "samples": e.samples, "scaling": e.scaling, "form": e.form}
+            for e in experts
+        ],
         "metrics": [to_json(r) for r in result.records],
         "ledger": [to_json(r) for r in outcome.link_records],
         "links": [asdict(link) for link in result.links],

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -475,11 +476,17 @@ class Commit:
 Step = Send | Commit
 
 
+ExpertForm = Literal["low_rank", "weights"]
+"""What the tensors of an expert are."""
+
+
 @dataclass(frozen=True, eq=False)
 class Expert:
-    """One adapter that answers for one task (`task` is "all" for a method that has a single model).
+    """What answers for one task (`task` is "all" for a method that has a single model).
 
-    tensors: `<module>.lora_A` [r, k] and `<module>.lora_B` [d, r] float32, B already masked.
+    tensors, float32. form low_rank: `<module>.lora_A` [r, k] and `<module>.lora_B` [d, r], B already
+    masked. form weights: every parameter's difference from the frozen backbone's, by its name and in
+    its shape; tied ones once. scaling multiplies B A, or the differences.
     samples: how many training samples stand behind it.
     """
 
@@ -487,6 +494,7 @@ class Expert:
     samples: int
     scaling: float
     tensors: Mapping[str, FloatArray]
+    form: ExpertForm = "low_rank"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """How much experts point the same way: inner products of their updates, without building them.
 
-Shapes: r lora_rank, k inputs, d outputs. delta_W = scaling B A.
+Shapes: r lora_rank, k inputs, d outputs. delta_W = scaling B A, or the scaled difference of weights.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,14 @@ def alignments(experts: Sequence[Expert]) -> Iterator[tuple[str, str, float]]:
 
 
 def inner_product(one: Expert, other: Expert) -> float:
-    """<delta_W, delta_W'>_F summed over modules = sum over (B^T B') * (A A'^T), element by element."""
+    """<delta_W, delta_W'>_F summed over modules, of two experts of one form.
+
+    For low-rank ones it is the sum over (B^T B') * (A A'^T), element by element.
+    """
+    if one.form == "weights":
+        pairs = ((values, other.tensors[name]) for name, values in one.tensors.items())
+        plain = sum(float((a.astype(np.float64) * b).sum()) for a, b in pairs)
+        return plain * one.scaling * other.scaling
     total = 0.0
     for name in one.tensors:
         if name.endswith(".lora_B"):

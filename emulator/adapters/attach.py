@@ -3,13 +3,14 @@
 PEFT makes and runs the layers. What is added here: every device gets module objects of its own over
 the *same* frozen tensors, and all trained entries live in one vector [N] of which the layers hold
 views, so that masking, sending and optimising are each one operation and never a loop.
+Shapes: k inputs and d outputs of a module, r lora_rank, R any rank.
 """
 
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from emulator.state import AdapterLayout, FloatArray, Mask
+from emulator.adapters.trained import TrainedVector
+from emulator.state import AdapterLayout, ExpertForm, FloatArray, Mask
 
 ADAPTER = "default"
 
@@ -28,12 +30,23 @@ def frozen_twin(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, shared)
 
 
+def own_twin(model: nn.Module) -> nn.Module:
+    """A copy of the model with float32 parameters of its own; what is tied stays tied."""
+    memo: dict[int, torch.Tensor] = {id(buffer): buffer for buffer in model.buffers()}
+    for parameter in model.parameters():
+        copied = parameter.detach().to(torch.float32, copy=True)
+        memo[id(parameter)] = nn.Parameter(copied, requires_grad=False)
+    return copy.deepcopy(model, memo)
+
+
 class LoraModel:
-    """A frozen twin of a backbone with LoRA layers; see `protocols.AdaptedModel`.
+    """A frozen twin of a backbone with LoRA layers; see `protocols.LowRankModel`.
 
     `trained` names what learns: ("lora_B",) or ("lora_A", "lora_B"). The layout lists the trained
     tensors module by module as `<module>.lora_A` [r, k] and `<module>.lora_B` [d, r].
     """
+
+    form: ExpertForm = "low_rank"
 
     def __init__(
         self,
@@ -55,31 +68,41 @@ class LoraModel:
             self.module: nn.Module = get_peft_model(frozen_twin(backbone), config)
         self.module.eval()  # no dropout: its draws would be the only unkeyed ones
         self.scaling = lora_alpha / lora_rank
-        self._weights = {
-            f"{name.removeprefix('base_model.model.')}.{side}": getattr(layer, side)[ADAPTER].weight
+        layers = {
+            name.removeprefix("base_model.model."): layer
             for name, layer in self.module.named_modules()
             if isinstance(layer, LoraLayer)
+        }
+        self._weights = {
+            f"{name}.{side}": getattr(layer, side)[ADAPTER].weight
+            for name, layer in layers.items()
             for side in ("lora_A", "lora_B")
         }
-        names = tuple(name for name in self._weights if name.rsplit(".", 1)[1] in trained)
-        self.layout = AdapterLayout(names, tuple(tuple(self._weights[n].shape) for n in names))
-        self._flat = torch.zeros(self.layout.size)
-        self._flat_grad = torch.zeros(self.layout.size)
         for weight in self._weights.values():
             weight.requires_grad_(False)
-        for name, low, size in zip(names, self.layout.offsets, self.layout.sizes, strict=False):
+        names = tuple(name for name in self._weights if name.rsplit(".", 1)[1] in trained)
+        self.layout = AdapterLayout(names, tuple(tuple(self._weights[n].shape) for n in names))
+        self._trained = TrainedVector(self.layout)
+        for name, entries, gradient in self._trained.views():
             weight = self._weights[name]
-            self._flat[low : low + size] = weight.detach().reshape(-1)
-            weight.data = self._flat[low : low + size].view(weight.shape)
+            entries.copy_(weight.detach())
+            weight.data = entries
             weight.requires_grad_(True)
-            weight.grad = self._flat_grad[low : low + size].view(weight.shape)
+            weight.grad = gradient
         self.mask = Mask.full(self.layout.size)
-        self._kept: torch.Tensor | None = None
+        self._bases = {name: cast(nn.Linear, x.get_base_layer()) for name, x in layers.items()}
+        self._frozen = {name: base.weight for name, base in self._bases.items()}
+        self._absorbed: dict[str, torch.Tensor] = {}
 
     @property
     def module_names(self) -> tuple[str, ...]:
         """The adapted modules in layout order."""
-        return tuple(name.removesuffix(".lora_B") for name in self._weights if name.endswith("_B"))
+        return tuple(self._bases)
+
+    @property
+    def module_sizes(self) -> tuple[int, ...]:
+        """Entries d*r of B in each module."""
+        return tuple(self._weights[f"{name}.lora_B"].numel() for name in self._bases)
 
     def keep_active(self, active_ranks: int) -> None:
         """Let only the `active_ranks` entries of A h with the largest magnitude pass on to B."""
@@ -93,41 +116,20 @@ class LoraModel:
                 layer.lora_A[ADAPTER].register_forward_hook(strongest)
 
     def start_optimiser(self, learning_rate: float, learns: Mask | None = None) -> None:
-        """A fresh AdamW over the entries of `learns` (default: all kept ones); the others rest.
-
-        Its state and its step grow with their number, not with N.
-        """
-        moving = learns or self.mask
-        self._kept = None if moving.is_full else torch.from_numpy(moving.indices)
-        self._parameter = nn.Parameter(
-            self._flat if self._kept is None else self._flat[self._kept].clone()
-        )
-        self._optimiser = torch.optim.AdamW([self._parameter], lr=learning_rate, weight_decay=0.0)
+        """A fresh AdamW over the entries of `learns` (default: all kept ones); the others rest."""
+        self._trained.start_optimiser(learning_rate, learns or self.mask)
 
     def step(self, loss: torch.Tensor) -> None:
         """One optimiser step along the gradient of `loss`; entries outside the mask do not move."""
-        self._flat_grad.zero_()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self._kept is None:
-            self._parameter.grad = self._flat_grad
-            self._optimiser.step()
-            return
-        self._parameter.grad = self._flat_grad[self._kept]
-        self._optimiser.step()
-        with torch.no_grad():
-            self._flat[self._kept] = self._parameter
+        self._trained.step(loss)
 
     def vector(self) -> FloatArray:
         """The trained entries [N], copied; zero outside the mask once restricted."""
-        copied: FloatArray = self._flat.numpy().copy()
-        return copied
+        return self._trained.vector()
 
     def load(self, vector_N: FloatArray) -> None:
         """Overwrite the trained entries; the optimiser keeps its moments."""
-        with torch.no_grad():
-            self._flat.copy_(torch.from_numpy(vector_N))
-            if self._kept is not None:
-                self._parameter.copy_(self._flat[self._kept])
+        self._trained.load(vector_N)
 
     def restrict(self, mask: Mask) -> None:
         """Reset the trained entries to zero and keep only those of the mask from now on.
@@ -135,7 +137,33 @@ class LoraModel:
         The optimiser is to be started anew.
         """
         self.mask = mask
-        self._flat.zero_()
+        self._trained.reset()
+
+    def absorb(self, factors: Mapping[str, FloatArray]) -> None:
+        """Fold `<module>.lora_B` [d, R] times `<module>.lora_A` [R, k] into weights of one's own.
+
+        W becomes W + scaling * B A: the sum so far is kept in float32, the weight in the backbone's
+        type. The backbone itself and the trained entries stay as they are.
+        """
+        for name, base in self._bases.items():
+            factor_B_dR = torch.from_numpy(factors[f"{name}.lora_B"])
+            factor_A_Rk = torch.from_numpy(factors[f"{name}.lora_A"])
+            product_dk = self.scaling * (factor_B_dR @ factor_A_Rk)
+            self._absorbed[name] = self._absorbed.get(name, 0.0) + product_dk
+            total_dk = self._frozen[name].detach() + self._absorbed[name]
+            base.weight = nn.Parameter(total_dk.to(self._frozen[name].dtype), requires_grad=False)
+
+    def learnt(self) -> dict[str, FloatArray]:
+        """All that was learnt since the start, by module [d, k]: absorbed, and the present B A."""
+        weights = self._weights
+        with torch.no_grad():
+            return {
+                name: (
+                    self.scaling * (weights[f"{name}.lora_B"] @ weights[f"{name}.lora_A"])
+                    + self._absorbed.get(name, 0.0)
+                ).numpy()
+                for name in self._bases
+            }
 
     def set_tensors(self, tensors: Mapping[str, FloatArray]) -> None:
         """Overwrite layers by name (frozen projections, or a common start of trained ones).

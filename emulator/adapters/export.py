@@ -1,4 +1,4 @@
-"""An expert as a standard PEFT adapter folder: what `PeftModel.from_pretrained` reads."""
+"""An expert as a folder that others read: a PEFT adapter, or a whole model of transformers."""
 
 import json
 from collections.abc import Mapping
@@ -8,14 +8,16 @@ import numpy as np
 from peft import LoraConfig
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
+from torch import nn
 
 from emulator.state import Expert, FloatArray
 
 
 def peft_files(expert: Expert, base_model: str, task_type: str | None) -> Mapping[str, bytes]:
-    """File name -> bytes. Keys and lists are sorted, so equal experts give equal bytes.
+    """A low-rank expert for `PeftModel.from_pretrained`: file name -> bytes.
 
-    Law: the loaded adapter gives the emulator's own logits. task_type: CAUSAL_LM or None.
+    Keys and lists are sorted, so equal experts give equal bytes. Law: the loaded adapter gives the
+    emulator's own logits. task_type: CAUSAL_LM or None.
     """
     modules = sorted(n.removesuffix(".lora_A") for n in expert.tensors if n.endswith(".lora_A"))
     rank = len(expert.tensors[f"{modules[0]}.lora_A"])
@@ -49,16 +51,53 @@ def expert_tensors(adapter_model: bytes) -> dict[str, FloatArray]:
 
     Raises ValueError for bytes that hold no adapter.
     """
-    try:
-        stored = load(adapter_model)
-    except SafetensorError as error:
-        raise ValueError(f"no safetensors ({error})") from None
+    stored = _loaded(adapter_model)
     names = {
         name: name.removeprefix("base_model.model.").removesuffix(".weight") for name in stored
     }
     if not stored or not all(short.endswith((".lora_A", ".lora_B")) for short in names.values()):
         raise ValueError("no LoRA adapter")
     return {short: stored[name] for name, short in names.items()}
+
+
+def model_files(expert: Expert, backbone: nn.Module) -> Mapping[str, bytes]:
+    """The backbone with an expert's weights for transformers' `from_pretrained`: file name -> bytes.
+
+    Float32, tied weights once. Law: the loaded model gives the emulator's own logits.
+    """
+    tensors = {
+        name: weight + np.float32(expert.scaling) * expert.tensors[name]
+        for name, weight in _weights(backbone).items()
+    }
+    fields = json.loads(backbone.config.to_json_string()) | {"dtype": "float32"}  # type: ignore[operator, union-attr]
+    return {
+        "config.json": (json.dumps(fields, indent=2, sort_keys=True) + "\n").encode(),
+        "model.safetensors": save(tensors, metadata={"format": "pt"}),
+    }
+
+
+def model_differences(model: bytes, backbone: nn.Module) -> dict[str, FloatArray]:
+    """An expert's tensors back from its `model.safetensors`, up to rounding; its scaling is then 1.
+
+    Raises ValueError for bytes that hold no weights of this backbone.
+    """
+    stored, weights = _loaded(model), _weights(backbone)
+    if {n: w.shape for n, w in stored.items()} != {n: w.shape for n, w in weights.items()}:
+        raise ValueError("no weights of this backbone")
+    return {name: stored[name] - weight for name, weight in weights.items()}
+
+
+def _weights(backbone: nn.Module) -> dict[str, FloatArray]:
+    """All weights in float32, tied ones once."""
+    return {name: w.detach().float().numpy() for name, w in backbone.named_parameters()}
+
+
+def _loaded(data: bytes) -> dict[str, FloatArray]:
+    """Raises ValueError for bytes that are no safetensors."""
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise ValueError(f"no safetensors ({error})") from None
 
 
 def _sorted(value: Any) -> Any:

@@ -83,4 +83,5 @@ def receivers_of(device: int, links: Sequence[Link]) -> tuple[int, ...]:
 
 def whole_adapter(own: Own) -> Expert:
     """A device's adapter as the one that answers every task."""
-    return Expert("all", len(own.shard.train), own.adapted.scaling, own.adapted.tensors())
+    adapted = own.adapted
+    return Expert("all", len(own.shard.train), adapted.scaling, adapted.tensors(), adapted.form)

@@ -89,7 +89,6 @@ class LoraByTaskDevice:
         return tuple(self._expert(block) for block in sorted(self.expert_values))
 
     def _expert(self, block: int) -> Expert:
-        own = self.own
-        tensors = own.adapted.layout.split(self.expert_values[block])
-        samples = self.ring.samples_of(block)
-        return Expert(own.task_names[block], samples, own.adapted.scaling, tensors)
+        adapted, task = self.own.adapted, self.own.task_names[block]
+        tensors = adapted.layout.split(self.expert_values[block])
+        return Expert(task, self.ring.samples_of(block), adapted.scaling, tensors, adapted.form)

@@ -70,14 +70,17 @@ class LoriDevice:
             self.mask = own.largest_of_all(self.mask.count)
             own.adapted.restrict(self.mask)
             own.adapted.start_optimiser(config.learning_rate)
-            yield from self._tell_mask()
+        yield from self._learn_masks()
         writers_N = np.sum([mask.dense for mask in self.known_masks], axis=0)
         own.measure("collision_rate", float((writers_N > 1).mean()), SETUP_ROUND)
 
-    def _tell_mask(self) -> Generator[Step, Inbox, None]:
-        """The own mask to all who will ever hear the values, and theirs."""
+    def _learn_masks(self) -> Generator[Step, Inbox, None]:
+        """The own mask to all who will ever hear the values, and theirs; dense ones need no words."""
         own = self.own
         links = [link for r in range(own.rounds) for link in own.links(r)]
+        if self.mask.is_full:
+            self.known_masks = [self.mask] * (1 + len(weights_at(own.id, links)))
+            return
         message = mask_message(own, self.mask, tuple(sorted(set(receivers_of(own.id, links)))))
         told = yield from own.exchange([message], tuple(sorted(weights_at(own.id, links))))
         self.known_masks = [self.mask, *(Mask.from_dense(other.received) for other in told)]

@@ -102,13 +102,12 @@ class SparseOrthogonalDevice:
         self.task = own.task_names.index(own.shard.task)
         self.block = self.task if config.projection_by == "task" else own.id
         self.num_blocks = len(own.task_names) if config.projection_by == "task" else own.devices
-        own.adapted = own.adapt(
-            config.lora_rank, config.lora_alpha or config.lora_rank, ("lora_B",)
-        )
+        adapted = own.adapt(config.lora_rank, config.lora_alpha or config.lora_rank, ("lora_B",))
+        if config.active_ranks is not None:
+            adapted.keep_active(config.active_ranks)
+        own.adapted = adapted
         own.adapted.set_tensors(self._projection(self.block))
         own.adapted.start_optimiser(config.learning_rate)
-        if config.active_ranks is not None:
-            own.adapted.keep_active(config.active_ranks)
         self.layout = own.adapted.layout
         self.cluster_mean_N = np.zeros(self.layout.size, dtype=np.float32)
         self.masks: Masks = {}

@@ -49,7 +49,7 @@ def _size(gap: Estimate, name: str, points: float) -> str:
     if gap.count == 1:
         return f"the paper has {points:+.2f} points ({name}), a single seed does not judge its size"
     if gap.holds(points / 100):
-        return f"size as in the paper ({points:+.2f} points, {name})"
+        return f"the paper's {points:+.2f} points ({name}) lie within the interval"
     word = "larger" if gap.mean > points / 100 else "smaller"
     return f"{word} than the paper's {points:+.2f} points ({name})"
 

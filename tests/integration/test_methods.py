@@ -188,3 +188,11 @@ def test_controls_are_answered_on_the_own_task(run: Callable[..., Run]) -> None:
     aligned = [r for r in done.metrics if r["metric"].startswith("alignment/")]
     assert len(aligned) == 4 * 3 / 2
     assert max(abs(r["value"]) for r in aligned) < 1e-5
+
+
+@pytest.mark.parametrize(("density", "rate"), [(1.0, 1.0), (0.1, 0.03)])
+def test_lori_counts_what_its_neighbours_write_too(
+    run: Callable[..., Run], density: float, rate: float
+) -> None:
+    done = run("lori", f"method.density={density}", "method.mask_warmup_steps=2")
+    assert done.values("collision_rate") == pytest.approx([rate] * 4, abs=0.02)

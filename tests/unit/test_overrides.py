@@ -131,3 +131,14 @@ def test_names_that_are_no_folder_stay_as_they_are(read, name):
 )
 def test_an_override_of_a_section_left_to_its_default(read, override):
     read("devices: 4", override)
+
+
+@pytest.mark.parametrize("router", ["", "router: {kind: uniform}", "router: {kind: oracle}"])
+def test_full_oracle_answers_with_the_oracle_and_says_so(read, router):
+    reading = read(f"method: {{kind: full_oracle}}\n{router}")
+    assert reading.scenario.router.kind == "oracle"
+    wanted = ("router: uniform gives way to oracle under full_oracle",) * ("uniform" in router)
+    assert reading.notes == wanted
+    assert read(router).scenario.router.kind == (
+        router.split("kind: ")[-1].rstrip("}") or "ridge_lda"
+    )

@@ -3,6 +3,7 @@
 import json
 import struct
 from dataclasses import fields
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from emulator.errors import EmulatorError
 from emulator.exchange.walk import Outcome
 from emulator.results import Cost, pack, unpack
-from emulator.state import DeviceResult, Expert, Link, LinkRecord, MetricRecord
+from emulator.state import DeviceResult, Expert, ExpertForm, Link, LinkRecord, MetricRecord
 
 numbers = st.floats(allow_nan=False)
 counts = st.integers(0, 2**53)
@@ -23,7 +24,14 @@ tensors = st.dictionaries(
     arrays(np.float32, array_shapes(max_dims=3, max_side=4), elements=st.floats(width=32)),
     max_size=3,
 )
-experts = st.builds(Expert, task=words, samples=counts, scaling=numbers, tensors=tensors)
+experts = st.builds(
+    Expert,
+    task=words,
+    samples=counts,
+    scaling=numbers,
+    tensors=tensors,
+    form=st.sampled_from(get_args(ExpertForm)),
+)
 link_records = st.builds(
     LinkRecord,
     **{
@@ -59,7 +67,8 @@ def assert_same_tensors(got, wanted):
 
 
 def assert_same_expert(got, wanted):
-    assert (got.task, got.samples, got.scaling) == (wanted.task, wanted.samples, wanted.scaling)
+    for name in ("task", "samples", "scaling", "form"):
+        assert getattr(got, name) == getattr(wanted, name)
     assert_same_tensors(got.tensors, wanted.tensors)
 
 

@@ -31,6 +31,17 @@ def test_the_inner_product_is_that_of_the_updates() -> None:
     assert inner_product(one, other) == pytest.approx(float(update(one) @ update(other)), rel=1e-4)
 
 
+def test_whole_weights_are_compared_element_by_element() -> None:
+    draws = np.random.default_rng(1)
+    tensors = [{n: draws.standard_normal((5, 3)) for n in ("v", "w")} for _ in range(2)]
+    one, other = (
+        Expert("a", 1, s, {n: v.astype(np.float32) for n, v in t.items()}, "weights")
+        for s, t in zip((2.0, 0.5), tensors, strict=True)
+    )
+    wanted = sum(float((tensors[0][n] * tensors[1][n]).sum()) for n in ("v", "w"))
+    assert inner_product(one, other) == pytest.approx(wanted, rel=1e-5)
+
+
 def test_orthogonal_projections_keep_updates_apart_whatever_b_is() -> None:
     blocks = [orthogonal_blocks(1, m, 32, 4, 3) for m in range(2)]
     experts = [expert(name, 7, [b[i] for b in blocks]) for i, name in enumerate("abc")]

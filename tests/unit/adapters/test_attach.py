@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from emulator.adapters.attach import LoraModel, frozen_twin
+from emulator.adapters.attach import LoraModel, frozen_twin, own_twin
 from emulator.backbone.loading import Backbone, Tiny
 from emulator.state import FloatArray, Mask
 
@@ -130,6 +130,19 @@ def test_two_devices_of_one_backbone_are_independent(
     assert not torch.allclose(first.module(**tokens).logits, logits)
 
 
+def test_a_twin_of_ones_own_shares_no_weight_and_ties_what_was_tied(
+    backbone: Backbone, tokens: dict[str, torch.Tensor]
+) -> None:
+    twin = own_twin(backbone.model)
+    assert twin.lm_head.weight is twin.model.embed_tokens.weight
+    theirs = dict(backbone.model.named_parameters())
+    for name, parameter in twin.named_parameters():
+        assert torch.equal(parameter, theirs[name])
+        assert parameter.data_ptr() != theirs[name].data_ptr()
+        assert not parameter.requires_grad
+    assert torch.equal(twin(**tokens).logits, backbone.model(**tokens).logits)
+
+
 # ── the flat vector ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -220,8 +233,8 @@ def test_output_and_gradient_equal_a_plain_peft_model(
 
     seen: list[FloatArray] = []
     model.start_optimiser(0.01)
-    model._optimiser.register_step_pre_hook(
-        lambda *_: seen.append(model._parameter.grad.numpy().copy())
+    model._trained.optimiser.register_step_pre_hook(
+        lambda *_: seen.append(model._trained.parameter.grad.numpy().copy())
     )
     model.step(ours)
     np.testing.assert_allclose(

@@ -26,7 +26,7 @@ def test_a_difference_of_the_wrong_sign(rows):
 def test_a_size_like_the_papers(rows):
     lines = rows(ours=[0.60, 0.61, 0.66], lora=[0.50, 0.52, 0.53])
     told = sentence(Difference(above="ours", below="lora", paper={"Qwen": 9.97}), lines)
-    assert "size as in the paper (+9.97 points, Qwen)" in told
+    assert "the paper's +9.97 points (Qwen) lie within the interval" in told
 
 
 def test_one_seed_judges_no_size(rows):

@@ -1,0 +1,68 @@
+"""What a device trains, as one flat vector: its gradient, its mask, its optimiser.
+
+Shapes: N coordinates, n of which learn.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from emulator.state import AdapterLayout, FloatArray, Mask
+
+
+class TrainedVector:
+    """The trained entries [N] of a layout and their gradient [N], of which layers may hold views."""
+
+    def __init__(self, layout: AdapterLayout) -> None:
+        """All entries zero; the optimiser is yet to be started."""
+        self._layout = layout
+        self._flat_N = torch.zeros(layout.size)
+        self._grad_N = torch.zeros(layout.size)
+        self._learning: Tensor | None = None
+
+    def views(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Name, entries and gradient of every tensor, in its shape; they share this memory."""
+        layout = self._layout
+        for name, shape, low, size in zip(
+            layout.names, layout.shapes, layout.offsets, layout.sizes, strict=False
+        ):
+            part = slice(low, low + size)
+            yield name, self._flat_N[part].view(shape), self._grad_N[part].view(shape)
+
+    def start_optimiser(self, learning_rate: float, learns: Mask) -> None:
+        """A fresh AdamW over the entries of `learns`: its state and its step grow with n, not N."""
+        self._learning = None if learns.is_full else torch.from_numpy(learns.indices)
+        self.parameter = nn.Parameter(
+            self._flat_N if self._learning is None else self._flat_N[self._learning].clone()
+        )
+        self.optimiser = torch.optim.AdamW([self.parameter], lr=learning_rate, weight_decay=0.0)
+
+    def step(self, loss: Tensor) -> None:
+        """One optimiser step along the gradient of `loss`; entries that do not learn do not move."""
+        self._grad_N.zero_()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._learning is None:
+            self.parameter.grad = self._grad_N
+            self.optimiser.step()
+            return
+        self.parameter.grad = self._grad_N[self._learning]
+        self.optimiser.step()
+        with torch.no_grad():
+            self._flat_N[self._learning] = self.parameter
+
+    def vector(self) -> FloatArray:
+        """The entries [N], copied."""
+        copied: FloatArray = self._flat_N.numpy().copy()
+        return copied
+
+    def load(self, vector_N: FloatArray) -> None:
+        """Overwrite the entries; the optimiser keeps its moments."""
+        with torch.no_grad():
+            self._flat_N.copy_(torch.from_numpy(vector_N))
+            if self._learning is not None:
+                self.parameter.copy_(self._flat_N[self._learning])
+
+    def reset(self) -> None:
+        """All entries zero. The optimiser is to be started anew."""
+        self._flat_N.zero_()

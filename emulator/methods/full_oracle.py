@@ -1,0 +1,32 @@
+"""Full fine-tuning within each task and perfect routing: the paper's "hard-routing MoE", an upper bound.
+
+Local: every weight. Sent each round: every weight, to the devices of the same task. Merged: their mean.
+At the end every task's weights go to everybody, and the true task's answer: whatever the scenario's
+`router` says, it is resolved to `oracle`, which scenario.yaml then shows.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from emulator.methods.full import start_full
+from emulator.methods.lora_by_task import LoraByTaskDevice
+from emulator.protocols import Own
+
+
+class FullOracle(BaseModel):
+    """One whole model per task, each asked only what it was trained for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    topology_by_default: ClassVar[str] = "tasks"
+    routes: ClassVar[bool] = True
+    kind: Literal["full_oracle"] = "full_oracle"
+    learning_rate: float = Field(default=1e-3, gt=0, description="AdamW, constant")
+    max_parameters: int = Field(
+        default=50_000_000, gt=0, description="largest backbone of which every device gets a copy"
+    )
+
+    def start(self, own: Own) -> LoraByTaskDevice:
+        """As lora_by_task, with weights for an adapter."""
+        start_full(own, self.learning_rate, self.max_parameters)
+        return LoraByTaskDevice(own)
