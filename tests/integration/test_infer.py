@@ -142,12 +142,10 @@ def test_a_folder_that_is_no_whole_run_is_told(folder: Path, tmp_path: Path) -> 
     assert f"{router}: no such file, wanted the folder of a finished run" in call(copy, "x")[2]
     listed = json.loads((copy / "experts/device-00/experts.json").read_text())
     assert [row["folder"] for row in listed] == list(NAMES)
-    older = copy / "experts/device-02/experts.json"
-    older.write_text(json.dumps([{"task": "sort"}]))
-    shutil.copy(folder / "experts/device-02/router.safetensors", older.parent)
-    assert "got no folder, form, samples, scaling" in call(copy, "--device", 2, "x")[2]
     (copy / "experts/device-01/sort/adapter_model.safetensors").write_bytes(b"")
     assert "wanted an expert of a run" in call(copy, "--device", 1, "x")[2]
+    (copy / "experts/device-01/experts.json").write_text(json.dumps([{"task": "sort"}]))
+    assert "got no folder, form, samples, scaling" in call(copy, "--device", 1, "x")[2]
 
 
 def test_an_encoder_needs_choices() -> None:
