@@ -13,6 +13,7 @@ from torch import nn
 from emulator.adapters.attach import frozen_twin, own_twin
 from emulator.backbone.loading import Backbone
 from emulator.errors import EmulatorError
+from emulator.methods import SparseOrthogonal
 from emulator.protocols import Learner
 from emulator.routing.experts import RoutedModel, expert_gates
 from emulator.routing.routes import ABSTAINED, auroc, routes
@@ -171,7 +172,8 @@ def mixture_of(scenario: Scenario, backbone: Backbone, experts: Sequence[Expert]
     """
     if experts[0].form == "weights":
         return RoutedWeights(backbone.model, experts, own_twin)
-    active_ranks: int | None = getattr(scenario.method, "active_ranks", None)
+    method = scenario.method
+    active_ranks = method.active_ranks if isinstance(method, SparseOrthogonal) else None
     return RoutedModel(
         backbone.model, experts, frozen_twin, active_ranks, scenario.router.layer_gate
     )
