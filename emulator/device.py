@@ -29,6 +29,7 @@ from emulator.adapters.projection import common_starts, largest_overlap, layer_b
 from emulator.answering import Answering
 from emulator.errors import EmulatorError
 from emulator.flood import flood
+from emulator.inspection import Inspection
 from emulator.methods.speech import values_message
 from emulator.protocols import AdaptedModel, Learner, Life
 from emulator.state import (
@@ -80,9 +81,9 @@ def live(world: World, device_id: int, restored: DeviceState | None = None) -> L
     own.start_rounds()
     for round_index in range(world.scenario.rounds):
         own.train_round(round_index)
-        own.look("before", round_index)
+        own.inspection.before(round_index)
         yield from method.exchange(round_index)
-        own.look("after", round_index)
+        own.inspection.after(round_index)
         yield own.commit(round_index)
     yield from method.finish()
 
@@ -126,6 +127,8 @@ class Device:
         self._trainings = 0
         self._steps = 0
         self._answering = Answering(world, self._learner)
+        every = scenario.evaluation.own_task_every
+        self.inspection = Inspection(self, self._answering, every)
         self._clusters: tuple[tuple[int, ...], ...] = ()
         self._records: list[MetricRecord] = []
 
@@ -211,8 +214,8 @@ class Device:
 
     def start_rounds(self) -> None:
         """Remember where the rounds start from."""
-        self._start_N = self.adapted.vector()
-        self._held_back_N = np.zeros_like(self._start_N)
+        self.inspection.start()
+        self._held_back_N = np.zeros(self.adapted.layout.size, dtype=np.float32)
 
     def train_round(self, round_index: int) -> None:
         """The local steps of a round, less those already done."""
@@ -329,30 +332,6 @@ class Device:
     def use_router_statistics(self, statistics: FloatArray) -> None:
         """Fit the router to the summed statistics of all devices."""
         self._answering.fit(statistics)
-
-    def look(self, moment: str, round_index: int) -> None:
-        """Own-task accuracy with the own adapter, where the scenario asks for it this round.
-
-        moment: `before` or `after` the exchange. Before it also the dilution control: the own adapter
-        averaged, with its mixing weight, with ones that nobody has touched.
-        """
-        every = self._world.scenario.evaluation.own_task_every
-        if not every or (round_index + 1) % every:
-            return
-        self._try_own_task("own_" if moment == "after" else "before_", round_index)
-        if moment == "before" and (links := self.links(round_index)):
-            kept = 1.0 - sum(link.weight for link in links if link.receiver == self.id)
-            trained_N = self.adapted.vector()
-            diluted_N = self._start_N + kept * (trained_N - self._start_N)
-            self.adapted.load(diluted_N.astype(np.float32))
-            self._try_own_task("diluted_", round_index)
-            self.adapted.load(trained_N)
-
-    def _try_own_task(self, prefix: str, round_index: int) -> None:
-        """Own-task accuracy of the adapter as it stands."""
-        task = self.shard.task
-        for metric, _, value in self._answering.alone(self.adapted.module, task, prefix):
-            self.measure(metric, value, round_index, task)
 
     def answer(self, experts: Sequence[Expert]) -> None:
         """Answer the test examples of every task."""

@@ -233,7 +233,8 @@ def test_forgetting_and_dilution_are_looked_at_when_asked() -> None:
         },
         lambda _device, commit, _links: seen.extend(commit.records),
     )
-    for metric in ("before_exact_match", "diluted_exact_match", "own_exact_match"):
+    looks = ("before_exact_match", "diluted_exact_match", "own_exact_match", "exchange_shift")
+    for metric in looks:
         assert [r.round_index for r in seen if r.metric == metric] == [1] * 4
     for device in plain:
         before, after = plain[device].result.own_expert, looked[device].result.own_expert

@@ -1,0 +1,61 @@
+"""What a device finds out about itself around an exchange: forgetting, dilution, how far it was moved.
+
+Shapes: N coordinates of the trained vector.
+"""
+
+import numpy as np
+
+from emulator.answering import Answering
+from emulator.protocols import Own
+
+
+class Inspection:
+    """Looks before and after the exchanges of every `every`-th round (0: never) and changes nothing.
+
+    Metrics: `before_*` and `own_*`, own-task accuracy of the own adapter before and after; `diluted_*`,
+    the control without which a drop proves no interference: the own adapter averaged, with its own
+    mixing weight, with ones that nobody has touched; `exchange_shift`, ||after - before|| / ||before
+    - start|| of the trained vector.
+    """
+
+    def __init__(self, own: Own, answering: Answering, every: int) -> None:
+        self._own = own
+        self._answering = answering
+        self._every = every
+
+    def start(self) -> None:
+        """From here the adapter is touched."""
+        self._start_N = self._own.adapted.vector()
+
+    def before(self, round_index: int) -> None:
+        """After the local steps of a round."""
+        if not self._looks_in(round_index):
+            return
+        own = self._own
+        self._trained_N = own.adapted.vector()
+        self._learnt = float(np.linalg.norm(self._trained_N - self._start_N))
+        self._try("before_", round_index)
+        if links := own.links(round_index):
+            kept = 1.0 - sum(link.weight for link in links if link.receiver == own.id)
+            diluted_N = self._start_N + kept * (self._trained_N - self._start_N)
+            own.adapted.load(diluted_N.astype(np.float32))
+            self._try("diluted_", round_index)
+            own.adapted.load(self._trained_N)
+
+    def after(self, round_index: int) -> None:
+        """After the exchange."""
+        if not self._looks_in(round_index):
+            return
+        self._try("own_", round_index)
+        moved = float(np.linalg.norm(self._own.adapted.vector() - self._trained_N))
+        if self._learnt > 0:
+            self._own.measure("exchange_shift", moved / self._learnt, round_index)
+
+    def _looks_in(self, round_index: int) -> bool:
+        return self._every > 0 and (round_index + 1) % self._every == 0
+
+    def _try(self, prefix: str, round_index: int) -> None:
+        """Own-task accuracy of the adapter as it stands."""
+        own, task = self._own, self._own.shard.task
+        for metric, _, value in self._answering.alone(own.adapted.module, task, prefix):
+            own.measure(metric, value, round_index, task)
