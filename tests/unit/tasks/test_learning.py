@@ -90,7 +90,7 @@ def test_score_is_the_share_of_right_answers_named_by_kind() -> None:
         ("3.14 or 2.", "2"),
     ],
 )
-def test_thelast_number_of_a_text(text: str, number: str) -> None:
+def test_the_last_number_of_a_text(text: str, number: str) -> None:
     assert learning.last_number(text) == number
 
 
