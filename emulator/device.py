@@ -215,7 +215,8 @@ class Device:
     def start_rounds(self) -> None:
         """Remember where the rounds start from."""
         self.inspection.start()
-        self._held_back_N = np.zeros(self.adapted.layout.size, dtype=np.float32)
+        if self._world.scenario.wire.error_feedback:
+            self._held_back_N = np.zeros(self.adapted.layout.size, dtype=np.float32)
 
     def train_round(self, round_index: int) -> None:
         """The local steps of a round, less those already done."""

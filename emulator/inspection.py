@@ -24,8 +24,9 @@ class Inspection:
         self._every = every
 
     def start(self) -> None:
-        """From here the adapter is touched."""
-        self._start_N = self._own.adapted.vector()
+        """From here the adapter is touched; kept only where somebody will look."""
+        if self._every > 0:
+            self._start_N = self._own.adapted.vector()
 
     def before(self, round_index: int) -> None:
         """After the local steps of a round."""

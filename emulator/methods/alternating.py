@@ -4,7 +4,7 @@ Local: only one of A and B moves, the other rests. Sent each round: both. Merged
 of each, so that the resting side comes to agree while the other learns.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from emulator.methods.gossip import Gossip
 from emulator.methods.lora import start_dense
 from emulator.protocols import Own
-from emulator.state import SETUP_ROUND, Expert, Inbox, Mask, Step
+from emulator.state import SETUP_ROUND, Inbox, Mask, Step
 
 SIDES = ("lora_B", "lora_A")
 """Who learns first: with B = 0 a step on A alone would have no gradient."""
@@ -44,29 +44,15 @@ class AlternatingDevice:
         self.config = config
         self.own = own
         self.gossip = Gossip(own, Mask.full(own.adapted.layout.size))
+        self.setup, self.finish = self.gossip.setup, self.gossip.finish
+        self.own_expert, self.experts = self.gossip.own_expert, self.gossip.experts
         self._learn_in(0)
-
-    def setup(self) -> Generator[Step, Inbox, None]:
-        """Introduce."""
-        yield from self.gossip.setup()
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
         """Average both sides; then the other one may learn."""
         yield from self.gossip.exchange(round_index)
         if (round_index + 1) % self.config.switch_every == 0:
             self._learn_in(round_index + 1)
-
-    def finish(self) -> Generator[Step, Inbox, None]:
-        """Nothing more to say."""
-        yield from self.gossip.finish()
-
-    def own_expert(self) -> Expert:
-        """The averaged adapter."""
-        return self.gossip.own_expert()
-
-    def experts(self) -> Sequence[Expert]:
-        """One adapter answers everything."""
-        return self.gossip.experts()
 
     def _learn_in(self, round_index: int) -> None:
         """A fresh optimiser over the side whose turn it is."""

@@ -13,11 +13,11 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.methods.gossip import Gossip, receivers_of, weights_at, whole_adapter
+from emulator.methods.gossip import Gossip, receivers_of, weights_at
 from emulator.methods.merging import gossip_step, mask_mean
 from emulator.methods.speech import mask_message, values_message
 from emulator.protocols import Own
-from emulator.state import SETUP_ROUND, Coordinate, Expert, FloatArray, Inbox, Mask, Received, Step
+from emulator.state import SETUP_ROUND, Coordinate, FloatArray, Inbox, Mask, Received, Step
 
 
 class Lori(BaseModel):
@@ -60,11 +60,14 @@ class LoriDevice:
         count = max(1, round(config.density * size))
         self.mask = Mask(size, np.arange(count, dtype=np.int64))  # as many as will be kept
         self.known_masks = [self.mask]
+        self.gossip = Gossip(own, self.mask)
+        self.finish = self.gossip.finish
+        self.own_expert, self.experts = self.gossip.own_expert, self.gossip.experts
 
     def setup(self) -> Generator[Step, Inbox, None]:
         """Introduce; warm up, keep the largest entries of all B, tell the neighbours which."""
         own, config = self.own, self.config
-        yield from Gossip(own, self.mask).setup()
+        yield from self.gossip.setup()
         if not self.mask.is_full:
             own.train(config.mask_warmup_steps or max(10, round(0.05 * own.total_steps)))
             self.mask = own.largest_of_all(self.mask.count)
@@ -120,15 +123,3 @@ class LoriDevice:
             *((weight[o.source], o.values.astype(np.float32), o.received) for o in received),
         ]
         return mask_mean(contributions)[0].astype(np.float32)
-
-    def finish(self) -> Generator[Step, Inbox, None]:
-        """Nothing more to say: the last round's averaging was the final exchange."""
-        yield from ()
-
-    def own_expert(self) -> Expert:
-        """The adapter as it stands."""
-        return whole_adapter(self.own)
-
-    def experts(self) -> Sequence[Expert]:
-        """One adapter answers everything."""
-        return (self.own_expert(),)
