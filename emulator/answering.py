@@ -98,8 +98,8 @@ class Answering:
         mixture = mixture_of(world.scenario, world.backbone, experts)
         for control in world.scenario.evaluation.controls:
             mixture.set_gates(torch.from_numpy(gates_of[control][None]))
-            for metric, value in score(self._learner.predict(mixture.module, tests), tests).items():
-                yield f"{control}_{metric}", task, value
+            for value in score(self._learner.predict(mixture.module, tests), tests).values():
+                yield f"control/{control}", task, value
 
     def _answered(
         self,

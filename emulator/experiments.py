@@ -180,6 +180,14 @@ class Front(Part):
     cost: str = "bytes_total"
 
 
+class Scatter(Part):
+    """A column against another, every row at every point."""
+
+    kind: Literal["scatter"] = "scatter"
+    column: str
+    against: str
+
+
 class Layers(Part):
     """Per-layer measurements of the setup, for the devices of some tasks."""
 
@@ -189,7 +197,7 @@ class Layers(Part):
     tasks: int = Field(default=2, gt=0, description="so many tasks, in the order of the suite")
 
 
-Chart = Annotated[Lines | Bars | Front | Layers, Field(discriminator="kind")]
+Chart = Annotated[Lines | Bars | Front | Scatter | Layers, Field(discriminator="kind")]
 
 
 # ── the whole ────────────────────────────────────────────────────────────────────────────────────

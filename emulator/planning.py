@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
 from emulator.documents import Raw
 from emulator.errors import ScenarioError
@@ -27,7 +28,7 @@ from emulator.experiments import (
     read_suites,
     suite_scenario,
 )
-from emulator.reading import PATHS, dump_scenario, parse_override, read_scenario
+from emulator.reading import PATHS, parse_override, read_scenario
 from emulator.scenario import Scenario
 
 Key = tuple[str, float | None, int]
@@ -150,20 +151,41 @@ def graph_overrides(wanted: Wanted, reference: Path) -> Raw:
 
 
 def run_folder(store: Path, scenario: Scenario) -> Path:
-    """Where a scenario's run lies: equal scenarios share it, different ones do not."""
-    digest = hashlib.blake2b(dump_scenario(scenario).encode(), digest_size=4).hexdigest()
+    """Where a scenario's run lies: equal scenarios share it, different ones do not.
+
+    The name depends on what differs from the defaults, so that a key which joins the scenario with a
+    default that changes nothing leaves old runs where they are found.
+    """
+    told = json.dumps(_told(scenario), sort_keys=True)
+    digest = hashlib.blake2b(told.encode(), digest_size=4).hexdigest()
     method = scenario.method.kind.rsplit(":", 1)[-1]
     return store / f"{method}-{digest}-{scenario.seed}"
 
 
 def is_whole(folder: Path, scenario: Scenario) -> bool:
     """Whether the folder holds a finished run of exactly this scenario."""
-    written = folder / "scenario.yaml"
-    return (
-        (folder / "summary.json").is_file()
-        and written.is_file()
-        and written.read_text(encoding="utf-8") == dump_scenario(scenario)
-    )
+    if not (folder / "summary.json").is_file():
+        return False
+    try:
+        return read_scenario(folder / "scenario.yaml").scenario == scenario
+    except ScenarioError:
+        return False
+
+
+def _told(section: BaseModel) -> Raw:
+    """What a section says beyond its defaults; of every section its kind."""
+    told: Raw = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            told[name] = _told(value)
+        elif (
+            name == "kind"
+            or field.is_required()
+            or value != field.get_default(call_default_factory=True)
+        ):
+            told[name] = section.model_dump(mode="json", include={name})[name]
+    return told
 
 
 def parse_overrides(texts: Sequence[str]) -> Overrides:

@@ -11,7 +11,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pyarrow.compute as pc
 
-from emulator.experiments import Bars, Chart, Front, Layers, Lines
+from emulator.experiments import Bars, Chart, Front, Layers, Lines, Scatter
 from emulator.report.columns import Column, column
 from emulator.report.runs import RunLine, csv_text, estimate_of, metric_table, places
 from emulator.report.statistics import estimate
@@ -43,6 +43,8 @@ def draw(chart: Chart, drawn: Drawn) -> Drawing:
         return _bars(chart, drawn)
     if isinstance(chart, Front):
         return _front(chart, drawn)
+    if isinstance(chart, Scatter):
+        return _scatter(chart, drawn)
     return _layers(chart, drawn)
 
 
@@ -118,6 +120,30 @@ def _front(chart: Front, drawn: Drawn) -> Drawing:
     table = [[*cells, int((cells[2], cells[3]) in on_front)] for cells in table]
     head = ("row", "x", chart.cost, chart.column, "half_width", "on_front")
     return Drawing(f"{chart.column}-against-{chart.cost}", figure, head, table)
+
+
+def _scatter(chart: Scatter, drawn: Drawn) -> Drawing:
+    """Every row at every place, one column against another."""
+    as_text, against = column(chart.column), column(chart.against)
+    figure = _figure(drawn.experiment.title, against.title, as_text.title)
+    table: list[list[object]] = []
+    for row in drawn.rows:
+        mine = []
+        for place in places(drawn.lines):
+            y = estimate_of(drawn.lines, row.label, chart.column, place)
+            x = estimate_of(drawn.lines, row.label, chart.against, place)
+            if y is not None and x is not None:
+                mine.append((x.mean, y.mean, y.half_width))
+                table.append([row.label, place, x.mean, y.mean, _finite(y.half_width)])
+        figure.add_scatter(
+            name=row.label,
+            mode="lines+markers",
+            x=[x * against.scale for x, _, _ in mine],
+            y=[mean * as_text.scale for _, mean, _ in mine],
+            error_y=_whiskers([half for _, _, half in mine], as_text),
+        )
+    head = ("row", "x", chart.against, chart.column, "half_width")
+    return Drawing(f"{chart.column}-over-{chart.against}", figure, head, table)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -38,6 +38,9 @@ SUMMARY_VALUES: Mapping[str, tuple[str, ...]] = {
 LARGEST = ("collision_rate", "collision_rate_expected")
 """Metrics whose largest value over devices is a column of its own, `<metric>_max`."""
 
+AROUND_EXCHANGES = ("exchange_shift", "forgetting", "dilution")
+"""Columns of runs with evaluation.own_task_every, see `around_exchanges`."""
+
 
 @dataclass(frozen=True)
 class RunLine:
@@ -65,6 +68,7 @@ def read_run(row: str, x: float | None, folder: Path) -> RunLine:
     for metric in LARGEST:
         found = metrics.filter(pc.equal(metrics["metric"], metric))["value"]
         values[f"{metric}_max"] = pc.max(found).as_py() if len(found) else None
+    values |= around_exchanges(metrics)
     return RunLine(
         row=row,
         x=x,
@@ -78,6 +82,25 @@ def read_run(row: str, x: float | None, folder: Path) -> RunLine:
     )
 
 
+def around_exchanges(metrics: pa.Table) -> dict[str, float | None]:
+    """What exchanges did to the own adapter, mean over devices and the rounds looked at.
+
+    `forgetting` is the own task's accuracy before less after, `dilution` before less diluted (the
+    control); None where nobody looked.
+    """
+
+    def mean_of(prefix: str) -> float | None:
+        found = metrics.filter(pc.starts_with(metrics["metric"], prefix))["value"]
+        return None if len(found) == 0 else float(pc.mean(found).as_py())
+
+    before, after, diluted = mean_of("before_"), mean_of("own_"), mean_of("diluted_")
+    return {
+        "exchange_shift": mean_of("exchange_shift"),
+        "forgetting": None if before is None or after is None else before - after,
+        "dilution": None if before is None or diluted is None else before - diluted,
+    }
+
+
 def metric_table(folder: Path) -> pa.Table:
     """All measurements of a run, read by this thread alone: whoever asks may fork later."""
     return pq.read_table(folder / "metrics.parquet", use_threads=False)
@@ -86,7 +109,7 @@ def metric_table(folder: Path) -> pa.Table:
 def lines_csv(lines: Sequence[RunLine]) -> str:
     """One line per run, its values unrounded; folders by name."""
     tasks = sorted({task for line in lines for task in line.per_task})
-    columns = [*SUMMARY_VALUES, *(f"{metric}_max" for metric in LARGEST)]
+    columns = [*SUMMARY_VALUES, *(f"{metric}_max" for metric in LARGEST), *AROUND_EXCHANGES]
     head = ["row", "x", "seed", "method", "devices", "rounds", *columns]
     head += [*(f"accuracy/{task}" for task in tasks), "run"]
     rows = (

@@ -29,7 +29,8 @@ def check_columns(experiment: Experiment, name: str) -> None:
     """Raise ScenarioError where an experiment speaks of a column that no run has."""
     spoken = {f"columns.{i}": text for i, text in enumerate(experiment.columns)}
     for index, chart in enumerate(experiment.charts):
-        spoken |= {f"charts.{index}.{k}": getattr(chart, k, "accuracy") for k in ("column", "cost")}
+        names = ("column", "cost", "against")
+        spoken |= {f"charts.{index}.{k}": getattr(chart, k, "accuracy") for k in names}
     for index, claim in enumerate(experiment.claims):
         spoken[f"claims.{index}.column"] = claim.column
     wrong = {w: c for w, c in spoken.items() if c not in COLUMNS and not c.startswith("accuracy/")}

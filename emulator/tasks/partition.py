@@ -8,18 +8,24 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.errors import ScenarioError
-from emulator.state import Example, Shard
+from emulator.state import Example, IndexArray, Shard
 from emulator.streams import stream
 
 
 class ByTask(BaseModel):
     """One task per device: device i gets task i modulo the number of tasks.
 
-    Devices of the same task share its examples out evenly, in keyed random order.
+    Devices of the same task share its examples out in keyed random order, evenly or by a power law.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["by_task"] = "by_task"
+    imbalance: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="a task's k-th device gets a share in proportion to k^-imbalance; 0: all alike",
+    )
 
     def tasks_of(self, devices: int, task_names: Sequence[str]) -> tuple[str, ...]:
         """The task of each device."""
@@ -38,10 +44,20 @@ class ByTask(BaseModel):
             if len(rows) < parts:
                 raise _too_few(task, len(rows), parts)
             order = stream(seed, f"partition/{task}").permutation(len(rows))
-            own = np.array_split(order, parts)[rank[task]]
+            own = np.split(order, self._bounds(len(rows), parts))[rank[task]]
             rank[task] += 1
             shards.append(Shard(device, task, tuple(rows[i] for i in own)))
         return tuple(shards)
+
+    def _bounds(self, count: int, parts: int) -> IndexArray:
+        """Where each part but the first begins; every part gets at least one of `count` examples."""
+        share = np.arange(1, parts + 1, dtype=np.float64) ** -self.imbalance
+        spare = (count - parts) * share / share.sum()
+        sizes = 1 + np.floor(spare).astype(np.int64)
+        left = count - int(sizes.sum())
+        sizes[np.argsort(np.floor(spare) - spare, kind="stable")[:left]] += 1  # largest remainders
+        bounds: IndexArray = np.cumsum(sizes)[:-1]
+        return bounds
 
 
 class Dirichlet(BaseModel):

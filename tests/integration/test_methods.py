@@ -184,7 +184,7 @@ def test_error_feedback_keeps_what_int8_would_lose(run: Callable[..., Run]) -> N
 def test_controls_are_answered_on_the_own_task(run: Callable[..., Run]) -> None:
     done = run("sparse_orthogonal", "evaluation.controls=[alone,summed,diluted]")
     for control in ("alone", "summed", "diluted"):
-        assert len(done.values(f"{control}_exact_match")) == 4
+        assert len(done.values(f"control/{control}")) == 4
     aligned = [r for r in done.metrics if r["metric"].startswith("alignment/")]
     assert len(aligned) == 4 * 3 / 2
     assert max(abs(r["value"]) for r in aligned) < 1e-5

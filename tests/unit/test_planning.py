@@ -121,6 +121,23 @@ def test_a_run_is_whole_when_it_ended_and_was_of_this_very_scenario(tmp_path):
     assert not is_whole(tmp_path, other)
 
 
+def test_a_key_that_joined_with_a_default_loses_no_run(tmp_path):
+    scenario = resolve(runs()["ours", 1.0, 1], {})
+    written = yaml.safe_load(dump_scenario(scenario))
+    del written["tasks"]["partition"]["imbalance"]
+    (tmp_path / "scenario.yaml").write_text(yaml.safe_dump(written))
+    (tmp_path / "summary.json").write_text("{}")
+    assert is_whole(tmp_path, scenario)
+    (tmp_path / "scenario.yaml").write_text("devices: many")
+    assert not is_whole(tmp_path, scenario)
+
+
+def test_kinds_that_say_nothing_more_do_not_share_a_folder(tmp_path):
+    wanted = runs()["ours", 1.0, 1]
+    routers = [resolve(wanted, {"router": {"kind": kind}}) for kind in ("cosine", "oracle")]
+    assert len({run_folder(tmp_path, scenario) for scenario in routers}) == 2
+
+
 @pytest.fixture
 def reference(tmp_path):
     """The folder of a reference run with these links."""

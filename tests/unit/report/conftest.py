@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from emulator.report.runs import LARGEST, SUMMARY_VALUES, RunLine
+from emulator.report.runs import AROUND_EXCHANGES, LARGEST, SUMMARY_VALUES, RunLine
 
-NOTHING = dict.fromkeys([*SUMMARY_VALUES, *(f"{metric}_max" for metric in LARGEST)])
+NOTHING = dict.fromkeys(
+    [*SUMMARY_VALUES, *(f"{metric}_max" for metric in LARGEST), *AROUND_EXCHANGES]
+)
 
 
 @pytest.fixture

@@ -46,6 +46,29 @@ def test_by_task_is_disjoint_complete_and_even(
     assert shards == ByTask().shards(devices, examples, seed)
 
 
+@given(
+    devices=st.integers(1, 9),
+    rows=st.integers(9, 60),
+    imbalance=st.floats(0, 10),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=60, deadline=None)
+def test_an_imbalance_gives_earlier_devices_more_and_nobody_nothing(
+    devices: int, rows: int, imbalance: float, seed: int
+) -> None:
+    examples = examples_of(x=rows)
+    shards = ByTask(imbalance=imbalance).shards(devices, examples, seed)
+    lengths = [len(shard.train) for shard in shards]
+    assert prompts(shards) == everything(examples)
+    assert lengths == sorted(lengths, reverse=True)
+    assert min(lengths) >= 1
+
+
+def test_an_imbalance_of_one_halves_the_second_share() -> None:
+    shards = ByTask(imbalance=1.0).shards(2, examples_of(x=302), 1)
+    assert [len(shard.train) for shard in shards] == [201, 101]
+
+
 def test_by_task_shuffles_by_seed_and_task() -> None:
     examples = examples_of(x=40, y=40)
     first, second = ByTask().shards(2, examples, 1)
