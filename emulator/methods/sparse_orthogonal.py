@@ -22,6 +22,7 @@ from emulator.methods.speech import values_message
 from emulator.protocols import Own
 from emulator.state import (
     SETUP_ROUND,
+    AdapterLayout,
     BoolArray,
     DoubleArray,
     Expert,
@@ -33,7 +34,8 @@ from emulator.state import (
 )
 
 INTRODUCTION = struct.Struct("<QIIfff")
-"""Seed of the projections, task, samples, position x and y [m], p_max [W]; L densities follow."""
+"""Seed of the projections, task, samples, position x and y [m], p_max [W]; L densities follow, and
+A in float32 where it is asked for (`send_projection`)."""
 
 
 class SparseOrthogonal(BaseModel):
@@ -65,6 +67,10 @@ class SparseOrthogonal(BaseModel):
     )
     projection_by: Literal["task", "device"] = Field(
         default="task", description="who has an A and a mask of its own"
+    )
+    send_projection: Literal["seed", "matrix"] = Field(
+        default="seed",
+        description="what introductions tell of A: the seed and block that make it, or its entries",
     )
     mask_selection: Literal["magnitude", "random", "disjoint"] = Field(
         default="magnitude",
@@ -106,10 +112,13 @@ class SparseOrthogonalDevice:
         if config.active_ranks is not None:
             adapted.keep_active(config.active_ranks)
         own.adapted = adapted
-        own.adapted.set_tensors(self._projection(self.block))
+        mine = self._drawn(self.block)
+        own.adapted.set_tensors(mine)
         own.adapted.start_optimiser(config.learning_rate)
         self.layout = own.adapted.layout
+        self.layout_of_A = AdapterLayout(tuple(mine), tuple(a.shape for a in mine.values()))
         self.cluster_mean_N = np.zeros(self.layout.size, dtype=np.float32)
+        self.told_projections: dict[int, dict[str, FloatArray]] = {}
         self.masks: Masks = {}
         self.expert_values: dict[int, FloatArray] = {}
 
@@ -137,13 +146,16 @@ class SparseOrthogonalDevice:
         return max(1, round(self.config.density * self.layout.size))
 
     def _introduction(self) -> bytes:
-        """12 bytes stand for A (seed and block); then what clusters are formed from."""
+        """What stands for A (12 bytes: seed and block), what clusters are formed from, and A if asked."""
         own = self.own
         densities_L = self.counts_L / np.array(self.layout.sizes)
         head = INTRODUCTION.pack(
             own.seed, self.task, len(own.shard.train), *own.position_m, own.max_power_w
         )
-        return b"".join((head, densities_L.astype("<f4").tobytes()))
+        told = [densities_L]
+        if self.config.send_projection == "matrix":
+            told.append(self.layout_of_A.join(self._drawn(self.block)))
+        return head + np.concatenate(told).astype("<f4").tobytes()
 
     def _form_clusters(self, bodies: dict[int, bytes]) -> None:
         """Everybody's block and samples, the lead's densities for its block, and the clusters."""
@@ -151,12 +163,15 @@ class SparseOrthogonalDevice:
         heads = [INTRODUCTION.unpack_from(bodies[i]) for i in range(own.devices)]
         tasks, samples = [head[1] for head in heads], [head[2] for head in heads]
         blocks = tasks if config.projection_by == "task" else list(range(own.devices))
-        densities_ML: DoubleArray = np.stack(
-            [
-                np.frombuffer(bodies[blocks.index(block)], "<f4", offset=INTRODUCTION.size)
-                for block in blocks
-            ]
-        ).astype(np.float64)
+        leads = [bodies[blocks.index(block)] for block in blocks]
+        told = [np.frombuffer(b, "<f4", offset=INTRODUCTION.size).copy() for b in leads]
+        num_modules = len(self.layout.sizes)
+        densities_ML: DoubleArray = np.stack([t[:num_modules] for t in told]).astype(np.float64)
+        if config.send_projection == "matrix":
+            self.told_projections = {
+                block: self.layout_of_A.split(t[num_modules:])
+                for block, t in zip(blocks, told, strict=True)
+            }
         counts = np.rint(densities_ML * np.array(self.layout.sizes)).sum(axis=1).astype(int)
         messages = {count: self._planned_message(count) for count in counts}
         planned = [messages[count] for count in counts]
@@ -260,10 +275,12 @@ class SparseOrthogonalDevice:
 
     def _expert(self, block: int) -> Expert:
         own = self.own
-        tensors = {**self._projection(block), **self.layout.split(self.expert_values[block])}
+        projection = self.told_projections.get(block) or self._drawn(block)
+        tensors = {**projection, **self.layout.split(self.expert_values[block])}
         task = own.task_names[self.task_of_block[block]]
         return Expert(task, self.ring.samples_of(block), own.adapted.scaling, tensors)
 
-    def _projection(self, block: int) -> dict[str, FloatArray]:
+    def _drawn(self, block: int) -> dict[str, FloatArray]:
+        """A of a block, by layer name, from its seed."""
         config = self.config
         return self.own.projection(config.projection, config.lora_rank, self.num_blocks, block)

@@ -164,6 +164,20 @@ def test_clusters_trade_as_often_as_asked(run: Callable[..., Run]) -> None:
     assert plain.summary["accuracy"] == done.summary["accuracy"]
 
 
+def test_projections_sent_whole_are_the_ones_their_seed_gives(run: Callable[..., Run]) -> None:
+    seeded = run("sparse_orthogonal")
+    whole = run("sparse_orthogonal", "method.send_projection=matrix")
+    for path in (seeded.folder / "experts/device-00").rglob("adapter_model.safetensors"):
+        same = whole.folder / path.relative_to(seeded.folder)
+        assert path.read_bytes() == same.read_bytes()
+    assert whole.summary["accuracy"] == seeded.summary["accuracy"]
+    assert whole.summary["bytes"]["in_cluster"] == seeded.summary["bytes"]["in_cluster"]
+    entries = 8 * 3 * (6 * 128 + 256)  # r rows over the inputs of q, k, v, o, gate, up and down
+    told = 4 * 3 * 4 * entries  # four devices in range of one another, each told by the three others
+    more = whole.summary["bytes"]["setup"] - seeded.summary["bytes"]["setup"]
+    assert told < more < 1.1 * told
+
+
 def test_a_listed_graph_carries_any_method(run: Callable[..., Run]) -> None:
     done = run("lora", "topology.kind=edges", "topology.edges=[[0,3],[1,2]]")
     pairs = {(r["sender"], r["receiver"]) for r in done.ledger if r["traffic"] == "in_cluster"}
