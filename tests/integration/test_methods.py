@@ -173,7 +173,9 @@ def test_projections_sent_whole_are_the_ones_their_seed_gives(run: Callable[...,
     assert whole.summary["accuracy"] == seeded.summary["accuracy"]
     assert whole.summary["bytes"]["in_cluster"] == seeded.summary["bytes"]["in_cluster"]
     entries = 8 * 3 * (6 * 128 + 256)  # r rows over the inputs of q, k, v, o, gate, up and down
-    told = 4 * 3 * 4 * entries  # four devices in range of one another, each told by the three others
+    told = (
+        4 * 3 * 4 * entries
+    )  # four devices in range of one another, each told by the three others
     more = whole.summary["bytes"]["setup"] - seeded.summary["bytes"]["setup"]
     assert told < more < 1.1 * told
 
