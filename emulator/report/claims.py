@@ -1,7 +1,7 @@
 """Claims put to the test: each becomes one sentence, computed from the runs.
 
 A sentence says what was claimed, what was measured, and whether it holds. On an axis, differences,
-orders and savings are judged at its last place, bounds and growth along all of it.
+bounds and growth are judged along all of it, orders and savings at its last place.
 """
 
 from collections.abc import Sequence
@@ -27,21 +27,40 @@ def sentence(claim: Claim, lines: Sequence[RunLine]) -> str:
 
 
 def _difference(claim: Difference, lines: Sequence[RunLine]) -> str:
-    """Direction, whether intervals touch, and the size beside the paper's."""
-    where, x = _last_place(lines)
-    heading = column(claim.column).heading
-    what = f"`{claim.above}` above `{claim.below}` in {heading}{where}"
-    above = estimate_of(lines, claim.above, claim.column, x)
-    below = estimate_of(lines, claim.below, claim.column, x)
-    gap = paired(
-        by_seed(lines, claim.above, claim.column, x), by_seed(lines, claim.below, claim.column, x)
-    )
-    if above is None or below is None or gap is None:
+    """Direction, whether intervals touch, and the size beside the paper's; on an axis place by place."""
+    what = f"`{claim.above}` above `{claim.below}` in {column(claim.column).heading}"
+    found = [(x, _gap(claim, lines, x)) for x in places(lines)]
+    gaps = [(x, gap) for x, gap in found if gap is not None]
+    if not gaps:
         return f"{what}: cannot be judged, runs are missing."
+    if gaps[0][0] is not None:
+        return f"{what}: {_along(claim, lines, gaps)}."
+    gap = gaps[0][1]
     direction = "direction holds" if gap.mean > 0 else "direction does not hold"
-    parts = [f"{_points(gap)}, {direction}", _touching(above, below)]
+    parts = [f"{_points(gap)}, {direction}", _touching(claim, lines, None)]
     parts += [_size(gap, name, points) for name, points in claim.paper.items()]
     return f"{what}: {'; '.join(parts)}."
+
+
+def _along(
+    claim: Difference, lines: Sequence[RunLine], gaps: Sequence[tuple[float | None, Estimate]]
+) -> str:
+    """The differences at all places of the axis, and at which of them the direction holds."""
+    told = [f"{_points(gap)} at {x:g} ({_touching(claim, lines, x)})" for x, gap in gaps]
+    held = [f"{x:g}" for x, gap in gaps if gap.mean > 0]
+    if len(held) == len(gaps):
+        verdict = "direction holds everywhere"
+    elif held:
+        verdict = f"direction holds at {', '.join(held)} only"
+    else:
+        verdict = "direction holds nowhere"
+    return f"{', '.join(told)}; {verdict}"
+
+
+def _gap(claim: Difference, lines: Sequence[RunLine], x: float | None) -> Estimate | None:
+    """The paired difference at one place; None where runs are missing."""
+    above = by_seed(lines, claim.above, claim.column, x)
+    return paired(above, by_seed(lines, claim.below, claim.column, x))
 
 
 def _size(gap: Estimate, name: str, points: float) -> str:
@@ -132,7 +151,10 @@ def _points(gap: Estimate) -> str:
     return f"{100 * gap.mean:+.1f} ± {100 * gap.half_width:.1f} points"
 
 
-def _touching(first: Estimate, second: Estimate) -> str:
-    if min(first.count, second.count) == 1:
+def _touching(claim: Difference, lines: Sequence[RunLine], x: float | None) -> str:
+    """Whether the intervals of the two rows touch at one place."""
+    first = estimate_of(lines, claim.above, claim.column, x)
+    second = estimate_of(lines, claim.below, claim.column, x)
+    if first is None or second is None or min(first.count, second.count) == 1:
         return "one seed has no interval"
     return "intervals touch" if first.touches(second) else "intervals do not touch"

@@ -23,6 +23,17 @@ def test_a_difference_of_the_wrong_sign(rows):
     )
 
 
+def test_a_difference_along_an_axis_is_told_place_by_place(rows):
+    lines = rows(x=10.0, ours=[0.8, 0.82], once=[0.6, 0.62])
+    lines += rows(x=30.0, ours=[0.9, 0.95], once=[0.93, 0.98])
+    assert sentence(Difference(above="ours", below="once"), lines) == (
+        "`ours` above `once` in accuracy: +20.0 ± 0.0 points at 10 (intervals touch), -3.0 ± 0.0 points "
+        "at 30 (intervals touch); direction holds at 10 only."
+    )
+    nowhere = sentence(Difference(above="once", below="ours"), lines[:4])
+    assert nowhere.endswith("direction holds nowhere.")
+
+
 def test_a_size_like_the_papers(rows):
     lines = rows(ours=[0.60, 0.61, 0.66], lora=[0.50, 0.52, 0.53])
     told = sentence(Difference(above="ours", below="lora", paper={"Qwen": 9.97}), lines)
