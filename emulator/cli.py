@@ -132,12 +132,12 @@ def reproduce(
 ) -> None:
     """Draw the tables and figures of the paper; what is there already is not run again."""
     with _clear_messages("the finished runs are kept, the same command goes on from there"):
-        from emulator.reproduce import asked, reproduce
+        from emulator.reproduce import asked, outlook, reproduce
 
         chosen_rows = tuple(label.strip() for label in rows.split(",") if label.strip())
         todo = asked(name, suite, seeds, chosen_rows, [*(override or []), *(more or [])])
         if dry_run:
-            sys.stdout.writelines(f"{title}\n" for title in todo.titles)
+            sys.stdout.writelines(f"{line}\n" for line in outlook(todo, out))
             return
         reproduce(todo, out, jobs, lambda line: print(line, file=sys.stderr, flush=True))
 

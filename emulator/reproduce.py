@@ -55,11 +55,6 @@ class Todo:
 
     plans: tuple[Plan, ...]
 
-    @property
-    def titles(self) -> list[str]:
-        """One line per run."""
-        return [f"{each.name}: {wanted.title}" for each in self.plans for wanted in each.wanted]
-
 
 def asked(
     name: str,
@@ -85,6 +80,25 @@ def asked(
     return Todo(tuple(plans))
 
 
+def outlook(todo: Todo, out: Path | None) -> list[str]:
+    """One line per run, with those that are there marked, and at last how many are lacking."""
+    told, lacking = [], 0
+    for each in todo.plans:
+        store, found = _folders(each, out, several=len(todo.plans) > 1)[0], dict[Key, Path]()
+        for wanted in sorted(each.wanted, key=lambda w: w.after is not None):  # references first
+            if wanted.after is None or wanted.after in found:
+                graph = graph_overrides(wanted, found[wanted.after]) if wanted.after else {}
+                scenario = resolve(wanted, graph)
+                if is_whole(folder := run_folder(store, scenario), scenario):
+                    found[wanted.key] = folder
+        lacking += len(each.wanted) - len(found)
+        told += [
+            f"{each.name}: {wanted.title}{' (there)' if wanted.key in found else ''}"
+            for wanted in each.wanted
+        ]
+    return [*told, f"{lacking} of {len(told)} to run"]
+
+
 def reproduce(todo: Todo, out: Path | None, jobs: int | None, say: Say) -> None:
     """Run what is lacking and draw each experiment as soon as its runs are there.
 
@@ -95,13 +109,11 @@ def reproduce(todo: Todo, out: Path | None, jobs: int | None, say: Say) -> None:
     """
     failed = 0
     for each in todo.plans:
-        shared = Path("runs") / "reproduce" / each.suite
-        several = len(todo.plans) > 1
-        drawings = shared / each.name if out is None else out / each.name if several else out
+        store, drawings = _folders(each, out, several=len(todo.plans) > 1)
         at_a_time = min(jobs or default_jobs(each.memory_mb), len(each.wanted))
         say(f"{each.name} on {each.suite}: {len(each.wanted)} runs, {at_a_time} at a time")
         with Workers(at_a_time) as workers:
-            progress = Walk(each, (out or shared) / "runs", workers, say).to_its_end()
+            progress = Walk(each, store, workers, say).to_its_end()
         write_drawings(each, progress, drawings)
         failed += len(progress.causes)
         found = len(progress.folders) - len(progress.seconds)
@@ -115,6 +127,14 @@ def reproduce(todo: Todo, out: Path | None, jobs: int | None, say: Say) -> None:
             f"{failed} of {total} runs failed; tables and figures are drawn from the others, and the "
             "same command tries those again"
         )
+
+
+def _folders(each: Plan, out: Path | None, *, several: bool) -> tuple[Path, Path]:
+    """Where the runs of an experiment lie, and where its tables and figures go."""
+    shared = Path("runs") / "reproduce" / each.suite
+    if out is None:
+        return shared / "runs", shared / each.name
+    return out / "runs", out / each.name if several else out
 
 
 # ── running ──────────────────────────────────────────────────────────────────────────────────────

@@ -40,7 +40,7 @@ def reproduce(folder, *arguments):
          "--out", str(folder / "out"), "--jobs", "2", *arguments],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
-    return done.returncode, done.stderr.splitlines()
+    return done.returncode, [*done.stdout.splitlines(), *done.stderr.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,15 @@ def test_the_second_call_runs_nothing_and_draws_the_same(first):
     assert code == 0, told
     assert told[-1].startswith("mini: 0 runs new, 4 were there, 0 failed: ")
     assert {p: p.read_bytes() for p in sorted((folder / "out").glob("*.*"))} == before
+
+
+@pytest.mark.slow
+def test_a_dry_run_marks_what_is_there(first):
+    folder, _, _ = first
+    code, told = reproduce(folder, "--dry-run", "--seeds", "3")
+    assert code == 0
+    assert told[:2] == ["mini: lora, seed 1 (there)", "mini: ours, seed 1 (there)"]
+    assert told[-3:] == ["mini: lora, seed 3", "mini: ours, seed 3", "2 of 6 to run"]
 
 
 @pytest.mark.slow
