@@ -88,62 +88,52 @@ def _bars(chart: Bars, drawn: Drawn) -> Drawing:
 def _front(chart: Front, drawn: Drawn) -> Drawing:
     """Every row at every place against its cost, and the front that none of them dominates."""
     as_text, cost = column(chart.column), column(chart.cost)
-    figure = _figure(drawn.experiment.title, cost.title, as_text.title)
+    figure, table = _against(drawn, chart.column, chart.cost)
     figure.update_xaxes(type="log")
-    points: list[tuple[float, float]] = []
-    table: list[list[object]] = []
-    for row in drawn.rows:
-        mine = []
-        for x in places(drawn.lines):
-            value = estimate_of(drawn.lines, row.label, chart.column, x)
-            paid = estimate_of(drawn.lines, row.label, chart.cost, x)
-            if value is not None and paid is not None:
-                mine.append((paid.mean, value.mean, value.half_width))
-                table.append([row.label, x, paid.mean, value.mean, _finite(value.half_width)])
-        figure.add_scatter(
-            name=row.label,
-            mode="lines+markers",
-            x=[paid * cost.scale for paid, _, _ in mine],
-            y=[mean * as_text.scale for _, mean, _ in mine],
-            error_y=_whiskers([half for _, _, half in mine], as_text),
-        )
-        points += [(paid, mean) for paid, mean, _ in mine]
-    best = pareto_front(points)
+    best = pareto_front([(paid, gain) for _, _, paid, gain, _ in table])
     figure.add_scatter(
         name="front",
         mode="lines",
         x=[paid * cost.scale for paid, _ in best],
-        y=[mean * as_text.scale for _, mean in best],
+        y=[gain * as_text.scale for _, gain in best],
         line={"dash": "dot", "color": "black", "shape": "hv"},
     )
     on_front = set(best)
-    table = [[*cells, int((cells[2], cells[3]) in on_front)] for cells in table]
+    rows = [[*cells, int((cells[2], cells[3]) in on_front)] for cells in table]
     head = ("row", "x", chart.cost, chart.column, "half_width", "on_front")
-    return Drawing(f"{chart.column}-against-{chart.cost}", figure, head, table)
+    return Drawing(f"{chart.column}-against-{chart.cost}", figure, head, rows)
 
 
 def _scatter(chart: Scatter, drawn: Drawn) -> Drawing:
     """Every row at every place, one column against another."""
-    as_text, against = column(chart.column), column(chart.against)
-    figure = _figure(drawn.experiment.title, against.title, as_text.title)
-    table: list[list[object]] = []
+    figure, table = _against(drawn, chart.column, chart.against)
+    head = ("row", "x", chart.against, chart.column, "half_width")
+    return Drawing(f"{chart.column}-over-{chart.against}", figure, head, table)
+
+
+def _against(
+    drawn: Drawn, y_name: str, x_name: str
+) -> tuple[go.Figure, list[tuple[str, float | None, float, float, float | None]]]:
+    """One column over another, a trace per row; and (row, place, x, y, half width of y)."""
+    y_text, x_text = column(y_name), column(x_name)
+    figure = _figure(drawn.experiment.title, x_text.title, y_text.title)
+    table: list[tuple[str, float | None, float, float, float | None]] = []
     for row in drawn.rows:
-        mine = []
-        for place in places(drawn.lines):
-            y = estimate_of(drawn.lines, row.label, chart.column, place)
-            x = estimate_of(drawn.lines, row.label, chart.against, place)
-            if y is not None and x is not None:
-                mine.append((x.mean, y.mean, y.half_width))
-                table.append([row.label, place, x.mean, y.mean, _finite(y.half_width)])
+        found = [
+            (place, estimate_of(drawn.lines, row.label, x_name, place), y)
+            for place in places(drawn.lines)
+            if (y := estimate_of(drawn.lines, row.label, y_name, place)) is not None
+        ]
+        mine = [(place, x, y) for place, x, y in found if x is not None]
         figure.add_scatter(
             name=row.label,
             mode="lines+markers",
-            x=[x * against.scale for x, _, _ in mine],
-            y=[mean * as_text.scale for _, mean, _ in mine],
-            error_y=_whiskers([half for _, _, half in mine], as_text),
+            x=[x.mean * x_text.scale for _, x, _ in mine],
+            y=[y.mean * y_text.scale for _, _, y in mine],
+            error_y=_whiskers([y.half_width for _, _, y in mine], y_text),
         )
-    head = ("row", "x", chart.against, chart.column, "half_width")
-    return Drawing(f"{chart.column}-over-{chart.against}", figure, head, table)
+        table += [(row.label, place, x.mean, y.mean, _finite(y.half_width)) for place, x, y in mine]
+    return figure, table
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
