@@ -13,6 +13,7 @@ Shapes: M devices, L modules, N coordinates, S sequences, E experts.
 """
 
 import math
+import struct
 import time
 from collections.abc import Generator, Sequence
 
@@ -69,6 +70,9 @@ CALIBRATION_SAMPLES = 256
 ROUTER_SAMPLES = 256
 """Own training examples in the routing statistics."""
 
+SPENT = struct.Struct("<Qdd")
+"""Bytes sent, clock [s], energy [J]: what `stop` is judged by."""
+
 
 def live(world: World, device_id: int, restored: DeviceState | None = None) -> Life:
     """One device's life. Returns what it leaves behind."""
@@ -81,10 +85,13 @@ def live(world: World, device_id: int, restored: DeviceState | None = None) -> L
     own.start_rounds()
     for round_index in range(world.scenario.rounds):
         own.train_round(round_index)
+        yield from own.agree_on_the_end(round_index)
         own.inspection.before(round_index)
         yield from method.exchange(round_index)
         own.inspection.after(round_index)
         yield own.commit(round_index)
+        if round_index == own.rounds - 1:
+            break
     yield from method.finish()
 
     experts = tuple(method.experts())
@@ -116,6 +123,8 @@ class Device:
         self.max_power_w = float(world.channel.max_power_w[device_id])
         self.now_s = 0.0
         self.compute_energy_j = 0.0
+        self._sent_bytes = 0
+        self._transmit_energy_j = 0.0
         self.train_cpu_s = 0.0
         self.survey: Survey | None = None
         self._world = world
@@ -261,6 +270,18 @@ class Device:
         bandwidth_hz = self._world.scenario.access.bandwidth_hz
         return (yield from flood(self, self._world.channel.in_range(bandwidth_hz), body))
 
+    def agree_on_the_end(self, round_index: int) -> Generator[Step, Inbox, None]:
+        """With `stop`, tell everybody what was spent; at a limit this round becomes the last."""
+        stop = self._world.scenario.stop
+        if stop is None:
+            return
+        energy_j = self._transmit_energy_j + self.compute_energy_j
+        told = yield from self.introduce(SPENT.pack(self._sent_bytes, self.now_s, energy_j))
+        spent = [SPENT.unpack(told[device]) for device in range(self.devices)]
+        sent_bytes, clocks_s, energies_j = zip(*spent, strict=True)
+        if stop.reached(sum(sent_bytes), max(clocks_s), math.fsum(energies_j)):
+            self.rounds = round_index + 1
+
     def survey_of(
         self,
         samples: Sequence[int],
@@ -300,6 +321,7 @@ class Device:
         spoken_of = Known.of(*known, self.adapted.layout)
         inbox = yield Send(self.now_s, tuple(messages), tuple(wait_for), spoken_of)
         self.now_s = max([self.now_s, *(told.arrival_s for told in inbox.received)])
+        self._sent_bytes, self._transmit_energy_j = inbox.sent_bytes, inbox.transmit_energy_j
         return inbox.received
 
     def value_type(self) -> ValueType:
@@ -341,7 +363,7 @@ class Device:
             measured += self._answering.controls(experts, self.shard.task)
             measured += alignments(experts) if self.id == 0 else ()
         for metric, task, value in measured:
-            self.measure(metric, value, self._world.scenario.rounds - 1, task)
+            self.measure(metric, value, self.rounds - 1, task)
 
     # ── the records ──────────────────────────────────────────────────────────────────────────────
 
@@ -365,9 +387,10 @@ class Device:
             experts=experts,
             router=self._answering.router(),
             records=tuple(self._records),
-            links=self.links(self._world.scenario.rounds - 1),
+            links=self.links(self.rounds - 1),
             clusters=self._clusters,
             emulated_s=self.now_s,
             compute_energy_j=self.compute_energy_j,
             train_cpu_s=self.train_cpu_s,
+            rounds=self.rounds,
         )

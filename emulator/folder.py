@@ -69,7 +69,7 @@ def run_files(
             "name": scenario.name,
             "method": scenario.method.kind,
             "devices": scenario.devices,
-            "rounds": scenario.rounds,
+            "rounds": results[0].rounds,
             "seed": scenario.seed,
         },
         [shard.task for shard in world.shards],
@@ -82,7 +82,7 @@ def run_files(
         metrics,
         ledger,
         scenario.devices,
-        scenario.rounds,
+        results[0].rounds,
         VALUE_BYTES[scenario.wire.number_type],
     )
     files = {

@@ -51,6 +51,7 @@ def pack(outcome: Outcome, cost: Cost) -> bytes:
         "emulated_s": result.emulated_s,
         "compute_energy_j": result.compute_energy_j,
         "train_cpu_s": result.train_cpu_s,
+        "rounds": result.rounds,
         "cost": asdict(cost),
     }
     tensors: dict[str, FloatArray] = {f"router/{k}": v for k, v in result.router.items()}
@@ -100,6 +101,7 @@ def _unpacked(blob: bytes) -> tuple[Outcome, Cost]:
         emulated_s=document["emulated_s"],
         compute_energy_j=document["compute_energy_j"],
         train_cpu_s=document["train_cpu_s"],
+        rounds=document["rounds"],
     )
     records = tuple(LinkRecord(**row) for row in document["ledger"])
     return Outcome(result, records), Cost(**document["cost"])

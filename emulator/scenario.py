@@ -125,6 +125,34 @@ class Evaluation(Section):
     )
 
 
+class Stop(Section):
+    """Limits of a run: the round in which the devices find one of them used up is the last.
+
+    What was spent so far is flooded before each exchange (accounted as setup); the last round and the
+    final exchange come on top.
+    """
+
+    bytes_total: float | None = Field(
+        default=None, gt=0, description="on the air, all devices together [bytes]"
+    )
+    emulated_s: float | None = Field(default=None, gt=0, description="on the slowest clock [s]")
+    energy_j: float | None = Field(
+        default=None, gt=0, description="radio and computing, all devices together [J]"
+    )
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> "Stop":
+        if self == Stop.model_construct():
+            raise ValueError("got no limit, wanted some of bytes_total, emulated_s, energy_j")
+        return self
+
+    def reached(self, bytes_total: float, emulated_s: float, energy_j: float) -> bool:
+        """Whether as much as some limit has been spent."""
+        spent = {"bytes_total": bytes_total, "emulated_s": emulated_s, "energy_j": energy_j}
+        limits = {name: getattr(self, name) for name in spent}
+        return any(limit is not None and spent[name] >= limit for name, limit in limits.items())
+
+
 class Virtual(Section):
     """Emulated time: computed, never slept."""
 
@@ -192,6 +220,7 @@ class Scenario(Section):
     seed: int = Field(default=1, ge=0, lt=2**63, description="every random draw follows from it")
     devices: int = Field(default=8, ge=2, le=1024, description="M: emulated wireless devices")
     rounds: int = Field(default=10, gt=0, description="communication rounds")
+    stop: Stop | None = Field(default=None, description="limits that may end the rounds earlier")
     backbone: BackboneSection = Field(default=Tiny(), description="the frozen model")
     tasks: SerializeAsAny[Annotated[TasksSection, plugin_or(TaskSuite)]] = Field(
         default=Synthetic(), description="what the devices learn"

@@ -42,6 +42,8 @@ class Shim:
         self._access = access
         self._channel = channel
         self._radio_free_s = 0.0
+        self._sent_bytes = 0
+        self._energy_j = 0.0
 
     def emit(
         self, send: Send, exchange_index: int
@@ -76,7 +78,10 @@ class Shim:
                 Burst(self._device, receiver, exchange_index, reception.arrival_s, survivors)
             )
             energy_j = self._channel.energy_j(grant, reception)
-            records.append(_record(messages[receiver], packets, grant, reception, energy_j))
+            record = _record(messages[receiver], packets, grant, reception, energy_j)
+            self._sent_bytes += record.sent_bytes + record.ack_bytes
+            self._energy_j += energy_j
+            records.append(record)
         return tuple(bursts), tuple(records)
 
     def collect(self, send: Send, bursts: Sequence[Burst]) -> Inbox:
@@ -87,7 +92,7 @@ class Shim:
             for burst in ordered
             for packets in split_burst(burst.data)
         )
-        return Inbox(received, self._radio_free_s)
+        return Inbox(received, self._radio_free_s, self._sent_bytes, self._energy_j)
 
 
 def _check(device: int, send: Send) -> None:

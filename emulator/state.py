@@ -388,10 +388,15 @@ class Send:
 
 @dataclass(frozen=True, eq=False)
 class Inbox:
-    """The answer to a Send: messages ordered by (arrival_s, sender); when the own radio fell silent."""
+    """The answer to a Send: messages ordered by (arrival_s, sender); when the own radio fell silent.
+
+    sent_bytes, transmit_energy_j: what the own radio has sent and spent since the start.
+    """
 
     received: tuple[Received, ...]
     transmit_end_s: float
+    sent_bytes: int = 0
+    transmit_energy_j: float = 0.0
 
 
 SETUP_ROUND = -1
@@ -501,7 +506,7 @@ class Expert:
 class DeviceResult:
     """What a device leaves behind: its own expert, all it can answer with, and its measurements.
 
-    links: those of the last round; clusters: empty under a topology without any.
+    links: those of the last round; rounds: how many there were; clusters: empty under a topology without any.
     """
 
     device: int
@@ -514,6 +519,7 @@ class DeviceResult:
     emulated_s: float
     compute_energy_j: float
     train_cpu_s: float
+    rounds: int
 
 
 # ── data ─────────────────────────────────────────────────────────────────────────────────────────

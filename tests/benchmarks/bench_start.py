@@ -36,7 +36,7 @@ def first_exchange_of(life):
     yield next(life)
     life.close()
     nothing = Expert("none", 0, 1.0, {})
-    return DeviceResult(-1, nothing, (), {}, (), (), (), 0.0, 0.0, 0.0)
+    return DeviceResult(-1, nothing, (), {}, (), (), (), 0.0, 0.0, 0.0, 0)
 
 
 def main() -> None:

@@ -173,7 +173,7 @@ def test_introductions_hop_through_a_line() -> None:
         own.adapted = own.adapt(2, 2, ("lora_B",))
         heard = yield from own.introduce(bytes([own.id]) * (own.id + 1))
         assert heard == {i: bytes([i]) * (i + 1) for i in range(4)}
-        return DeviceResult(own.id, NOTHING, (), {}, (), (), (), own.now_s, 0.0, 0.0)
+        return DeviceResult(own.id, NOTHING, (), {}, (), (), (), own.now_s, 0.0, 0.0, 1)
 
     airs = {i: Shim(i, world.scenario.wire, world.scenario.access, world.channel) for i in range(4)}
     outcomes = one_process.run({d.id: life(d) for d in devices}, airs, lambda *_: None)

@@ -180,6 +180,35 @@ def test_projections_sent_whole_are_the_ones_their_seed_gives(run: Callable[...,
     assert told < more < 1.1 * told
 
 
+@pytest.mark.parametrize("method", ["lora", "experts_once", "sparse_orthogonal", "local"])
+def test_a_limit_makes_the_round_in_which_it_is_found_the_last(
+    run: Callable[..., Run], method: str
+) -> None:
+    done = run(method, "rounds=4", "stop.emulated_s=0.1", "tasks.names=[reverse,sort]")
+    assert done.summary["rounds"] == 1
+    assert done.rounds_on_air("in_cluster") == (set() if method == "local" else {0})
+    answers = [r for r in done.metrics if r["metric"] == "exact_match"]
+    assert {r["round_index"] for r in answers} == {0}
+
+
+def test_a_limit_that_is_not_reached_costs_words_only(run: Callable[..., Run]) -> None:
+    free = run("sparse_orthogonal")
+    limited = run("sparse_orthogonal", "stop.bytes_total=1e9", "stop.energy_j=1e9")
+    assert limited.summary["rounds"] == 2
+    assert limited.summary["accuracy"] == free.summary["accuracy"]
+    sent = [r.summary["bytes"]["in_cluster"] for r in (limited, free)]
+    assert sent[0] == pytest.approx(sent[1], rel=0.01)  # other fades, other acknowledgements
+    assert limited.summary["bytes"]["setup"] > free.summary["bytes"]["setup"]
+
+
+def test_bytes_stop_a_run_before_its_last_round(run: Callable[..., Run]) -> None:
+    rounds = 4
+    free = run("lora", f"rounds={rounds}").summary["bytes"]["total"]
+    stopped = run("lora", f"rounds={rounds}", f"stop.bytes_total={free // 2}").summary
+    assert stopped["rounds"] == 3  # half of it was spent before the third round's exchange
+    assert free // 2 < stopped["bytes"]["total"] < free
+
+
 def test_a_listed_graph_carries_any_method(run: Callable[..., Run]) -> None:
     done = run("lora", "topology.kind=edges", "topology.edges=[[0,3],[1,2]]")
     pairs = {(r["sender"], r["receiver"]) for r in done.ledger if r["traffic"] == "in_cluster"}

@@ -145,7 +145,7 @@ def live(device: int, graph: Graph, exchanges: int = EXCHANGES) -> Life:
     return DeviceResult(
         device=device, own_expert=Expert("all", 1, 1.0, {}), experts=(), router={},
         records=tuple(records), links=(), clusters=(), emulated_s=now_s, compute_energy_j=0.0,
-        train_cpu_s=0.0,
+        train_cpu_s=0.0, rounds=1,
     )  # fmt: skip
 
 

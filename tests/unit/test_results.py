@@ -101,7 +101,7 @@ def test_unpack_is_the_inverse_of_pack(result, records, cost):
 
 def small_result(**tensors):
     expert = Expert("sort", 3, 2.0, {"m.lora_A": np.ones((2, 3), dtype=np.float32)} | tensors)
-    return DeviceResult(0, expert, (expert,), {}, (), (), (), 1.0, 2.0, 3.0)
+    return DeviceResult(0, expert, (expert,), {}, (), (), (), 1.0, 2.0, 3.0, 1)
 
 
 def small_blob():
@@ -161,6 +161,6 @@ def test_a_router_comes_back():
     states_Sp = np.random.default_rng(0).standard_normal((40, 5))
     statistics = router.statistics(states_Sp, [sample % 3 for sample in range(40)], 3)
     tensors = router.fit(statistics, states_Sp, 3)
-    result = DeviceResult(0, small_result().own_expert, (), tensors, (), (), (), 1.0, 2.0, 3.0)
+    result = DeviceResult(0, small_result().own_expert, (), tensors, (), (), (), 1.0, 2.0, 3.0, 1)
     outcome, _ = unpack(pack(Outcome(result, ()), Cost(1.0, 2.0, 3.0, 4)))
     assert_same_tensors(outcome.result.router, tensors)
