@@ -156,6 +156,9 @@ def infer(
     max_tokens: Annotated[
         int | None, typer.Option(help="generate so many tokens at most; default half the input")
     ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="the true task: its experts answer, not the router's choice")
+    ] = None,
     override: Overrides = None,
 ) -> None:
     """Let a device of a finished run answer, and show which of its experts did."""
@@ -170,7 +173,7 @@ def infer(
             raise ScenarioError([f"--choices: got {choices!r}, wanted two or more, each once"])
         answering = respondent(run, device, override or [])
         for prompt in asked:
-            sys.stdout.write(shown(answering.reply(prompt, options, max_tokens)))
+            sys.stdout.write(shown(answering.reply(prompt, options, max_tokens, task)))
 
 
 @app.command()

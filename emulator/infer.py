@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load
@@ -59,9 +60,16 @@ class Respondent:
         self._fitted = fitted
         self._mixture = mixture_of(scenario, backbone, tuple(experts.values()))
 
-    def reply(self, prompt: str, choices: Sequence[str], max_new_tokens: int | None) -> Reply:
+    def reply(
+        self,
+        prompt: str,
+        choices: Sequence[str],
+        max_new_tokens: int | None,
+        task: str | None = None,
+    ) -> Reply:
         """One of the choices, or (without any) generated text; default half of the model's input.
 
+        task: the true one, where it is known: its experts answer and the router is not asked.
         Raises ScenarioError where the backbone cannot answer so, or the router does not fit.
         """
         limit = self._backbone.max_tokens
@@ -78,7 +86,7 @@ class Respondent:
             )
         kind, answer = ("choice", choices[0]) if choices else ("text", "")
         question = Example("", prompt, answer, tuple(choices), kind=kind)
-        gates_E = self._gates(question)
+        gates_E = self._gates(question) if task is None else self._gates_of(task)
         self._mixture.set_gates(torch.from_numpy(gates_E[None]))
         answer = self._learner.answer(self._mixture.module, question, wanted)
         return Reply(prompt, answer, tuple(zip(self._experts, gates_E.tolist(), strict=True)))
@@ -102,6 +110,21 @@ class Respondent:
             gates_ST, scenario.tasks.names, tuple(self._experts.values())
         )
         first: FloatArray = gates_SE[0]
+        return first
+
+    def _gates_of(self, task: str) -> FloatArray:
+        """The gates of a known task [E]."""
+        known = sorted({expert.task for expert in self._experts.values()})
+        if not self._scenario.method.routes:
+            kind = self._scenario.method.kind
+            raise ScenarioError(
+                [f"--task: got {task!r} under {kind}, wanted none: one adapter for all tasks"]
+            )
+        if task not in known:
+            raise ScenarioError([f"--task: got {task!r}, wanted one of {', '.join(known)}"])
+        names = self._scenario.tasks.names
+        one_hot_T = np.array([[name == task for name in names]], dtype=np.float32)
+        first: FloatArray = expert_gates(one_hot_T, names, tuple(self._experts.values()))[0]
         return first
 
 

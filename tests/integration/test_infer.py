@@ -91,6 +91,12 @@ def test_settings_of_the_router_may_be_changed_that_its_tensors_do_not_hold(fold
     assert [gate for _, gate in reply.gates] == pytest.approx([0.5, 0.5], abs=0.01)
 
 
+def test_a_known_task_is_answered_by_its_own_expert(folder: Path) -> None:
+    told = call(folder, "tag01 : g d c p ->", "--task", "sort")[1].splitlines()
+    assert told[2] == "  answered by  sort"
+    assert told[3] == "  gates        reverse 0.000, sort 1.000"
+
+
 def test_experts_of_one_task_lie_side_by_side() -> None:
     assert expert_folders(["sort", "echo", "sort", "sort"]) == ["sort", "echo", "sort~2", "sort~3"]
 
@@ -108,6 +114,10 @@ def test_a_method_that_routes_nothing_answers_with_its_one_adapter(tmp_path: Pat
     topology = {"kind": "complete"}
     out = finished(tmp_path / "run", method={"kind": "lora"}, topology=topology)
     assert respondent(out, 1).reply("tag01 : a b ->", (), 4).gates == (("all", 1.0),)
+    with pytest.raises(
+        ScenarioError, match="got 'sort' under lora, wanted none: one adapter for all"
+    ):
+        respondent(out, 1).reply("tag01 : a b ->", (), 4, "sort")
 
 
 WRONG = {
@@ -117,6 +127,7 @@ WRONG = {
     "no file": (("--file", "nowhere.txt"), "--file: got nowhere.txt, wanted a text file"),
     "too long": (("x", "--max-tokens", 64), "--max-tokens: got 64, wanted 1 ... 63"),
     "misspelt": (("x", "--set", "router.topm=1"), "did you mean 'top_m'?"),
+    "no task": (("x", "--task", "rotate"), "--task: got 'rotate', wanted one of reverse, sort"),
     "other router": (("x", "--set", "router.kind=cosine"), "router: got cosine with settings that"),
     "other width": (("x", "--set", "router.max_width=8"), "that do not fit the stored router"),
 }
