@@ -115,6 +115,11 @@ class Difference(Part):
     column: str = "accuracy"
     paper: dict[str, float] = Field(default={}, description="the paper's difference [points]")
 
+    @property
+    def rows_named(self) -> tuple[str, ...]:
+        """The rows it speaks of."""
+        return (self.above, self.below)
+
 
 class Order(Part):
     """The rows stand in this order, from the lowest to the highest."""
@@ -122,6 +127,11 @@ class Order(Part):
     kind: Literal["order"] = "order"
     rows: tuple[str, ...] = Field(min_length=2)
     column: str = "accuracy"
+
+    @property
+    def rows_named(self) -> tuple[str, ...]:
+        """The rows it speaks of."""
+        return self.rows
 
 
 class Saving(Part):
@@ -134,6 +144,11 @@ class Saving(Part):
     percent: float = Field(gt=0, lt=100, description="what the paper (or we) promise to save [%]")
     source: str = Field(description="who says so")
 
+    @property
+    def rows_named(self) -> tuple[str, ...]:
+        """The rows it speaks of."""
+        return (self.row, self.against)
+
 
 class Bound(Part):
     """No run of `row` has more of a column than this."""
@@ -143,6 +158,11 @@ class Bound(Part):
     column: str
     at_most: float
 
+    @property
+    def rows_named(self) -> tuple[str, ...]:
+        """The row it speaks of."""
+        return (self.row,)
+
 
 class Growth(Part):
     """A column of `row` grows along the axis."""
@@ -150,6 +170,11 @@ class Growth(Part):
     kind: Literal["growth"] = "growth"
     row: str
     column: str
+
+    @property
+    def rows_named(self) -> tuple[str, ...]:
+        """The row it speaks of."""
+        return (self.row,)
 
 
 Claim = Annotated[Difference | Order | Saving | Bound | Growth, Field(discriminator="kind")]

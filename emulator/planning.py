@@ -6,7 +6,7 @@ has computed, no other computes again.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything one experiment runs on one suite."""
+    """Everything one experiment runs on one suite.
+
+    wanted: the runs asked for. others: the rest of the experiment, drawn where it is there already.
+    overrides: what the user set by hand.
+    """
 
     name: str
     suite: str
@@ -87,6 +91,8 @@ class Plan:
     rows: tuple[PlannedRow, ...]
     axis: Axis | None
     wanted: tuple[Wanted, ...]
+    others: tuple[Wanted, ...]
+    overrides: Overrides
 
 
 def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
@@ -96,10 +102,10 @@ def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
     """
     suite_name, suite, use = _suite_of(name, experiment, wish.suite)
     axis = use.axis or experiment.axis
-    rows = _rows_of(experiment, use, wish.rows)
+    rows, chosen = _rows_of(experiment, use, wish.rows)
     seeds = range(1, (wish.seeds or use.seeds) + 1)
     points: Sequence[Point | None] = axis.points if axis else (None,)
-    wanted = tuple(
+    everything = tuple(
         Wanted(
             row=row,
             x=point.x if point else None,
@@ -111,9 +117,11 @@ def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
             else (experiment.reference, point.x if point else None, seed),
         )
         for point in points
-        for seed in seeds
+        for seed in range(1, max(seeds[-1], use.seeds) + 1)
         for row in rows
     )
+    wanted = tuple(run for run in everything if run.row.label in chosen and run.seed in seeds)
+    others = tuple(run for run in everything if run not in wanted)
     problems: list[str] = []
     for run in wanted:
         try:
@@ -122,7 +130,9 @@ def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
             problems += [f"{name}: {run.row.label}: {problem}" for problem in error.problems]
     if problems:
         raise ScenarioError(list(dict.fromkeys(problems)))
-    return Plan(name, suite_name, suite.memory_mb, experiment, rows, axis, wanted)
+    return Plan(
+        name, suite_name, suite.memory_mb, experiment, rows, axis, wanted, others, wish.overrides
+    )
 
 
 def resolve(wanted: Wanted, graph: Raw) -> Scenario:
@@ -188,21 +198,39 @@ def _told(section: BaseModel) -> Raw:
     return told
 
 
+def found(
+    runs: Sequence[Wanted], store: Path, known: Mapping[Key, Path] | None = None
+) -> dict[Key, Path]:
+    """The folders of those runs that are there; a run whose reference is not there is not."""
+    folders = dict(known or {})
+    for run in sorted(runs, key=lambda run: run.after is not None):  # references first
+        if run.key in folders or (run.after is not None and run.after not in folders):
+            continue
+        try:
+            graph = graph_overrides(run, folders[run.after]) if run.after else {}
+            scenario = resolve(run, graph)
+        except ScenarioError:
+            continue
+        if is_whole(folder := run_folder(store, scenario), scenario):
+            folders[run.key] = folder
+    return folders
+
+
 def parse_overrides(texts: Sequence[str]) -> Overrides:
     """`key.path=value` of the command line; relative files are meant from where one stands."""
-    found: Overrides = {}
+    told: Overrides = {}
     for text in texts:
         keys, value = parse_override(text)
         if tuple(keys) in PATHS and isinstance(value, str) and Path(value).exists():
             value = str(Path(value).resolve())
-        found = merged(found, {".".join(keys): value})
-    return found
+        told = merged(told, {".".join(keys): value})
+    return told
 
 
 def knows(name: str, suite: str) -> bool:
     """Whether an experiment of the package can run on a suite."""
-    found = read_suites().get(suite)
-    family = (found.family if found else None) or suite
+    known = read_suites().get(suite)
+    family = (known.family if known else None) or suite
     return family in read_experiment(name).suites
 
 
@@ -221,8 +249,8 @@ def _suite_of(name: str, experiment: Experiment, wished: str) -> tuple[str, Suit
 
 def _rows_of(
     experiment: Experiment, use: SuiteUse, wished: Sequence[str]
-) -> tuple[PlannedRow, ...]:
-    """The rows asked for, and the reference where one of them runs on its graph."""
+) -> tuple[tuple[PlannedRow, ...], set[str]]:
+    """All rows on the suite; and those asked for, with the reference where one runs on its graph."""
     rows = experiment.planned_rows()
     known = [row.label for row in rows]
     for label in wished:
@@ -232,20 +260,20 @@ def _rows_of(
     on_another = any(row.graph != "own" for row in rows if row.label in chosen)
     if on_another and experiment.reference is not None:
         chosen.add(experiment.reference)
-    return tuple(row for row in rows if row.label in chosen)
+    return tuple(row for row in rows if row.label in chosen or not use.rows), chosen
 
 
 def _overrides(
     suite: Suite, use: SuiteUse, row: PlannedRow, point: Point | None, wish: Wish, seed: int
 ) -> Raw:
     """From the general to the particular; what the user sets on the command line comes last."""
-    found = merged(suite.overrides, use.overrides, row.overrides, point.overrides if point else {})
-    kind = str(found.get("method.kind", ""))
+    told = merged(suite.overrides, use.overrides, row.overrides, point.overrides if point else {})
+    kind = str(told.get("method.kind", ""))
     rates = suite.learning_rates
     rate = rates.get(row.label.split(" on ")[0], rates.get(kind))
-    if rate is not None and RATE not in found:
-        found[RATE] = rate
-    return merged(found, wish.overrides, {"seed": seed})
+    if rate is not None and RATE not in told:
+        told[RATE] = rate
+    return merged(told, wish.overrides, {"seed": seed})
 
 
 def _message_bytes(reference: Path) -> int:

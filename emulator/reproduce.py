@@ -4,6 +4,9 @@ Nothing is run twice: a run whose folder holds the same scenario is taken as it 
 told in one line and the others go on; what is drawn says what is missing.
 """
 
+import hashlib
+import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +15,12 @@ from emulator.documents import Raw
 from emulator.errors import EmulatorError
 from emulator.experiments import experiment_names, read_experiment
 from emulator.planning import (
+    RATE,
     Key,
     Plan,
     Wanted,
     Wish,
+    found,
     graph_overrides,
     is_whole,
     knows,
@@ -84,19 +89,14 @@ def outlook(todo: Todo, out: Path | None) -> list[str]:
     """One line per run, with those that are there marked, and at last how many are lacking."""
     told, lacking = [], 0
     for each in todo.plans:
-        store, found = _folders(each, out, several=len(todo.plans) > 1)[0], dict[Key, Path]()
-        for wanted in sorted(each.wanted, key=lambda w: w.after is not None):  # references first
-            if wanted.after is None or wanted.after in found:
-                graph = graph_overrides(wanted, found[wanted.after]) if wanted.after else {}
-                scenario = resolve(wanted, graph)
-                if is_whole(folder := run_folder(store, scenario), scenario):
-                    found[wanted.key] = folder
-        lacking += len(each.wanted) - len(found)
+        store, _ = _folders(each, out, several=len(todo.plans) > 1)
+        there = found(each.wanted, store)
+        lacking += len(each.wanted) - len(there)
         told += [
-            f"{each.name}: {wanted.title}{' (there)' if wanted.key in found else ''}"
+            f"{each.name}: {wanted.title}{' (there)' if wanted.key in there else ''}"
             for wanted in each.wanted
         ]
-    return [*told, f"{lacking} of {len(told)} to run"]
+    return [*told, f"{lacking} of {len(told)} to run, into {store}"]
 
 
 def reproduce(todo: Todo, out: Path | None, jobs: int | None, say: Say) -> None:
@@ -114,11 +114,12 @@ def reproduce(todo: Todo, out: Path | None, jobs: int | None, say: Say) -> None:
         say(f"{each.name} on {each.suite}: {len(each.wanted)} runs, {at_a_time} at a time")
         with Workers(at_a_time) as workers:
             progress = Walk(each, store, workers, say).to_its_end()
+        there = len(progress.folders) - len(progress.seconds)
+        progress.folders |= found(each.others, store, progress.folders)
         write_drawings(each, progress, drawings)
         failed += len(progress.causes)
-        found = len(progress.folders) - len(progress.seconds)
         say(
-            f"{each.name}: {len(progress.seconds)} runs new, {found} were there, "
+            f"{each.name}: {len(progress.seconds)} runs new, {there} were there, "
             f"{len(progress.causes)} failed: {drawings / 'table.md'}"
         )
     if failed:
@@ -132,6 +133,10 @@ def reproduce(todo: Todo, out: Path | None, jobs: int | None, say: Say) -> None:
 def _folders(each: Plan, out: Path | None, *, several: bool) -> tuple[Path, Path]:
     """Where the runs of an experiment lie, and where its tables and figures go."""
     shared = Path("runs") / "reproduce" / each.suite
+    if out is None and each.overrides:  # beside the experiment's own tables, not in their place
+        told = json.dumps(each.overrides, sort_keys=True).encode()
+        digest = hashlib.blake2b(told, digest_size=3).hexdigest()
+        return shared / "runs", shared / f"{each.name}-changed-{digest}"
     if out is None:
         return shared / "runs", shared / each.name
     return out / "runs", out / each.name if several else out
@@ -234,17 +239,21 @@ def progress_line(wanted: Wanted, folder: Path, progress: Progress, total: int, 
 def write_drawings(each: Plan, progress: Progress, folder: Path) -> None:
     """results.csv, table.md, the figures with their data, and what `tune` has chosen."""
     folder.mkdir(parents=True, exist_ok=True)
+    everything = sorted((*each.wanted, *each.others), key=_in_order(each))
     lines = [
-        read_run(wanted.row.label, wanted.x, progress.folders[wanted.key])
-        for wanted in each.wanted
-        if wanted.key in progress.folders
+        read_run(run.row.label, run.x, progress.folders[run.key])
+        for run in everything
+        if run.key in progress.folders
     ]
+    here = {line.row for line in lines} | {run.row.label for run in each.wanted}
     drawn = Drawn(
         name=each.name,
         suite=each.suite,
         experiment=each.experiment,
-        rows=each.rows,
+        rows=[row for row in each.rows if row.label in here],
         lines=lines,
+        overrides=each.overrides,
+        learning_rates=_rates(everything),
         missing=[
             f"{wanted.title}: {progress.causes[wanted.key]}"
             for wanted in each.wanted
@@ -260,6 +269,20 @@ def write_drawings(each: Plan, progress: Progress, folder: Path) -> None:
         rates = best_places(lines)
         text = "".join(f"{row}: {rate!r}\n" for row, rate in rates.items())
         (folder / "learning_rates.yaml").write_text(text, encoding="utf-8")
+
+
+def _in_order(each: Plan) -> Callable[[Wanted], tuple[float, int, int]]:
+    """Runs by place, seed and row, as they are listed in a table."""
+    labels = [row.label for row in each.rows]
+    return lambda run: (-1.0 if run.x is None else run.x, run.seed, labels.index(run.row.label))
+
+
+def _rates(runs: Sequence[Wanted]) -> dict[str, float]:
+    """The learning rate that an experiment or its suite gives a row; without rows that have several."""
+    given: dict[str, set[float]] = {}
+    for run in runs:
+        given.setdefault(run.row.label, set()).add(run.overrides.get(RATE, math.nan))
+    return {row: rates.pop() for row, rates in given.items() if len(rates) == 1}
 
 
 def best_places(lines: Sequence[RunLine]) -> dict[str, float]:

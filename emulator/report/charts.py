@@ -51,7 +51,7 @@ def draw(chart: Chart, drawn: Drawn) -> Drawing:
 def _lines(chart: Lines, drawn: Drawn) -> Drawing:
     """Mean and interval of every row along the axis."""
     as_text = column(chart.column)
-    figure = _figure(drawn.experiment.title, drawn.axis_label, as_text.title)
+    figure = _figure(drawn.title, drawn.axis_label, as_text.title)
     table: list[list[object]] = []
     for row in drawn.rows:
         found = [
@@ -74,7 +74,7 @@ def _bars(chart: Bars, drawn: Drawn) -> Drawing:
     as_text = column(chart.column)
     found = [(row.label, estimate_of(drawn.lines, row.label, chart.column)) for row in drawn.rows]
     bars = [(label, value) for label, value in found if value is not None]
-    figure = _figure(drawn.experiment.title, "", as_text.title)
+    figure = _figure(drawn.title, "", as_text.title)
     figure.add_bar(
         x=[label for label, _ in bars],
         y=[value.mean * as_text.scale for _, value in bars],
@@ -116,7 +116,7 @@ def _against(
 ) -> tuple[go.Figure, list[tuple[str, float | None, float, float, float | None]]]:
     """One column over another, a trace per row; and (row, place, x, y, half width of y)."""
     y_text, x_text = column(y_name), column(x_name)
-    figure = _figure(drawn.experiment.title, x_text.title, y_text.title)
+    figure = _figure(drawn.title, x_text.title, y_text.title)
     table: list[tuple[str, float | None, float, float, float | None]] = []
     for row in drawn.rows:
         found = [
@@ -155,7 +155,7 @@ def _layers(chart: Layers, drawn: Drawn) -> Drawing:
     for line in lines:
         for task, layer, value in layer_values(line, chart.metric):
             by_task.setdefault(task, {}).setdefault(layer, []).append(value)
-    figure = _figure(drawn.experiment.title, "layer", chart.metric.replace("_", " "))
+    figure = _figure(drawn.title, "layer", chart.metric.replace("_", " "))
     table: list[list[object]] = []
     for task in list(by_task)[: chart.tasks]:
         layers = by_task[task]

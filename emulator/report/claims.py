@@ -78,18 +78,20 @@ def _order(claim: Order, lines: Sequence[RunLine]) -> str:
     heading = column(claim.column).heading
     known = [(row, estimate_of(lines, row, claim.column, x)) for row in claim.rows]
     present = [(row, value) for row, value in known if value is not None]
-    missing = [f"`{row}`" for row, value in known if value is None]
     what = f"Order {' < '.join(f'`{row}`' for row in claim.rows)} in {heading}{where}"
-    if len(present) < 2:
+    if len(present) < len(known):
         return f"{what}: cannot be judged, runs are missing."
     wrong = [
         f"`{a}` is not below `{b}`" for (a, x), (b, y) in pairwise(present) if x.mean >= y.mean
     ]
     close = [f"`{a}` and `{b}`" for (a, x), (b, y) in pairwise(present) if x.touches(y)]
     parts = ["does not hold: " + ", ".join(wrong) if wrong else "holds"]
-    parts.append(f"intervals touch between {', '.join(close)}" if close else "no intervals touch")
-    if missing:
-        parts.append(f"without {', '.join(missing)} (no runs)")
+    if min(value.count for _, value in present) == 1:
+        parts.append("one seed has no interval")
+    else:
+        parts.append(
+            f"intervals touch between {', '.join(close)}" if close else "no intervals touch"
+        )
     return f"{what}: {'; '.join(parts)}."
 
 

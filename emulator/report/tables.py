@@ -1,11 +1,11 @@
 """The table of an experiment in Markdown: what was measured, beside the paper's numbers."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from emulator.errors import ScenarioError
-from emulator.experiments import Experiment, PlannedRow
+from emulator.experiments import Experiment, Overrides, PlannedRow
 from emulator.report.claims import sentence
 from emulator.report.columns import COLUMNS, column
 from emulator.report.runs import RunLine, by_seed, estimate_of, places
@@ -14,7 +14,10 @@ from emulator.report.statistics import estimate, paired
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a table is made from: the experiment, its rows here, its runs, and what is missing."""
+    """What a table is made from: the experiment, its rows here, its runs, and what is missing.
+
+    overrides: what was set by hand. learning_rates: by row, NaN where the method's default stands.
+    """
 
     name: str
     suite: str
@@ -23,6 +26,14 @@ class Drawn:
     lines: Sequence[RunLine]
     missing: Sequence[str]
     axis_label: str
+    overrides: Overrides
+    learning_rates: Mapping[str, float]
+
+    @property
+    def title(self) -> str:
+        """The experiment's, with what was set by hand."""
+        changes = ", ".join(f"{key}={value}" for key, value in self.overrides.items())
+        return f"{self.experiment.title} (changed: {changes})" if changes else self.experiment.title
 
 
 def check_columns(experiment: Experiment, name: str) -> None:
@@ -47,20 +58,33 @@ def check_columns(experiment: Experiment, name: str) -> None:
 def document(drawn: Drawn) -> str:
     """The whole Markdown file."""
     experiment = drawn.experiment
-    parts = [f"# {experiment.title}\n\n{experiment.about}", _provenance(drawn)]
+    parts = [f"# {drawn.title}\n\n{experiment.about}", _provenance(drawn)]
     for x in places(drawn.lines):
         if x is not None:
             parts.append(f"## {drawn.axis_label}: {x:g}")
         parts.append(_main_table(drawn, x))
     if places(drawn.lines) == [None]:
         parts.append("## Accuracy by task [%]\n\n" + _task_table(drawn))
-    if experiment.claims:
-        told = (f"- {sentence(claim, drawn.lines)}" for claim in experiment.claims)
+    here = {row.label for row in drawn.rows}
+    judged = [claim for claim in experiment.claims if here.issuperset(claim.rows_named)]
+    if judged:
+        told = [f"- {sentence(claim, drawn.lines)}" for claim in judged]
+        if left_out := len(experiment.claims) - len(judged):
+            told.append(f"- {left_out} more need rows that were not run.")
         parts.append("## What holds\n\n" + "\n".join(told))
-    parts.append("## Rows\n\n" + "\n".join(f"- **{r.label}**: {r.about}" for r in drawn.rows))
+    parts.append("## Rows\n\n" + "\n".join(_about(row, drawn) for row in drawn.rows))
     if drawn.missing:
         parts.append("## Missing\n\n" + "\n".join(f"- {text}" for text in drawn.missing))
     return "\n\n".join(parts) + "\n"
+
+
+def _about(row: PlannedRow, drawn: Drawn) -> str:
+    """What a row is, with its learning rate."""
+    rate = drawn.learning_rates.get(row.label)
+    if rate is None:
+        return f"- **{row.label}**: {row.about}"
+    told = "the default" if math.isnan(rate) else f"{rate:g}"
+    return f"- **{row.label}**: {row.about} (learning rate: {told})"
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

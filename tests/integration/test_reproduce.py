@@ -80,7 +80,19 @@ def test_a_dry_run_marks_what_is_there(first):
     code, told = reproduce(folder, "--dry-run", "--seeds", "3")
     assert code == 0
     assert told[:2] == ["mini: lora, seed 1 (there)", "mini: ours, seed 1 (there)"]
-    assert told[-3:] == ["mini: lora, seed 3", "mini: ours, seed 3", "2 of 6 to run"]
+    assert told[-3:-1] == ["mini: lora, seed 3", "mini: ours, seed 3"]
+    assert told[-1] == f"2 of 6 to run, into {folder / 'out' / 'runs'}"
+
+
+@pytest.mark.slow
+def test_what_was_not_asked_for_is_drawn_where_it_is_there(first):
+    folder, _, _ = first
+    code, told = reproduce(folder, "--rows", "ours", "--seeds", "1")
+    assert code == 0
+    assert told[-1].startswith("mini: 0 runs new, 1 were there, 0 failed: ")
+    table = (folder / "out/table.md").read_text()
+    assert "| lora | 2 | " in table
+    assert "| ours | 2 | " in table
 
 
 @pytest.mark.slow
@@ -98,7 +110,7 @@ def test_a_failing_row_leaves_the_others(first):
     assert "diverged" in failed[0]
     table = (folder / "out/table.md").read_text()
     assert "## Missing\n\n- lora, seed 1: " in table
-    assert "| ours | 1 | " in table
+    assert "| ours | 2 | " in table
 
 
 @pytest.mark.slow

@@ -57,9 +57,14 @@ def test_an_order_that_holds_and_one_that_does_not(rows):
     assert "does not hold: `c` is not below `a`" in sentence(Order(rows=("c", "a")), lines)
 
 
-def test_an_order_names_rows_without_runs(rows):
+def test_an_order_without_all_its_rows_is_not_judged(rows):
     told = sentence(Order(rows=("a", "gone", "b")), rows(a=[0.1, 0.1], b=[0.2, 0.2]))
-    assert told.endswith("holds; no intervals touch; without `gone` (no runs).")
+    assert told.endswith("cannot be judged, runs are missing.")
+
+
+def test_one_seed_has_no_intervals_that_could_touch(rows):
+    told = sentence(Order(rows=("a", "b")), rows(a=[0.1], b=[0.2]))
+    assert told.endswith("holds; one seed has no interval.")
 
 
 def test_a_saving(rows):

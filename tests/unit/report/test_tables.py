@@ -1,10 +1,12 @@
 """The table of made-up results, word for word."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 
 from emulator.errors import ScenarioError
-from emulator.experiments import Experiment
+from emulator.experiments import Bound, Experiment
 from emulator.report.charts import draw, pareto_front
 from emulator.report.runs import around_exchanges, lines_csv
 from emulator.report.tables import Drawn, check_columns, document
@@ -54,11 +56,11 @@ bytes against lora | paper, Qwen [%] |
 
 ## What holds
 
-- Order `lora` < `ours` in accuracy: holds; intervals touch between `lora` and `ours`.
+- Order `lora` < `ours` in accuracy: holds; one seed has no interval.
 
 ## Rows
 
-- **lora**: the baseline
+- **lora**: the baseline (learning rate: 0.01)
 - **ours**: sparse
 
 ## Missing
@@ -76,7 +78,9 @@ def drawn(line):
         line("ours", 1, accuracy=0.9, bytes_total=1e6, trained_parameters=2000.0),
     ]
     missing = ["ours, seed 2: it diverged"]
-    return Drawn("two", "tiny", EXPERIMENT, EXPERIMENT.planned_rows(), lines, missing, "")
+    return Drawn(
+        "two", "tiny", EXPERIMENT, EXPERIMENT.planned_rows(), lines, missing, "", {}, {"lora": 0.01}
+    )
 
 
 def test_the_document_word_for_word(drawn):
@@ -86,16 +90,31 @@ def test_the_document_word_for_word(drawn):
 def test_an_axis_has_a_table_at_each_place(line):
     lines = [line("lora", 1, x, accuracy=0.5, bytes_total=1.0) for x in (4.0, 2.0)]
     rows = EXPERIMENT.planned_rows()
-    text = document(Drawn("two", "tiny", EXPERIMENT, rows, lines, [], "devices"))
+    text = document(Drawn("two", "tiny", EXPERIMENT, rows, lines, [], "devices", {}, {}))
     assert text.index("## devices: 2\n") < text.index("## devices: 4\n")
     assert "Accuracy by task" not in text
 
 
 def test_nothing_at_all_is_still_a_document():
     rows = EXPERIMENT.planned_rows()
-    text = document(Drawn("two", "tiny", EXPERIMENT, rows, [], ["lora, seed 1: gone"], ""))
+    text = document(Drawn("two", "tiny", EXPERIMENT, rows, [], ["lora, seed 1: gone"], "", {}, {}))
     assert "cannot be judged, runs are missing" in text
     assert text.endswith("- lora, seed 1: gone\n")
+
+
+def test_what_was_set_by_hand_stands_in_the_title(drawn):
+    changed = replace(drawn, overrides={"devices": 8, "rounds": 3})
+    assert document(changed).startswith("# Two methods (changed: devices=8, rounds=3)\n")
+    assert draw(EXPERIMENT.charts[0], changed).figure.layout.title.text.endswith("rounds=3)")
+
+
+def test_claims_about_rows_that_were_not_run_are_counted_only(drawn):
+    alone = replace(drawn, rows=drawn.rows[:1])
+    assert "## What holds" not in document(alone)
+    claims = [*EXPERIMENT.claims, Bound(row="lora", column="accuracy", at_most=1.0)]
+    more = replace(alone, experiment=EXPERIMENT.model_copy(update={"claims": claims}))
+    assert "holds; largest of 2 runs" in document(more)
+    assert "- 1 more need rows that were not run." in document(more)
 
 
 def test_the_csv_has_a_line_per_run_and_all_columns(drawn):
