@@ -119,7 +119,7 @@ def reproduce(
     override: Overrides = None,
     suite: Annotated[str, typer.Option(help="backbone and tasks to run on")] = "tiny",
     seeds: Annotated[int | None, typer.Option(min=1, help="runs of each row")] = None,
-    rows: Annotated[str, typer.Option(help="only these rows, separated by commas")] = "",
+    rows: Annotated[str | None, typer.Option(help="only these rows, separated by commas")] = None,
     out: Annotated[
         Path | None, typer.Option(help="output folder; default runs/reproduce/<suite>/<name>")
     ] = None,
@@ -134,7 +134,7 @@ def reproduce(
     with _clear_messages("the finished runs are kept, the same command goes on from there"):
         from emulator.reproduce import asked, outlook, reproduce
 
-        chosen_rows = tuple(label.strip() for label in rows.split(",") if label.strip())
+        chosen_rows = tuple(label.strip() for label in rows.split(",")) if rows is not None else ()
         todo = asked(name, suite, seeds, chosen_rows, [*(override or []), *(more or [])])
         if dry_run:
             sys.stdout.writelines(f"{line}\n" for line in outlook(todo, out))
@@ -169,8 +169,12 @@ def infer(
         options = [option.strip() for option in choices.split(",")] if choices is not None else []
         if not asked:
             raise ScenarioError(["PROMPT: got none, wanted at least one, or --file"])
-        if choices is not None and (len(set(options)) < 2 or len(set(options)) < len(options)):
+        if choices is not None and (
+            len(options) < 2 or len(set(options)) < len(options) or "" in options
+        ):
             raise ScenarioError([f"--choices: got {choices!r}, wanted two or more, each once"])
+        if not all(prompt.strip() for prompt in asked):
+            raise ScenarioError(["PROMPT: got an empty one, wanted some text"])
         answering = respondent(run, device, override or [])
         for prompt in asked:
             sys.stdout.write(shown(answering.reply(prompt, options, max_tokens, task)))

@@ -32,7 +32,8 @@ from emulator.errors import EmulatorError
 from emulator.flood import flood
 from emulator.inspection import Inspection
 from emulator.methods.speech import values_message
-from emulator.protocols import AdaptedModel, Learner, Life
+from emulator.plugins import check_part
+from emulator.protocols import AdaptedModel, AdapterMethod, Learner, Life
 from emulator.state import (
     SETUP_ROUND,
     AdapterLayout,
@@ -80,6 +81,7 @@ def live(world: World, device_id: int, restored: DeviceState | None = None) -> L
         raise EmulatorError(f"device {device_id}: got a state to resume from, wanted a fresh start")
     own = Device(world, device_id)
     method = world.scenario.method.start(own)
+    check_part(method, AdapterMethod, world.scenario.method.kind)
 
     yield from method.setup()
     own.start_rounds()

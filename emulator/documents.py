@@ -29,7 +29,8 @@ def read_mapping(path: Path, wanted: str) -> Raw:
         what = getattr(error, "problem", None) or "not YAML"
         raise ScenarioError([f"{path}{line}: {what}, wanted a YAML mapping"]) from None
     if not isinstance(raw, dict):
-        raise ScenarioError([f"{path}: got {type(raw).__name__}, wanted a mapping of sections"])
+        got = "nothing" if raw is None else f"a {type(raw).__name__}"
+        raise ScenarioError([f"{path}: got {got}, wanted a mapping of sections"])
     return raw
 
 

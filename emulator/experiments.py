@@ -6,11 +6,13 @@ run of an experiment can be repeated by hand. Nothing here knows scenarios: thos
 experiment is planned.
 """
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from emulator.documents import Raw, read_mapping
 from emulator.errors import ScenarioError
@@ -340,20 +342,42 @@ def suite_scenario(suite: Suite) -> Path:
 
 def _lines(error: ValidationError, where: str) -> list[str]:
     """where: key.path: got, wanted; one line per problem."""
+    problems = error.errors()
+    inside = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
     lines = []
-    for problem in error.errors():
+    for problem in problems:
         path = ".".join(str(key) for key in problem["loc"])
+        if problem["type"] == "too_short" and problem["loc"][:1] in inside:
+            continue  # wrong items were not counted; they have lines of their own
         if problem["type"] == "value_error" and not path:
             lines += [f"{where}: {line}" for line in str(problem["ctx"]["error"]).splitlines()]
-        elif problem["type"] == "extra_forbidden":
-            lines.append(f"{where}: {path}: got an unknown key, wanted none of that name")
+        elif problem["type"] == "union_tag_invalid":
+            tags = str(problem["ctx"]["expected_tags"]).replace("'", "")
+            lines.append(
+                f"{where}: {path}.kind: got {problem['ctx']['tag']!r}, wanted one of {tags}"
+            )
         else:
             got = "nothing" if problem["type"] == "missing" else repr(problem["input"])
-            message = problem["msg"][:1].lower() + problem["msg"][1:]
-            lines.append(
-                f"{where}: {path}: got {got}, wanted {message.removeprefix('input should be ')}"
-            )
+            lines.append(f"{where}: {path}: got {got}, wanted {_wanted(problem)}")
     return lines
+
+
+def _wanted(problem: ErrorDetails) -> str:
+    """What should stand there, in words."""
+    kind, key = problem["type"], str(problem["loc"][-1])
+    if kind == "extra_forbidden":
+        parts = (Suite, Row, Point, Axis, SuiteUse, Experiment)
+        claims_and_charts = (Difference, Order, Saving, Bound, Growth, Lines, Bars, Front, Scatter)
+        known = {
+            name for part in (*parts, *claims_and_charts, Layers) for name in part.model_fields
+        }
+        close = difflib.get_close_matches(key, sorted(known), n=1)
+        return f"no such key{f'; did you mean {close[0]!r}?' if close else ''}"
+    words = {"missing": "this key", "union_tag_not_found": "a mapping with a kind"}
+    words |= dict.fromkeys(("tuple_type", "list_type"), "a list")
+    words |= dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping")
+    message = problem["msg"][:1].lower() + problem["msg"][1:]
+    return words.get(kind, message.removeprefix("input should be "))
 
 
 def _repeated(labels: list[str]) -> list[str]:

@@ -27,6 +27,9 @@ from emulator.state import Example, Expert, FloatArray
 from emulator.tasks.learning import learner_for
 from emulator.world import features_of
 
+CHANGEABLE = ("router.top_m", "router.temperature", "backbone.name")
+"""What may differ from the run: how gates are opened, and where the backbone lies today."""
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -136,6 +139,11 @@ def respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respond
     torch.set_num_threads(1)
     if not (run / "scenario.yaml").is_file():
         raise ScenarioError([f"{run}: got no scenario.yaml there, wanted the folder of a run"])
+    for override in overrides:
+        if override.split("=")[0] not in CHANGEABLE:
+            raise ScenarioError(
+                [f"--set: got {override}, wanted {' or '.join(CHANGEABLE)}: all else is the run's"]
+            )
     scenario = read_scenario(run / "scenario.yaml", overrides).scenario
     if not 0 <= device < scenario.devices:
         raise ScenarioError([f"--device: got {device}, wanted 0 ... {scenario.devices - 1}"])

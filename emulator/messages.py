@@ -179,7 +179,7 @@ def _wanted(model: type[BaseModel] | None, key: str) -> str:
         if pattern := getattr(rule, "pattern", None):
             text += f" matching {pattern}"
     unit = next((UNITS[s] for s in sorted(UNITS, key=len, reverse=True) if key.endswith(s)), None)
-    if unit and "number" in text:
+    if unit and "a number" in text:  # a whole one counts, whatever its name ends with
         text += f" in {unit}, written as a plain number"
     return f"{text} ({field.description.rstrip('.')})" if field.description else text
 

@@ -30,6 +30,7 @@ from emulator.experiments import (
 )
 from emulator.reading import PATHS, parse_override, read_scenario
 from emulator.scenario import Scenario
+from emulator.tasks.jsonl import JsonLines
 
 Key = tuple[str, float | None, int]
 """Row label, place on the axis, seed: one run of an experiment."""
@@ -123,9 +124,14 @@ def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
     wanted = tuple(run for run in everything if run.row.label in chosen and run.seed in seeds)
     others = tuple(run for run in everything if run not in wanted)
     problems: list[str] = []
+    read: list[JsonLines] = []
     for run in wanted:
         try:
-            resolve(run, STAND_IN if run.after else {})
+            tasks = resolve(run, STAND_IN if run.after else {}).tasks
+            if isinstance(tasks, JsonLines) and tasks not in read:
+                read.append(tasks)
+                for task in tasks.names:
+                    tasks.examples(task, "test", run.seed)
         except ScenarioError as error:
             problems += [f"{name}: {run.row.label}: {problem}" for problem in error.problems]
     if problems:
@@ -237,6 +243,9 @@ def knows(name: str, suite: str) -> bool:
 def _suite_of(name: str, experiment: Experiment, wished: str) -> tuple[str, Suite, SuiteUse]:
     """The suite, and the part of the experiment that is meant for it."""
     suites = read_suites()
+    if unknown := sorted(experiment.suites.keys() - suites.keys()):
+        known = ", ".join(suites)
+        raise ScenarioError([f"{name}: suites: got {x!r}, wanted some of {known}" for x in unknown])
     if wished not in suites:
         raise ScenarioError([f"--suite: got {wished!r}, wanted one of {', '.join(suites)}"])
     suite = suites[wished]

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, WrapValidator
 
+from emulator.errors import EmulatorError
+
 
 def plugin_or(protocol: type) -> WrapValidator:
     """Validate a section by its `kind`; an import path brings a class that honours the protocol."""
@@ -49,6 +51,17 @@ def load(path: str, protocol: type) -> type[BaseModel]:
     found = find(path)
     _check(found, protocol, path)
     return found
+
+
+def check_part(part: object, protocol: type, path: str) -> None:
+    """Raise EmulatorError where what a method's `start` gave cannot be a device's part."""
+    wanted = [name for name in vars(protocol) if not name.startswith("_")]
+    lacking = [name for name in wanted if not callable(getattr(part, name, None))]
+    if lacking:
+        raise EmulatorError(
+            f"method.kind: got {path!r}, whose start() gives a {type(part).__name__} without "
+            f"{', '.join(lacking)}; wanted a protocols.{protocol.__name__}"
+        )
 
 
 def missing_members(found: type[BaseModel], protocol: type) -> list[str]:

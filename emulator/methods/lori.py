@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.methods.gossip import Gossip, receivers_of, weights_at
+from emulator.methods.mask_talk import warmup_steps
 from emulator.methods.merging import gossip_step, mask_mean
 from emulator.methods.speech import mask_message, values_message
 from emulator.protocols import Own
@@ -37,7 +38,8 @@ class Lori(BaseModel):
     mask_warmup_steps: int | None = Field(
         default=None,
         gt=0,
-        description="dense steps before the mask; default 5 % of all, at least 10",
+        description="dense local steps before the mask, taken off the first rounds; default 5 % of all, "
+        "at least 10, at most half",
     )
 
     def start(self, own: Own) -> "LoriDevice":
@@ -69,7 +71,7 @@ class LoriDevice:
         own, config = self.own, self.config
         yield from self.gossip.setup()
         if not self.mask.is_full:
-            own.train(config.mask_warmup_steps or max(10, round(0.05 * own.total_steps)))
+            own.train(warmup_steps(config.mask_warmup_steps, own.total_steps))
             self.mask = own.largest_of_all(self.mask.count)
             own.adapted.restrict(self.mask)
             own.adapted.start_optimiser(config.learning_rate)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 
 import numpy as np
 
+from emulator.errors import ScenarioError
 from emulator.methods.expert_ring import ExpertRing
 from emulator.methods.speech import mask_message
 from emulator.protocols import Own
@@ -16,6 +17,24 @@ from emulator.streams import stream
 
 Masks = dict[int, Mask]
 """By block: those of the own cluster."""
+
+
+def warmup_steps(asked: int | None, total_steps: int) -> int:
+    """Dense local steps before a mask is chosen; they are taken off the first rounds.
+
+    Default: 5 % of all steps, at least 10, but no more than half of them.
+    Raises ScenarioError where the masked adapter would have none left.
+    """
+    if asked is None:
+        return max(1, min(max(10, round(0.05 * total_steps)), total_steps // 2))
+    if asked >= total_steps:
+        raise ScenarioError(
+            [
+                f"method.mask_warmup_steps: got {asked} of {total_steps} local steps in all, wanted "
+                "fewer (more rounds or local.steps)"
+            ]
+        )
+    return asked
 
 
 def choose_alone(

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.methods.expert_ring import ExpertRing
-from emulator.methods.mask_talk import Masks, choose_alone, choose_in_turn
+from emulator.methods.mask_talk import Masks, choose_alone, choose_in_turn, warmup_steps
 from emulator.methods.merging import disagreement, mask_mean, printed_mean
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
@@ -80,7 +80,8 @@ class SparseOrthogonal(BaseModel):
     mask_warmup_steps: int | None = Field(
         default=None,
         gt=0,
-        description="dense steps before the mask; default 5 % of all, at least 10",
+        description="dense local steps before the mask, taken off the first rounds; default 5 % of all, "
+        "at least 10, at most half",
     )
     aggregation: Literal["mask_mean", "printed"] = Field(
         default="mask_mean", description="over those who keep a coordinate, or Eq 10 as printed"
@@ -196,7 +197,7 @@ class SparseOrthogonalDevice:
     def _largest_free(self, free_N: BoolArray) -> Mask:
         """The largest entries of B, after a dense warm-up, among those that are free."""
         own = self.own
-        own.train(self.config.mask_warmup_steps or max(10, round(0.05 * own.total_steps)))
+        own.train(warmup_steps(self.config.mask_warmup_steps, own.total_steps))
         return own.largest_entries(self.counts_L, free_N)
 
     def _start_masked(self) -> None:

@@ -105,4 +105,4 @@ def _unknown(name: str) -> str:
     """What to tell somebody who asks for an operation that is not there."""
     close = difflib.get_close_matches(name, TASK_NAMES, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"got {name!r}{hint} Known: {', '.join(TASK_NAMES)}"
+    return f"got {name!r}, wanted some of {', '.join(TASK_NAMES)}{hint}"

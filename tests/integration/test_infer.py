@@ -126,10 +126,18 @@ WRONG = {
     "one choice": (("x", "--choices", "a"), "--choices: got 'a', wanted two or more, each once"),
     "no file": (("--file", "nowhere.txt"), "--file: got nowhere.txt, wanted a text file"),
     "too long": (("x", "--max-tokens", 64), "--max-tokens: got 64, wanted 1 ... 63"),
-    "misspelt": (("x", "--set", "router.topm=1"), "did you mean 'top_m'?"),
+    "misspelt": (("x", "--set", "router.topm=1"), "--set: got router.topm=1, wanted router.top_m"),
     "no task": (("x", "--task", "rotate"), "--task: got 'rotate', wanted one of reverse, sort"),
-    "other router": (("x", "--set", "router.kind=cosine"), "router: got cosine with settings that"),
-    "other width": (("x", "--set", "router.max_width=8"), "that do not fit the stored router"),
+    "no words": ((" ",), "PROMPT: got an empty one, wanted some text"),
+    "no last choice": (("x", "--choices", "a,b,"), "--choices: got 'a,b,', wanted two or more"),
+    "other router": (
+        ("x", "--set", "router.kind=cosine"),
+        "--set: got router.kind=cosine, wanted ",
+    ),
+    "too late": (
+        ("x", "--set", "router.abstain=0.1"),
+        "router.top_m or router.temperature or back",
+    ),
 }
 
 
@@ -139,6 +147,17 @@ def test_wrong_input_is_one_line(folder: Path, arguments: tuple[object, ...], li
     assert (code, stdout) == (2, "")
     assert line in stderr
     assert stderr.count("\n") == 1
+
+
+def test_a_router_that_does_not_fit_its_scenario_is_told(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, copied := tmp_path / "run")
+    scenario = (copied / "scenario.yaml").read_text()
+    narrower = scenario.replace("max_width: 128", "max_width: 8")
+    assert narrower != scenario
+    (copied / "scenario.yaml").write_text(narrower)
+    code, _, stderr = call(copied, "x")
+    assert code == 2
+    assert "router: got ridge_lda with settings that do not fit the stored router" in stderr
 
 
 def test_a_folder_that_is_no_whole_run_is_told(folder: Path, tmp_path: Path) -> None:

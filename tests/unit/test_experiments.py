@@ -54,7 +54,7 @@ def test_each_further_graph_makes_a_row():
     ("old", "new", "told"),
     [
         ("seeds: 2", "seeds: 0", "e.yaml: suites.tiny.seeds: got 0, wanted greater than 0"),
-        ("title: Small", "titel: Small", "e.yaml: title: got nothing, wanted field required"),
+        ("title: Small", "titel: Small", "e.yaml: title: got nothing, wanted this key"),
         ("reference: ours", "reference: our", "e.yaml: reference: got 'our', wanted one of lora, "),
         ("label: ours", "label: lora", "e.yaml: rows: got 'lora' twice, wanted every label once"),
         ("reference: ours", "baseline: x", "e.yaml: baseline: got 'x', wanted one of lora, "),
@@ -65,6 +65,31 @@ def test_each_further_graph_makes_a_row():
 )
 def test_what_is_wrong_is_told(problems, old, new, told):
     assert any(told in line for line in problems(SMALL.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (
+            "{label: a, about: b, overides: {}}",
+            "rows.0.overides: got {}, wanted no such key; did you",
+        ),
+        ("{label: a}", "rows.0.about: got nothing, wanted this key"),
+        ("[]", "rows.0: got [], wanted a mapping"),
+    ],
+)
+def test_a_wrong_row_costs_one_line(problems, row, told):
+    (line,) = problems(
+        f"title: x\nabout: y\nsuites: {{tiny: {{seeds: 1}}}}\ncolumns: [accuracy]\nrows: [{row}]\n"
+    )
+    assert line.startswith(f"e.yaml: {told}")
+
+
+def test_an_unknown_kind_of_claim_lists_the_known_ones(problems):
+    (line,) = problems(SMALL + "claims: [{kind: differ}]\n")
+    assert line == (
+        "e.yaml: claims.0.kind: got 'differ', wanted one of difference, order, saving, bound, growth"
+    )
 
 
 def test_an_unknown_claim_row_is_told(problems):

@@ -3,9 +3,18 @@
 import pytest
 
 from emulator.channel.ideal import IdealChannel
+from emulator.errors import EmulatorError
 from emulator.messages import variants
-from emulator.plugins import load, missing_members
-from emulator.protocols import Access, ChannelModel, Method, Router, TaskSuite, Topology
+from emulator.plugins import check_part, load, missing_members
+from emulator.protocols import (
+    Access,
+    AdapterMethod,
+    ChannelModel,
+    Method,
+    Router,
+    TaskSuite,
+    Topology,
+)
 from emulator.reading import dump_scenario, read_scenario
 from emulator.scenario import (
     AccessSection,
@@ -193,3 +202,14 @@ def test_an_own_kind_drops_the_fields_it_lacks(read):
         "--set method.kind=house_of_a_user:Gossip drops method.learning_rate "
         "(house_of_a_user:Gossip has no such field)",
     )
+
+
+def test_a_part_of_a_method_that_cannot_take_part_is_told():
+    class Half:
+        def setup(self):
+            yield
+
+    told = "method.kind: got 'mine:Idea', whose start() gives a Half without exchange, finish, "
+    with pytest.raises(EmulatorError) as caught:
+        check_part(Half(), AdapterMethod, "mine:Idea")
+    assert str(caught.value).startswith(told + "own_expert, experts")

@@ -9,9 +9,10 @@ import pytest
 
 from emulator.channel.access import IdealAccess
 from emulator.channel.ideal import Ideal
+from emulator.errors import ScenarioError
 from emulator.exchange import one_process
 from emulator.methods.expert_ring import ExpertRing
-from emulator.methods.mask_talk import Masks, choose_alone, choose_in_turn
+from emulator.methods.mask_talk import Masks, choose_alone, choose_in_turn, warmup_steps
 from emulator.shim import Shim
 from emulator.state import (
     AdapterLayout,
@@ -114,3 +115,16 @@ def test_only_leads_and_tellers_speak() -> None:
     _, owns = talk(((0, 1, 4), (2, 3, 5)), [0, 1, 1, 2, 3, 0], in_turn=False)
     # 0 to its peer 5 and the strangers 1, 4; 1 to its peer 2 and the stranger 0; 2, 3, 5 to two each.
     assert {i: own.told for i, own in owns.items()} == {0: 3, 1: 3, 2: 2, 3: 2, 4: 2, 5: 2}
+
+
+@pytest.mark.parametrize(
+    ("asked", "total", "steps"),
+    [(None, 1000, 50), (None, 100, 10), (None, 20, 10), (None, 6, 3), (None, 1, 1), (5, 6, 5)],
+)
+def test_a_warm_up_leaves_steps_for_the_mask(asked: int | None, total: int, steps: int) -> None:
+    assert warmup_steps(asked, total) == steps
+
+
+def test_a_warm_up_that_takes_everything_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="got 6 of 6 local steps in all, wanted fewer"):
+        warmup_steps(6, 6)
