@@ -53,8 +53,9 @@ def comparison(folders: Sequence[Path]) -> RenderableType:
     summaries = [read_summary(folder) for folder in folders]
     table = Table(title=_title(summaries), title_justify="left", title_style="bold")
     table.add_column("")
-    for summary in summaries:
-        table.add_column(summary["method"], justify="right")
+    methods = [summary["method"] for summary in summaries]
+    for method, folder in zip(methods, folders, strict=True):
+        table.add_column(method if methods.count(method) == 1 else folder.name, justify="right")
     comparable = len(summaries) == 2 and len({_setting(s) for s in summaries}) == 1
     if comparable:
         table.add_column("difference", justify="right", style="dim")

@@ -1,4 +1,4 @@
-"""The README's method of one's own runs as it stands there."""
+"""What the README shows runs as it stands there."""
 
 import json
 import os
@@ -29,6 +29,19 @@ def test_the_method_of_ones_own_runs(tmp_path: Path) -> None:
     assert summary["bytes"]["in_cluster"] > 0
     assert found[2].count("\n") <= 40
     assert summary["method"] == "my_methods:RareB"
+
+
+def test_the_experiment_of_ones_own_can_be_planned(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (found,) = re.findall(r"<!-- example: (\S+) -->\n```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / found[0]).write_text(found[1], encoding="utf-8")
+    command = [sys.executable, "-m", "emulator", "reproduce", found[0], "--dry-run"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("6 of 6 to run, into ")
 
 
 def test_the_tables_open_as_the_readme_says(tmp_path: Path) -> None:
