@@ -41,8 +41,8 @@ class Reply:
 
     @property
     def answered_by(self) -> tuple[str, ...]:
-        """The experts whose gates are open; none: the backbone alone."""
-        return tuple(name for name, gate in self.gates if gate > 0)
+        """The experts whose gates are open as far as three decimals show; none: the backbone alone."""
+        return tuple(name for name, gate in self.gates if gate >= 0.0005)
 
 
 class Respondent:
