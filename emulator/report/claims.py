@@ -12,6 +12,8 @@ from emulator.report.columns import column
 from emulator.report.runs import RunLine, by_seed, estimate_of, places
 from emulator.report.statistics import Estimate, estimate, paired
 
+HOLDS = "direction holds"
+
 
 def sentence(claim: Claim, lines: Sequence[RunLine]) -> str:
     """What the runs say about a claim; where runs are missing, that nothing can be said."""
@@ -36,8 +38,7 @@ def _difference(claim: Difference, lines: Sequence[RunLine]) -> str:
     if gaps[0][0] is not None:
         return f"{what}: {_along(claim, lines, gaps)}."
     gap = gaps[0][1]
-    direction = "direction holds" if gap.mean > 0 else "direction does not hold"
-    parts = [f"{_points(gap)}, {direction}", _touching(claim, lines, None)]
+    parts = [f"{_points(gap)}, {_direction(gap)}", _touching(claim, lines, None)]
     parts += [_size(gap, name, points) for name, points in claim.paper.items()]
     return f"{what}: {'; '.join(parts)}."
 
@@ -47,7 +48,7 @@ def _along(
 ) -> str:
     """The differences at all places of the axis, and at which of them the direction holds."""
     told = [f"{_points(gap)} at {x:g} ({_touching(claim, lines, x)})" for x, gap in gaps]
-    held = [f"{x:g}" for x, gap in gaps if gap.mean > 0]
+    held = [f"{x:g}" for x, gap in gaps if _direction(gap) == HOLDS]
     if len(held) == len(gaps):
         verdict = "direction holds everywhere"
     elif held:
@@ -55,6 +56,13 @@ def _along(
     else:
         verdict = "direction holds nowhere"
     return f"{', '.join(told)}; {verdict}"
+
+
+def _direction(gap: Estimate) -> str:
+    """Whether a paired difference is above 0; of several seeds, with all of its interval."""
+    if gap.count > 1 and gap.holds(0.0):
+        return "direction not settled (0 lies within)"
+    return HOLDS if gap.mean > 0 else "direction does not hold"
 
 
 def _gap(claim: Difference, lines: Sequence[RunLine], x: float | None) -> Estimate | None:

@@ -18,9 +18,15 @@ def test_a_clear_difference(rows):
 def test_a_difference_of_the_wrong_sign(rows):
     lines = rows(ours=[0.50, 0.60], lora=[0.52, 0.64])
     assert sentence(Difference(above="ours", below="lora"), lines) == (
-        "`ours` above `lora` in accuracy: -3.0 ± 12.7 points, direction does not hold; "
-        "intervals touch."
+        "`ours` above `lora` in accuracy: -3.0 ± 12.7 points, direction not settled (0 "
+        "lies within); intervals touch."
     )
+
+
+def test_a_clear_difference_of_the_wrong_sign(rows):
+    lines = rows(ours=[0.50, 0.60], lora=[0.52, 0.62])
+    told = sentence(Difference(above="ours", below="lora"), lines)
+    assert "-2.0 ± 0.0 points, direction does not hold; intervals touch" in told
 
 
 def test_a_difference_along_an_axis_is_told_place_by_place(rows):
