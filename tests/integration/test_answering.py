@@ -39,7 +39,7 @@ def lives(**sections: object) -> tuple[Told, dict[int, Outcome]]:
         "devices": 2,
         "rounds": 1,
         "tasks": {"kind": "synthetic", "names": NAMES, "train_samples": 60, "test_samples": 12},
-        "local": {"steps": 1, "batch_size": 4},
+        "local": {"steps": 2, "batch_size": 4},
         "method": {
             "kind": "sparse_orthogonal",
             "mask_warmup_steps": 1,
