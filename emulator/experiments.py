@@ -23,7 +23,7 @@ Overrides = dict[str, Any]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")]
 """Names a row in tables, files and on the command line."""
 
-Graph = Literal["own", "clusters", "random"]
+Graph = Literal["own", "clusters", "random", "mesh"]
 
 
 class Part(BaseModel):
@@ -57,8 +57,8 @@ class Row(Part):
     """One line of a table: a method and its setting.
 
     graphs: `own` is the topology of the scenario; `clusters` the cluster graph of the reference row
-    of the same seed; `random` a random graph of as many links that meets the power constraint. The
-    first graph keeps the label, each other one makes a further row `label on GRAPH`.
+    of the same seed; `random` a random graph of as many links that meets the power constraint; `mesh`
+    joins everybody. The first graph keeps the label, each other one makes a further row `label on GRAPH`.
     """
 
     label: Label = Field(description="name of the row")
@@ -80,6 +80,11 @@ class PlannedRow(Part):
     graph: Graph
     of_paper: bool
     paper: dict[str, float]
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether its graph is made after another run's."""
+        return self.graph in ("clusters", "random")
 
 
 class Point(Part):
@@ -268,7 +273,7 @@ class Experiment(Part):
         for where, label in spoken.items():
             if label is not None and label not in known:
                 problems.append(f"{where}: got {label!r}, wanted one of {', '.join(known)}")
-        if self.reference is None and any(r.graph != "own" for r in self.planned_rows()):
+        if self.reference is None and any(r.needs_reference for r in self.planned_rows()):
             problems.append("reference: got nothing, wanted the row whose clusters others run on")
         own = [row.label for row in self.planned_rows() if row.graph == "own"]
         if self.reference in known and self.reference not in own:

@@ -113,9 +113,9 @@ def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
             seed=seed,
             base=suite_scenario(suite),
             overrides=_overrides(suite, use, row, point, wish, seed),
-            after=None
-            if row.graph == "own" or experiment.reference is None
-            else (experiment.reference, point.x if point else None, seed),
+            after=(experiment.reference, point.x if point else None, seed)
+            if row.needs_reference and experiment.reference is not None
+            else None,
         )
         for point in points
         for seed in range(1, max(seeds[-1], use.seeds) + 1)
@@ -259,17 +259,18 @@ def _suite_of(name: str, experiment: Experiment, wished: str) -> tuple[str, Suit
 def _rows_of(
     experiment: Experiment, use: SuiteUse, wished: Sequence[str]
 ) -> tuple[tuple[PlannedRow, ...], set[str]]:
-    """All rows on the suite; and those asked for, with the reference where one runs on its graph."""
+    """The rows to draw; and of them those asked for, with the reference where one needs it."""
     rows = experiment.planned_rows()
     known = [row.label for row in rows]
     for label in wished:
         if label not in known:
             raise ScenarioError([f"--rows: got {label!r}, wanted some of {', '.join(known)}"])
     chosen = set(wished or use.rows or known)
-    on_another = any(row.graph != "own" for row in rows if row.label in chosen)
+    on_another = any(row.needs_reference for row in rows if row.label in chosen)
     if on_another and experiment.reference is not None:
         chosen.add(experiment.reference)
-    return tuple(row for row in rows if row.label in chosen or not use.rows), chosen
+    drawn = chosen.union(use.rows or known)
+    return tuple(row for row in rows if row.label in drawn), chosen
 
 
 def _overrides(
@@ -282,6 +283,8 @@ def _overrides(
     rate = rates.get(row.label.split(" on ")[0], rates.get(kind))
     if rate is not None and RATE not in told:
         told[RATE] = rate
+    if row.graph == "mesh":
+        told = merged(told, {"topology": {"kind": "complete"}})
     return merged(told, wish.overrides, {"seed": seed})
 
 

@@ -70,6 +70,13 @@ def test_rows_on_another_graph_wait_for_the_reference_of_their_seed_and_place():
     assert wanted["ours", 2.0, 1].after is None
 
 
+def test_a_row_on_a_mesh_waits_for_nobody():
+    rows = (EXPERIMENT.rows[0].model_copy(update={"graphs": ("mesh",)}),)
+    meshed = EXPERIMENT.model_copy(update={"rows": rows, "reference": None})
+    (first, *_) = plan("small", meshed, wish()).wanted
+    assert (first.after, resolve(first, {}).topology.kind) == (None, "complete")
+
+
 def test_chosen_rows_bring_their_reference():
     assert {key[0] for key in runs(rows=("lora",))} == {"lora", "ours"}
     assert {key[0] for key in runs(rows=("ours",), seeds=1)} == {"ours"}
