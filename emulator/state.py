@@ -388,10 +388,7 @@ class Send:
 
 @dataclass(frozen=True, eq=False)
 class Inbox:
-    """The answer to a Send: messages ordered by (arrival_s, sender); when the own radio fell silent.
-
-    sent_bytes, transmit_energy_j: what the own radio has sent and spent since the start.
-    """
+    """Answers a Send: messages by (arrival_s, sender); when the own radio ends, its sums so far."""
 
     received: tuple[Received, ...]
     transmit_end_s: float
@@ -506,7 +503,7 @@ class Expert:
 class DeviceResult:
     """What a device leaves behind: its own expert, all it can answer with, and its measurements.
 
-    links: those of the last round; rounds: how many there were; clusters: empty under a topology without any.
+    links: those of the last round; clusters: empty under a topology without any.
     """
 
     device: int

@@ -104,5 +104,7 @@ def _distinct_examples(operation: Operation, draws: Stream) -> Iterator[Example]
 def _unknown(name: str) -> str:
     """What to tell somebody who asks for an operation that is not there."""
     close = difflib.get_close_matches(name, TASK_NAMES, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"got {name!r}, wanted some of {', '.join(TASK_NAMES)}{hint}"
+    wanted = (
+        f"; did you mean {close[0]!r}?" if close else f", wanted some of {', '.join(TASK_NAMES)}"
+    )
+    return f"got {name!r}{wanted}"

@@ -150,9 +150,9 @@ NO_SCENARIO = {
     "not YAML": ("a: [1\nb: 2\n", r"s\.yaml:2: .*wanted a YAML mapping"),
     "a tab": ("local:\n\tsteps: 3\n", r"s\.yaml:2: .*cannot start any token, wanted a YAML"),
     "two documents": ("a: 1\n---\nb: 1\n", r"s\.yaml:2: .*another document"),
-    "a list": ("- 1\n", r"s\.yaml: got list, wanted a mapping of sections"),
-    "text": ("hello\n", r"s\.yaml: got str, wanted a mapping of sections"),
-    "empty": ("", r"s\.yaml: got NoneType, wanted a mapping of sections"),
+    "a list": ("- 1\n", r"s\.yaml: got a list, wanted a mapping of sections"),
+    "text": ("hello\n", r"s\.yaml: got a str, wanted a mapping of sections"),
+    "empty": ("", r"s\.yaml: got nothing, wanted a mapping of sections"),
     "code": ("a: !!python/object:os.system x\n", r"s\.yaml:1: could not determine a constructor"),
 }
 
