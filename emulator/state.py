@@ -488,8 +488,7 @@ class Expert:
 
     tensors, float32. form low_rank: `<module>.lora_A` [r, k] and `<module>.lora_B` [d, r], B already
     masked. form weights: every parameter's difference from the frozen backbone's, by its name and in
-    its shape; tied ones once. scaling multiplies B A, or the differences.
-    samples: how many training samples stand behind it.
+    its shape; tied ones once. scaling multiplies B A, or the differences. samples: trained on.
     """
 
     task: str
