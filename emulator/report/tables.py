@@ -153,10 +153,11 @@ def _against(drawn: Drawn, row: str, baseline: str, x: float | None) -> str:
 
 
 def _bytes_against(drawn: Drawn, row: str, baseline: str, x: float | None) -> str:
-    """The ratio of all bytes, seed by seed."""
+    """The ratio of all bytes, seed by seed; none to a baseline that sends nothing."""
     ours = by_seed(drawn.lines, row, "bytes_total", x)
     theirs = by_seed(drawn.lines, baseline, "bytes_total", x)
-    ratios = [ours[seed] / theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+    shared = sorted(ours.keys() & theirs.keys())
+    ratios = [ours[seed] / theirs[seed] for seed in shared if theirs[seed]]
     return f"{100 * estimate(ratios).mean:.1f} %" if ratios else "-"
 
 

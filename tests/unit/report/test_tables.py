@@ -117,6 +117,16 @@ def test_claims_about_rows_that_were_not_run_are_counted_only(drawn):
     assert "- 1 more need rows that were not run." in document(more)
 
 
+def test_nothing_is_compared_to_a_silent_baseline(line):
+    lines = [
+        line("lora", 1, accuracy=0.5, bytes_total=0.0),
+        line("ours", 1, accuracy=0.6, bytes_total=5.0),
+    ]
+    rows = EXPERIMENT.planned_rows()
+    text = document(Drawn("two", "tiny", EXPERIMENT, rows, lines, [], "", {}, {}))
+    assert "| ours | 1 | 60.0 | - | 0.00 | +10.0 | - | - |" in text
+
+
 def test_the_csv_has_a_line_per_run_and_all_columns(drawn):
     head, *lines = lines_csv(drawn.lines).splitlines()
     assert head.startswith("row,x,seed,method,devices,rounds,accuracy,own_task,")
