@@ -122,11 +122,6 @@ class Difference(Part):
     column: str = "accuracy"
     paper: dict[str, float] = Field(default={}, description="the paper's difference [points]")
 
-    @property
-    def rows_named(self) -> tuple[str, ...]:
-        """The rows it speaks of."""
-        return (self.above, self.below)
-
 
 class Order(Part):
     """The rows stand in this order, from the lowest to the highest."""
@@ -134,11 +129,6 @@ class Order(Part):
     kind: Literal["order"] = "order"
     rows: tuple[str, ...] = Field(min_length=2)
     column: str = "accuracy"
-
-    @property
-    def rows_named(self) -> tuple[str, ...]:
-        """The rows it speaks of."""
-        return self.rows
 
 
 class Saving(Part):
@@ -151,11 +141,6 @@ class Saving(Part):
     percent: float = Field(gt=0, lt=100, description="what the paper (or we) promise to save [%]")
     source: str = Field(description="who says so")
 
-    @property
-    def rows_named(self) -> tuple[str, ...]:
-        """The rows it speaks of."""
-        return (self.row, self.against)
-
 
 class Bound(Part):
     """No run of `row` has more of a column than this."""
@@ -165,11 +150,6 @@ class Bound(Part):
     column: str
     at_most: float
 
-    @property
-    def rows_named(self) -> tuple[str, ...]:
-        """The row it speaks of."""
-        return (self.row,)
-
 
 class Growth(Part):
     """A column of `row` grows along the axis."""
@@ -178,13 +158,17 @@ class Growth(Part):
     row: str
     column: str
 
-    @property
-    def rows_named(self) -> tuple[str, ...]:
-        """The row it speaks of."""
-        return (self.row,)
-
 
 Claim = Annotated[Difference | Order | Saving | Bound | Growth, Field(discriminator="kind")]
+
+
+def rows_of(claim: Claim) -> dict[str, str]:
+    """The rows a claim speaks of, by the key that names each."""
+    keys = ("above", "below", "row", "against")
+    named = {key: getattr(claim, key) for key in keys if key in type(claim).model_fields}
+    if isinstance(claim, Order):
+        named |= {f"rows.{i}": row for i, row in enumerate(claim.rows)}
+    return named
 
 
 # ── charts ───────────────────────────────────────────────────────────────────────────────────────
@@ -264,10 +248,7 @@ class Experiment(Part):
         problems = [f"rows: got {x!r} twice, wanted every label once" for x in _repeated(known)]
         spoken = {"reference": self.reference, "baseline": self.baseline}
         for index, claim in enumerate(self.claims):
-            for name in ("above", "below", "row", "against"):
-                spoken[f"claims.{index}.{name}"] = getattr(claim, name, None)
-            if isinstance(claim, Order):
-                spoken |= {f"claims.{index}.rows.{i}": x for i, x in enumerate(claim.rows)}
+            spoken |= {f"claims.{index}.{key}": row for key, row in rows_of(claim).items()}
         for suite, use in self.suites.items():
             spoken |= {f"suites.{suite}.rows.{i}": x for i, x in enumerate(use.rows)}
         for where, label in spoken.items():
@@ -371,11 +352,7 @@ def _wanted(problem: ErrorDetails) -> str:
     """What should stand there, in words."""
     kind, key = problem["type"], str(problem["loc"][-1])
     if kind == "extra_forbidden":
-        parts = (Suite, Row, Point, Axis, SuiteUse, Experiment)
-        claims_and_charts = (Difference, Order, Saving, Bound, Growth, Lines, Bars, Front, Scatter)
-        known = {
-            name for part in (*parts, *claims_and_charts, Layers) for name in part.model_fields
-        }
+        known = {name for part in Part.__subclasses__() for name in part.model_fields}
         close = difflib.get_close_matches(key, sorted(known), n=1)
         return f"no such key{f'; did you mean {close[0]!r}?' if close else ''}"
     words = {"missing": "this key", "union_tag_not_found": "a mapping with a kind"}

@@ -142,15 +142,14 @@ class Stop(Section):
 
     @model_validator(mode="after")
     def _limits_something(self) -> "Stop":
-        if self == Stop.model_construct():
+        if all(limit is None for _, limit in self):
             raise ValueError("got no limit, wanted some of bytes_total, emulated_s, energy_j")
         return self
 
     def reached(self, bytes_total: float, emulated_s: float, energy_j: float) -> bool:
         """Whether as much as some limit has been spent."""
         spent = {"bytes_total": bytes_total, "emulated_s": emulated_s, "energy_j": energy_j}
-        limits = {name: getattr(self, name) for name in spent}
-        return any(limit is not None and spent[name] >= limit for name, limit in limits.items())
+        return any(limit is not None and spent[name] >= limit for name, limit in self)
 
 
 class Virtual(Section):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from emulator.errors import ScenarioError
-from emulator.experiments import Experiment, Overrides, PlannedRow
+from emulator.experiments import Experiment, Overrides, PlannedRow, rows_of
 from emulator.report.claims import sentence
 from emulator.report.columns import COLUMNS, column
 from emulator.report.runs import RunLine, by_seed, estimate_of, places
@@ -66,7 +66,7 @@ def document(drawn: Drawn) -> str:
     if places(drawn.lines) == [None]:
         parts.append("## Accuracy by task [%]\n\n" + _task_table(drawn))
     here = {row.label for row in drawn.rows}
-    judged = [claim for claim in experiment.claims if here.issuperset(claim.rows_named)]
+    judged = [claim for claim in experiment.claims if here.issuperset(rows_of(claim).values())]
     if judged:
         told = [f"- {sentence(claim, drawn.lines)}" for claim in judged]
         if left_out := len(experiment.claims) - len(judged):
