@@ -1,6 +1,7 @@
 """The exceptions of the house. Everything a user can cause is an `EmulatorError` of one clear text."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class EmulatorError(Exception):
@@ -29,3 +30,9 @@ class ProtocolError(EmulatorError):
 
 class DeviceFailedError(EmulatorError):
     """A device died: which one, in which round, and why. Exit code 1."""
+
+
+def did_you_mean(got: str, known: Iterable[str]) -> str:
+    """'; did you mean ...?' when something known is close."""
+    close = difflib.get_close_matches(got, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""

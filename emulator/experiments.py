@@ -6,7 +6,6 @@ run of an experiment can be repeated by hand. Nothing here knows scenarios: thos
 experiment is planned.
 """
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from emulator.documents import Raw, read_mapping
-from emulator.errors import ScenarioError
+from emulator.errors import ScenarioError, did_you_mean
 
 Overrides = dict[str, Any]
 """Key path -> value, as in --set."""
@@ -353,8 +352,7 @@ def _wanted(problem: ErrorDetails) -> str:
     kind, key = problem["type"], str(problem["loc"][-1])
     if kind == "extra_forbidden":
         known = {name for part in Part.__subclasses__() for name in part.model_fields}
-        close = difflib.get_close_matches(key, sorted(known), n=1)
-        return f"no such key{f'; did you mean {close[0]!r}?' if close else ''}"
+        return f"no such key{did_you_mean(key, sorted(known))}"
     words = {"missing": "this key", "union_tag_not_found": "a mapping with a kind"}
     words |= dict.fromkeys(("tuple_type", "list_type"), "a list")
     words |= dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping")

@@ -1,6 +1,5 @@
 """What is wrong with a scenario, in words: where, got, wanted; one line per problem."""
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic import BaseModel, WrapValidator
 from pydantic.fields import FieldInfo
 
 from emulator import plugins
+from emulator.errors import did_you_mean
 from emulator.scenario import Scenario
 
 UNITS = {
@@ -62,12 +62,6 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
         ]
     shown = "nothing" if kind == "missing" else repr(got)
     return [f"{where}: got {shown}, wanted {_wanted(parent, keys[-1]) or problem['msg']}"]
-
-
-def did_you_mean(got: str, known: Sequence[str]) -> str:
-    """'; did you mean ...?' when something known is close."""
-    close = difflib.get_close_matches(got, known, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 # ── the types behind a path ──────────────────────────────────────────────────────────────────────

@@ -81,8 +81,8 @@ class Wanted:
 class Plan:
     """Everything one experiment runs on one suite.
 
-    wanted: the runs asked for. others: the rest of the experiment, drawn where it is there already.
-    overrides: what the user set by hand.
+    everything: all its runs, in order. wanted: those asked for; the others are drawn where they are
+    there already. overrides: what the user set by hand.
     """
 
     name: str
@@ -91,8 +91,8 @@ class Plan:
     experiment: Experiment
     rows: tuple[PlannedRow, ...]
     axis: Axis | None
+    everything: tuple[Wanted, ...]
     wanted: tuple[Wanted, ...]
-    others: tuple[Wanted, ...]
     overrides: Overrides
 
 
@@ -122,7 +122,6 @@ def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
         for row in rows
     )
     wanted = tuple(run for run in everything if run.row.label in chosen and run.seed in seeds)
-    others = tuple(run for run in everything if run not in wanted)
     problems: list[str] = []
     read: list[JsonLines] = []
     for run in wanted:
@@ -137,7 +136,15 @@ def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
     if problems:
         raise ScenarioError(list(dict.fromkeys(problems)))
     return Plan(
-        name, suite_name, suite.memory_mb, experiment, rows, axis, wanted, others, wish.overrides
+        name,
+        suite_name,
+        suite.memory_mb,
+        experiment,
+        rows,
+        axis,
+        everything,
+        wanted,
+        wish.overrides,
     )
 
 

@@ -9,8 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 from emulator.documents import Raw, read_mapping
-from emulator.errors import ScenarioError
-from emulator.messages import did_you_mean, lines_of, model_of_kind
+from emulator.errors import ScenarioError, did_you_mean
+from emulator.messages import lines_of, model_of_kind
 from emulator.scenario import Scenario
 
 PATHS = (("tasks", "folder"), ("backbone", "name"))

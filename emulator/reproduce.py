@@ -115,7 +115,7 @@ def reproduce(todo: Todo, out: Path | None, jobs: int | None, say: Say) -> None:
         with Workers(at_a_time) as workers:
             progress = Walk(each, store, workers, say).to_its_end()
         there = len(progress.folders) - len(progress.seconds)
-        progress.folders |= found(each.others, store, progress.folders)
+        progress.folders |= found(each.everything, store, progress.folders)
         write_drawings(each, progress, drawings)
         failed += len(progress.causes)
         say(
@@ -239,10 +239,9 @@ def progress_line(wanted: Wanted, folder: Path, progress: Progress, total: int, 
 def write_drawings(each: Plan, progress: Progress, folder: Path) -> None:
     """results.csv, table.md, the figures with their data, and what `tune` has chosen."""
     folder.mkdir(parents=True, exist_ok=True)
-    everything = sorted((*each.wanted, *each.others), key=_in_order(each))
     lines = [
         read_run(run.row.label, run.x, progress.folders[run.key])
-        for run in everything
+        for run in each.everything
         if run.key in progress.folders
     ]
     here = {line.row for line in lines} | {run.row.label for run in each.wanted}
@@ -253,7 +252,7 @@ def write_drawings(each: Plan, progress: Progress, folder: Path) -> None:
         rows=[row for row in each.rows if row.label in here],
         lines=lines,
         overrides=each.overrides,
-        learning_rates=_rates(everything),
+        learning_rates=_rates(each.everything),
         missing=[
             f"{wanted.title}: {progress.causes[wanted.key]}"
             for wanted in each.wanted
@@ -269,12 +268,6 @@ def write_drawings(each: Plan, progress: Progress, folder: Path) -> None:
         rates = best_places(lines)
         text = "".join(f"{row}: {rate!r}\n" for row, rate in rates.items())
         (folder / "learning_rates.yaml").write_text(text, encoding="utf-8")
-
-
-def _in_order(each: Plan) -> Callable[[Wanted], tuple[float, int, int]]:
-    """Runs by place, seed and row, as they are listed in a table."""
-    labels = [row.label for row in each.rows]
-    return lambda run: (-1.0 if run.x is None else run.x, run.seed, labels.index(run.row.label))
 
 
 def _rates(runs: Sequence[Wanted]) -> dict[str, float]:

@@ -41,6 +41,9 @@ LARGEST = ("collision_rate", "collision_rate_expected")
 AROUND_EXCHANGES = ("exchange_shift", "forgetting", "dilution")
 """Columns of runs with evaluation.own_task_every, see `around_exchanges`."""
 
+RUN_COLUMNS = (*SUMMARY_VALUES, *(f"{metric}_max" for metric in LARGEST), *AROUND_EXCHANGES)
+"""All columns that a run may have, in the order of results.csv."""
+
 
 @dataclass(frozen=True)
 class RunLine:
@@ -109,12 +112,11 @@ def metric_table(folder: Path) -> pa.Table:
 def lines_csv(lines: Sequence[RunLine]) -> str:
     """One line per run, its values unrounded; folders by name."""
     tasks = sorted({task for line in lines for task in line.per_task})
-    columns = [*SUMMARY_VALUES, *(f"{metric}_max" for metric in LARGEST), *AROUND_EXCHANGES]
-    head = ["row", "x", "seed", "method", "devices", "rounds", *columns]
+    head = ["row", "x", "seed", "method", "devices", "rounds", *RUN_COLUMNS]
     head += [*(f"accuracy/{task}" for task in tasks), "run"]
     rows = (
         [line.row, line.x, line.seed, line.method, line.devices, line.rounds]
-        + [line.values[name] for name in columns]
+        + [line.values[name] for name in RUN_COLUMNS]
         + [line.per_task.get(task) for task in tasks]
         + [line.folder.name]
         for line in lines

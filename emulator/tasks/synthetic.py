@@ -4,14 +4,13 @@ Tasks of one format (letters or digits) see the same lists and want different an
 their adapters hurts, while each alone is learnt by LoRA in some 150 steps.
 """
 
-import difflib
 from collections.abc import Iterator
 from itertools import islice
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from emulator.errors import ScenarioError
+from emulator.errors import ScenarioError, did_you_mean
 from emulator.operations import (
     MAX_ITEMS,
     MIN_ITEMS,
@@ -103,8 +102,5 @@ def _distinct_examples(operation: Operation, draws: Stream) -> Iterator[Example]
 
 def _unknown(name: str) -> str:
     """What to tell somebody who asks for an operation that is not there."""
-    close = difflib.get_close_matches(name, TASK_NAMES, n=1)
-    wanted = (
-        f"; did you mean {close[0]!r}?" if close else f", wanted some of {', '.join(TASK_NAMES)}"
-    )
+    wanted = did_you_mean(name, TASK_NAMES) or f", wanted some of {', '.join(TASK_NAMES)}"
     return f"got {name!r}{wanted}"

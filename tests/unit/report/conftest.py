@@ -4,11 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from emulator.report.runs import AROUND_EXCHANGES, LARGEST, SUMMARY_VALUES, RunLine
+from emulator.report.runs import RUN_COLUMNS, RunLine
 
-NOTHING = dict.fromkeys(
-    [*SUMMARY_VALUES, *(f"{metric}_max" for metric in LARGEST), *AROUND_EXCHANGES]
-)
+NOTHING = dict.fromkeys(RUN_COLUMNS)
 
 
 @pytest.fixture
