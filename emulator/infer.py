@@ -33,11 +33,15 @@ CHANGEABLE = ("router.top_m", "router.temperature", "backbone.name")
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer and where it comes from: every expert's gate, in the order of the experts."""
+    """An answer and where it comes from: every expert's gate, in the order of the experts.
+
+    unread: the part of the prompt that was too long for the model, in words.
+    """
 
     prompt: str
     answer: str
     gates: tuple[tuple[str, float], ...]
+    unread: str = ""
 
     @property
     def answered_by(self) -> tuple[str, ...]:
@@ -92,7 +96,8 @@ class Respondent:
         gates_E = self._gates(question) if task is None else self._gates_of(task)
         self._mixture.set_gates(torch.from_numpy(gates_E[None]))
         answer = self._learner.answer(self._mixture.module, question, wanted)
-        return Reply(prompt, answer, tuple(zip(self._experts, gates_E.tolist(), strict=True)))
+        gates = tuple(zip(self._experts, gates_E.tolist(), strict=True))
+        return Reply(prompt, answer, gates, self._learner.unread(question, wanted))
 
     def _gates(self, question: Example) -> FloatArray:
         """Gates over the experts [E]; all of them open under a method that routes nothing."""
@@ -154,10 +159,20 @@ def respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respond
 
 
 def shown(reply: Reply) -> str:
-    """A reply as four lines."""
+    """A reply as four lines, five where part of the prompt was left unread."""
     by = " + ".join(reply.answered_by) or "the backbone alone"
     gates = ", ".join(f"{name} {gate:.3f}" for name, gate in reply.gates)
-    return f"{reply.prompt}\n  answer       {reply.answer}\n  answered by  {by}\n  gates        {gates}\n"
+    lines = [
+        reply.prompt,
+        f"answer       {reply.answer}",
+        f"answered by  {by}",
+        f"gates        {gates}",
+    ]
+    if reply.unread:
+        lines.append(
+            f"not read     {reply.unread}: longer than backbone.max_tokens less the answer"
+        )
+    return "\n  ".join(lines) + "\n"
 
 
 def prompts_in(file: Path) -> list[str]:

@@ -218,6 +218,10 @@ class Learner(Protocol):
         """One answer: of the choices the best, without any what is generated."""
         ...
 
+    def unread(self, question: Example, max_new_tokens: int) -> str:
+        """Which part of a question is longer than the model's input, in words; empty: none."""
+        ...
+
     def router_text(self, example: Example) -> str:
         """The input as the model sees it, choices included and the answer not."""
         ...

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emulator.errors import ScenarioError
+from emulator.report.settings import differing
 
 Summary = dict[str, Any]
 
@@ -30,6 +31,9 @@ WANTED = {
 }
 """What a table needs of a summary."""
 
+LONGEST_SETTING = 30
+"""Characters of a setting that a table shows."""
+
 
 def read_summary(folder: Path) -> Summary:
     """summary.json of a run; ScenarioError when the folder holds none."""
@@ -49,7 +53,7 @@ def read_summary(folder: Path) -> Summary:
 
 
 def comparison(folders: Sequence[Path]) -> RenderableType:
-    """Runs side by side: what was learnt, what it cost, where it lies."""
+    """Runs side by side: what was learnt, what it cost, how they were set, where they lie."""
     summaries = [read_summary(folder) for folder in folders]
     table = Table(title=_title(summaries), title_justify="left", title_style="bold")
     table.add_column("")
@@ -68,6 +72,11 @@ def comparison(folders: Sequence[Path]) -> RenderableType:
             if comparable:
                 shown.append(_difference(values[0], values[1], show))
             table.add_row(f"  {label}", *shown)
+    if differences := differing(folders) if len(folders) > 1 else []:
+        table.add_section()
+        table.add_row(Text("settings that differ", style="italic"))
+        for key, told in differences:
+            table.add_row(f"  {key}", *map(_short, told))
     places = [
         Text(f"{s['method']}: {folder}") for s, folder in zip(summaries, folders, strict=True)
     ]
@@ -156,6 +165,11 @@ def _title(summaries: Sequence[Summary]) -> str:
         f"{', '.join(names)}: {'/'.join(map(str, devices))} devices, "
         f"rounds {'/'.join(map(str, rounds))}, seed {'/'.join(map(str, seeds))}"
     )
+
+
+def _short(value: str) -> Text:
+    """A setting in a column, cut where it is long."""
+    return Text(value if len(value) <= LONGEST_SETTING else f"{value[: LONGEST_SETTING - 1]}…")
 
 
 def _shown(value: float | None, show: Callable[[float], str]) -> str:

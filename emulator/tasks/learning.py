@@ -138,6 +138,13 @@ class CausalLearner:
         room = max(1, self._max_tokens - max_new_tokens)
         return self._decode(model, [prompt[-room:]], max_new_tokens)[0].strip()
 
+    def unread(self, question: Example, max_new_tokens: int) -> str:
+        """Which part of a question does not fit beside its answer; empty when all of it does."""
+        prompt = self._tokenizer(self.router_text(question))["input_ids"]
+        answers = [len(self._encode_pair(question, choice)[1]) for choice in question.choices]
+        room = max(1, self._max_tokens - max(answers, default=max_new_tokens))
+        return f"the first {len(prompt) - room} tokens" if len(prompt) > room else ""
+
     def _encode(self, example: Example) -> tuple[list[int], list[int]]:
         """Token ids of prompt and completion, the end token included; the prompt's head is cut."""
         text = example.answer if example.kind == "choice" else example.completion
@@ -263,6 +270,12 @@ class EncoderLearner:
     def answer(self, model: nn.Module, question: Example, max_new_tokens: int) -> str:
         """The choice of largest cosine. Raises ScenarioError where there are no choices."""
         return self.predict(model, [question])[0]
+
+    def unread(self, question: Example, max_new_tokens: int) -> str:
+        """Which part of a question does not fit; empty when all of it does."""
+        backbone = self._backbone
+        excess = len(backbone.tokenizer(question.prompt)["input_ids"]) - backbone.max_tokens
+        return f"the last {excess} tokens" if excess > 0 else ""
 
     def _check(self, example: Example) -> None:
         if example.kind != "choice":

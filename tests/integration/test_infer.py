@@ -67,6 +67,15 @@ def test_it_answers_and_routes_as_the_run_did(folder: Path) -> None:
             assert sum(by) / 8 == told[device, task, "routing_accuracy"]
 
 
+def test_a_prompt_that_is_too_long_is_told(folder: Path) -> None:
+    long = "tag01 : " + "g d c p " * 20 + "->"
+    code, stdout, _ = call(folder, long, "--max-tokens", 4)
+    assert code == 0
+    unread = len(Tiny().load().tokenizer(long)["input_ids"]) - (64 - 4)
+    assert f"  not read     the first {unread} tokens: longer than backbone" in stdout
+    assert "not read" not in call(folder, "tag01 : g d c p ->")[1]
+
+
 def test_the_command_shows_answer_expert_and_gates(folder: Path, tmp_path: Path) -> None:
     more = tmp_path / "prompts.txt"
     more.write_text("\ntag02 : g d c p ->\n", encoding="utf-8")

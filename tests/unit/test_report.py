@@ -33,13 +33,14 @@ SPARSE = SUMMARY | {
 
 @pytest.fixture
 def run_folder(tmp_path):
-    """Write a summary as the folder of a run."""
+    """Write a summary, and a scenario if there is one, as the folder of a run."""
 
-    def written(name, summary):
+    def written(name, summary, scenario="name: quick\n"):
         folder = tmp_path / name
         folder.mkdir()
         text = summary if isinstance(summary, str) else json.dumps(summary)
         (folder / "summary.json").write_text(text)
+        (folder / "scenario.yaml").write_text(scenario)
         return folder
 
     return written
@@ -86,6 +87,28 @@ def test_the_folders_are_named(run_folder):
     folders = [run_folder("a", SUMMARY), run_folder("b", SPARSE)]
     _, lines = shown(*folders)
     assert lines[-2:] == [f"lora: {folders[0]}", f"sparse_orthogonal: {folders[1]}"]
+
+
+def test_settings_that_differ_are_shown_and_no_others(run_folder):
+    sent = "name: quick\nmethod: {{kind: {0}}}\nlocal: {{steps: 5}}\ntopology: {{degree: {1}}}\n"
+    rows, _ = shown(
+        run_folder("a", SUMMARY, sent.format("lora", "null")),
+        run_folder("b", SPARSE, sent.format("sparse_orthogonal, density: 0.1", 4)),
+    )
+    assert rows["method.kind"][:2] == ["lora", "sparse_orthogonal"]
+    assert rows["topology.degree"][:2] == ["default", "4"]
+    assert not {"name", "local.steps", "method.density"} & rows.keys()
+
+
+def test_a_long_setting_is_cut(run_folder):
+    names = [f"tasks: {{names: [{', '.join(names)}]}}\n" for names in (["a"], ["reverse"] * 6)]
+    rows, _ = shown(run_folder("a", SUMMARY, names[0]), run_folder("b", SPARSE, names[1]))
+    assert rows["tasks.names"][:2] == ["[a]", "[reverse, reverse, reverse, r…"]
+
+
+def test_settings_that_are_all_alike_are_not_mentioned(run_folder):
+    rows, _ = shown(run_folder("a", SUMMARY), run_folder("b", SPARSE))
+    assert "settings that differ" not in rows
 
 
 def test_runs_of_different_tasks_stand_side_by_side(run_folder):

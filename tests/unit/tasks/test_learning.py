@@ -249,6 +249,25 @@ def test_generation_cuts_a_long_prompt_as_training_does(
     assert seen[0][0, -1] == tiny.tokenizer(SORT.prompt)["input_ids"][-1]
 
 
+def test_what_of_a_question_is_not_read_is_told(tiny: Backbone) -> None:
+    """Beside room for a generated answer, or for the longest choice and the end token."""
+    tokens = len(tiny.tokenizer(SORT.prompt)["input_ids"])
+    learner = CausalLearner(replace(tiny, max_tokens=tokens + 2))
+    assert learner.unread(SORT, 2) == ""
+    assert learner.unread(SORT, 5) == "the first 3 tokens"
+    pick = replace(SORT, prompt=f"{SORT.prompt} Answer:", kind="choice", choices=("a", "a b c"))
+    asked = len(tiny.tokenizer(pick.prompt)["input_ids"])
+    assert learner.unread(pick, 0) == f"the first {asked - (tokens + 2 - 4)} tokens"
+
+
+def test_an_encoder_reads_the_head_of_a_question() -> None:
+    encoder = FakeEncoder()
+    encoder.max_tokens = 2
+    encoder.tokenizer = lambda text: {"input_ids": text.split()}
+    assert EncoderLearner(encoder).unread(ROAD, 0) == "the last 1 tokens"
+    assert EncoderLearner(encoder).unread(SIDE, 0) == ""
+
+
 def test_a_learner_for_each_family(tiny: Backbone) -> None:
     assert isinstance(learner_for(tiny), CausalLearner)
     assert isinstance(learner_for(FakeEncoder()), EncoderLearner)
