@@ -13,7 +13,6 @@ Shapes: M devices, L modules, N coordinates, S sequences, E experts.
 """
 
 import math
-import struct
 import time
 from collections.abc import Generator, Sequence
 
@@ -58,6 +57,7 @@ from emulator.state import (
     Survey,
     ValueType,
 )
+from emulator.stopping import limit_reached
 from emulator.streams import stream, torch_seed
 from emulator.surveying import parameter_budget, survey_of
 from emulator.tasks.learning import learner_for
@@ -70,9 +70,6 @@ CALIBRATION_SAMPLES = 256
 
 ROUTER_SAMPLES = 256
 """Own training examples in the routing statistics."""
-
-SPENT = struct.Struct("<Qdd")
-"""Bytes sent, clock [s], energy [J]: what `stop` is judged by."""
 
 
 def live(world: World, device_id: int, restored: DeviceState | None = None) -> Life:
@@ -118,17 +115,12 @@ class Device:
         self.shard = world.shards[device_id]
         self.rounds = scenario.rounds
         self.total_steps = scenario.rounds * scenario.local.steps
-        self.position_m = (
-            float(world.channel.positions_m[device_id, 0]),
-            float(world.channel.positions_m[device_id, 1]),
-        )
         self.max_power_w = float(world.channel.max_power_w[device_id])
-        self.now_s = 0.0
-        self.compute_energy_j = 0.0
-        self._sent_bytes = 0
-        self._transmit_energy_j = 0.0
+        self.now_s, self.compute_energy_j = 0.0, 0.0
+        self._sent_bytes, self._transmit_energy_j = 0, 0.0
         self.train_cpu_s = 0.0
         self.survey: Survey | None = None
+        self._surveyed_s, self._rounds_since_survey = 0.0, 0
         self._world = world
         self._learner: Learner = learner_for(world.backbone)
         self._batches = self._learner.batches(
@@ -142,6 +134,12 @@ class Device:
         self.inspection = Inspection(self, self._answering, every)
         self._clusters: tuple[tuple[int, ...], ...] = ()
         self._records: list[MetricRecord] = []
+
+    @property
+    def position_m(self) -> tuple[float, float]:
+        """Where it is now, x and y [m]."""
+        x_m, y_m = self._world.channel.at(self.now_s).positions_m[self.id]
+        return float(x_m), float(y_m)
 
     # ── its own model ────────────────────────────────────────────────────────────────────────────
 
@@ -231,6 +229,7 @@ class Device:
 
     def train_round(self, round_index: int) -> None:
         """The local steps of a round, less those already done."""
+        self._rounds_since_survey += 1
         wanted = self._world.scenario.local.steps
         done = min(wanted, self._steps_done_early)
         self._steps_done_early -= done
@@ -268,20 +267,20 @@ class Device:
     # ── the others ───────────────────────────────────────────────────────────────────────────────
 
     def introduce(self, body: bytes) -> Generator[Step, Inbox, dict[int, bytes]]:
-        """Flood a few bytes through the network; returns everybody's by device id."""
-        bandwidth_hz = self._world.scenario.access.bandwidth_hz
-        return (yield from flood(self, self._world.channel.in_range(bandwidth_hz), body))
+        """Flood a few bytes through the network; returns everybody's by device id.
+
+        Clocks differ, its graph must not: rounds since the last survey count as long as planned.
+        """
+        scenario, channel = self._world.scenario, self._world.channel
+        frame_s = scenario.local.steps * scenario.local.step_s + channel.deadline_s
+        network = channel.at(self._surveyed_s + self._rounds_since_survey * frame_s)
+        return (yield from flood(self, network.in_range(scenario.access.bandwidth_hz), body))
 
     def agree_on_the_end(self, round_index: int) -> Generator[Step, Inbox, None]:
         """With `stop`, tell everybody what was spent; at a limit this round becomes the last."""
         stop = self._world.scenario.stop
-        if stop is None:
-            return
         energy_j = self._transmit_energy_j + self.compute_energy_j
-        told = yield from self.introduce(SPENT.pack(self._sent_bytes, self.now_s, energy_j))
-        spent = [SPENT.unpack(told[device]) for device in range(self.devices)]
-        sent_bytes, clocks_s, energies_j = zip(*spent, strict=True)
-        if stop.reached(sum(sent_bytes), max(clocks_s), math.fsum(energies_j)):
+        if stop and (yield from limit_reached(self, stop, self._sent_bytes, energy_j)):
             self.rounds = round_index + 1
 
     def survey_of(
@@ -290,10 +289,12 @@ class Device:
         blocks: Sequence[int],
         densities_ML: DoubleArray,
         planned: Sequence[Message],
+        time_s: float = 0.0,
     ) -> Survey:
         """What the introductions tell, with gains and the powers that everybody's message requires."""
+        self._surveyed_s, self._rounds_since_survey = time_s, 0
         sizes = self.adapted.module_sizes
-        return survey_of(self._world, sizes, samples, blocks, densities_ML, planned)
+        return survey_of(self._world, sizes, samples, blocks, densities_ML, planned, time_s)
 
     def links(self, round_index: int) -> tuple[Link, ...]:
         """All links of the round under the scenario's topology; none among those never introduced."""
@@ -301,7 +302,7 @@ class Device:
             return ()
         return self._world.scenario.graph.links(round_index, self.survey, self.seed)
 
-    def clusters(self) -> tuple[tuple[int, ...], ...]:
+    def clusters(self, round_index: int) -> tuple[tuple[int, ...], ...]:
         """The clusters of the survey, each sorted; under any other topology one of all devices."""
         graph, survey = self._world.scenario.graph, self.survey
         if survey is None:
@@ -311,9 +312,9 @@ class Device:
         else:
             self._clusters = (tuple(range(self.devices)),)
         mine = next(members for members in self._clusters if self.id in members)
-        self.measure("cluster", self._clusters.index(mine), SETUP_ROUND)
+        self.measure("cluster", self._clusters.index(mine), round_index)
         rate = expected_collision_rate(survey, mine)
-        self.measure("collision_rate_expected", rate, SETUP_ROUND)
+        self.measure("collision_rate_expected", rate, round_index)
         return self._clusters
 
     def exchange(

@@ -187,7 +187,7 @@ def expert_folders(tasks: Sequence[str]) -> list[str]:
 def _topology(world: World, result: DeviceResult) -> dict[str, Any]:
     """Where devices stand, who is with whom, who mixes whom."""
     return {
-        "positions_m": world.channel.positions_m.tolist(),
+        "positions_m": world.channel.at(0.0).positions_m.tolist(),
         "clusters": result.clusters,
         "links": [
             {"sender": link.sender, "receiver": link.receiver, "weight": link.weight}

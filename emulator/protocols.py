@@ -47,9 +47,6 @@ if TYPE_CHECKING:
 Life = Generator[Step, Inbox, DeviceResult]
 """A device's life: yields steps; a Send is answered by its Inbox, a Commit by an empty one."""
 
-Talk = Generator[Send, Inbox, Inbox]
-"""One or more exchanges inside a life, written with `yield from`."""
-
 
 class Topology(Protocol):
     """The whole directed graph of a round, computed alike at every device."""
@@ -80,22 +77,17 @@ class ChannelModel(Protocol):
         ...
 
 
-class BoundChannel(Protocol):
-    """The air itself. Pure: same packets, grant and seed give the same reception."""
+class Snapshot(Protocol):
+    """The network as it lies at one moment. M devices."""
 
     @property
     def positions_m(self) -> DoubleArray:
-        """Where the devices stand [M, 2]."""
+        """Where the devices are [M, 2]."""
         ...
 
     @property
     def mean_gain(self) -> DoubleArray:
         """Linear power gain without small-scale fading [M, M], diagonal 0, symmetric."""
-        ...
-
-    @property
-    def max_power_w(self) -> DoubleArray:
-        """Transmit power limit of each device [M]."""
         ...
 
     def in_range(self, bandwidth_hz: float) -> BoolArray:
@@ -106,6 +98,24 @@ class BoundChannel(Protocol):
         self, num_bytes: int | IndexArray, neighbours: int, bandwidth_hz: float
     ) -> DoubleArray:
         """Least power [M, M] that meets the deadline when a sender serves so many at once."""
+        ...
+
+
+class BoundChannel(Protocol):
+    """The air itself. Pure: same packets, grant and seed give the same reception."""
+
+    @property
+    def max_power_w(self) -> DoubleArray:
+        """Transmit power limit of each device [M]."""
+        ...
+
+    @property
+    def deadline_s(self) -> float:
+        """Γ: the time that a transfer is planned to take [s]."""
+        ...
+
+    def at(self, time_s: float) -> Snapshot:
+        """The network at an emulated time."""
         ...
 
     def set_powers(self, grants: Sequence[Grant], requests: Sequence[Request]) -> tuple[Grant, ...]:
@@ -359,8 +369,13 @@ class Own(Protocol):
     survey: Survey | None
     rounds: int
     total_steps: int
-    position_m: tuple[float, float]
+    now_s: float
     max_power_w: float
+
+    @property
+    def position_m(self) -> tuple[float, float]:
+        """Where it is now, x and y [m]."""
+        ...
 
     # its own model
     def adapt(self, lora_rank: int, lora_alpha: int, trained: Sequence[str]) -> LowRankModel:
@@ -428,16 +443,17 @@ class Own(Protocol):
         blocks: Sequence[int],
         densities_ML: DoubleArray,
         planned: Sequence[Message],
+        time_s: float = 0.0,
     ) -> Survey:
-        """What the introductions tell, with gains and the powers that everybody's message requires."""
+        """What the introductions tell, with gains and required powers at a time that all agree on."""
         ...
 
     def links(self, round_index: int) -> tuple[Link, ...]:
         """All links of the round under the scenario's topology."""
         ...
 
-    def clusters(self) -> tuple[tuple[int, ...], ...]:
-        """The clusters of the survey, each sorted."""
+    def clusters(self, round_index: int) -> tuple[tuple[int, ...], ...]:
+        """The clusters of the survey, each sorted, to be measured under a round."""
         ...
 
     def exchange(
@@ -451,8 +467,7 @@ class Own(Protocol):
         ...
 
     def to_send(self, vector_N: FloatArray) -> FloatArray:
-        """The trained vector as it is told this round: with error feedback, plus what rounding of the
-        rounds before has held back; otherwise itself. To be asked once a round."""
+        """The trained vector, with error feedback plus what rounding has held back; once a round."""
         ...
 
     def as_received(self, values: FloatArray) -> FloatArray:

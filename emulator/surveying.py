@@ -21,13 +21,15 @@ def survey_of(
     blocks: Sequence[int],
     densities_ML: DoubleArray,
     planned: Sequence[Message],
+    time_s: float,
 ) -> Survey:
     """What the introductions tell, with gains and the powers that everybody's message requires.
 
     Positions and powers are in every introduction; as the channel holds the same numbers, they are
-    read from there, with the gains that follow from them. planned: one message per device.
+    read from there at one time for all, with the gains that follow from them. planned: one message
+    per device.
     """
-    channel, scenario = world.channel, world.scenario
+    channel, scenario = world.channel.at(time_s), world.scenario
     devices, bandwidth_hz = scenario.devices, scenario.access.bandwidth_hz
     bytes_of = {id(m): air_bytes(scenario.wire.encode(m)) for m in planned}
     bytes_M = np.array([bytes_of[id(m)] for m in planned], dtype=np.int64)
@@ -40,7 +42,7 @@ def survey_of(
         positions_m=channel.positions_m,
         mean_gain=channel.mean_gain,
         in_range=channel.in_range(bandwidth_hz),
-        max_power_w=channel.max_power_w,
+        max_power_w=world.channel.max_power_w,
         required_power_w=required,
         samples=np.array(samples, dtype=np.int64),
         blocks=np.array(blocks, dtype=np.int64),
@@ -58,7 +60,7 @@ def parameter_budget(
     served at once within the deadline and the power limit. message_of: a message of so many values.
     Raises EmulatorError for less than 1.
     """
-    scenario, channel = world.scenario, world.channel
+    scenario, channel = world.scenario, world.channel.at(0.0)
     affordable = scenario.local.affordable_parameters(device, len(world.shards[device].train))
     nearest = min(neighbours, scenario.devices - 1)
 
@@ -69,7 +71,7 @@ def parameter_budget(
             scenario.access.bandwidth_hz,
         )[device]
         others = np.sort(np.delete(needed_M, device))
-        return bool(others[:nearest].sum() > channel.max_power_w[device])
+        return bool(others[:nearest].sum() > world.channel.max_power_w[device])
 
     budget = bisect_right(range(1, int(min(most, affordable)) + 1), False, key=out_of_reach)
     if budget < 1:

@@ -25,9 +25,9 @@ class Ideal(BaseModel):
         return IdealChannel(devices)
 
 
-@dataclass(frozen=True, eq=False)
-class IdealChannel:
-    """`Ideal` with its devices, all at the origin."""
+@dataclass(frozen=True)
+class IdealSnapshot:
+    """`Ideal` at any moment: all devices at the origin, everybody next to everybody."""
 
     devices: int
 
@@ -41,11 +41,6 @@ class IdealChannel:
         """[M, M] ones, diagonal 0."""
         return 1.0 - np.eye(self.devices)
 
-    @property
-    def max_power_w(self) -> DoubleArray:
-        """[M] no limit."""
-        return np.full(self.devices, math.inf)
-
     def in_range(self, bandwidth_hz: float) -> BoolArray:
         """[M, M] everybody but oneself."""
         return ~np.eye(self.devices, dtype=np.bool_)
@@ -55,6 +50,23 @@ class IdealChannel:
     ) -> DoubleArray:
         """[M, M] zeros."""
         return np.zeros((self.devices, self.devices))
+
+
+@dataclass(frozen=True)
+class IdealChannel:
+    """`Ideal` with its devices."""
+
+    devices: int
+    deadline_s: float = 0.0
+
+    @property
+    def max_power_w(self) -> DoubleArray:
+        """[M] no limit."""
+        return np.full(self.devices, math.inf)
+
+    def at(self, time_s: float) -> IdealSnapshot:
+        """The same at any time."""
+        return IdealSnapshot(self.devices)
 
     def set_powers(self, grants: Sequence[Grant], requests: Sequence[Request]) -> tuple[Grant, ...]:
         """The grants as they are: no power is needed."""

@@ -20,15 +20,13 @@ from emulator.channel.losses import Losses, Lossless
 from emulator.channel.pathloss import PathLoss, PowerLawPathLoss
 from emulator.channel.placement import DiscPlacement, Placement, distances_m
 from emulator.channel.rates import Rate, ShannonRate, bits_within, finish_times_s
+from emulator.channel.snapshot import WirelessSnapshot
 from emulator.errors import EmulatorError, ProtocolError, ScenarioError
-from emulator.state import BoolArray, DoubleArray, Grant, IndexArray, Packet, Reception, Request
+from emulator.state import DoubleArray, Grant, Packet, Reception, Request
 from emulator.units import bits_from_bytes, gain_from_path_loss, noise_w
 
 MAX_RELIABLE_TRIES = 1000
 """A reliable packet that so many tries do not bring over ends the run."""
-
-IN_RANGE_BYTES = 1500
-"""Two devices are in range when one full packet meets the deadline at full power."""
 
 LATE_TOLERANCE = 1e-9
 """Least power meets the deadline exactly, so rounding must not make it late."""
@@ -108,33 +106,22 @@ class WirelessChannel:
         """[M] the power limit of each device [W]."""
         return np.full(len(self.positions_m), self.model.max_power_w)
 
-    def in_range(self, bandwidth_hz: float) -> BoolArray:
-        """[M, M] whether IN_RANGE_BYTES on the whole band meet the deadline within the limit."""
-        needed = self.required_power_w(IN_RANGE_BYTES, 1, bandwidth_hz)
-        near = needed <= self.max_power_w[:, None]
-        np.fill_diagonal(near, val=False)
-        return near
+    @property
+    def deadline_s(self) -> float:
+        """Γ [s]."""
+        return self.model.deadline_s
 
-    def required_power_w(
-        self, num_bytes: int | IndexArray, neighbours: int, bandwidth_hz: float
-    ) -> DoubleArray:
-        """Least power [M, M] of i towards j at the mean gain (Eq 25), diagonal 0.
-
-        num_bytes: air bytes of every sender, or of each [M]. The sender has bandwidth_hz and serves
-        so many neighbours at once, each on an equal share. inf where no power is enough.
-        """
-        devices = len(self.positions_m)
-        share_hz = bandwidth_hz / neighbours
-        bytes_M = np.broadcast_to(np.asarray(num_bytes, dtype=np.int64), devices)
-        wanted_M = bytes_M * 8.0 / self.model.deadline_s
-        log_snr_M = np.array([self.model.rate.log_snr(float(x), share_hz) for x in wanted_M])
-        log_noise = math.log(noise_w(share_hz, self.model.noise_figure_db))
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            power = np.exp(log_snr_M[:, None] + log_noise - np.log(self.mean_gain))
-        # Who needs no SNR needs no power, not even against the noise of an endless band.
-        power[np.isneginf(log_snr_M)] = 0.0
-        np.fill_diagonal(power, 0.0)
-        return power
+    def at(self, time_s: float) -> WirelessSnapshot:
+        """The network at an emulated time."""
+        model = self.model
+        return WirelessSnapshot(
+            self.positions_m,
+            self.mean_gain,
+            model.rate,
+            model.noise_figure_db,
+            model.deadline_s,
+            model.max_power_w,
+        )
 
     def set_powers(self, grants: Sequence[Grant], requests: Sequence[Request]) -> tuple[Grant, ...]:
         """The concurrent grants of one sender with their powers, together at most max_power_w.

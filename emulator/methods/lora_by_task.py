@@ -17,7 +17,7 @@ from emulator.methods.gossip import Gossip
 from emulator.methods.lora import start_dense
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
-from emulator.state import Expert, FloatArray, Inbox, Mask, Step
+from emulator.state import SETUP_ROUND, Expert, FloatArray, Inbox, Mask, Step
 
 INTRODUCTION = struct.Struct("<IIfff")
 """Task, samples, position x and y [m], p_max [W]."""
@@ -62,7 +62,7 @@ class LoraByTaskDevice:
         planned = [message] * own.devices
         own.survey = own.survey_of(samples, blocks, dense, planned)
         masks = dict.fromkeys(blocks, self.everything)
-        self.ring = ExpertRing(own, own.clusters(), blocks, samples, masks)
+        self.ring = ExpertRing(own, own.clusters(SETUP_ROUND), blocks, samples, masks)
         self.statistics_layout, statistics = own.router_statistics()
         self.statistics = yield from self.ring.gather(self.statistics_layout, statistics)
 

@@ -50,10 +50,10 @@ def choose_alone(
     else:
         (told,) = yield from own.exchange([], (lead,))
         mine = Mask.from_dense(told.received)
-    return (yield from _tell_cluster(own, ring, mine))
+    return (yield from tell_cluster(own, ring, mine))
 
 
-def _tell_cluster(own: Own, ring: ExpertRing, mine: Mask) -> Generator[Step, Inbox, Masks]:
+def tell_cluster(own: Own, ring: ExpertRing, mine: Mask) -> Generator[Step, Inbox, Masks]:
     """In each cluster the lowest member of every block tells its mask to the other blocks."""
     block = ring.blocks[own.id]
     tellers = ring.tellers(ring.index)

@@ -13,10 +13,16 @@ from collections.abc import Generator, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emulator.methods.expert_ring import ExpertRing
-from emulator.methods.mask_talk import Masks, choose_alone, choose_in_turn, warmup_steps
+from emulator.methods.mask_talk import (
+    Masks,
+    choose_alone,
+    choose_in_turn,
+    tell_cluster,
+    warmup_steps,
+)
 from emulator.methods.merging import disagreement, mask_mean, printed_mean
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
@@ -36,6 +42,9 @@ from emulator.state import (
 INTRODUCTION = struct.Struct("<QIIfff")
 """Seed of the projections, task, samples, position x and y [m], p_max [W]; L densities follow, and
 A in float32 where it is asked for (`send_projection`)."""
+
+WHEREABOUTS = struct.Struct("<dff")
+"""A device's time [s] and position x and y [m], before clusters are formed again."""
 
 
 class SparseOrthogonal(BaseModel):
@@ -94,6 +103,21 @@ class SparseOrthogonal(BaseModel):
         gt=0,
         description="clusters trade experts every so many rounds; default: only at the end",
     )
+    recluster_every: int | None = Field(
+        default=None,
+        gt=0,
+        description="U_t: clusters are formed again before every so many-th round, for devices that "
+        "move; default: only once",
+    )
+
+    @model_validator(mode="after")
+    def _stays_disjoint(self) -> "SparseOrthogonal":
+        if self.recluster_every is not None and self.mask_selection == "disjoint":
+            raise ValueError(
+                f"recluster_every: got {self.recluster_every} with mask_selection disjoint, wanted "
+                "another selection (masks are disjoint in the first clusters only)"
+            )
+        return self
 
     def start(self, own: Own) -> "SparseOrthogonalDevice":
         """A frozen from the device's block, B = 0."""
@@ -121,6 +145,7 @@ class SparseOrthogonalDevice:
         self.cluster_mean_N = np.zeros(self.layout.size, dtype=np.float32)
         self.told_projections: dict[int, dict[str, FloatArray]] = {}
         self.masks: Masks = {}
+        self.known_masks: Masks = {}
         self.expert_values: dict[int, FloatArray] = {}
 
     # ── setup: introduce, cluster, masks, statistics ─────────────────────────────────────────────
@@ -129,16 +154,15 @@ class SparseOrthogonalDevice:
         """Introduce -> clusters -> masks -> routing statistics."""
         own = self.own
         self.counts_L = own.kept_counts(self.config.density_allocation, self._budget())
-        bodies = yield from own.introduce(self._introduction())
-        self._form_clusters(bodies)
+        self._meet((yield from own.introduce(self._introduction())))
+        self._form_clusters(0.0, SETUP_ROUND)
         if self.config.mask_selection == "disjoint":
             self.masks = yield from choose_in_turn(own, self.ring, self._largest_free)
         else:
             self.masks = yield from choose_alone(own, self.ring, self._choose_mask)
         self._start_masked()
-        layout, statistics = own.router_statistics()
-        self.statistics_layout = layout
-        self.statistics = yield from self.ring.gather(layout, statistics)
+        self.statistics_layout, self.own_statistics = own.router_statistics()
+        yield from self._gather_statistics()
 
     def _budget(self) -> int:
         """Q: how many entries of B to train and send."""
@@ -158,8 +182,8 @@ class SparseOrthogonalDevice:
             told.append(self.layout_of_A.join(self._drawn(self.block)))
         return head + np.concatenate(told).astype("<f4").tobytes()
 
-    def _form_clusters(self, bodies: dict[int, bytes]) -> None:
-        """Everybody's block and samples, the lead's densities for its block, and the clusters."""
+    def _meet(self, bodies: dict[int, bytes]) -> None:
+        """Everybody's block and samples, the lead's densities for its block, and what it will send."""
         own, config = self.own, self.config
         heads = [INTRODUCTION.unpack_from(bodies[i]) for i in range(own.devices)]
         tasks, samples = [head[1] for head in heads], [head[2] for head in heads]
@@ -167,21 +191,30 @@ class SparseOrthogonalDevice:
         leads = [bodies[blocks.index(block)] for block in blocks]
         told = [np.frombuffer(b, "<f4", offset=INTRODUCTION.size).copy() for b in leads]
         num_modules = len(self.layout.sizes)
-        densities_ML: DoubleArray = np.stack([t[:num_modules] for t in told]).astype(np.float64)
+        self.densities_ML: DoubleArray = np.stack([t[:num_modules] for t in told]).astype(float)
         if config.send_projection == "matrix":
             self.told_projections = {
                 block: self.layout_of_A.split(t[num_modules:])
                 for block, t in zip(blocks, told, strict=True)
             }
-        counts = np.rint(densities_ML * np.array(self.layout.sizes)).sum(axis=1).astype(int)
+        counts = np.rint(self.densities_ML * np.array(self.layout.sizes)).sum(axis=1).astype(int)
         messages = {count: self._planned_message(count) for count in counts}
-        planned = [messages[count] for count in counts]
-        own.survey = own.survey_of(samples, blocks, densities_ML, planned)
-        self.ring = ExpertRing(own, own.clusters(), blocks, samples, {})
+        self.planned = [messages[count] for count in counts]
+        self.blocks, self.samples = blocks, samples
         self.task_of_block = dict(zip(blocks, tasks, strict=True))
         if own.id == 0:
             overlap = own.projection_overlap(config.projection, config.lora_rank, self.num_blocks)
             own.measure("projection_overlap", overlap, SETUP_ROUND)
+
+    def _form_clusters(self, time_s: float, round_index: int) -> None:
+        """The clusters of everybody's places at a time; masks heard of so far stay known."""
+        own = self.own
+        own.survey = own.survey_of(
+            self.samples, self.blocks, self.densities_ML, self.planned, time_s
+        )
+        clusters = own.clusters(round_index)
+        self.ring = ExpertRing(own, clusters, self.blocks, self.samples, self.known_masks)
+        self.known_masks = self.ring.masks
 
     def _planned_message(self, count: int) -> Message:
         """A round's message before masks are known: as many entries, so as many bytes."""
@@ -205,10 +238,19 @@ class SparseOrthogonalDevice:
         own, mine = self.own, self.masks[self.block]
         own.adapted.restrict(mine)
         own.adapted.start_optimiser(self.config.learning_rate)
+        self._measure_collisions(SETUP_ROUND)
+
+    def _measure_collisions(self, round_index: int) -> None:
+        """What the masks of the cluster, from now on all known, share."""
+        own, mine = self.own, self.masks[self.block]
         self.ring.masks.update(self.masks)
         writers_N = np.sum([mask.dense for mask in self.masks.values()], axis=0)
-        own.measure("collision_rate", float((writers_N > 1).mean()), SETUP_ROUND)
-        own.measure("collided_mask_share", float((writers_N[mine.indices] > 1).mean()), SETUP_ROUND)
+        own.measure("collision_rate", float((writers_N > 1).mean()), round_index)
+        own.measure("collided_mask_share", float((writers_N[mine.indices] > 1).mean()), round_index)
+
+    def _gather_statistics(self) -> Generator[Step, Inbox, None]:
+        """The leader's are then the sum of its cluster's."""
+        self.statistics = yield from self.ring.gather(self.statistics_layout, self.own_statistics)
 
     # ── one round ────────────────────────────────────────────────────────────────────────────────
 
@@ -218,6 +260,8 @@ class SparseOrthogonalDevice:
         Where masks are disjoint mask_mean gives everybody's B back bit for bit; of what is lost, the
         last value received stays.
         """
+        if self._reclusters_before(round_index):
+            yield from self._form_clusters_again(round_index)
         own, ring, mine = self.own, self.ring, self.masks[self.block]
         vector_N = own.adapted.vector()
         told_n = own.to_send(vector_N)[mine.indices]
@@ -239,6 +283,21 @@ class SparseOrthogonalDevice:
         if self._trades_after(round_index):
             nothing = np.zeros(0, dtype=np.float32)
             yield from self._trade(round_index, nothing)
+
+    def _form_clusters_again(self, round_index: int) -> Generator[Step, Inbox, None]:
+        """Where is everybody now? Clusters follow; what was chosen and learnt stays."""
+        own = self.own
+        bodies = yield from own.introduce(WHEREABOUTS.pack(own.now_s, *own.position_m))
+        latest_s = max(WHEREABOUTS.unpack(body)[0] for body in bodies.values())
+        self._form_clusters(latest_s, round_index)
+        self.masks = yield from tell_cluster(own, self.ring, self.masks[self.block])
+        self._measure_collisions(round_index)
+        yield from self._gather_statistics()
+
+    def _reclusters_before(self, round_index: int) -> bool:
+        """Whether clusters are formed again now; the first round has those of the setup."""
+        every = self.config.recluster_every
+        return every is not None and round_index > 0 and round_index % every == 0
 
     def _trades_after(self, round_index: int) -> bool:
         """Whether clusters trade after this round, the last one apart: `finish` does it then."""

@@ -9,12 +9,13 @@ import pytest
 from emulator.device import Device, live
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.exchange import one_process
-from emulator.exchange.walk import Outcome
+from emulator.exchange.walk import OnCommit, Outcome
 from emulator.records import check_account
 from emulator.scenario import Scenario
 from emulator.shim import Shim
 from emulator.state import (
     Burst,
+    Commit,
     Coordinate,
     DeviceResult,
     DeviceState,
@@ -53,11 +54,15 @@ def wireless(**fields: object) -> dict[str, object]:
     }
 
 
-def run(world: World, airs: Mapping[int, object] | None = None) -> dict[int, Outcome]:
+def run(
+    world: World,
+    airs: Mapping[int, object] | None = None,
+    on_commit: OnCommit = lambda *_: None,
+) -> dict[int, Outcome]:
     devices = range(world.scenario.devices)
     chosen = world.scenario
     shims = airs or {i: Shim(i, chosen.wire, chosen.access, world.channel) for i in devices}
-    return one_process.run({i: live(world, i) for i in devices}, shims, lambda *_: None)
+    return one_process.run({i: live(world, i) for i in devices}, shims, on_commit)
 
 
 def learnt(outcomes: Mapping[int, Outcome]) -> dict[str, bytes]:
@@ -165,7 +170,7 @@ def test_introductions_hop_through_a_line() -> None:
         max_power_w=6e-5,
     )
     world = build_world(scenario(**near))
-    in_range = world.channel.in_range(20e3)
+    in_range = world.channel.at(0.0).in_range(20e3)
     assert in_range.sum() == 6  # only next neighbours
     devices = [Device(world, i) for i in range(4)]
 
@@ -204,6 +209,31 @@ def test_same_task_devices_share_projection_and_mask() -> None:
             np.testing.assert_array_equal(values, two.tensors[name])
         else:
             np.testing.assert_array_equal(values != 0, two.tensors[name] != 0)
+
+
+def test_clusters_formed_again_cost_bytes_and_change_nothing_where_nobody_moves() -> None:
+    method = {"kind": "sparse_orthogonal", "mask_warmup_steps": 2, "density": 0.1}
+    topology = {"kind": "clusters", "max_collision_rate": 0.02}
+    formed: dict[tuple[int, int], float] = {}
+
+    def note(device: int, commit: Commit, _: object) -> None:
+        told = {(device, r.round_index): r.value for r in commit.records if r.metric == "cluster"}
+        formed.update(told)
+
+    once, again = (
+        run(
+            build_world(scenario(rounds=4, method=method | more, topology=topology, **wireless())),
+            on_commit=note,
+        )
+        for more in ({}, {"recluster_every": 2})
+    )
+    assert len(once[0].result.clusters) > 1
+    assert learnt(again) == learnt(once)
+    assert formed == {(device, r): formed[device, -1] for device in range(4) for r in (-1, 2)}
+    links = [[r for o in outcomes.values() for r in o.link_records] for outcomes in (once, again)]
+    setup = [sum(r.sent_bytes for r in records if r.traffic == "setup") for records in links]
+    assert setup[1] > setup[0]
+    check_account(links[1])
 
 
 def test_the_density_is_kept_by_every_expert() -> None:

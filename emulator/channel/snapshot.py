@@ -1,0 +1,55 @@
+"""The network as it lies at one moment: who is where, who reaches whom, and with what power.
+
+Shapes: M devices.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from emulator.channel.rates import Rate
+from emulator.state import BoolArray, DoubleArray, IndexArray
+from emulator.units import noise_w
+
+IN_RANGE_BYTES = 1500
+"""Two devices are in range when one full packet meets the deadline at full power."""
+
+
+@dataclass(frozen=True, eq=False)
+class WirelessSnapshot:
+    """positions_m [M, 2]; mean_gain [M, M], linear, symmetric, diagonal 0."""
+
+    positions_m: DoubleArray
+    mean_gain: DoubleArray
+    rate: Rate
+    noise_figure_db: float
+    deadline_s: float
+    max_power_w: float
+
+    def in_range(self, bandwidth_hz: float) -> BoolArray:
+        """[M, M] whether IN_RANGE_BYTES on the whole band meet the deadline within the limit."""
+        near = self.required_power_w(IN_RANGE_BYTES, 1, bandwidth_hz) <= self.max_power_w
+        np.fill_diagonal(near, val=False)
+        return near
+
+    def required_power_w(
+        self, num_bytes: int | IndexArray, neighbours: int, bandwidth_hz: float
+    ) -> DoubleArray:
+        """Least power [M, M] of i towards j at the mean gain (Eq 25), diagonal 0.
+
+        num_bytes: air bytes of every sender, or of each [M]. The sender has bandwidth_hz and serves
+        so many neighbours at once, each on an equal share. inf where no power is enough.
+        """
+        devices = len(self.positions_m)
+        share_hz = bandwidth_hz / neighbours
+        bytes_M = np.broadcast_to(np.asarray(num_bytes, dtype=np.int64), devices)
+        wanted_M = bytes_M * 8.0 / self.deadline_s
+        log_snr_M = np.array([self.rate.log_snr(float(x), share_hz) for x in wanted_M])
+        log_noise = math.log(noise_w(share_hz, self.noise_figure_db))
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            power = np.exp(log_snr_M[:, None] + log_noise - np.log(self.mean_gain))
+        # Who needs no SNR needs no power, not even against the noise of an endless band.
+        power[np.isneginf(log_snr_M)] = 0.0
+        np.fill_diagonal(power, 0.0)
+        return power
