@@ -271,10 +271,10 @@ class Device:
 
         Clocks differ, its graph must not: rounds since the last survey count as long as planned.
         """
-        scenario, channel = self._world.scenario, self._world.channel
-        frame_s = scenario.local.steps * scenario.local.step_s + channel.deadline_s
-        network = channel.at(self._surveyed_s + self._rounds_since_survey * frame_s)
-        return (yield from flood(self, network.in_range(scenario.access.bandwidth_hz), body))
+        local, deadline_s = self._world.scenario.local, self._world.channel.deadline_s
+        frame_s = local.steps * local.step_s + deadline_s
+        time_s = self._surveyed_s + self._rounds_since_survey * frame_s
+        return (yield from flood(self, self._world.in_range(time_s), body))
 
     def agree_on_the_end(self, round_index: int) -> Generator[Step, Inbox, None]:
         """With `stop`, tell everybody what was spent; at a limit this round becomes the last."""

@@ -57,11 +57,28 @@ class Topology(Protocol):
 
 
 class Access(Protocol):
-    """Who is on the air when, on which band. Pure: same requests, same grants."""
+    """A scheme of who is on the air when, on which band."""
 
     @property
     def bandwidth_hz(self) -> float:
         """The whole band of one sender [Hz]."""
+        ...
+
+    def bind(self, hears_MM: BoolArray) -> BoundAccess:
+        """The scheme for devices of which i hears j where hears_MM[i, j]."""
+        ...
+
+
+class BoundAccess(Protocol):
+    """The scheme of one run. Pure: same requests, same grants."""
+
+    @property
+    def cast(self) -> str:
+        """Whether one transmission serves several receivers: unicast or broadcast."""
+        ...
+
+    def share(self, neighbours: int) -> tuple[float, float]:
+        """The band [Hz] and the share of time that each of so many neighbours gets of a sender."""
         ...
 
     def plan(self, requests: Sequence[Request]) -> tuple[Grant, ...]:
@@ -90,14 +107,14 @@ class Snapshot(Protocol):
         """Linear power gain without small-scale fading [M, M], diagonal 0, symmetric."""
         ...
 
-    def in_range(self, bandwidth_hz: float) -> BoolArray:
+    def in_range(self, bandwidth_hz: float, time_share: float) -> BoolArray:
         """Which pairs can exchange one packet within the deadline [M, M]."""
         ...
 
     def required_power_w(
-        self, num_bytes: int | IndexArray, neighbours: int, bandwidth_hz: float
+        self, num_bytes: int | IndexArray, bandwidth_hz: float, time_share: float
     ) -> DoubleArray:
-        """Least power [M, M] that meets the deadline when a sender serves so many at once."""
+        """Least power [M, M] that meets the deadline on a band in a share of the time."""
         ...
 
 

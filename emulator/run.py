@@ -171,8 +171,7 @@ def _walk(world: World, device: int, transport: Transport, on_commit: OnCommit) 
 
 
 def _air(world: World, device: int) -> Shim:
-    scenario = world.scenario
-    return Shim(device, scenario.wire, scenario.access, world.channel)
+    return Shim(device, world.scenario.wire, world.access, world.channel)
 
 
 def _with_metrics(outcome: Outcome, committed: list[MetricRecord]) -> Outcome:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from emulator.errors import ProtocolError
-from emulator.protocols import Access, BoundChannel
+from emulator.protocols import BoundAccess, BoundChannel
 from emulator.state import (
     IP_UDP_BYTES,
     SETUP_ROUND,
@@ -35,7 +35,7 @@ class Shim:
     """The air around one device; see `protocols.Air`."""
 
     def __init__(
-        self, device: int, wire: WireFormat, access: Access, channel: BoundChannel
+        self, device: int, wire: WireFormat, access: BoundAccess, channel: BoundChannel
     ) -> None:
         self._device = device
         self._wire = wire

@@ -328,9 +328,40 @@ class Request:
     exchange_index: int
 
 
+SLOT_ROUNDING = 1e-9
+"""What ends so little after a slot, in slots, has ended with it."""
+
+
+@dataclass(frozen=True)
+class Slots:
+    """A sender's own time: from offset_s on, slot_s [s] of every frame of frame_s, for ever.
+
+    Law: air_s(time_at(a)) = a for a > 0, and time_at is the earliest such time.
+    """
+
+    offset_s: float
+    slot_s: float
+    frame_s: float
+
+    def air_s(self, time_s: float) -> float:
+        """How much own time [s] lies between 0 and a time >= 0."""
+        frames, within_s = divmod(time_s, self.frame_s)
+        return frames * self.slot_s + min(max(within_s - self.offset_s, 0.0), self.slot_s)
+
+    def time_at(self, air_s: float) -> float:
+        """When so much own time has passed since 0 [s]."""
+        frames, within_s = divmod(air_s, self.slot_s)
+        if within_s < SLOT_ROUNDING * self.slot_s and frames > 0.0:  # not the next slot's start
+            frames, within_s = frames - 1.0, self.slot_s
+        return frames * self.frame_s + self.offset_s + within_s
+
+
 @dataclass(frozen=True)
 class Grant:
-    """What a request got: when, on which bandwidth, with which power, under which interference."""
+    """What a request got: when, on which bandwidth, with which power, under which interference.
+
+    slots: the sender is silent outside them; None: it is on the air until it is done.
+    """
 
     sender: int
     receivers: tuple[int, ...]
@@ -339,6 +370,7 @@ class Grant:
     tx_power_w: float
     interference_w: float
     exchange_index: int
+    slots: Slots | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,18 +30,19 @@ def survey_of(
     per device.
     """
     channel, scenario = world.channel.at(time_s), world.scenario
-    devices, bandwidth_hz = scenario.devices, scenario.access.bandwidth_hz
+    devices = scenario.devices
     bytes_of = {id(m): air_bytes(scenario.wire.encode(m)) for m in planned}
     bytes_M = np.array([bytes_of[id(m)] for m in planned], dtype=np.int64)
     if isinstance(scenario.graph, RandomFeasible) and scenario.graph.message_bytes:
         bytes_M[:] = scenario.graph.message_bytes
     required = np.zeros((devices, devices, devices + 1))
     for neighbours in range(1, devices):
-        required[:, :, neighbours] = channel.required_power_w(bytes_M, neighbours, bandwidth_hz)
+        share = world.access.share(neighbours)
+        required[:, :, neighbours] = channel.required_power_w(bytes_M, *share)
     return Survey(
         positions_m=channel.positions_m,
         mean_gain=channel.mean_gain,
-        in_range=channel.in_range(bandwidth_hz),
+        in_range=world.in_range(time_s),
         max_power_w=world.channel.max_power_w,
         required_power_w=required,
         samples=np.array(samples, dtype=np.int64),
@@ -67,8 +68,7 @@ def parameter_budget(
     def out_of_reach(num_values: int) -> bool:
         needed_M: DoubleArray = channel.required_power_w(
             air_bytes(scenario.wire.encode(message_of(num_values))),
-            nearest,
-            scenario.access.bandwidth_hz,
+            *world.access.share(nearest),
         )[device]
         others = np.sort(np.delete(needed_M, device))
         return bool(others[:nearest].sum() > world.channel.max_power_w[device])

@@ -8,9 +8,9 @@ import torch
 
 from emulator.backbone.loading import Backbone
 from emulator.errors import ScenarioError
-from emulator.protocols import BoundChannel, Learner
+from emulator.protocols import BoundAccess, BoundChannel, Learner
 from emulator.scenario import Scenario
-from emulator.state import Example, Question, Shard
+from emulator.state import BoolArray, Example, Question, Shard
 from emulator.streams import stream
 from emulator.tasks.learning import check_language, learner_for
 
@@ -32,7 +32,7 @@ class World:
 
     By task: `tests`, what is answered (the test split, or the validation split where that is asked
     for); `paraphrased`, the same in other words, where asked for; `unseen`, test examples of tasks that
-    nobody learns.
+    nobody learns. channel and access are the air between them.
     """
 
     scenario: Scenario
@@ -42,6 +42,11 @@ class World:
     paraphrased: Mapping[str, Asked]
     unseen: Mapping[str, Asked]
     channel: BoundChannel
+    access: BoundAccess
+
+    def in_range(self, time_s: float) -> BoolArray:
+        """[M, M] which pairs can exchange one packet within the deadline, at an emulated time."""
+        return self.channel.at(time_s).in_range(*self.access.share(1))
 
 
 def held_out(
@@ -99,6 +104,8 @@ def build_world(scenario: Scenario) -> World:
             if examples
         }
 
+    channel = scenario.channel.bind(scenario.devices, seed)
+    hears_MM = channel.at(0.0).in_range(scenario.access.bandwidth_hz, 1.0)
     return World(
         scenario=scenario,
         backbone=backbone,
@@ -106,7 +113,8 @@ def build_world(scenario: Scenario) -> World:
         tests=asked(tests),
         paraphrased=asked(paraphrased),
         unseen=asked(unseen),
-        channel=scenario.channel.bind(scenario.devices, seed),
+        channel=channel,
+        access=scenario.access.bind(hears_MM),
     )
 
 

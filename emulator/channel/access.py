@@ -1,13 +1,27 @@
-"""Who is on the air when, and on which band. Pure: same requests, same grants; powers stay 0."""
+"""Who is on the air when, and on which band. Pure: same requests, same grants; powers stay 0.
+
+A scheme is bound to the graph of who hears whom before the first exchange and then plans every exchange
+from the sender's own requests: nobody has to ask anybody. With `cast: broadcast` one transmission
+serves all receivers of the same packets: the weakest of them sets its rate.
+Shapes: M devices.
+"""
 
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, Self
 
+import networkx as nx
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from emulator.state import Grant, Request
+from emulator.state import BoolArray, Grant, Request, Slots
+from emulator.streams import stream
+
+Cast = Literal["unicast", "broadcast"]
+
+COLOURING_DRAWS = 200
+"""Random orders in which nodes are coloured greedily besides DSATUR's; the fewest colours win."""
 
 
 class IdealAccess(BaseModel):
@@ -20,6 +34,19 @@ class IdealAccess(BaseModel):
     def bandwidth_hz(self) -> float:
         """The band of one sender [Hz]."""
         return math.inf
+
+    @property
+    def cast(self) -> Cast:
+        """Every receiver is served for itself."""
+        return "unicast"
+
+    def bind(self, hears_MM: BoolArray) -> Self:
+        """The same for any graph."""
+        return self
+
+    def share(self, neighbours: int) -> tuple[float, float]:
+        """Everything, always."""
+        return math.inf, 1.0
 
     def plan(self, requests: Sequence[Request]) -> tuple[Grant, ...]:
         """Every request at once, in the order given."""
@@ -38,6 +65,17 @@ class OfdmaAccess(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["ofdma"] = "ofdma"
     bandwidth_hz: FiniteFloat = Field(gt=0, description="W: the band of each sender [Hz].")
+    cast: Cast = Field(
+        default="unicast", description="Whether one transmission serves several receivers."
+    )
+
+    def bind(self, hears_MM: BoolArray) -> Self:
+        """The same for any graph."""
+        return self
+
+    def share(self, neighbours: int) -> tuple[float, float]:
+        """W/u, always; all of W where one transmission serves all."""
+        return self.bandwidth_hz / (neighbours if self.cast == "unicast" else 1), 1.0
 
     def plan(self, requests: Sequence[Request]) -> tuple[Grant, ...]:
         """One grant for each request, in the order given."""
@@ -48,12 +86,90 @@ class OfdmaAccess(BaseModel):
         )
 
 
+class TdmaAccess(BaseModel):
+    """One band for all, in turns: every sender has one slot of each frame, of n slots.
+
+    `reuse: none`: n = M, one sender at a time. `reuse: distance_2`: senders that no device hears
+    both of share a slot: a colouring of the square of the graph of who hears whom. Nobody then
+    receives from two, or while it sends (half duplex). Several requests of a sender share its slot
+    in equal parts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["tdma"] = "tdma"
+    bandwidth_hz: FiniteFloat = Field(gt=0, description="The band that all share [Hz].")
+    slot_s: FiniteFloat = Field(default=0.01, gt=0, description="Length of a slot [s].")
+    reuse: Literal["none", "distance_2"] = Field(
+        default="none", description="Whether senders that nobody hears both of share a slot."
+    )
+    cast: Cast = Field(
+        default="unicast", description="Whether one transmission serves several receivers."
+    )
+
+    def bind(self, hears_MM: BoolArray) -> "TdmaSchedule":
+        """The schedule of a run; who moves keeps its slot."""
+        if self.reuse == "none":
+            return TdmaSchedule(self, tuple(range(len(hears_MM))))
+        return TdmaSchedule(self, distance_2_colours(hears_MM))
+
+
+@dataclass(frozen=True)
+class TdmaSchedule:
+    """`TdmaAccess` with the slot of every device."""
+
+    scheme: TdmaAccess
+    slot_of: tuple[int, ...]
+
+    @property
+    def cast(self) -> Cast:
+        """Whether one transmission serves several receivers."""
+        return self.scheme.cast
+
+    def share(self, neighbours: int) -> tuple[float, float]:
+        """The whole band, in so many parts of a slot in each frame; in all of it to serve all at once."""
+        parts = neighbours if self.cast == "unicast" else 1
+        return self.scheme.bandwidth_hz, 1.0 / (parts * (1 + max(self.slot_of)))
+
+    def plan(self, requests: Sequence[Request]) -> tuple[Grant, ...]:
+        """The whole band in the sender's slots, one part of each slot for each request."""
+        slot_s = self.scheme.slot_s
+        frame_s = slot_s * (1 + max(self.slot_of))
+        sharing = Counter((request.sender, request.exchange_index) for request in requests)
+        served: Counter[tuple[int, int]] = Counter()
+        grants = []
+        for request in requests:
+            of_sender = (request.sender, request.exchange_index)
+            part_s = slot_s / sharing[of_sender]
+            start_s = self.slot_of[request.sender] * slot_s + served[of_sender] * part_s
+            slots = Slots(start_s, part_s, frame_s)
+            grants.append(_grant(request, self.scheme.bandwidth_hz, slots))
+            served[of_sender] += 1
+        return tuple(grants)
+
+
+def distance_2_colours(hears_MM: BoolArray) -> tuple[int, ...]:
+    """A colour 0 ... n-1 for each device; no two within two hops of each other have the same.
+
+    The best of DSATUR and COLOURING_DRAWS greedy colourings in random order: the least n possible on
+    small graphs, near it on large ones (the problem is NP-hard). Source: Ramanathan, "A unified
+    framework and algorithm for channel assignment in wireless networks", 1999.
+    """
+    graph = nx.from_numpy_array(hears_MM | hears_MM.T)
+    near = nx.power(graph, 2)
+    draws = stream(0, "colouring")
+    orders = [draws.permutation(len(hears_MM)).tolist() for _ in range(COLOURING_DRAWS)]
+    colourings = [nx.greedy_color(near, strategy="DSATUR")]
+    colourings += [nx.greedy_color(near, strategy=lambda *_, o=order: o) for order in orders]
+    best = min(colourings, key=lambda colour_of: max(colour_of.values()))
+    return tuple(best[device] for device in range(len(hears_MM)))
+
+
 def occupied_hz_s(bandwidth_hz: float, airtime_s: float) -> float:
     """Spectrum used: bandwidth times airtime [Hz·s]. The endless band of `ideal` counts as none."""
     return bandwidth_hz * airtime_s if math.isfinite(bandwidth_hz) else 0.0
 
 
-def _grant(request: Request, bandwidth_hz: float) -> Grant:
+def _grant(request: Request, bandwidth_hz: float, slots: Slots | None = None) -> Grant:
     """The air from the moment a request is ready, without interference."""
     return Grant(
         sender=request.sender,
@@ -63,4 +179,5 @@ def _grant(request: Request, bandwidth_hz: float) -> Grant:
         tx_power_w=0.0,
         interference_w=0.0,
         exchange_index=request.exchange_index,
+        slots=slots,
     )

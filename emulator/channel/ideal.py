@@ -41,12 +41,12 @@ class IdealSnapshot:
         """[M, M] ones, diagonal 0."""
         return 1.0 - np.eye(self.devices)
 
-    def in_range(self, bandwidth_hz: float) -> BoolArray:
+    def in_range(self, bandwidth_hz: float, time_share: float) -> BoolArray:
         """[M, M] everybody but oneself."""
         return ~np.eye(self.devices, dtype=np.bool_)
 
     def required_power_w(
-        self, num_bytes: int | IndexArray, neighbours: int, bandwidth_hz: float
+        self, num_bytes: int | IndexArray, bandwidth_hz: float, time_share: float
     ) -> DoubleArray:
         """[M, M] zeros."""
         return np.zeros((self.devices, self.devices))

@@ -27,26 +27,25 @@ class WirelessSnapshot:
     deadline_s: float
     max_power_w: float
 
-    def in_range(self, bandwidth_hz: float) -> BoolArray:
+    def in_range(self, bandwidth_hz: float, time_share: float) -> BoolArray:
         """[M, M] whether IN_RANGE_BYTES on the whole band meet the deadline within the limit."""
-        near = self.required_power_w(IN_RANGE_BYTES, 1, bandwidth_hz) <= self.max_power_w
+        near = self.required_power_w(IN_RANGE_BYTES, bandwidth_hz, time_share) <= self.max_power_w
         np.fill_diagonal(near, val=False)
         return near
 
     def required_power_w(
-        self, num_bytes: int | IndexArray, neighbours: int, bandwidth_hz: float
+        self, num_bytes: int | IndexArray, bandwidth_hz: float, time_share: float
     ) -> DoubleArray:
         """Least power [M, M] of i towards j at the mean gain (Eq 25), diagonal 0.
 
-        num_bytes: air bytes of every sender, or of each [M]. The sender has bandwidth_hz and serves
-        so many neighbours at once, each on an equal share. inf where no power is enough.
+        num_bytes: air bytes of every sender, or of each [M], due within the deadline on bandwidth_hz
+        in a share of the time. inf where no power is enough.
         """
         devices = len(self.positions_m)
-        share_hz = bandwidth_hz / neighbours
         bytes_M = np.broadcast_to(np.asarray(num_bytes, dtype=np.int64), devices)
-        wanted_M = bytes_M * 8.0 / self.deadline_s
-        log_snr_M = np.array([self.rate.log_snr(float(x), share_hz) for x in wanted_M])
-        log_noise = math.log(noise_w(share_hz, self.noise_figure_db))
+        wanted_M = bytes_M * 8.0 / (self.deadline_s * time_share)
+        log_snr_M = np.array([self.rate.log_snr(float(x), bandwidth_hz) for x in wanted_M])
+        log_noise = math.log(noise_w(bandwidth_hz, self.noise_figure_db))
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             power = np.exp(log_snr_M[:, None] + log_noise - np.log(self.mean_gain))
         # Who needs no SNR needs no power, not even against the noise of an endless band.

@@ -48,7 +48,7 @@ def main() -> None:
     def child(transport, post) -> None:
         device = transport.device
         scenario = world.scenario
-        air = Shim(device, scenario.wire, scenario.access, world.channel)
+        air = Shim(device, scenario.wire, world.access, world.channel)
         life = first_exchange_of(live(world, device))
         many_processes.run(life, air, transport, lambda *_: None)
         exchanged_s = time.monotonic()

@@ -50,7 +50,7 @@ def lives(**sections: object) -> tuple[Told, dict[int, Outcome]]:
     }
     scenario = Scenario.model_validate(small | sections)
     world = build_world(scenario)
-    airs = {i: Shim(i, scenario.wire, scenario.access, world.channel) for i in range(2)}
+    airs = {i: Shim(i, scenario.wire, world.access, world.channel) for i in range(2)}
     outcomes = one_process.run({i: live(world, i) for i in range(2)}, airs, lambda *_: None)
     told = {
         (record.device, record.task, record.metric): record.value

@@ -61,7 +61,7 @@ def run(
 ) -> dict[int, Outcome]:
     devices = range(world.scenario.devices)
     chosen = world.scenario
-    shims = airs or {i: Shim(i, chosen.wire, chosen.access, world.channel) for i in devices}
+    shims = airs or {i: Shim(i, chosen.wire, world.access, world.channel) for i in devices}
     return one_process.run({i: live(world, i) for i in devices}, shims, on_commit)
 
 
@@ -170,7 +170,7 @@ def test_introductions_hop_through_a_line() -> None:
         max_power_w=6e-5,
     )
     world = build_world(scenario(**near))
-    in_range = world.channel.at(0.0).in_range(20e3)
+    in_range = world.channel.at(0.0).in_range(20e3, 1.0)
     assert in_range.sum() == 6  # only next neighbours
     devices = [Device(world, i) for i in range(4)]
 
@@ -180,7 +180,7 @@ def test_introductions_hop_through_a_line() -> None:
         assert heard == {i: bytes([i]) * (i + 1) for i in range(4)}
         return DeviceResult(own.id, NOTHING, (), {}, (), (), (), own.now_s, 0.0, 0.0, 1)
 
-    airs = {i: Shim(i, world.scenario.wire, world.scenario.access, world.channel) for i in range(4)}
+    airs = {i: Shim(i, world.scenario.wire, world.access, world.channel) for i in range(4)}
     outcomes = one_process.run({d.id: life(d) for d in devices}, airs, lambda *_: None)
     sent = [(r.sender, r.receiver) for o in outcomes.values() for r in o.link_records]
     assert {abs(a - b) for a, b in sent} == {1}
@@ -257,10 +257,7 @@ def test_forgetting_and_dilution_are_looked_at_when_asked() -> None:
     seen: list[MetricRecord] = []
     looked = one_process.run(
         {i: live(looking, i) for i in range(4)},
-        {
-            i: Shim(i, looking.scenario.wire, looking.scenario.access, looking.channel)
-            for i in range(4)
-        },
+        {i: Shim(i, looking.scenario.wire, looking.access, looking.channel) for i in range(4)},
         lambda _device, commit, _links: seen.extend(commit.records),
     )
     looks = ("before_exact_match", "diluted_exact_match", "own_exact_match", "exchange_shift")

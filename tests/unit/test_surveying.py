@@ -59,7 +59,7 @@ def world(noise_figure_db: float = 58.0, **local: object) -> World:
 
 def fits(air: World, device: int, count: int, neighbours: int) -> bool:
     needed = air.channel.at(0.0).required_power_w(
-        air_bytes(air.scenario.wire.encode(message_of(count))), neighbours, 20e3
+        air_bytes(air.scenario.wire.encode(message_of(count))), 20e3 / neighbours, 1.0
     )[device]
     return bool(
         sorted(np.delete(needed, device))[:neighbours]

@@ -125,7 +125,7 @@ def test_least_power_meets_the_deadline_exactly(seed, neighbours, count, gap_db,
 @given(st.integers(0, 2**32), st.integers(1, 5), st.integers(1, 20_000))
 def test_required_power_is_eq_25_as_printed(seed, neighbours, num_bytes):
     channel = Wireless(noise_figure_db=5.0, deadline_s=2.0).bind(4, seed)
-    power_w = channel.at(0.0).required_power_w(num_bytes, neighbours, 1e5)
+    power_w = channel.at(0.0).required_power_w(num_bytes, 1e5 / neighbours, 1.0)
     noise = 10 ** ((-174.0 - 30.0 + 5.0) / 10) * 1e5 / neighbours
     snr = 2.0 ** (8 * num_bytes * neighbours / (1e5 * 2.0)) - 1.0
     expected = noise * snr / np.where(np.eye(4), 1.0, channel.at(0.0).mean_gain) * (1 - np.eye(4))
@@ -134,9 +134,9 @@ def test_required_power_is_eq_25_as_printed(seed, neighbours, num_bytes):
 
 def test_required_power_takes_one_size_for_each_sender_and_overflows_to_infinity():
     channel = Wireless().bind(3, seed=1)
-    mixed = channel.at(0.0).required_power_w(np.array([500, 1000, 10**9]), 2, BAND_HZ)
-    assert np.array_equal(mixed[0], channel.at(0.0).required_power_w(500, 2, BAND_HZ)[0])
-    assert np.array_equal(mixed[1], channel.at(0.0).required_power_w(1000, 2, BAND_HZ)[1])
+    mixed = channel.at(0.0).required_power_w(np.array([500, 1000, 10**9]), BAND_HZ / 2, 1.0)
+    assert np.array_equal(mixed[0], channel.at(0.0).required_power_w(500, BAND_HZ / 2, 1.0)[0])
+    assert np.array_equal(mixed[1], channel.at(0.0).required_power_w(1000, BAND_HZ / 2, 1.0)[1])
     assert mixed[2].tolist() == [math.inf, math.inf, 0.0]
 
 
@@ -164,7 +164,7 @@ def test_a_capped_rate_asks_for_no_more_than_its_cap_needs():
     channel = Wireless(rate=ShannonRate(max_bit_per_s_hz=2.0), fading=NoFading()).bind(2, seed=0)
     (grant,) = _speak(channel, 0, (1,), _packets(50))
     assert channel.snr(grant, 0) == pytest.approx(3.0)
-    assert channel.at(0.0).required_power_w(75_000, 1, BAND_HZ)[0, 1] == math.inf
+    assert channel.at(0.0).required_power_w(75_000, BAND_HZ, 1.0)[0, 1] == math.inf
 
 
 def test_fixed_power_is_shared_equally_whatever_is_asked():
@@ -181,15 +181,18 @@ def test_in_range_means_one_packet_in_time_at_full_power():
         for gain in channel.at(0.0).mean_gain[0, 1:]
     ]
     assert capacity[0] > PACKET_BITS > capacity[1]
-    near = channel.at(0.0).in_range(2e3)
+    near = channel.at(0.0).in_range(2e3, 1.0)
     assert near[0].tolist() == [False, True, False]
     assert np.array_equal(near, near.T)
 
 
 def test_without_geometry_everybody_is_in_range_on_any_band():
     channel = _slow_link(10e6)
-    assert channel.at(0.0).in_range(math.inf).tolist() == [[False, True], [True, False]]
-    assert channel.at(0.0).required_power_w(1500, 1, math.inf).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert channel.at(0.0).in_range(math.inf, 1.0).tolist() == [[False, True], [True, False]]
+    assert channel.at(0.0).required_power_w(1500, math.inf, 1.0).tolist() == [
+        [0.0, 0.0],
+        [0.0, 0.0],
+    ]
 
 
 # ── arrival ──────────────────────────────────────────────────────────────────────────────────────
@@ -351,9 +354,9 @@ def test_the_ideal_channel_passes_everything_through():
     assert channel.energy_j(grant, reception) == 0.0
     assert grant.tx_power_w == 0.0
     assert np.array_equal(channel.at(0.0).mean_gain, 1 - np.eye(3))
-    assert np.array_equal(channel.at(0.0).in_range(math.inf), ~np.eye(3, dtype=bool))
+    assert np.array_equal(channel.at(0.0).in_range(math.inf, 1.0), ~np.eye(3, dtype=bool))
     assert np.all(
-        channel.at(0.0).required_power_w(10**9, 2, math.inf) <= channel.max_power_w[:, None]
+        channel.at(0.0).required_power_w(10**9, math.inf, 1.0) <= channel.max_power_w[:, None]
     )
 
 
