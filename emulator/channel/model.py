@@ -87,7 +87,8 @@ class Wireless(BaseModel):
     def bind(self, devices: int, seed: int) -> "WirelessChannel":
         """The channel of one run: positions and mean gains depend on (devices, seed) only."""
         positions_m = self.placement.place(devices, seed)
-        gain = gain_from_path_loss(self.path_loss.path_loss_db(distances_m(positions_m)))
+        seen = np.ones((devices, devices), dtype=np.bool_)
+        gain = gain_from_path_loss(self.path_loss.path_loss_db(distances_m(positions_m), seen))
         np.fill_diagonal(gain, 0.0)
         return WirelessChannel(self, seed, positions_m, gain)
 

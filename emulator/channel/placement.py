@@ -1,17 +1,25 @@
 """Where the devices stand. Positions depend on (seed, device) only: adding a device moves nobody.
 
-Shapes: M devices; positions are [M, 2] in metres.
+Every placement also says where its devices may walk: `inside(unit_N2, placed_M2)` takes uniform
+numbers in [0, 1) to the area that it fills: its own, or the bounding box of the devices where it
+states none. Areas are convex.
+Shapes: M devices, N points; positions are [M, 2] in metres.
 """
 
 import math
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from emulator.channel.tables import finite, read_table, refuse, whole
 from emulator.errors import ScenarioError
 from emulator.state import DoubleArray
 from emulator.streams import stream
+
+NOBODY: DoubleArray = np.empty((0, 2))
+"""Devices placed so far, where the area does not depend on them."""
 
 
 class DiscPlacement(BaseModel):
@@ -26,10 +34,13 @@ class DiscPlacement(BaseModel):
 
     def place(self, devices: int, seed: int) -> DoubleArray:
         """Positions [M, 2] in metres; each device has its own keyed draw."""
-        unit_M2 = _unit_square(devices, seed)
-        radius_M = self.radius_m * np.sqrt(unit_M2[:, 0])
-        angle_M = 2.0 * math.pi * unit_M2[:, 1]
-        return np.stack([radius_M * np.cos(angle_M), radius_M * np.sin(angle_M)], axis=1)
+        return self.inside(_unit_square(devices, seed), NOBODY)
+
+    def inside(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+        """Points [N, 2] of the disc, uniform over it."""
+        radius_N = self.radius_m * np.sqrt(unit_N2[:, 0])
+        angle_N = 2.0 * math.pi * unit_N2[:, 1]
+        return np.stack([radius_N * np.cos(angle_N), radius_N * np.sin(angle_N)], axis=1)
 
 
 class RectanglePlacement(BaseModel):
@@ -42,8 +53,12 @@ class RectanglePlacement(BaseModel):
 
     def place(self, devices: int, seed: int) -> DoubleArray:
         """Positions [M, 2] in metres; each device has its own keyed draw."""
+        return self.inside(_unit_square(devices, seed), NOBODY)
+
+    def inside(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+        """Points [N, 2] of the rectangle, uniform over it."""
         sides_m = np.array([self.width_m, self.height_m], dtype=np.float64)
-        return np.asarray(sides_m * _unit_square(devices, seed))
+        return np.asarray(sides_m * unit_N2)
 
 
 class GridPlacement(BaseModel):
@@ -58,6 +73,10 @@ class GridPlacement(BaseModel):
         columns = math.isqrt(devices - 1) + 1 if devices else 1
         row_M, column_M = np.divmod(np.arange(devices), columns)
         return self.spacing_m * np.stack([column_M, row_M], axis=1).astype(np.float64)
+
+    def inside(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+        """Points [N, 2] of the bounding box of the devices."""
+        return _in_box(unit_N2, placed_M2)
 
 
 class FixedPlacement(BaseModel):
@@ -80,9 +99,44 @@ class FixedPlacement(BaseModel):
             )
         return np.array(self.positions_m, dtype=np.float64).reshape(devices, 2)
 
+    def inside(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+        """Points [N, 2] of the bounding box of the devices."""
+        return _in_box(unit_N2, placed_M2)
+
+
+class FilePlacement(BaseModel):
+    """Positions from a CSV file with the header `device,x_m,y_m`: one row a device, in any order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["file"] = "file"
+    path: Path = Field(description="The CSV file, relative to the scenario file.")
+
+    def place(self, devices: int, seed: int) -> DoubleArray:
+        """Positions [M, 2] in metres. Raises ScenarioError unless each device stands in one row."""
+        columns = {"device": whole, "x_m": finite, "y_m": finite}
+        rows = read_table(self.path, "channel.placement.path", columns)
+        positions_M2 = np.full((devices, 2), np.nan)
+        problems = []
+        for row in rows:
+            device, place = f"{self.path.name}:{row.number}: device", int(row.values[0])
+            if not 0 <= place < devices:
+                problems.append(f"{device}: got {place}, wanted one of {devices}, counted from 0")
+            elif not np.isnan(positions_M2[place, 0]):
+                problems.append(f"{device}: got {place} twice, wanted one row a device")
+            else:
+                positions_M2[place] = row.values[1:]
+        nowhere = np.flatnonzero(np.isnan(positions_M2[:, 0]))
+        problems += [f"{self.path.name}: got no row for device {i}, wanted one" for i in nowhere]
+        refuse(problems)
+        return positions_M2
+
+    def inside(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+        """Points [N, 2] of the bounding box of the devices."""
+        return _in_box(unit_N2, placed_M2)
+
 
 Placement = Annotated[
-    DiscPlacement | RectanglePlacement | GridPlacement | FixedPlacement,
+    DiscPlacement | RectanglePlacement | GridPlacement | FixedPlacement | FilePlacement,
     Field(discriminator="kind"),
 ]
 
@@ -97,3 +151,9 @@ def _unit_square(devices: int, seed: int) -> DoubleArray:
     """Two uniform numbers in [0, 1) for each device [M, 2]."""
     draws = [stream(seed, "placement", device).random(2) for device in range(devices)]
     return np.array(draws, dtype=np.float64).reshape(devices, 2)
+
+
+def _in_box(unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+    """Points [N, 2] of the least rectangle around all devices."""
+    low_m, high_m = placed_M2.min(axis=0), placed_M2.max(axis=0)
+    return np.asarray(low_m + (high_m - low_m) * unit_N2)

@@ -117,6 +117,17 @@ def test_relative_paths_are_meant_from_the_folder_of_the_file(tmp_path, monkeypa
     assert scenario.backbone.name == str((tmp_path / "a" / "model").resolve())
 
 
+def test_files_of_a_component_are_meant_from_the_folder_of_the_file(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    path = tmp_path / "a" / "s.yaml"
+    path.write_text(
+        "name: s\nchannel: {preset: paper, placement: {kind: file, path: places.csv}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    scenario = read_scenario(Path("a/s.yaml")).scenario
+    assert scenario.channel.placement.path == (tmp_path / "a" / "places.csv").resolve()
+
+
 @pytest.mark.parametrize("name", ["some/hub-id", "package:some_package/model"])
 def test_names_that_are_no_folder_stay_as_they_are(read, name):
     scenario = read(f"backbone: {{kind: causal_lm, name: '{name}'}}").scenario

@@ -1,8 +1,7 @@
-"""Placement, path loss, fading, losses, access: each against its formula or distribution."""
+"""Placement, fading, losses, access: each against its formula or distribution."""
 
 import json
 import math
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,6 @@ from scipy import stats
 from emulator.channel.access import IdealAccess, OfdmaAccess, occupied_hz_s
 from emulator.channel.fading import NoFading, RayleighFading
 from emulator.channel.losses import BernoulliLoss, Lossless
-from emulator.channel.pathloss import (
-    FreeSpacePathLoss,
-    LogDistancePathLoss,
-    NoPathLoss,
-    PowerLawPathLoss,
-)
 from emulator.channel.placement import (
     DiscPlacement,
     FixedPlacement,
@@ -103,29 +96,6 @@ def test_listed_positions_are_taken_as_they_are():
     assert distances_m(placement.place(2, seed=0)).tolist() == [[0.0, 5.0], [5.0, 0.0]]
     with pytest.raises(ScenarioError, match="got 2 positions, wanted one for each of 3"):
         placement.place(3, seed=0)
-
-
-# ── path loss ────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_path_loss_formulas():
-    distance_m = np.array([0.0, 0.5, 1.0, 10.0, 250.0])
-    clamped_m = np.array([1.0, 1.0, 1.0, 10.0, 250.0])
-    paper_db = PowerLawPathLoss().path_loss_db(distance_m)
-    assert 10 ** (-paper_db / 10) == pytest.approx(1e-4 * clamped_m**-2, rel=1e-12)
-    friis_db = FreeSpacePathLoss(fc_ghz=2.4).path_loss_db(distance_m)
-    wavelength_m = 299_792_458.0 / 2.4e9
-    expected = (wavelength_m / (4 * np.pi * clamped_m)) ** 2
-    assert 10 ** (-friis_db / 10) == pytest.approx(expected, rel=1e-12)
-    measured = LogDistancePathLoss(reference_db=60.0, reference_m=10.0, exponent=3.5)
-    assert measured.path_loss_db(np.array([10.0, 100.0])) == pytest.approx([60.0, 95.0])
-    assert NoPathLoss().path_loss_db(distance_m).tolist() == [0.0] * 5
-
-
-def test_free_space_agrees_with_the_usual_constant():
-    # 92.45 + 20 lg f_GHz + 20 lg d_km, rounded to two decimals in the books.
-    loss_db = FreeSpacePathLoss(fc_ghz=5.9).path_loss_db(np.array([1000.0]))[0]
-    assert loss_db == pytest.approx(92.45 + 20 * math.log10(5.9), abs=0.005)
 
 
 # ── fading ───────────────────────────────────────────────────────────────────────────────────────
@@ -247,9 +217,3 @@ def test_ideal_access_is_endless_and_occupies_nothing():
     assert [grant.bandwidth_hz for grant in grants] == [math.inf, math.inf]
     assert occupied_hz_s(math.inf, 0.0) == occupied_hz_s(math.inf, 3.0) == 0.0
     assert occupied_hz_s(2e6, 0.5) == 1e6
-
-
-def test_path_loss_never_falls_with_distance():
-    distance_m = np.geomspace(0.1, 1e4, 200)
-    for family in [PowerLawPathLoss(), FreeSpacePathLoss(fc_ghz=28.0)]:
-        assert all(near <= far for near, far in pairwise(family.path_loss_db(distance_m)))
