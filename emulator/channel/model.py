@@ -9,24 +9,32 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from emulator.channel.energy import LeastPower, Power, transmit_energy_j
 from emulator.channel.fading import Fading, RayleighFading
+from emulator.channel.gains import FileGain
+from emulator.channel.geometry import Geometry
+from emulator.channel.line_of_sight import AlwaysLineOfSight, LineOfSight
 from emulator.channel.losses import Losses, Lossless
+from emulator.channel.mobility import Mobility, Static, Trajectories
 from emulator.channel.pathloss import PathLoss, PowerLawPathLoss
-from emulator.channel.placement import DiscPlacement, Placement, distances_m
+from emulator.channel.placement import DiscPlacement, Placement
 from emulator.channel.rates import Rate, ShannonRate, bits_within, finish_times_s
+from emulator.channel.shadowing import NoShadowing, Shadowing
 from emulator.channel.snapshot import WirelessSnapshot
 from emulator.errors import EmulatorError, ProtocolError, ScenarioError
 from emulator.state import DoubleArray, Grant, Packet, Reception, Request
-from emulator.units import bits_from_bytes, gain_from_path_loss, noise_w
+from emulator.units import bits_from_bytes, noise_w
 
 MAX_RELIABLE_TRIES = 1000
 """A reliable packet that so many tries do not bring over ends the run."""
+
+MOVING_BLOCK_S = 1.0
+"""How often the gain of a transfer follows who moves, where no fading has blocks of its own."""
 
 LATE_TOLERANCE = 1e-9
 """Least power meets the deadline exactly, so rounding must not make it late."""
@@ -43,8 +51,16 @@ class Wireless(BaseModel):
     placement: Placement = Field(
         default_factory=DiscPlacement, description="Where the devices stand."
     )
+    mobility: Mobility = Field(default_factory=Static, description="How the devices move.")
     path_loss: PathLoss = Field(
         default_factory=PowerLawPathLoss, description="Mean gain over distance."
+    )
+    line_of_sight: LineOfSight = Field(
+        default_factory=AlwaysLineOfSight, description="Which pairs see each other."
+    )
+    shadowing: Shadowing = Field(default_factory=NoShadowing, description="Large-scale fading.")
+    gain: FileGain | None = Field(
+        default=None, description="Mean gains from a file instead of the geometry; none if absent."
     )
     fading: Fading = Field(default_factory=RayleighFading, description="Small-scale fading.")
     rate: Rate = Field(default_factory=ShannonRate, description="Bits per second over SNR.")
@@ -85,27 +101,49 @@ class Wireless(BaseModel):
         return self
 
     def bind(self, devices: int, seed: int) -> "WirelessChannel":
-        """The channel of one run: positions and mean gains depend on (devices, seed) only."""
-        positions_m = self.placement.place(devices, seed)
-        seen = np.ones((devices, devices), dtype=np.bool_)
-        gain = gain_from_path_loss(self.path_loss.path_loss_db(distances_m(positions_m), seen))
-        np.fill_diagonal(gain, 0.0)
-        return WirelessChannel(self, seed, positions_m, gain)
+        """The channel of one run: places and mean gains depend on (devices, seed, time) only."""
+        trajectories = self.mobility.bind(self.placement, devices, seed)
+        gains: Gains
+        if self.gain is not None:
+            gains = self.gain.bind(devices)
+        else:
+            line_of_sight = self.line_of_sight.bind(seed)
+            shadows = self.shadowing.bind(self.path_loss, seed)
+            gains = Geometry(trajectories, line_of_sight, self.path_loss, shadows)
+        return WirelessChannel(self, seed, trajectories, gains, gains.mean_gain(0.0))
+
+
+class Gains(Protocol):
+    """Linear power gains without small-scale fading, whatever they come from."""
+
+    @property
+    def moving(self) -> bool:
+        """Whether they ever change."""
+        ...
+
+    def mean_gain(self, time_s: float) -> DoubleArray:
+        """Between all devices at a time [M, M], symmetric, diagonal 0."""
+        ...
+
+    def gain(self, first: int, second: int, time_s: float) -> float:
+        """Of one pair. Law: mean_gain(time_s)[first, second]."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class WirelessChannel:
-    """`Wireless` with its devices in place. positions_m [M, 2]; mean_gain [M, M], diagonal 0."""
+    """`Wireless` with its devices. gain_at_start [M, M]: the mean gains at time 0, computed once."""
 
     model: Wireless
     seed: int
-    positions_m: DoubleArray
-    mean_gain: DoubleArray
+    trajectories: Trajectories
+    gains: Gains
+    gain_at_start: DoubleArray
 
     @property
     def max_power_w(self) -> DoubleArray:
         """[M] the power limit of each device [W]."""
-        return np.full(len(self.positions_m), self.model.max_power_w)
+        return np.full(len(self.gain_at_start), self.model.max_power_w)
 
     @property
     def deadline_s(self) -> float:
@@ -116,8 +154,8 @@ class WirelessChannel:
         """The network at an emulated time."""
         model = self.model
         return WirelessSnapshot(
-            self.positions_m,
-            self.mean_gain,
+            self.trajectories.positions_m(time_s),
+            self.gains.mean_gain(time_s) if self.gains.moving else self.gain_at_start,
             model.rate,
             model.noise_figure_db,
             model.deadline_s,
@@ -191,7 +229,7 @@ class WirelessChannel:
         those after it find nothing left.
         """
         before_P = np.cumsum(sent_P) - sent_P
-        budget = bits_within(self.model.deadline_s, rate, self.model.fading.block_s)
+        budget = bits_within(self.model.deadline_s, rate, self._block_s)
         return np.clip(budget - before_P, 0.0, sent_P)
 
     def _finish_times_s(
@@ -199,7 +237,7 @@ class WirelessChannel:
     ) -> DoubleArray:
         """When so many bits are through [K], or the error with the name of the link."""
         try:
-            return finish_times_s(bits_K, rate, self.model.fading.block_s)
+            return finish_times_s(bits_K, rate, self._block_s)
         except ScenarioError:
             raise
         except EmulatorError as error:
@@ -207,10 +245,19 @@ class WirelessChannel:
             raise EmulatorError(f"{link}: {error}") from error
 
     def _gain(self, grant: Grant, block: int) -> float:
-        """Power gain of the granted link in a coherence block."""
+        """Power gain of the granted link in a coherence block, as it is at the block's start."""
         sender, receiver = grant.sender, _only_receiver(grant)
         fading = self.model.fading.power(self.seed, grant.exchange_index, block, sender, receiver)
-        return float(self.mean_gain[sender, receiver]) * fading
+        if not self.gains.moving:
+            return float(self.gain_at_start[sender, receiver]) * fading
+        time_s = grant.start_s + (block * self._block_s if block else 0.0)
+        return self.gains.gain(sender, receiver, time_s) * fading
+
+    @property
+    def _block_s(self) -> float:
+        """How long rate and losses hold [s]; a moving device does not wait for the fading's draws."""
+        held_s = self.model.fading.block_s
+        return MOVING_BLOCK_S if self.gains.moving and math.isinf(held_s) else held_s
 
     def _bit_per_s(self, grant: Grant, block: int) -> float:
         return self.model.rate.bit_per_s(self.snr(grant, block), grant.bandwidth_hz)

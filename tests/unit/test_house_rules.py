@@ -13,8 +13,8 @@ CODE = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py")])
 
 MOST_LINES = 400
 WHOLE = {
-    "emulator/protocols.py": 540,  # all doors in one place
-    "emulator/state.py": 560,  # all that travels in one place
+    "emulator/protocols.py": 580,  # all doors in one place
+    "emulator/state.py": 620,  # all that travels in one place
 }
 """Files that are clearer whole, and how far they may grow."""
 

@@ -1,6 +1,7 @@
 """Everything between positions and gains at once: reciprocal, pure in time, one link like all."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,7 +10,7 @@ from emulator.channel.line_of_sight import AlwaysLineOfSight, UmiLineOfSight
 from emulator.channel.mobility import RandomWaypoint, Static
 from emulator.channel.model import Wireless
 from emulator.channel.pathloss import PowerLawPathLoss
-from emulator.channel.placement import DiscPlacement, RectanglePlacement
+from emulator.channel.placement import DiscPlacement, RectanglePlacement, distances_m
 from emulator.channel.shadowing import LogNormalShadowing, NoShadowing
 from emulator.channel.tr38901 import UmiPathLoss
 
@@ -46,7 +47,10 @@ def test_without_states_and_shadows_it_is_the_path_loss_alone():
         PowerLawPathLoss(),
         NoShadowing().bind(PowerLawPathLoss(), 4),
     )
-    assert np.array_equal(geometry.mean_gain(0.0), Wireless().bind(6, seed=4).mean_gain)
+    distance_m = distances_m(placement.place(6, seed=4))
+    gain = 1e-4 / np.maximum(distance_m, 1.0) ** 2 * (1.0 - np.eye(6))
+    assert geometry.mean_gain(0.0) == pytest.approx(gain, rel=1e-12)
+    assert np.array_equal(Wireless().bind(6, seed=4).at(0.0).mean_gain, geometry.mean_gain(0.0))
     assert np.array_equal(geometry.mean_gain(0.0), geometry.mean_gain(99.0))
     assert not geometry.moving
 
