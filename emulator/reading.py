@@ -13,7 +13,7 @@ from emulator.errors import ScenarioError, did_you_mean
 from emulator.messages import lines_of, model_of_kind
 from emulator.scenario import Scenario
 
-PATHS = (("tasks", "folder"), ("backbone", "name"))
+PATHS = (("tasks", "folder"), ("backbone", "name"), ("channel", "rate", "file"))
 """Values that name files: relative ones are meant from the scenario file's folder."""
 
 
@@ -130,12 +130,14 @@ def _complete_kinds(raw: Raw) -> None:
 
 def _anchor_paths(raw: Raw, folder: Path) -> None:
     """Make file names absolute, so that the resolved scenario runs from anywhere."""
-    for section, key in PATHS:
-        values = raw.get(section)
+    for *sections, key in PATHS:
+        values: Any = raw
+        for section in sections:
+            values = values.get(section) if isinstance(values, dict) else None
         if not isinstance(values, dict) or not isinstance(values.get(key), str):
             continue
         candidate = (folder / values[key]).resolve()
-        if key == "folder" or candidate.is_dir():
+        if key != "name" or candidate.is_dir():  # other names are those of a package or a hub
             values[key] = str(candidate)
 
 
