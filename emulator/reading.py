@@ -18,6 +18,7 @@ PATHS = (
     ("backbone", "name"),
     ("channel", "placement", "path"),
     ("channel", "gain", "path"),
+    ("channel", "rate", "path"),
 )
 """Values that name files: relative ones are meant from the scenario file's folder."""
 
@@ -142,7 +143,7 @@ def _anchor_paths(raw: Raw, folder: Path) -> None:
         if not isinstance(values, dict) or not isinstance(values.get(key), str):
             continue
         candidate = (folder / values[key]).resolve()
-        if key != "name" or candidate.is_dir():
+        if key != "name" or candidate.is_dir():  # other names are those of a package or a hub
             values[key] = str(candidate)
 
 

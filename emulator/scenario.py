@@ -284,11 +284,11 @@ class Scenario(Section):
         problems = [*self._tasks_fit(), *self._topology_fits()]
         if (
             isinstance(self.channel, Wireless)
-            and self.channel.rate.kind != "fixed"
+            and self.channel.needs_band
             and isinstance(self.access, IdealAccess)
         ):
             problems.append(
-                "access.kind: got ideal where the rate depends on the noise of the band, wanted a "
+                "access.kind: got ideal where rate or losses depend on the noise of the band, wanted a "
                 "finite band, e.g. {kind: ofdma, bandwidth_hz: 25.0e+3}"
             )
         if problems:

@@ -1,26 +1,38 @@
 """Which packets get through, and after how many tries.
 
-Every packet has its own limit of tries; it is repeated until it arrives or the limit is reached.
-Shapes: P packets of one transfer, in order.
+Every packet has its own limit of tries; it is repeated until it arrives or the limit is reached. All
+laws give `outcome(transfer)`; those over SNR (outage, logistic) walk through its coherence blocks, the
+others do not look at them. Shapes: P packets of one transfer; T its tries (and at most as many stays
+in a state); W packets of a block, see `transfer.py`.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from emulator.state import BoolArray, IndexArray
-from emulator.streams import Stream, stream
+from emulator.channel.transfer import (
+    Block,
+    Outcome,
+    Symmetry,
+    Transfer,
+    tries_needed,
+    walk_blocks,
+)
+from emulator.state import BoolArray, DoubleArray, IndexArray
+from emulator.units import db_from_linear, linear_from_db
 
+CODE_BLOCK_BITS = 1024.0
+"""Size of the code blocks whose error rate `logistic` describes."""
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """arrived [P] booleans; attempts [P] tries made, 1 <= attempts <= limit."""
+MAX_TRIES = 1_000_000
+"""More than any limit of tries."""
 
-    arrived: BoolArray
-    attempts: IndexArray
+SYMMETRY: Any = Field(
+    default="independent",
+    description="Whether the two directions of a link lose independently or the same packets.",
+)
 
 
 class Lossless(BaseModel):
@@ -29,46 +41,156 @@ class Lossless(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["lossless"] = "lossless"
 
-    def outcome(
-        self, limits_P: IndexArray, seed: int, exchange_index: int, sender: int, receiver: int
-    ) -> Outcome:
+    def outcome(self, transfer: Transfer) -> Outcome:
         """All arrive, one attempt each."""
-        return Outcome(np.ones(limits_P.size, dtype=np.bool_), np.ones_like(limits_P))
+        return _at_once(transfer)
 
 
 class BernoulliLoss(BaseModel):
     """Each try of each packet is lost independently with the same probability p.
 
-    The try that gets through is geometric: 1 + floor(ln u / ln p) for a uniform u in (0, 1], since
-    P(tries > k) = p^k. One u per packet, in packet order: packet k meets the same luck however many
-    follow it and whatever its limit. With `symmetry: joint` both directions of a link share the
-    draws, so what i loses from j, j loses from i.
+    The try that gets through is geometric: 1 + floor(ln u / ln p) for a uniform u in (0, 1]. One u
+    per packet, in packet order: packet k meets the same luck however many follow it and whatever its
+    limit. With `symmetry: joint` both directions of a link share the draws, so what i loses from j,
+    j loses from i.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["bernoulli"] = "bernoulli"
     probability: float = Field(ge=0, lt=1, description="Probability that one try is lost.")
-    symmetry: Literal["independent", "joint"] = Field(
-        default="independent",
-        description="Whether the two directions of a link lose independently or the same packets.",
-    )
+    symmetry: Symmetry = SYMMETRY
 
-    def outcome(
-        self, limits_P: IndexArray, seed: int, exchange_index: int, sender: int, receiver: int
-    ) -> Outcome:
+    def outcome(self, transfer: Transfer) -> Outcome:
         """Arrivals and attempts of the packets of one transfer."""
         if self.probability == 0.0:
-            return Outcome(np.ones(limits_P.size, dtype=np.bool_), np.ones_like(limits_P))
-        source = self._stream(seed, exchange_index, sender, receiver)
-        uniform_P = 1.0 - source.random(limits_P.size)
-        tries_P = 1 + np.floor(np.log(uniform_P) / math.log(self.probability)).astype(np.int64)
-        return Outcome(tries_P <= limits_P, np.minimum(tries_P, limits_P))
-
-    def _stream(self, seed: int, exchange_index: int, sender: int, receiver: int) -> Stream:
-        if self.symmetry == "joint":
-            low, high = min(sender, receiver), max(sender, receiver)
-            return stream(seed, "joint_loss", exchange_index, low, high)
-        return stream(seed, "loss", exchange_index, sender, receiver)
+            return _at_once(transfer)
+        needed_P = tries_needed(transfer.log_luck(self.symmetry), math.log(self.probability))
+        attempts_P = np.minimum(needed_P, transfer.limits_P).astype(np.int64)
+        return Outcome(needed_P <= transfer.limits_P, attempts_P)
 
 
-Losses = Annotated[Lossless | BernoulliLoss, Field(discriminator="kind")]
+class GilbertElliottLoss(BaseModel):
+    """Losses in bursts: a good and a bad state, one step for each try, stationary from the first.
+
+    P(good→bad) = p, P(bad→good) = r, a try succeeds with probability k in good and h in bad; so the
+    bad state lasts 1/r tries on average and has the share p/(p+r). One chain for each transfer; with
+    `symmetry: joint` both directions of a link share it.
+    Source: Gilbert, Bell System Technical Journal 39 (1960); Elliott, ibid. 42 (1963).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["gilbert_elliott"] = "gilbert_elliott"
+    p: float = Field(gt=0, le=1, description="Probability of good to bad, for each try.")
+    r: float = Field(gt=0, le=1, description="Probability of bad to good, for each try.")
+    k: float = Field(
+        default=1.0, gt=0, le=1, description="Probability of success in the good state."
+    )
+    h: float = Field(
+        default=0.0, ge=0, le=1, description="Probability of success in the bad state."
+    )
+    symmetry: Symmetry = SYMMETRY
+
+    def outcome(self, transfer: Transfer) -> Outcome:
+        """Arrivals and attempts of the packets of one transfer."""
+        most = int(transfer.limits_P.sum())
+        tries = min(2 * transfer.limits_P.size, most)
+        while (outcome := _in_turn(self.successes(transfer, tries), transfer.limits_P)) is None:
+            tries = min(4 * tries, most)
+        return outcome
+
+    def successes(self, transfer: Transfer, tries: int) -> BoolArray:
+        """Which of the first tries of a transfer succeed [T]; more tries do not change these."""
+        uniform_T = 1.0 - transfer.draws("loss_state", self.symmetry).random(tries + 1)
+        starts_bad = bool(uniform_T[0] <= self.p / (self.p + self.r))
+        # Stays in one state and the other take turns; each lasts a geometric number of tries.
+        bad_T = np.arange(tries) % 2 == int(not starts_bad)
+        with np.errstate(divide="ignore"):
+            log_stay_T = np.log1p(-np.where(bad_T, self.r, self.p))
+        ends_T = np.cumsum(tries_needed(np.log(uniform_T[1:]), log_stay_T))
+        stay_T = np.searchsorted(ends_T, np.arange(tries), side="right")
+        luck_T = transfer.draws("loss", self.symmetry).random(tries)
+        return luck_T < np.where(bad_T[stay_T], self.h, self.k)
+
+
+class OutageLoss(BaseModel):
+    """A try is lost when Rayleigh fading takes the SINR below m: q = 1 - exp(-m (I + B N0) / (P h)).
+
+    h is the mean gain: the fading is inside this law, drawn anew for each try, and goes with
+    `fading.kind: none`. Source: Chen et al., arXiv 1909.07972.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["outage"] = "outage"
+    threshold_db: FiniteFloat = Field(description="m: the SINR that a try needs [dB].")
+
+    def outcome(self, transfer: Transfer) -> Outcome:
+        """Arrivals and attempts of the packets of one transfer."""
+        return walk_blocks(transfer, self.loss_probability)
+
+    def loss_probability(self, block: Block, bits_W: DoubleArray) -> DoubleArray:
+        """q [W] of one try, whatever its bits."""
+        margin = linear_from_db(self.threshold_db) / block.snr if block.snr > 0.0 else math.inf
+        return np.full(bits_W.size, -math.expm1(-margin))
+
+
+class LogisticLoss(BaseModel):
+    """Block error rate over SNR: BLER = 1 / (1 + 9·e^(slope·(SNR − threshold))), 0.1 at the threshold.
+
+    It is that of a code block of 1024 bits; a packet of n bits is lost with 1 - (1 - BLER)^(n/1024).
+    The threshold is that of the CQI in use under `rate.kind: nr_cqi`, otherwise `threshold_db`.
+    Source: shape fitted to link-level simulation (5G LDPC, 1024 bits, AWGN): slopes of 3.5 (CQI 15) to
+    7.5 (CQI 5) per dB between 50 and 10 % of errors.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["logistic"] = "logistic"
+    slope_per_db: FiniteFloat = Field(
+        default=5.0, gt=0, description="Steepness of ln(BLER / (1 - BLER)) [1/dB]."
+    )
+    threshold_db: FiniteFloat | None = Field(
+        default=None, description="SNR of BLER 0.1 [dB]; null with nr_cqi, which has its own."
+    )
+
+    def outcome(self, transfer: Transfer) -> Outcome:
+        """Arrivals and attempts of the packets of one transfer."""
+        return walk_blocks(transfer, self.loss_probability)
+
+    def loss_probability(self, block: Block, bits_W: DoubleArray) -> DoubleArray:
+        """q [W] of one try of packets of so many bits."""
+        threshold_db = self.threshold_db if block.threshold_db is None else block.threshold_db
+        if threshold_db is None or block.snr <= 0.0:
+            return np.ones(bits_W.size)
+        margin_db = db_from_linear(block.snr) - threshold_db
+        log_pass = -float(np.logaddexp(0.0, -math.log(9.0) - self.slope_per_db * margin_db))
+        return -np.expm1(bits_W / CODE_BLOCK_BITS * log_pass)
+
+
+Losses = Annotated[
+    Lossless | BernoulliLoss | GilbertElliottLoss | OutageLoss | LogisticLoss,
+    Field(discriminator="kind"),
+]
+
+
+def _at_once(transfer: Transfer) -> Outcome:
+    """The first try of every packet that is sent at all gets through."""
+    return Outcome(transfer.limits_P > 0, np.minimum(transfer.limits_P, 1))
+
+
+def _in_turn(passed_T: BoolArray, limits_P: IndexArray) -> Outcome | None:
+    """The packets use up a row of tries one after the other; None where the row is too short."""
+    tries = passed_T.size
+    never = tries + MAX_TRIES
+    next_T = np.where(passed_T, np.arange(tries), never)
+    next_success = [*np.minimum.accumulate(next_T[::-1])[::-1].tolist(), never]
+    attempts: list[int] = []
+    arrived: list[bool] = []
+    now = 0
+    # A loop over packets: each turn depends on the one before; 10 000 packets take some milliseconds.
+    for limit in limits_P.tolist():
+        needed = next_success[now] - now + 1
+        attempts.append(min(needed, limit))
+        arrived.append(needed <= limit)
+        now += attempts[-1]
+        if now > tries:
+            return None
+    return Outcome(np.array(arrived, dtype=np.bool_), np.array(attempts, dtype=np.int64))

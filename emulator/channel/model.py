@@ -7,7 +7,7 @@ Shapes: M devices, P packets, G grants.
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, Self
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from emulator.channel.energy import LeastPower, Power, transmit_energy_j
 from emulator.channel.fading import Fading, RayleighFading
+from emulator.channel.flow import BlockFlow, Flow, require_band
 from emulator.channel.gains import FileGain
 from emulator.channel.geometry import Geometry
 from emulator.channel.line_of_sight import AlwaysLineOfSight, LineOfSight
@@ -23,11 +24,13 @@ from emulator.channel.losses import Losses, Lossless
 from emulator.channel.mobility import Mobility, Static, Trajectories
 from emulator.channel.pathloss import PathLoss, PowerLawPathLoss
 from emulator.channel.placement import DiscPlacement, Placement
-from emulator.channel.rates import Rate, ShannonRate, bits_within, finish_times_s
+from emulator.channel.rates import Rate, ShannonRate
+from emulator.channel.sending import send_and_wait, send_or_lose
 from emulator.channel.shadowing import NoShadowing, Shadowing
 from emulator.channel.snapshot import WirelessSnapshot
+from emulator.channel.transfer import Block, Transfer
 from emulator.errors import EmulatorError, ProtocolError, ScenarioError
-from emulator.state import DoubleArray, Grant, Packet, Reception, Request
+from emulator.state import BoolArray, DoubleArray, Grant, Packet, Reception, Request
 from emulator.units import bits_from_bytes, noise_w
 
 MAX_RELIABLE_TRIES = 1000
@@ -35,9 +38,6 @@ MAX_RELIABLE_TRIES = 1000
 
 MOVING_BLOCK_S = 1.0
 """How often the gain of a transfer follows who moves, where no fading has blocks of its own."""
-
-LATE_TOLERANCE = 1e-9
-"""Least power meets the deadline exactly, so rounding must not make it late."""
 
 
 class Wireless(BaseModel):
@@ -87,18 +87,40 @@ class Wireless(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _powers_make_sense(self) -> Self:
+    def _fits_together(self) -> Self:
+        """Combinations that mean nothing. Raises one ValueError with all of them."""
+        problems = []
         if self.power.kind == "fixed" and self.power.power_w > self.max_power_w:
-            raise ValueError(
+            problems.append(
                 f"power.power_w: got {self.power.power_w}, "
                 f"wanted at most max_power_w = {self.max_power_w}"
             )
-        if self.power.kind == "least_power" and self.rate.kind == "fixed":
-            raise ValueError(
-                "power.kind: got least_power with rate.kind fixed, "
+        if self.power.kind == "least_power" and self.rate.kind in ("fixed", "trace"):
+            problems.append(
+                f"power.kind: got least_power with rate.kind {self.rate.kind}, "
                 "wanted power.kind fixed (the rate does not depend on the power)"
             )
+        if self.losses.kind == "outage" and self.fading.kind != "none":
+            problems.append(
+                f"losses.kind: got outage with fading.kind {self.fading.kind}, "
+                "wanted fading.kind none (outage has its own Rayleigh fading in every try)"
+            )
+        if self.losses.kind == "logistic":
+            given, own = self.losses.threshold_db is not None, self.rate.kind == "nr_cqi"
+            if given == own:
+                problems.append(
+                    f"losses.threshold_db: got {self.losses.threshold_db} with rate.kind "
+                    f"{self.rate.kind}, wanted "
+                    + ("null (every CQI has its own)" if own else "an SNR")
+                )
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def needs_band(self) -> bool:
+        """Whether anything depends on the noise of the band, which must then be finite."""
+        return self.rate.kind in ("shannon", "nr_cqi") or self.losses.kind in ("outage", "logistic")
 
     def bind(self, devices: int, seed: int) -> "WirelessChannel":
         """The channel of one run: places and mean gains depend on (devices, seed, time) only."""
@@ -186,63 +208,67 @@ class WirelessChannel:
         others at most arq_max_tries times. `late`: the transfer does not end by the deadline; with
         `late: lose` its unreliable rest is then lost and only reliable packets go on.
         """
-        model = self.model
+        model, flow = self.model, self._flow(grant)
         reliable_P = np.array([packet.reliable for packet in packets], dtype=np.bool_)
-        bits_P = np.array([bits_from_bytes(p.air_bytes) for p in packets], dtype=np.float64)
-        limits_P = np.where(reliable_P, MAX_RELIABLE_TRIES, model.arq_max_tries).astype(np.int64)
-        receiver = _only_receiver(grant)
-        outcome = model.losses.outcome(
-            limits_P, self.seed, grant.exchange_index, grant.sender, receiver
-        )
-        arrived_P, attempts_P = outcome.arrived, outcome.attempts
+        transfer = self._transfer(packets, reliable_P, grant, flow)
+        link = f"link {grant.sender} -> {transfer.receiver}"
+        try:
+            if model.late == "wait":
+                sent = send_and_wait(transfer, model.losses, flow, model.deadline_s)
+            else:
+                sent = send_or_lose(transfer, model.losses, flow, model.deadline_s, reliable_P)
+        except ScenarioError:
+            raise
+        except EmulatorError as error:
+            raise EmulatorError(f"{link}: {error}") from error
+        arrived_P, attempts_P = sent.outcome.arrived, sent.outcome.attempts
         if bool((reliable_P & ~arrived_P).any()):
             raise EmulatorError(
-                f"link {grant.sender} -> {receiver}: a reliable packet was lost "
+                f"{link}: a reliable packet was lost "
                 f"{MAX_RELIABLE_TRIES} times in exchange {grant.exchange_index}"
             )
-        rate = functools.cache(lambda block: self._bit_per_s(grant, block))
-        sent_P = attempts_P * bits_P
-        ends_P = self._finish_times_s(grant, np.cumsum(sent_P), rate)
-        airtime_s = float(ends_P[-1]) if packets else 0.0
-        limit_s = model.deadline_s * (1.0 + LATE_TOLERANCE)
-        late = airtime_s > limit_s
-        if late and model.late == "lose":
-            cut_P = ~reliable_P & (ends_P > limit_s)
-            room_P = self._room_before_deadline(sent_P, rate)
-            started_P = np.ceil(room_P / bits_P - LATE_TOLERANCE).astype(np.int64)
-            arrived_P = arrived_P & ~cut_P
-            attempts_P = np.where(cut_P, started_P, attempts_P)
-            total = np.array([np.where(cut_P, room_P, sent_P).sum()])
-            airtime_s = float(self._finish_times_s(grant, total, rate)[0])
-        return Reception(arrived_P, attempts_P, grant.start_s + airtime_s, airtime_s, late)
+        arrival_s = grant.start_s + sent.airtime_s
+        return Reception(arrived_P, attempts_P, arrival_s, sent.airtime_s, sent.late)
 
     def energy_j(self, grant: Grant, reception: Reception) -> float:
         """What the sender spent on a grant [J]."""
         return transmit_energy_j(grant.tx_power_w, self.model.circuit_power_w, reception.airtime_s)
 
-    def _room_before_deadline(
-        self, sent_P: DoubleArray, rate: Callable[[int], float]
-    ) -> DoubleArray:
-        """Bits [P] that each packet has on the air before the deadline, at most its own.
+    def _transfer(
+        self, packets: Sequence[Packet], reliable_P: BoolArray, grant: Grant, flow: Flow
+    ) -> Transfer:
+        """The packets of a grant as the losses see them."""
+        limits_P = np.where(reliable_P, MAX_RELIABLE_TRIES, self.model.arq_max_tries)
+        return Transfer(
+            seed=self.seed,
+            exchange_index=grant.exchange_index,
+            sender=grant.sender,
+            receiver=_only_receiver(grant),
+            limits_P=limits_P.astype(np.int64),
+            bits_P=np.array([bits_from_bytes(p.air_bytes) for p in packets], dtype=np.float64),
+            room_P=np.full(len(packets), math.inf),
+            blocks=lambda: self._blocks(grant, flow),
+        )
 
-        Right for packets that are cut: whatever precedes the first of them was sent in full, and
-        those after it find nothing left.
-        """
-        before_P = np.cumsum(sent_P) - sent_P
-        budget = bits_within(self.model.deadline_s, rate, self._block_s)
-        return np.clip(budget - before_P, 0.0, sent_P)
+    def _flow(self, grant: Grant) -> Flow:
+        """What the granted link carries from the start of the grant on."""
+        rate, block_s = self.model.rate, self._block_s
+        if rate.kind == "trace":
+            return rate.flow(grant.start_s, block_s)
+        bandwidth_hz = grant.bandwidth_hz
+        return BlockFlow(
+            functools.cache(lambda block: rate.bit_per_s(self.snr(grant, block), bandwidth_hz)),
+            block_s,
+        )
 
-    def _finish_times_s(
-        self, grant: Grant, bits_K: DoubleArray, rate: Callable[[int], float]
-    ) -> DoubleArray:
-        """When so many bits are through [K], or the error with the name of the link."""
-        try:
-            return finish_times_s(bits_K, rate, self._block_s)
-        except ScenarioError:
-            raise
-        except EmulatorError as error:
-            link = f"link {grant.sender} -> {grant.receivers[0]}"
-            raise EmulatorError(f"{link}: {error}") from error
+    def _blocks(self, grant: Grant, flow: Flow) -> Iterator[Block]:
+        """The coherence blocks of a transfer, for losses that depend on the SNR."""
+        require_band(grant.bandwidth_hz)
+        rate = self.model.rate
+        for block, end_bits in enumerate(flow.bits_at_block_ends()):
+            snr = self.snr(grant, block)
+            threshold_db = rate.threshold_db(snr) if rate.kind == "nr_cqi" else None
+            yield Block(snr, threshold_db, end_bits)
 
     def _gain(self, grant: Grant, block: int) -> float:
         """Power gain of the granted link in a coherence block, as it is at the block's start."""
@@ -258,9 +284,6 @@ class WirelessChannel:
         """How long rate and losses hold [s]; a moving device does not wait for the fading's draws."""
         held_s = self.model.fading.block_s
         return MOVING_BLOCK_S if self.gains.moving and math.isinf(held_s) else held_s
-
-    def _bit_per_s(self, grant: Grant, block: int) -> float:
-        return self.model.rate.bit_per_s(self.snr(grant, block), grant.bandwidth_hz)
 
     def _log_needed(self, grant: Grant, request: Request) -> float:
         """ln of the power [W] that Eq 25 asks for, or of what the highest rate needs."""

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from emulator.errors import ScenarioError
-from emulator.reading import read_scenario
+from emulator.reading import dump_scenario, read_scenario
 
 # ── one problem, one line ────────────────────────────────────────────────────────────────────────
 
@@ -95,7 +95,19 @@ WRONG = {
     ),
     "an endless band": (
         "channel: {preset: paper}\naccess: {kind: ideal}",
-        "s.yaml: access.kind: got ideal where the rate depends on the noise of the band, wanted",
+        "s.yaml: access.kind: got ideal where rate or losses depend on the noise of the band, wanted",
+    ),
+    "an endless band under losses that know noise": (
+        "channel: {preset: lossy_link, losses: {kind: outage, threshold_db: 3}}",
+        "s.yaml: access.kind: got ideal where rate or losses depend on the noise of the band, wanted",
+    ),
+    "two ways to say how long a fade lasts": (
+        "channel: {preset: paper, fading: {speed_mps: 1.5, fc_ghz: 5.9}}",
+        "s.yaml: channel.fading.coherence_s: got 1.0 with speed_mps 1.5, wanted one of them",
+    ),
+    "an outage on top of fading": (
+        "channel: {preset: paper, losses: {kind: outage, threshold_db: 3}}",
+        "s.yaml: channel.losses.kind: got outage with fading.kind rayleigh, wanted fading.kind none",
     ),
     # presets
     "misspelt preset": (
@@ -234,3 +246,16 @@ def test_a_wrong_preset_names_the_file(problems):
 
 def test_a_key_written_twice(problems):
     problems("rounds: 3\nrounds: 4")
+
+
+def test_a_trace_is_meant_from_the_scenarios_folder(tmp_path):
+    (tmp_path / "links").mkdir()
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "name: s\nchannel:\n  preset: lossy_link\n  rate: {kind: trace, path: links/lte.trace}\n"
+    )
+    reading = read_scenario(path)
+    assert reading.scenario.channel.rate.path == (tmp_path / "links/lte.trace").resolve()
+    resolved = tmp_path / "links" / "resolved.yaml"
+    resolved.write_text(dump_scenario(reading.scenario))
+    assert read_scenario(resolved).scenario == reading.scenario

@@ -1,4 +1,4 @@
-"""Placement, fading, losses, access: each against its formula or distribution."""
+"""Placement and access: each against its formula or distribution."""
 
 import json
 import math
@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from emulator.channel.access import IdealAccess, OfdmaAccess, occupied_hz_s
-from emulator.channel.fading import NoFading, RayleighFading
-from emulator.channel.losses import BernoulliLoss, Lossless
 from emulator.channel.placement import (
     DiscPlacement,
     FixedPlacement,
@@ -96,98 +94,6 @@ def test_listed_positions_are_taken_as_they_are():
     assert distances_m(placement.place(2, seed=0)).tolist() == [[0.0, 5.0], [5.0, 0.0]]
     with pytest.raises(ScenarioError, match="got 2 positions, wanted one for each of 3"):
         placement.place(3, seed=0)
-
-
-# ── fading ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_rayleigh_power_is_exponential_with_one_draw_per_block():
-    fading = RayleighFading(coherence_s=0.01)
-    powers = [fading.power(11, 0, block, 2, 5) for block in range(4000)]
-    assert stats.kstest(powers, "expon").pvalue > LEAST_P
-    assert len(set(powers)) == len(powers)
-    lag_1 = np.corrcoef(powers[:-1], powers[1:])[0, 1]
-    assert abs(lag_1) < stats.norm.ppf(1 - LEAST_P / 2) / math.sqrt(len(powers))
-
-
-def test_fading_is_reciprocal_and_keyed_by_all_its_ids():
-    fading = RayleighFading()
-    reference = fading.power(1, 2, 3, 4, 5)
-    assert fading.power(1, 2, 3, 5, 4) == reference
-    others = [(0, 2, 3, 4, 5), (1, 0, 3, 4, 5), (1, 2, 0, 4, 5), (1, 2, 3, 0, 5), (1, 2, 3, 4, 0)]
-    assert reference not in {fading.power(*ids) for ids in others}
-
-
-def test_no_fading_holds_for_ever():
-    assert NoFading().power(1, 2, 3, 4, 5) == 1.0
-    assert NoFading().block_s == math.inf
-
-
-# ── losses ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def _limits(count: int, tries: int) -> np.ndarray:
-    return np.full(count, tries, dtype=np.int64)
-
-
-@pytest.mark.parametrize("probability", [0.01, 0.1, 0.5, 0.9])
-def test_bernoulli_loss_rate(probability):
-    outcome = BernoulliLoss(probability=probability).outcome(_limits(50_000, 1), 1, 0, 0, 1)
-    lost = int(np.count_nonzero(~outcome.arrived))
-    assert stats.binomtest(lost, 50_000, probability).pvalue > LEAST_P
-    assert set(outcome.attempts) == {1}
-
-
-def test_losses_of_successive_packets_are_independent():
-    lost = ~BernoulliLoss(probability=0.3).outcome(_limits(50_000, 1), 1, 0, 0, 1).arrived
-    both = int(np.count_nonzero(lost[0::2] & lost[1::2]))
-    assert stats.binomtest(both, 25_000, 0.09).pvalue > LEAST_P
-
-
-def test_arq_attempts_and_residual_loss(closed_forms):
-    count = 50_000
-    for row in closed_forms["arq"]:
-        losses = BernoulliLoss(probability=row["p"])
-        outcome = losses.outcome(_limits(count, row["L"]), 5, 0, 0, 1)
-        lost = int(np.count_nonzero(~outcome.arrived))
-        assert stats.binomtest(lost, count, row["residual"]).pvalue > LEAST_P
-        assert outcome.attempts.max() <= row["L"]
-        error = max(outcome.attempts.std(), 1e-3) / math.sqrt(count)
-        assert abs(outcome.attempts.mean() - row["E_tx"]) < 3.3 * error
-
-
-def test_repeating_until_delivered_takes_one_over_one_minus_p():
-    count, probability = 50_000, 0.2
-    outcome = BernoulliLoss(probability=probability).outcome(_limits(count, 1000), 9, 0, 0, 1)
-    assert outcome.arrived.all()
-    error = math.sqrt(probability) / (1 - probability) / math.sqrt(count)
-    assert abs(outcome.attempts.mean() - 1 / (1 - probability)) < 3.3 * error
-
-
-@given(st.integers(0, 100), st.integers(0, 100), st.integers(1, 4), st.floats(0, 0.99))
-def test_a_packet_keeps_its_luck_whatever_follows_it(few, more, tries, probability):
-    losses = BernoulliLoss(probability=probability)
-    short = losses.outcome(_limits(few, tries), 1, 2, 3, 4)
-    long = losses.outcome(_limits(few + more, tries), 1, 2, 3, 4)
-    assert np.array_equal(short.arrived, long.arrived[:few])
-    assert np.array_equal(short.attempts, long.attempts[:few])
-
-
-def test_joint_losses_are_equal_in_both_directions_and_independent_ones_are_not():
-    limits = _limits(300, 1)
-    joint = BernoulliLoss(probability=0.3, symmetry="joint")
-    forth, back = joint.outcome(limits, 1, 2, 3, 4), joint.outcome(limits, 1, 2, 4, 3)
-    assert np.array_equal(forth.arrived, back.arrived)
-    apart = BernoulliLoss(probability=0.3)
-    forth, back = apart.outcome(limits, 1, 2, 3, 4), apart.outcome(limits, 1, 2, 4, 3)
-    assert not np.array_equal(forth.arrived, back.arrived)
-
-
-@pytest.mark.parametrize("losses", [Lossless(), BernoulliLoss(probability=0.0)])
-def test_without_loss_every_packet_arrives_at_once(losses):
-    outcome = losses.outcome(_limits(7, 3), 1, 2, 3, 4)
-    assert outcome.arrived.all()
-    assert outcome.attempts.tolist() == [1] * 7
 
 
 # ── access ───────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,82 @@
+"""The stairs of the channel quality indicator."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emulator.channel.cqi import EFFICIENCY_BIT_PER_S_HZ, THRESHOLD_DB, NrCqiRate
+from emulator.errors import ScenarioError
+from emulator.units import linear_from_db
+
+REFERENCES = Path(__file__).resolve().parents[3] / "../shared/ref"
+
+
+def _reference(name: str):
+    path = REFERENCES / name
+    if not path.exists():
+        pytest.skip(f"no reference values at {path}")
+    return json.loads(path.read_text())
+
+
+def test_efficiencies_are_those_of_the_standard():
+    rows = _reference("nr_cqi_mcs.json")["cqi"]
+    assert list(EFFICIENCY_BIT_PER_S_HZ) == [row["eff"] for row in rows]
+    for row, efficiency in zip(rows, EFFICIENCY_BIT_PER_S_HZ, strict=True):
+        assert row["Qm"] * row["R_x1024"] / 1024 == pytest.approx(efficiency, abs=6e-5)
+
+
+def test_thresholds_are_those_of_the_simulation():
+    rows = _reference("nr_cqi_snr_thresholds_ldpc_k1024.json")["rows"]
+    assert list(THRESHOLD_DB) == pytest.approx([row["snr_dB@0.1"] for row in rows], abs=0.0051)
+
+
+@pytest.mark.parametrize("cqi", range(1, 16))
+def test_every_stair_begins_at_its_threshold(cqi):
+    rate = NrCqiRate(overhead=0.14)
+    threshold_db = THRESHOLD_DB[cqi - 1]
+    here = rate.bit_per_s(linear_from_db(threshold_db), 1e6)
+    assert here == pytest.approx(EFFICIENCY_BIT_PER_S_HZ[cqi - 1] * 0.86e6)
+    below = rate.bit_per_s(linear_from_db(threshold_db - 1e-6), 1e6)
+    assert below == pytest.approx(EFFICIENCY_BIT_PER_S_HZ[cqi - 2] * 0.86e6 if cqi > 1 else 0.0)
+    assert rate.threshold_db(linear_from_db(threshold_db + 0.1)) == threshold_db
+
+
+def test_below_the_first_stair_nothing_flows():
+    assert NrCqiRate().bit_per_s(linear_from_db(-8.3), 1e6) == 0.0
+    assert NrCqiRate().bit_per_s(0.0, 1e6) == 0.0
+    assert NrCqiRate().threshold_db(0.0) is None
+
+
+@given(st.floats(-30, 40), st.floats(0, 10))
+def test_the_rate_does_not_fall_with_snr_nor_beat_capacity(snr_db, more_db):
+    snr = linear_from_db(snr_db)
+    low, high = (NrCqiRate().bit_per_s(x, 1e6) for x in (snr, linear_from_db(snr_db + more_db)))
+    assert low <= high <= 5.5547e6
+    assert low <= 1e6 * math.log2(1 + snr)
+
+
+@given(st.floats(1.0, 5.5e6), st.floats(1e6, 1e8), st.floats(0.0, 0.01))
+def test_log_snr_is_the_least_threshold_that_suffices(bit_per_s, bandwidth_hz, overhead):
+    rate = NrCqiRate(overhead=overhead)
+    snr = math.exp(rate.log_snr(bit_per_s, bandwidth_hz))
+    assert rate.bit_per_s(snr, bandwidth_hz) >= bit_per_s * (1 - 1e-9)
+    assert rate.bit_per_s(snr * 0.999, bandwidth_hz) < bit_per_s
+
+
+def test_log_snr_at_the_ends():
+    rate = NrCqiRate(overhead=0.1)
+    assert rate.log_snr(0.0, 1e6) == -math.inf
+    most = rate.reachable_bit_per_s(1e9, 3.3e6)
+    assert most == pytest.approx(5.5547 * 0.9 * 3.3e6)
+    assert rate.log_snr(most, 3.3e6) == pytest.approx(math.log(linear_from_db(19.82)))
+    assert rate.log_snr(most * 1.001, 3.3e6) == math.inf
+    assert rate.reachable_bit_per_s(1e5, 3.3e6) == 1e5
+
+
+def test_the_stairs_need_a_finite_band():
+    with pytest.raises(ScenarioError, match="got an infinite bandwidth"):
+        NrCqiRate().bit_per_s(1.0, math.inf)

@@ -1,0 +1,286 @@
+"""Loss laws: each against its formula, its closed form or its distribution."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from emulator.channel.cqi import THRESHOLD_DB
+from emulator.channel.losses import (
+    BernoulliLoss,
+    GilbertElliottLoss,
+    LogisticLoss,
+    Lossless,
+    OutageLoss,
+)
+from emulator.channel.transfer import Block, Transfer
+from emulator.units import linear_from_db
+
+LEAST_P = 1e-3
+LARGEST_Z = stats.norm.ppf(1 - LEAST_P / 2)
+REFERENCES = Path(__file__).resolve().parents[3] / "../shared/ref/closed_forms.json"
+ENDLESS = Block(snr=1.0, threshold_db=None, end_bits=math.inf)
+
+
+@pytest.fixture(scope="module")
+def closed_forms():
+    if not REFERENCES.exists():
+        pytest.skip(f"no reference values at {REFERENCES}")
+    return json.loads(REFERENCES.read_text())
+
+
+def _limits(count: int, tries: int) -> np.ndarray:
+    return np.full(count, tries, dtype=np.int64)
+
+
+def _transfer(limits, key=(1, 0, 0, 1), block=ENDLESS) -> Transfer:
+    bits = np.full(limits.size, 12_000.0)
+    return Transfer(*key, limits, bits, np.full(limits.size, np.inf), lambda: iter([block]))
+
+
+def _outcome(losses, limits, key=(1, 0, 0, 1), block=ENDLESS):
+    return losses.outcome(_transfer(limits, key, block))
+
+
+def _both_ways(losses, limits):
+    return _outcome(losses, limits, (1, 2, 3, 4)), _outcome(losses, limits, (1, 2, 4, 3))
+
+
+# ── Bernoulli ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("probability", [0.01, 0.1, 0.5, 0.9])
+def test_bernoulli_loss_rate(probability):
+    outcome = _outcome(BernoulliLoss(probability=probability), _limits(50_000, 1))
+    lost = int(np.count_nonzero(~outcome.arrived))
+    assert stats.binomtest(lost, 50_000, probability).pvalue > LEAST_P
+    assert set(outcome.attempts) == {1}
+
+
+def test_losses_of_successive_packets_are_independent():
+    lost = ~_outcome(BernoulliLoss(probability=0.3), _limits(50_000, 1)).arrived
+    both = int(np.count_nonzero(lost[0::2] & lost[1::2]))
+    assert stats.binomtest(both, 25_000, 0.09).pvalue > LEAST_P
+
+
+def test_arq_attempts_and_residual_loss(closed_forms):
+    count = 50_000
+    for row in closed_forms["arq"]:
+        losses = BernoulliLoss(probability=row["p"])
+        outcome = _outcome(losses, _limits(count, row["L"]), (5, 0, 0, 1))
+        lost = int(np.count_nonzero(~outcome.arrived))
+        assert stats.binomtest(lost, count, row["residual"]).pvalue > LEAST_P
+        assert outcome.attempts.max() <= row["L"]
+        error = max(outcome.attempts.std(), 1e-3) / math.sqrt(count)
+        assert abs(outcome.attempts.mean() - row["E_tx"]) < 3.3 * error
+
+
+def test_repeating_until_delivered_takes_one_over_one_minus_p():
+    count, probability = 50_000, 0.2
+    outcome = _outcome(BernoulliLoss(probability=probability), _limits(count, 1000), (9, 0, 0, 1))
+    assert outcome.arrived.all()
+    error = math.sqrt(probability) / (1 - probability) / math.sqrt(count)
+    assert abs(outcome.attempts.mean() - 1 / (1 - probability)) < 3.3 * error
+
+
+@given(st.integers(0, 100), st.integers(0, 100), st.integers(1, 4), st.floats(0, 0.99))
+def test_a_packet_keeps_its_luck_whatever_follows_it(few, more, tries, probability):
+    losses = BernoulliLoss(probability=probability)
+    short = _outcome(losses, _limits(few, tries), (1, 2, 3, 4))
+    long = _outcome(losses, _limits(few + more, tries), (1, 2, 3, 4))
+    assert np.array_equal(short.arrived, long.arrived[:few])
+    assert np.array_equal(short.attempts, long.attempts[:few])
+
+
+def test_joint_losses_are_equal_in_both_directions_and_independent_ones_are_not():
+    limits = _limits(300, 1)
+    joint = BernoulliLoss(probability=0.3, symmetry="joint")
+    forth, back = _both_ways(joint, limits)
+    assert np.array_equal(forth.arrived, back.arrived)
+    apart = BernoulliLoss(probability=0.3)
+    forth, back = _both_ways(apart, limits)
+    assert not np.array_equal(forth.arrived, back.arrived)
+
+
+@pytest.mark.parametrize("losses", [Lossless(), BernoulliLoss(probability=0.0)])
+def test_without_loss_every_packet_arrives_at_once(losses):
+    outcome = _outcome(losses, _limits(7, 3))
+    assert outcome.arrived.all()
+    assert outcome.attempts.tolist() == [1] * 7
+
+
+def test_who_has_no_try_stays_off_the_air():
+    limits = np.array([0, 1, 0, 5], dtype=np.int64)
+    for losses in (Lossless(), BernoulliLoss(probability=0.1), GilbertElliottLoss(p=0.1, r=0.9)):
+        outcome = _outcome(losses, limits)
+        assert outcome.attempts[[0, 2]].tolist() == [0, 0]
+        assert outcome.arrived[[0, 2]].tolist() == [False, False]
+        assert outcome.attempts[[1, 3]].min() >= 1
+
+
+# ── Gilbert-Elliott ──────────────────────────────────────────────────────────────────────────────
+
+
+def _chains(row, transfers: int, tries: int) -> np.ndarray:
+    """Losses of independent transfers, one row of booleans each."""
+    losses = GilbertElliottLoss(p=row["p"], r=row["r"], k=1.0 - row["1-k"], h=1.0 - row["1-h"])
+    return np.array(
+        [
+            ~_outcome(losses, _limits(tries, 1), (3, exchange, 0, 1)).arrived
+            for exchange in range(transfers)
+        ]
+    )
+
+
+def test_gilbert_elliott_loss_rate_and_covariance(closed_forms):
+    # Rows are independent, tries within a row are not: the spread of the rows is the error bar.
+    for row in closed_forms["gilbert_elliott"]:
+        lost = _chains(row, transfers=200, tries=1000)
+        error = math.sqrt(row["var_rate_per_packet_limit"] / lost.size)
+        assert abs(lost.mean() - row["loss"]) < LARGEST_Z * error
+        centred = lost - row["loss"]
+        covariances = (centred[:, 1:] * centred[:, :-1]).mean(axis=1)
+        error = covariances.std() / math.sqrt(covariances.size)
+        assert abs(covariances.mean() - row["acov_lag1"]) < LARGEST_Z * error
+
+
+def test_gilbert_elliott_starts_stationary(closed_forms):
+    for row in closed_forms["gilbert_elliott"][:2]:
+        lost = int(_chains(row, transfers=4000, tries=1).sum())
+        assert stats.binomtest(lost, 4000, row["loss"]).pvalue > LEAST_P
+
+
+def test_gilbert_bursts_are_geometric(closed_forms):
+    for row in closed_forms["gilbert_elliott"]:
+        if row["mean_loss_burst_simple_gilbert"] is None:
+            continue
+        lost = _chains(row, transfers=1, tries=200_000)[0].astype(np.int8)
+        edges = np.diff(lost, prepend=0, append=0)
+        bursts = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
+        error = math.sqrt(1 - row["r"]) / row["r"] / math.sqrt(bursts.size)
+        assert abs(bursts.mean() - row["mean_loss_burst_simple_gilbert"]) < LARGEST_Z * error
+
+
+@given(st.lists(st.integers(0, 6), max_size=40), st.integers(0, 9), st.floats(0.05, 1.0))
+def test_packets_take_turns_on_the_tries_of_the_chain(limits, exchange_index, r):
+    losses = GilbertElliottLoss(p=0.4, r=r, k=0.9, h=0.1)
+    limits_P = np.array(limits, dtype=np.int64)
+    transfer = _transfer(limits_P, (1, exchange_index, 0, 1))
+    outcome = losses.outcome(transfer)
+    passed = iter(losses.successes(transfer, int(limits_P.sum())).tolist())
+    for limit, arrived, attempts in zip(limits, outcome.arrived, outcome.attempts, strict=True):
+        made, through = 0, False
+        while made < limit and not through:
+            made, through = made + 1, next(passed)
+        assert (arrived, attempts) == (through, made)
+
+
+@given(st.integers(1, 100), st.integers(0, 100), st.floats(0.01, 1.0), st.floats(0.01, 1.0))
+def test_the_chain_does_not_depend_on_how_much_of_it_is_used(few, more, p, r):
+    losses = GilbertElliottLoss(p=p, r=r, k=0.9, h=0.2)
+    transfer = _transfer(_limits(1, 1))
+    assert np.array_equal(
+        losses.successes(transfer, few), losses.successes(transfer, few + more)[:few]
+    )
+
+
+def test_joint_chains_are_shared_by_both_directions():
+    forth, back = _both_ways(GilbertElliottLoss(p=0.1, r=0.3, symmetry="joint"), _limits(300, 1))
+    assert np.array_equal(forth.arrived, back.arrived)
+    forth, back = _both_ways(GilbertElliottLoss(p=0.1, r=0.3), _limits(300, 1))
+    assert not np.array_equal(forth.arrived, back.arrived)
+
+
+def test_a_chain_that_always_alternates():
+    losses = GilbertElliottLoss(p=1.0, r=1.0)
+    arrived = _outcome(losses, _limits(50, 1)).arrived
+    assert np.all(arrived[1:] != arrived[:-1])
+
+
+# ── outage ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_outage_probability_against_the_references(closed_forms):
+    for row in closed_forms["chen_per"]:
+        # As in the references: noise of 1e-14 W, a gain of d^-alpha.
+        snr = row["P_W"] * row["d_m"] ** -row["alpha"] / (row["I_W"] + 1e-14)
+        losses = OutageLoss(threshold_db=10 * math.log10(row["m"]))
+        q = losses.loss_probability(Block(snr, None, math.inf), np.ones(3))
+        assert q == pytest.approx([row["q"]] * 3, rel=1e-6)
+
+
+def test_outage_loses_that_share():
+    block = Block(snr=2.0, threshold_db=None, end_bits=math.inf)
+    outcome = _outcome(OutageLoss(threshold_db=0.0), _limits(50_000, 1), block=block)
+    lost = int(np.count_nonzero(~outcome.arrived))
+    assert stats.binomtest(lost, 50_000, 1 - math.exp(-0.5)).pvalue > LEAST_P
+
+
+def test_outage_with_arq(closed_forms):
+    for row in closed_forms["arq"]:
+        if row["p"] != 0.3:
+            continue
+        block = Block(snr=-1 / math.log(0.7), threshold_db=None, end_bits=math.inf)
+        outcome = _outcome(OutageLoss(threshold_db=0.0), _limits(50_000, row["L"]), block=block)
+        error = max(outcome.attempts.std(), 1e-3) / math.sqrt(50_000)
+        assert abs(outcome.attempts.mean() - row["E_tx"]) < LARGEST_Z * error
+        lost = int(np.count_nonzero(~outcome.arrived))
+        assert stats.binomtest(lost, 50_000, row["residual"]).pvalue > LEAST_P
+
+
+def test_without_power_every_try_is_lost():
+    dead = Block(snr=0.0, threshold_db=None, end_bits=math.inf)
+    for losses in (OutageLoss(threshold_db=0.0), LogisticLoss(threshold_db=0.0)):
+        assert losses.loss_probability(dead, np.ones(2)).tolist() == [1.0, 1.0]
+        outcome = _outcome(losses, _limits(5, 3), block=dead)
+        assert not outcome.arrived.any()
+        assert outcome.attempts.tolist() == [3] * 5
+
+
+# ── logistic ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("threshold_db", [-8.0, 0.0, 19.8])
+def test_one_code_block_in_ten_is_lost_at_the_threshold(threshold_db):
+    block = Block(linear_from_db(threshold_db), None, math.inf)
+    losses = LogisticLoss(threshold_db=threshold_db)
+    assert losses.loss_probability(block, np.array([1024.0])) == pytest.approx([0.1])
+    # Ten independent blocks lose 65 %, a packet of 1452 bytes a little more.
+    assert losses.loss_probability(block, np.array([10_240.0])) == pytest.approx([1 - 0.9**10])
+    packet = losses.loss_probability(block, np.array([8 * 1452.0]))
+    assert 0.65 < packet[0] < 0.70
+
+
+def test_the_threshold_of_a_cqi_comes_before_the_own_one():
+    for threshold_db in THRESHOLD_DB:
+        block = Block(linear_from_db(threshold_db), threshold_db, math.inf)
+        q = LogisticLoss().loss_probability(block, np.array([1024.0]))
+        assert q == pytest.approx([0.1])
+
+
+@given(st.floats(-40, 40), st.floats(0, 10), st.floats(1.0, 20_000.0))
+def test_logistic_losses_fall_with_snr_and_grow_with_size(snr_db, more_db, bits):
+    losses = LogisticLoss(threshold_db=3.0, slope_per_db=2.0)
+    bits_W = np.array([bits, 2.0 * bits])
+    low = losses.loss_probability(Block(linear_from_db(snr_db), None, 1.0), bits_W)
+    high = losses.loss_probability(Block(linear_from_db(snr_db + more_db), None, 1.0), bits_W)
+    assert np.all((high <= low + 1e-12) & (low <= 1.0) & (high >= 0.0))
+    assert low[0] <= low[1]
+    if snr_db > 0.0:
+        bler = 1 / (1 + 9 * math.exp(2.0 * (snr_db - 3.0)))
+        assert low[0] == pytest.approx(1 - (1 - bler) ** (bits / 1024), rel=1e-6, abs=1e-12)
+
+
+def test_the_slope_is_that_of_the_simulation():
+    path = REFERENCES.with_name("nr_cqi_snr_thresholds_ldpc_k1024.json")
+    if not path.exists():
+        pytest.skip(f"no reference values at {path}")
+    rows = [row for row in json.loads(path.read_text())["rows"] if "points" in row]
+    slopes = [math.log(9.0) / (row["snr_dB@0.1"] - row["snr_dB@0.5"]) for row in rows]
+    assert min(slopes) < LogisticLoss().slope_per_db < max(slopes)
+    assert LogisticLoss().slope_per_db == pytest.approx(np.median(slopes), rel=0.1)
