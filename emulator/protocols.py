@@ -139,8 +139,8 @@ class BoundChannel(Protocol):
         """The grants of one sender with their transmit powers, together at most max_power_w."""
         ...
 
-    def transmit(self, packets: Sequence[Packet], grant: Grant) -> Reception:
-        """What becomes of the packets of one grant."""
+    def transmit(self, packets: Sequence[Packet], grant: Grant) -> tuple[Reception, ...]:
+        """What becomes of the packets of one grant, at each of its receivers."""
         ...
 
     def energy_j(self, grant: Grant, reception: Reception) -> float:

@@ -62,23 +62,24 @@ def bytes_account(records: Sequence[LinkRecord]) -> dict[str, int]:
     """Bytes put on the air, by part of the life and by class.
 
     total = setup + in_cluster + inter_cluster = payload + mask + header + control + retransmitted,
-    where control is acknowledgements and header includes checksums and IPv4+UDP; lost is the part of
-    total that did not arrive.
+    where control is acknowledgements and header includes checksums and IPv4+UDP. A broadcast counts
+    once. lost is the part that did not arrive, at each receiver of a broadcast.
     """
 
-    def on_air(traffic: str) -> int:
-        return sum(r.sent_bytes + r.ack_bytes for r in records if r.traffic == traffic)
+    def of_traffic(traffic: str) -> int:
+        return sum(r.air_bytes + r.ack_bytes for r in records if r.traffic == traffic)
 
+    aired = [r for r in records if r.on_air]
     return {
-        "total": sum(r.sent_bytes + r.ack_bytes for r in records),
-        "setup": on_air("setup"),
-        "in_cluster": on_air("in_cluster"),
-        "inter_cluster": on_air("inter_cluster"),
-        "payload": sum(r.payload_bytes for r in records),
-        "mask": sum(r.mask_bytes for r in records),
-        "header": sum(r.header_bytes + r.checksum_bytes for r in records),
+        "total": sum(r.air_bytes + r.ack_bytes for r in records),
+        "setup": of_traffic("setup"),
+        "in_cluster": of_traffic("in_cluster"),
+        "inter_cluster": of_traffic("inter_cluster"),
+        "payload": sum(r.payload_bytes for r in aired),
+        "mask": sum(r.mask_bytes for r in aired),
+        "header": sum(r.header_bytes + r.checksum_bytes for r in aired),
         "control": sum(r.ack_bytes for r in records),
-        "retransmitted": sum(r.retransmitted_bytes for r in records),
+        "retransmitted": sum(r.retransmitted_bytes for r in aired),
         "lost": sum(r.lost_bytes for r in records),
     }
 
@@ -168,7 +169,7 @@ def summarise(
         "collision_rate": mean_of("collision_rate"),
         "bytes": bytes_account(ledger),
         "packets": {
-            "sent": sum(r.attempts for r in ledger),
+            "sent": sum(r.attempts for r in ledger if r.on_air),
             "lost": sum(r.packets_lost for r in ledger),
         },
         "late_bursts": sum(r.late for r in ledger),

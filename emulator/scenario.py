@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from emulator.backbone.loading import CausalLM, SentenceEncoder, Tiny
-from emulator.channel.access import IdealAccess, OfdmaAccess
+from emulator.channel.access import IdealAccess, OfdmaAccess, TdmaAccess
 from emulator.channel.ideal import Ideal
 from emulator.channel.model import Wireless
 from emulator.methods import (
@@ -196,7 +196,7 @@ TopologySection = Annotated[
     Field(discriminator="kind"),
 ]
 ChannelSection = Annotated[Ideal | Wireless, Field(discriminator="kind")]
-AccessSection = Annotated[IdealAccess | OfdmaAccess, Field(discriminator="kind")]
+AccessSection = Annotated[IdealAccess | OfdmaAccess | TdmaAccess, Field(discriminator="kind")]
 RouterSection = Annotated[
     RidgeLda | Cosine | Arrow | BagOfWords | Uniform | Oracle, Field(discriminator="kind")
 ]

@@ -4,7 +4,7 @@ A Send becomes packets (wire), asks for the air (access), gets its powers and su
 what survives is what drivers carry. Every byte is accounted on the way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -50,39 +50,46 @@ class Shim:
     ) -> tuple[tuple[Burst, ...], tuple[LinkRecord, ...]]:
         """One burst and one record per receiver.
 
-        A message is serialised once, however many receivers it has. The radio starts when the device
-        is ready and its last transmission is over.
+        A message is serialised once, however many receivers it has; under an access scheme that
+        broadcasts, receivers of the same packets are served by one transmission. The radio starts when
+        the device is ready and its last transmission is over.
         """
         _check(self._device, send)
         packets_of = {id(message): self._wire.encode(message) for message in send.messages}
         receivers = sorted({r for message in send.messages for r in message.receivers})
         messages = {r: [m for m in send.messages if r in m.receivers] for r in receivers}
-        outgoing = {r: [p for m in messages[r] for p in packets_of[id(m)]] for r in receivers}
         ready_s = max(send.now_s, self._radio_free_s)
-        requests = [
-            Request(self._device, (r,), air_bytes(outgoing[r]), ready_s, exchange_index)
-            for r in receivers
-        ]
+        outgoing, requests = [], []
+        for group in self._served_together(messages):
+            packets = [p for m in messages[group[0]] for p in packets_of[id(m)]]
+            outgoing.append(packets)
+            requests.append(
+                Request(self._device, group, air_bytes(packets), ready_s, exchange_index)
+            )
         grants = self._channel.set_powers(self._access.plan(requests), requests)
         bursts, records = [], []
-        for receiver, grant in zip(receivers, grants, strict=True):
-            packets = outgoing[receiver]
-            reception = self._channel.transmit(packets, grant)
-            self._radio_free_s = max(self._radio_free_s, grant.start_s + reception.airtime_s)
-            survivors = b"".join(
-                packet.data
-                for packet, arrived in zip(packets, reception.arrived, strict=True)
-                if arrived
-            )
-            bursts.append(
-                Burst(self._device, receiver, exchange_index, reception.arrival_s, survivors)
-            )
-            energy_j = self._channel.energy_j(grant, reception)
-            record = _record(messages[receiver], packets, grant, reception, energy_j)
-            self._sent_bytes += record.sent_bytes + record.ack_bytes
+        for packets, grant in zip(outgoing, grants, strict=True):
+            receptions = self._channel.transmit(packets, grant)
+            self._radio_free_s = max(self._radio_free_s, receptions[0].arrival_s)
+            energy_j = self._channel.energy_j(grant, receptions[0])
             self._energy_j += energy_j
-            records.append(record)
-        return tuple(bursts), tuple(records)
+            for receiver, reception in zip(grant.receivers, receptions, strict=True):
+                bursts.append(_burst(grant, receiver, packets, reception))
+                told = messages[receiver]
+                record = _record(told, packets, grant, receiver, reception, energy_j)
+                self._sent_bytes += record.air_bytes + record.ack_bytes
+                records.append(record)
+        order = sorted(range(len(bursts)), key=lambda index: bursts[index].receiver)
+        return tuple(bursts[i] for i in order), tuple(records[i] for i in order)
+
+    def _served_together(self, messages: Mapping[int, Sequence[Message]]) -> list[tuple[int, ...]]:
+        """Receivers by transmission: one each, or all that are told the same."""
+        if self._access.cast == "unicast":
+            return [(receiver,) for receiver in messages]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for receiver, told in messages.items():
+            groups.setdefault(tuple(id(message) for message in told), []).append(receiver)
+        return [tuple(group) for group in groups.values()]
 
     def collect(self, send: Send, bursts: Sequence[Burst]) -> Inbox:
         """The messages of the bursts, in the order of (arrival_s, sender)."""
@@ -105,18 +112,28 @@ def _check(device: int, send: Send) -> None:
         )
 
 
+def _burst(grant: Grant, receiver: int, packets: Sequence[Packet], reception: Reception) -> Burst:
+    """What survives on the way to one receiver."""
+    survivors = b"".join(
+        packet.data for packet, arrived in zip(packets, reception.arrived, strict=True) if arrived
+    )
+    return Burst(grant.sender, receiver, grant.exchange_index, reception.arrival_s, survivors)
+
+
 def _record(
     messages: Sequence[Message],
     packets: Sequence[Packet],
     grant: Grant,
+    receiver: int,
     reception: Reception,
     energy_j: float,
 ) -> LinkRecord:
-    """One burst in the account."""
+    """One burst in the account; what was on the air, once for all receivers of a broadcast."""
     size_P = np.array([packet.air_bytes for packet in packets], dtype=np.int64)
     tried_P = reception.attempts > 0
     repeats = reception.attempts[[packet.reliable for packet in packets]]
     ack_bytes = ACK_BYTES + (len(repeats) + 7) // 8
+    on_air = receiver == grant.receivers[0]
 
     def first_tries(bytes_P: list[int]) -> int:
         return int(np.array(bytes_P, dtype=np.int64)[tried_P].sum())
@@ -128,7 +145,7 @@ def _record(
         ),
         traffic=messages[0].traffic.name.lower(),
         sender=grant.sender,
-        receiver=grant.receivers[0],
+        receiver=receiver,
         messages=len(messages),
         packets=len(packets),
         packets_lost=int((~reception.arrived).sum()),
@@ -143,9 +160,10 @@ def _record(
         delivered_bytes=int(size_P[reception.arrived].sum()),
         start_s=grant.start_s,
         arrival_s=reception.arrival_s,
-        airtime_s=reception.airtime_s,
+        airtime_s=reception.airtime_s if on_air else 0.0,
         bandwidth_hz=grant.bandwidth_hz,
         tx_power_w=grant.tx_power_w,
-        energy_j=energy_j,
+        energy_j=energy_j if on_air else 0.0,
         late=reception.late,
+        on_air=on_air,
     )

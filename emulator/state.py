@@ -8,6 +8,7 @@ one device puts on the air for one other in one exchange; an *exchange* is one S
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -336,7 +337,7 @@ SLOT_ROUNDING = 1e-9
 class Slots:
     """A sender's own time: from offset_s on, slot_s [s] of every frame of frame_s, for ever.
 
-    Law: air_s(time_at(a)) = a for a > 0, and time_at is the earliest such time.
+    Law: air_s(times_at(a)) = a for a > 0, and times_at is the earliest such time.
     """
 
     offset_s: float
@@ -345,22 +346,27 @@ class Slots:
 
     def air_s(self, time_s: float) -> float:
         """How much own time [s] lies between 0 and a time >= 0."""
+        if math.isinf(time_s):
+            return time_s
         frames, within_s = divmod(time_s, self.frame_s)
         return frames * self.slot_s + min(max(within_s - self.offset_s, 0.0), self.slot_s)
 
-    def time_at(self, air_s: float) -> float:
-        """When so much own time has passed since 0 [s]."""
-        frames, within_s = divmod(air_s, self.slot_s)
-        if within_s < SLOT_ROUNDING * self.slot_s and frames > 0.0:  # not the next slot's start
-            frames, within_s = frames - 1.0, self.slot_s
-        return frames * self.frame_s + self.offset_s + within_s
+    def times_at(self, air_s: DoubleArray) -> DoubleArray:
+        """When so much own time has passed since 0 [s], element by element."""
+        frames, within_s = np.divmod(air_s, self.slot_s)
+        ended = (within_s < SLOT_ROUNDING * self.slot_s) & (
+            frames > 0.0
+        )  # not the next slot's start
+        frames, within_s = frames - ended, np.where(ended, self.slot_s, within_s)
+        return np.asarray(frames * self.frame_s + self.offset_s + within_s)
 
 
 @dataclass(frozen=True)
 class Grant:
     """What a request got: when, on which bandwidth, with which power, under which interference.
 
-    slots: the sender is silent outside them; None: it is on the air until it is done.
+    slots: the sender is silent outside them; None: it is on the air until it is done. interferers:
+    who may be on the air in the same slots of the same band. interference_w: what else disturbs.
     """
 
     sender: int
@@ -371,13 +377,15 @@ class Grant:
     interference_w: float
     exchange_index: int
     slots: Slots | None = None
+    interferers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Reception:
-    """What the air did to the P packets of one grant.
+    """What the air did to the P packets of one grant, on the way to one of its receivers.
 
-    arrived [P] booleans; attempts [P] int64 >= 1 (0 when the deadline left no time to try).
+    arrived [P] booleans; attempts [P] int64 >= 1 (0 when the deadline left no time to try), the same
+    for all receivers, and so are the times. airtime_s: how long the sender was on the air.
     """
 
     arrived: BoolArray
@@ -450,7 +458,9 @@ class LinkRecord:
     sent = header + checksum + mask + payload + retransmitted; sent = delivered + lost, where lost
     counts every transmission that did not arrive. ACKs travel from receiver to sender and are
     accounted here apart. Header bytes contain 28 emulated IPv4+UDP bytes per packet. round_index is
-    SETUP_ROUND in the setup and the number of rounds in the exchange after the last one.
+    SETUP_ROUND in the setup and the number of rounds in the exchange after the last one. on_air: of a
+    broadcast every receiver has a record of what was sent to it, but only one of them is on the air
+    and has its airtime and energy.
     """
 
     exchange_index: int
@@ -477,6 +487,7 @@ class LinkRecord:
     tx_power_w: float
     energy_j: float
     late: bool
+    on_air: bool = True
 
     @property
     def sent_bytes(self) -> int:
@@ -488,6 +499,11 @@ class LinkRecord:
             + self.payload_bytes
             + self.retransmitted_bytes
         )
+
+    @property
+    def air_bytes(self) -> int:
+        """What of it counts on the air: all, or nothing where another record of a broadcast does."""
+        return self.sent_bytes if self.on_air else 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -91,8 +91,8 @@ class TdmaAccess(BaseModel):
 
     `reuse: none`: n = M, one sender at a time. `reuse: distance_2`: senders that no device hears
     both of share a slot: a colouring of the square of the graph of who hears whom. Nobody then
-    receives from two, or while it sends (half duplex). Several requests of a sender share its slot
-    in equal parts.
+    receives from two, or while it sends (half duplex); what is left of those who share its slot, from
+    further away, disturbs it. Several requests of a sender share its slot in equal parts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -134,6 +134,10 @@ class TdmaSchedule:
         """The whole band in the sender's slots, one part of each slot for each request."""
         slot_s = self.scheme.slot_s
         frame_s = slot_s * (1 + max(self.slot_of))
+        sharers: dict[int, tuple[int, ...]] = {
+            slot: tuple(i for i, own in enumerate(self.slot_of) if own == slot)
+            for slot in self.slot_of
+        }
         sharing = Counter((request.sender, request.exchange_index) for request in requests)
         served: Counter[tuple[int, int]] = Counter()
         grants = []
@@ -142,7 +146,9 @@ class TdmaSchedule:
             part_s = slot_s / sharing[of_sender]
             start_s = self.slot_of[request.sender] * slot_s + served[of_sender] * part_s
             slots = Slots(start_s, part_s, frame_s)
-            grants.append(_grant(request, self.scheme.bandwidth_hz, slots))
+            same_slot = sharers[self.slot_of[request.sender]]
+            others = tuple(i for i in same_slot if i != request.sender)
+            grants.append(_grant(request, self.scheme.bandwidth_hz, slots, others))
             served[of_sender] += 1
         return tuple(grants)
 
@@ -169,8 +175,13 @@ def occupied_hz_s(bandwidth_hz: float, airtime_s: float) -> float:
     return bandwidth_hz * airtime_s if math.isfinite(bandwidth_hz) else 0.0
 
 
-def _grant(request: Request, bandwidth_hz: float, slots: Slots | None = None) -> Grant:
-    """The air from the moment a request is ready, without interference."""
+def _grant(
+    request: Request,
+    bandwidth_hz: float,
+    slots: Slots | None = None,
+    interferers: tuple[int, ...] = (),
+) -> Grant:
+    """The air from the moment a request is ready."""
     return Grant(
         sender=request.sender,
         receivers=request.receivers,
@@ -180,4 +191,5 @@ def _grant(request: Request, bandwidth_hz: float, slots: Slots | None = None) ->
         interference_w=0.0,
         exchange_index=request.exchange_index,
         slots=slots,
+        interferers=interferers,
     )

@@ -20,6 +20,10 @@ class FixedPower(BaseModel):
     kind: Literal["fixed"] = "fixed"
     power_w: FiniteFloat = Field(gt=0, description="Total transmit power of a device [W].")
 
+    def most_w(self, max_power_w: float) -> float:
+        """The power that a device may be heard with [W]."""
+        return min(self.power_w, max_power_w)
+
     def powers_w(self, log_needed_G: DoubleArray, max_power_w: float) -> DoubleArray:
         """Powers [G] in watts, whatever is needed. Law: their sum is min(power_w, max_power_w)."""
         count = log_needed_G.size
@@ -35,6 +39,10 @@ class LeastPower(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["least_power"] = "least_power"
+
+    def most_w(self, max_power_w: float) -> float:
+        """The power that a device may be heard with [W]."""
+        return max_power_w
 
     def powers_w(self, log_needed_G: DoubleArray, max_power_w: float) -> DoubleArray:
         """Powers [G] in watts from ln of the needed ones. Law: the sum is at most max_power_w."""

@@ -72,16 +72,17 @@ class IdealChannel:
         """The grants as they are: no power is needed."""
         return tuple(grants)
 
-    def transmit(self, packets: Sequence[Packet], grant: Grant) -> Reception:
-        """All packets arrive at the first try at the very start of the grant."""
+    def transmit(self, packets: Sequence[Packet], grant: Grant) -> tuple[Reception, ...]:
+        """All packets arrive everywhere at the first try at the very start of the grant."""
         count = len(packets)
-        return Reception(
+        reception = Reception(
             arrived=np.ones(count, dtype=np.bool_),
             attempts=np.ones(count, dtype=np.int64),
             arrival_s=grant.start_s,
             airtime_s=0.0,
             late=False,
         )
+        return (reception,) * len(grant.receivers)
 
     def energy_j(self, grant: Grant, reception: Reception) -> float:
         """Nothing."""

@@ -21,7 +21,7 @@ from emulator.channel.transfer import (
     walk_blocks,
 )
 from emulator.state import BoolArray, DoubleArray, IndexArray
-from emulator.units import db_from_linear, linear_from_db
+from emulator.units import linear_from_db
 
 CODE_BLOCK_BITS = 1024.0
 """Size of the code blocks whose error rate `logistic` describes."""
@@ -64,9 +64,8 @@ class BernoulliLoss(BaseModel):
         """Arrivals and attempts of the packets of one transfer."""
         if self.probability == 0.0:
             return _at_once(transfer)
-        needed_P = tries_needed(transfer.log_luck(self.symmetry), math.log(self.probability))
-        attempts_P = np.minimum(needed_P, transfer.limits_P).astype(np.int64)
-        return Outcome(needed_P <= transfer.limits_P, attempts_P)
+        needed_RP = tries_needed(transfer.log_luck(self.symmetry), math.log(self.probability))
+        return Outcome.of_needed(needed_RP, transfer.limits_P)
 
 
 class GilbertElliottLoss(BaseModel):
@@ -99,8 +98,13 @@ class GilbertElliottLoss(BaseModel):
         return outcome
 
     def successes(self, transfer: Transfer, tries: int) -> BoolArray:
-        """Which of the first tries of a transfer succeed [T]; more tries do not change these."""
-        uniform_T = 1.0 - transfer.draws("loss_state", self.symmetry).random(tries + 1)
+        """Which of the first tries of a transfer succeed [R, T]; more tries do not change these."""
+        links = [self._successes(transfer, receiver, tries) for receiver in transfer.receivers]
+        return np.stack(links)
+
+    def _successes(self, transfer: Transfer, receiver: int, tries: int) -> BoolArray:
+        """Those of one link [T]."""
+        uniform_T = 1.0 - transfer.draws("loss_state", self.symmetry, receiver).random(tries + 1)
         starts_bad = bool(uniform_T[0] <= self.p / (self.p + self.r))
         # Stays in one state and the other take turns; each lasts a geometric number of tries.
         bad_T = np.arange(tries) % 2 == int(not starts_bad)
@@ -108,7 +112,7 @@ class GilbertElliottLoss(BaseModel):
             log_stay_T = np.log1p(-np.where(bad_T, self.r, self.p))
         ends_T = np.cumsum(tries_needed(np.log(uniform_T[1:]), log_stay_T))
         stay_T = np.searchsorted(ends_T, np.arange(tries), side="right")
-        luck_T = transfer.draws("loss", self.symmetry).random(tries)
+        luck_T = transfer.draws("loss", self.symmetry, receiver).random(tries)
         return luck_T < np.where(bad_T[stay_T], self.h, self.k)
 
 
@@ -128,9 +132,10 @@ class OutageLoss(BaseModel):
         return walk_blocks(transfer, self.loss_probability)
 
     def loss_probability(self, block: Block, bits_W: DoubleArray) -> DoubleArray:
-        """q [W] of one try, whatever its bits."""
-        margin = linear_from_db(self.threshold_db) / block.snr if block.snr > 0.0 else math.inf
-        return np.full(bits_W.size, -math.expm1(-margin))
+        """q [R, W] of one try, whatever its bits."""
+        with np.errstate(divide="ignore"):
+            margin_R = linear_from_db(self.threshold_db) / block.snr_R
+        return np.repeat(-np.expm1(-margin_R)[:, None], bits_W.size, axis=1)
 
 
 class LogisticLoss(BaseModel):
@@ -156,13 +161,14 @@ class LogisticLoss(BaseModel):
         return walk_blocks(transfer, self.loss_probability)
 
     def loss_probability(self, block: Block, bits_W: DoubleArray) -> DoubleArray:
-        """q [W] of one try of packets of so many bits."""
+        """q [R, W] of one try of packets of so many bits."""
         threshold_db = self.threshold_db if block.threshold_db is None else block.threshold_db
-        if threshold_db is None or block.snr <= 0.0:
-            return np.ones(bits_W.size)
-        margin_db = db_from_linear(block.snr) - threshold_db
-        log_pass = -float(np.logaddexp(0.0, -math.log(9.0) - self.slope_per_db * margin_db))
-        return -np.expm1(bits_W / CODE_BLOCK_BITS * log_pass)
+        if threshold_db is None:
+            return np.ones((block.snr_R.size, bits_W.size))
+        with np.errstate(divide="ignore"):
+            margin_R = 10.0 * np.log10(block.snr_R) - threshold_db
+        log_pass_R = -np.logaddexp(0.0, -math.log(9.0) - self.slope_per_db * margin_R)
+        return -np.expm1(log_pass_R[:, None] * (bits_W / CODE_BLOCK_BITS))
 
 
 Losses = Annotated[
@@ -173,24 +179,24 @@ Losses = Annotated[
 
 def _at_once(transfer: Transfer) -> Outcome:
     """The first try of every packet that is sent at all gets through."""
-    return Outcome(transfer.limits_P > 0, np.minimum(transfer.limits_P, 1))
+    needed_RP = np.ones((len(transfer.receivers), transfer.limits_P.size))
+    return Outcome.of_needed(needed_RP, transfer.limits_P)
 
 
-def _in_turn(passed_T: BoolArray, limits_P: IndexArray) -> Outcome | None:
+def _in_turn(passed_RT: BoolArray, limits_P: IndexArray) -> Outcome | None:
     """The packets use up a row of tries one after the other; None where the row is too short."""
-    tries = passed_T.size
+    receivers, tries = passed_RT.shape
     never = tries + MAX_TRIES
-    next_T = np.where(passed_T, np.arange(tries), never)
-    next_success = [*np.minimum.accumulate(next_T[::-1])[::-1].tolist(), never]
-    attempts: list[int] = []
-    arrived: list[bool] = []
+    next_RT = np.where(passed_RT, np.arange(tries), never)
+    next_RT = np.minimum.accumulate(next_RT[:, ::-1], axis=1)[:, ::-1]
+    next_success = np.hstack([next_RT, np.full((receivers, 1), never)]).T.tolist()
+    needed: list[list[int]] = []
     now = 0
     # A loop over packets: each turn depends on the one before; 10 000 packets take some milliseconds.
     for limit in limits_P.tolist():
-        needed = next_success[now] - now + 1
-        attempts.append(min(needed, limit))
-        arrived.append(needed <= limit)
-        now += attempts[-1]
+        needed.append([success - now + 1 for success in next_success[now]])
+        now += min(max(needed[-1]), limit)
         if now > tries:
             return None
-    return Outcome(np.array(arrived, dtype=np.bool_), np.array(attempts, dtype=np.int64))
+    needed_RP = np.array(needed, dtype=np.float64).reshape(-1, receivers).T
+    return Outcome.of_needed(needed_RP, limits_P)

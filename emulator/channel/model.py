@@ -29,7 +29,7 @@ from emulator.channel.sending import send_and_wait, send_or_lose
 from emulator.channel.shadowing import NoShadowing, Shadowing
 from emulator.channel.snapshot import WirelessSnapshot
 from emulator.channel.transfer import Block, Transfer
-from emulator.errors import EmulatorError, ProtocolError, ScenarioError
+from emulator.errors import EmulatorError, ScenarioError
 from emulator.state import BoolArray, DoubleArray, Grant, Packet, Reception, Request
 from emulator.units import bits_from_bytes, noise_w
 
@@ -185,24 +185,33 @@ class WirelessChannel:
         )
 
     def set_powers(self, grants: Sequence[Grant], requests: Sequence[Request]) -> tuple[Grant, ...]:
-        """The concurrent grants of one sender with their powers, together at most max_power_w.
+        """The grants of one sender with their powers: together, or in slots each, at most max_power_w.
 
         The sender knows the channel: Eq 25 uses the fading of the first block of the exchange.
         """
-        needed_G = [self._log_needed(*pair) for pair in zip(grants, requests, strict=True)]
-        powers_G = self.model.power.powers_w(np.array(needed_G), self.model.max_power_w)
+        needed_G = np.array(
+            [self._log_needed(*pair) for pair in zip(grants, requests, strict=True)]
+        )
+        in_turn = any(grant.slots is not None for grant in grants)
+        groups = needed_G[:, None] if in_turn else [needed_G]
+        powers_w = self.model.power.powers_w
+        powers_G = [p for group in groups for p in powers_w(group, self.model.max_power_w)]
         return tuple(
             replace(grant, tx_power_w=float(power_w))
             for grant, power_w in zip(grants, powers_G, strict=True)
         )
 
-    def snr(self, grant: Grant, block: int) -> float:
-        """Received power over noise (of the granted band) and interference, in one block."""
-        noise = noise_w(grant.bandwidth_hz, self.model.noise_figure_db) + grant.interference_w
-        return grant.tx_power_w * self._gain(grant, block) / noise
+    def snr(self, grant: Grant, block: int) -> DoubleArray:
+        """[R] received power over noise (of the granted band) and interference, in one block.
 
-    def transmit(self, packets: Sequence[Packet], grant: Grant) -> Reception:
-        """What becomes of the packets, sent one after the other, each until through or given up.
+        Interferers count with all the power they may have: who shares a slot does not know when the
+        others are silent.
+        """
+        gain_R = np.array([self._gain(grant, block, grant.sender, r) for r in grant.receivers])
+        return grant.tx_power_w * gain_R / self._disturbance_w(grant, block)
+
+    def transmit(self, packets: Sequence[Packet], grant: Grant) -> tuple[Reception, ...]:
+        """What becomes of the packets at each receiver, sent one after the other until all have them.
 
         Reliable packets are repeated until they arrive (EmulatorError after MAX_RELIABLE_TRIES),
         others at most arq_max_tries times. `late`: the transfer does not end by the deadline; with
@@ -211,7 +220,7 @@ class WirelessChannel:
         model, flow = self.model, self._flow(grant)
         reliable_P = np.array([packet.reliable for packet in packets], dtype=np.bool_)
         transfer = self._transfer(packets, reliable_P, grant, flow)
-        link = f"link {grant.sender} -> {transfer.receiver}"
+        link = f"link {grant.sender} -> {', '.join(map(str, grant.receivers))}"
         try:
             if model.late == "wait":
                 sent = send_and_wait(transfer, model.losses, flow, model.deadline_s)
@@ -221,14 +230,19 @@ class WirelessChannel:
             raise
         except EmulatorError as error:
             raise EmulatorError(f"{link}: {error}") from error
-        arrived_P, attempts_P = sent.outcome.arrived, sent.outcome.attempts
-        if bool((reliable_P & ~arrived_P).any()):
+        if bool((reliable_P & ~sent.outcome.arrived).any()):
             raise EmulatorError(
                 f"{link}: a reliable packet was lost "
                 f"{MAX_RELIABLE_TRIES} times in exchange {grant.exchange_index}"
             )
-        arrival_s = grant.start_s + sent.airtime_s
-        return Reception(arrived_P, attempts_P, arrival_s, sent.airtime_s, sent.late)
+        arrival_s = grant.start_s + sent.duration_s
+        airtime_s = sent.duration_s
+        if grant.slots is not None:
+            airtime_s = grant.slots.air_s(arrival_s) - grant.slots.air_s(grant.start_s)
+        return tuple(
+            Reception(arrived_P, sent.outcome.attempts, arrival_s, airtime_s, sent.late)
+            for arrived_P in sent.outcome.arrived
+        )
 
     def energy_j(self, grant: Grant, reception: Reception) -> float:
         """What the sender spent on a grant [J]."""
@@ -243,7 +257,7 @@ class WirelessChannel:
             seed=self.seed,
             exchange_index=grant.exchange_index,
             sender=grant.sender,
-            receiver=_only_receiver(grant),
+            receivers=grant.receivers,
             limits_P=limits_P.astype(np.int64),
             bits_P=np.array([bits_from_bytes(p.air_bytes) for p in packets], dtype=np.float64),
             room_P=np.full(len(packets), math.inf),
@@ -251,33 +265,44 @@ class WirelessChannel:
         )
 
     def _flow(self, grant: Grant) -> Flow:
-        """What the granted link carries from the start of the grant on."""
+        """What the sender brings over from the start of the grant on; the weakest sets its rate."""
         rate, block_s = self.model.rate, self._block_s
         if rate.kind == "trace":
             return rate.flow(grant.start_s, block_s)
-        bandwidth_hz = grant.bandwidth_hz
-        return BlockFlow(
-            functools.cache(lambda block: rate.bit_per_s(self.snr(grant, block), bandwidth_hz)),
-            block_s,
-        )
+
+        @functools.cache
+        def bit_per_s(block: int) -> float:
+            return rate.bit_per_s(float(self.snr(grant, block).min()), grant.bandwidth_hz)
+
+        return BlockFlow(bit_per_s, block_s, grant.slots, grant.start_s)
 
     def _blocks(self, grant: Grant, flow: Flow) -> Iterator[Block]:
         """The coherence blocks of a transfer, for losses that depend on the SNR."""
         require_band(grant.bandwidth_hz)
         rate = self.model.rate
         for block, end_bits in enumerate(flow.bits_at_block_ends()):
-            snr = self.snr(grant, block)
-            threshold_db = rate.threshold_db(snr) if rate.kind == "nr_cqi" else None
-            yield Block(snr, threshold_db, end_bits)
+            snr_R = self.snr(grant, block)
+            weakest = float(snr_R.min())
+            threshold_db = rate.threshold_db(weakest) if rate.kind == "nr_cqi" else None
+            yield Block(snr_R, threshold_db, end_bits)
 
-    def _gain(self, grant: Grant, block: int) -> float:
-        """Power gain of the granted link in a coherence block, as it is at the block's start."""
-        sender, receiver = grant.sender, _only_receiver(grant)
+    def _gain(self, grant: Grant, block: int, sender: int, receiver: int) -> float:
+        """Power gain of a link in a coherence block of a grant, as it is at the block's start."""
         fading = self.model.fading.power(self.seed, grant.exchange_index, block, sender, receiver)
         if not self.gains.moving:
             return float(self.gain_at_start[sender, receiver]) * fading
         time_s = grant.start_s + (block * self._block_s if block else 0.0)
         return self.gains.gain(sender, receiver, time_s) * fading
+
+    def _disturbance_w(self, grant: Grant, block: int) -> DoubleArray:
+        """[R] noise and interference at each receiver."""
+        noise = noise_w(grant.bandwidth_hz, self.model.noise_figure_db) + grant.interference_w
+        power_w = self.model.power.most_w(self.model.max_power_w)
+        heard_R = [
+            sum(self._gain(grant, block, i, r) for i in grant.interferers if i != r)
+            for r in grant.receivers
+        ]
+        return noise + power_w * np.array(heard_R, dtype=np.float64)
 
     @property
     def _block_s(self) -> float:
@@ -287,19 +312,16 @@ class WirelessChannel:
 
     def _log_needed(self, grant: Grant, request: Request) -> float:
         """ln of the power [W] that Eq 25 asks for, or of what the highest rate needs."""
-        wanted = bits_from_bytes(request.num_bytes) / self.model.deadline_s
-        reachable = self.model.rate.reachable_bit_per_s(wanted, grant.bandwidth_hz)
-        log_snr = self.model.rate.log_snr(reachable, grant.bandwidth_hz)
+        slots, bandwidth_hz = grant.slots, grant.bandwidth_hz
+        time_share = 1.0 if slots is None else slots.slot_s / slots.frame_s
+        wanted = bits_from_bytes(request.num_bytes) / (self.model.deadline_s * time_share)
+        reachable = self.model.rate.reachable_bit_per_s(wanted, bandwidth_hz)
+        log_snr = self.model.rate.log_snr(reachable, bandwidth_hz)
         if log_snr == -math.inf:
             return -math.inf
-        noise = noise_w(grant.bandwidth_hz, self.model.noise_figure_db) + grant.interference_w
-        return log_snr + math.log(noise) - math.log(self._gain(grant, 0))
-
-
-def _only_receiver(grant: Grant) -> int:
-    """The one receiver of a grant; several need an access scheme that broadcasts."""
-    if len(grant.receivers) != 1:
-        raise ProtocolError(
-            f"device {grant.sender}: got a grant for receivers {grant.receivers}, wanted one"
+        gains = [self._gain(grant, 0, grant.sender, receiver) for receiver in grant.receivers]
+        disturbances_w = self._disturbance_w(grant, 0).tolist()
+        return max(
+            log_snr + math.log(disturbance_w) - math.log(gain)
+            for disturbance_w, gain in zip(disturbances_w, gains, strict=True)
         )
-    return grant.receivers[0]

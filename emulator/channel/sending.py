@@ -18,10 +18,10 @@ LATE_TOLERANCE = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Sent:
-    """What became of a transfer. airtime_s: until its last try ends; late: after the deadline."""
+    """What became of a transfer. duration_s: until its last try ends; late: after the deadline."""
 
     outcome: Outcome
-    airtime_s: float
+    duration_s: float
     late: bool
 
 
@@ -29,8 +29,8 @@ def send_and_wait(transfer: Transfer, losses: Losses, flow: Flow, deadline_s: fl
     """All tries, however long they take."""
     outcome = losses.outcome(transfer)
     ends_P = _ends_s(transfer, outcome, flow)
-    airtime_s = float(ends_P[-1]) if ends_P.size else 0.0
-    return Sent(outcome, airtime_s, airtime_s > deadline_s * (1.0 + LATE_TOLERANCE))
+    duration_s = float(ends_P[-1]) if ends_P.size else 0.0
+    return Sent(outcome, duration_s, duration_s > deadline_s * (1.0 + LATE_TOLERANCE))
 
 
 def send_or_lose(
@@ -50,8 +50,8 @@ def send_or_lose(
     shorter = _cut_short(transfer, cut_P, sent_P, flow.bits_within(deadline_s))
     outcome = losses.outcome(shorter)
     total_bits = np.where(cut_P, shorter.room_P, outcome.attempts * transfer.bits_P).sum()
-    airtime_s = float(flow.finish_times_s(np.array([total_bits]))[0])
-    return Sent(Outcome(outcome.arrived & ~cut_P, outcome.attempts), airtime_s, late=True)
+    duration_s = float(flow.finish_times_s(np.array([total_bits]))[0])
+    return Sent(Outcome(outcome.arrived & ~cut_P, outcome.attempts), duration_s, late=True)
 
 
 def _ends_s(transfer: Transfer, outcome: Outcome, flow: Flow) -> DoubleArray:

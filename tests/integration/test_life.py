@@ -163,6 +163,70 @@ def test_half_duplex_of_time_nothing_arrives_before_it_is_sent() -> None:
         assert max(powers) <= 0.2 * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("kind", ["ofdma", "tdma"])
+def test_a_broadcast_says_the_same_for_fewer_bytes(kind: str) -> None:
+    air = wireless(late="wait")
+    alone, together = (
+        run(
+            build_world(
+                scenario(
+                    topology={"kind": "complete"},
+                    **air | {"access": {"kind": kind, "bandwidth_hz": 80e3, "cast": cast}},
+                )
+            )
+        )
+        for cast in ("unicast", "broadcast")
+    )
+    assert learnt(together) == learnt(alone)
+    each, once = ([r for o in told.values() for r in o.link_records] for told in (alone, together))
+    check_account(once)
+    assert len(once) == len(each)  # everybody has a record of what they were sent
+    rounds = [r for r in once if r.traffic == "in_cluster"]
+    assert sum(r.on_air for r in rounds) == 2 * 4
+    assert sum(r.air_bytes for r in rounds) * 3 == sum(r.sent_bytes for r in rounds)
+    assert all((r.airtime_s > 0.0) == r.on_air for r in rounds)
+    assert sum(r.energy_j for r in once) < sum(r.energy_j for r in each)
+
+
+def test_in_turns_nobody_is_on_the_air_with_another() -> None:
+    access = {"kind": "tdma", "bandwidth_hz": 80e3, "slot_s": 0.02}
+    world = build_world(scenario(method={"kind": "lora"}, **wireless() | {"access": access}))
+    outcomes = run(world)
+    bursts = [r for o in outcomes.values() for r in o.link_records if r.traffic == "in_cluster"]
+    busy: dict[int, set[int]] = {}
+    for burst in bursts:
+        # Own slots only: device i has [i, i + 1) of every four.
+        first, last = int(burst.start_s / 0.02), int(np.ceil(burst.arrival_s / 0.02))
+        own = {slot for slot in range(first, last) if slot % 4 == burst.sender}
+        assert burst.airtime_s <= len(own) * 0.02 + 1e-9
+        busy.setdefault(burst.sender, set()).update(own)
+    assert all(a.isdisjoint(b) for i, a in busy.items() for j, b in busy.items() if i != j)
+
+
+def test_who_moves_meets_others() -> None:
+    walking = wireless(
+        placement={"kind": "rectangle", "width_m": 400.0, "height_m": 400.0},
+        mobility={"kind": "random_waypoint", "min_speed_m_per_s": 40, "max_speed_m_per_s": 60},
+        max_power_w=5e-4,
+    )
+    method = {"kind": "sparse_orthogonal", "mask_warmup_steps": 2, "density": 0.05}
+    formed: dict[int, dict[int, float]] = {}
+
+    def note(device: int, commit: Commit, _: object) -> None:
+        for r in commit.records:
+            if r.metric == "cluster":
+                formed.setdefault(r.round_index, {})[device] = r.value
+
+    world = build_world(scenario(rounds=4, method=method | {"recluster_every": 1}, **walking))
+    outcomes = run(world, on_commit=note)
+    assert sorted(formed) == [-1, 1, 2, 3]
+    assert len({tuple(sorted(clusters.items())) for clusters in formed.values()}) > 1
+    links = [record for outcome in outcomes.values() for record in outcome.link_records]
+    check_account(links)
+    assert all(len(outcome.result.experts) == 4 for outcome in outcomes.values())
+    assert learnt(outcomes) == learnt(run(world))
+
+
 def test_introductions_hop_through_a_line() -> None:
     near = wireless(
         placement={"kind": "fixed", "positions_m": FAR_APART},

@@ -4,13 +4,20 @@ import json
 import math
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from emulator.channel.access import IdealAccess, OfdmaAccess, occupied_hz_s
+from emulator.channel.access import (
+    IdealAccess,
+    OfdmaAccess,
+    TdmaAccess,
+    distance_2_colours,
+    occupied_hz_s,
+)
 from emulator.channel.placement import (
     DiscPlacement,
     FixedPlacement,
@@ -19,7 +26,7 @@ from emulator.channel.placement import (
     distances_m,
 )
 from emulator.errors import ScenarioError
-from emulator.state import Request
+from emulator.state import Request, Slots
 from emulator.units import dbm_from_watts, noise_w
 
 LEAST_P = 1e-3
@@ -123,3 +130,68 @@ def test_ideal_access_is_endless_and_occupies_nothing():
     assert [grant.bandwidth_hz for grant in grants] == [math.inf, math.inf]
     assert occupied_hz_s(math.inf, 0.0) == occupied_hz_s(math.inf, 3.0) == 0.0
     assert occupied_hz_s(2e6, 0.5) == 1e6
+
+
+# ── slots ────────────────────────────────────────────────────────────────────────────────────────
+
+GRAPHS = {
+    **{f"ring{n}": nx.cycle_graph(n) for n in (5, 6, 7, 8)},
+    "path5": nx.path_graph(5),
+    "star6": nx.star_graph(5),
+    "K4": nx.complete_graph(4),
+    "K5": nx.complete_graph(5),
+    "grid3x3": nx.convert_node_labels_to_integers(nx.grid_2d_graph(3, 3), ordering="sorted"),
+    "hypercube3": nx.convert_node_labels_to_integers(nx.hypercube_graph(3), ordering="sorted"),
+}
+
+
+def _hears(graph) -> np.ndarray:
+    return nx.to_numpy_array(graph, nodelist=range(len(graph))).astype(bool)
+
+
+def test_slots_are_as_few_as_the_references_say():
+    path = REFERENCES.with_name("mac_and_rates.json")
+    if not path.exists():
+        pytest.skip(f"no reference values at {path}")
+    for row in json.loads(path.read_text())["schedules"]:
+        colours = distance_2_colours(_hears(GRAPHS[row["graph"]]))
+        assert 1 + max(colours) == row["broadcast_slots_chi(G^2)"], row["graph"]
+
+
+@given(st.integers(1, 20), st.floats(0.0, 1.0), st.integers(0, 1000))
+def test_nobody_hears_two_of_a_slot_or_one_of_its_own(devices, probability, seed):
+    graph = nx.gnp_random_graph(devices, probability, seed=seed)
+    colours = distance_2_colours(_hears(graph))
+    assert set(colours) == set(range(1 + max(colours)))
+    for device in graph:
+        heard = [colours[other] for other in graph[device]]
+        assert len(set(heard)) == len(heard)
+        assert colours[device] not in heard
+
+
+def test_a_frame_gives_every_device_a_slot_and_every_request_a_part_of_it():
+    everybody = np.ones((4, 4), dtype=bool)
+    schedule = TdmaAccess(bandwidth_hz=5e6, slot_s=0.01).bind(everybody)
+    grants = schedule.plan([_request(2, 0), _request(2, 1), _request(3, 0)])
+    assert [grant.slots for grant in grants] == [
+        Slots(0.02, 0.005, 0.04),
+        Slots(0.025, 0.005, 0.04),
+        Slots(0.03, 0.01, 0.04),
+    ]
+    assert {grant.bandwidth_hz for grant in grants} == {5e6}
+    assert schedule.share(2) == (5e6, 0.125)
+    line = _hears(nx.path_graph(5))
+    reused = TdmaAccess(bandwidth_hz=5e6, reuse="distance_2").bind(line)
+    assert 1 + max(reused.slot_of) == 3
+    (grant,) = reused.plan([_request(0, 1)])
+    assert grant.interferers == (3,)
+    broadcast = TdmaAccess(bandwidth_hz=5e6, cast="broadcast").bind(everybody)
+    assert broadcast.share(3) == (5e6, 0.25)
+
+
+@given(st.floats(0.0, 0.9), st.floats(0.01, 0.1), st.integers(1, 20), st.floats(1e-3, 50.0))
+def test_own_time_and_emulated_time_are_inverse(offset, slot_s, parts, air_s):
+    slots = Slots(offset * slot_s * (parts - 1), slot_s, slot_s * parts)
+    (time_s,) = slots.times_at(np.array([air_s]))
+    assert slots.air_s(float(time_s)) == pytest.approx(air_s, rel=1e-9)
+    assert slots.air_s(float(time_s) - 1e-3 * slot_s) < air_s

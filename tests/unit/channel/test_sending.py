@@ -94,7 +94,7 @@ def test_older_laws_keep_their_bytes(link, late, losses, tries, digest, arrived,
             fading=RayleighFading(coherence_s=0.05), power=FixedPower(power_w=1e-7), **fields
         )
         channel, grant = model.bind(3, 7), Grant(2, (1,), 3.7, BAND_HZ, 1e-7, 0.0, 5)
-    reception = channel.transmit(_packets(60, reliable_every=9, size=1400), grant)
+    (reception,) = channel.transmit(_packets(60, reliable_every=9, size=1400), grant)
     written = reception.arrived.tobytes() + reception.attempts.astype("<i8").tobytes()
     assert (reception.arrived.sum(), reception.attempts.sum()) == (arrived, attempts)
     assert hashlib.blake2b(written, digest_size=8).hexdigest() == digest
@@ -110,7 +110,7 @@ def _one_try_at_a_time(channel, packets, grant):
     """Arrivals, attempts and bits on the air of a transfer, from the laws as they are written."""
     model = channel.model
     block_s, wide = model.fading.block_s, range(500)
-    snrs = [channel.snr(grant, block) for block in wide]
+    snrs = [channel.snr(grant, block)[0] for block in wide]
     rates = [model.rate.bit_per_s(snr, grant.bandwidth_hz) for snr in snrs]
     ends = np.cumsum(np.array(rates) * block_s)
     whole, rest_s = divmod(model.deadline_s, block_s)
@@ -127,8 +127,8 @@ def _one_try_at_a_time(channel, packets, grant):
         while made < limit and not lost < luck and not (cut := cuttable and now >= budget):
             block = int(np.searchsorted(ends, now, side="right"))
             threshold_db = getattr(model.rate, "threshold_db", lambda snr: None)(snrs[block])
-            seen = Block(snrs[block], threshold_db, math.inf)
-            lost *= float(model.losses.loss_probability(seen, np.array([bits]))[0])
+            seen = Block(np.array([snrs[block]]), threshold_db, math.inf)
+            lost *= float(model.losses.loss_probability(seen, np.array([bits]))[0, 0])
             made, now = made + 1, now + bits
             if cut := cuttable and now > budget:
                 now = budget
@@ -161,7 +161,7 @@ def test_a_transfer_is_that_of_one_try_at_a_time(exchange_index, count, rate, la
     ).bind(2, seed=8)
     packets = _packets(count, reliable_every=4)
     grant = Grant(0, (1,), 10.0, BAND_HZ, _power_w(8.0), 0.0, exchange_index)
-    reception = channel.transmit(packets, grant)
+    (reception,) = channel.transmit(packets, grant)
     arrived, attempts, airtime_s = _one_try_at_a_time(channel, packets, grant)
     assert reception.arrived.tolist() == arrived
     assert reception.attempts.tolist() == attempts
@@ -177,7 +177,7 @@ def test_reliable_packets_of_a_chain_go_on_after_the_deadline(late):
         late=late,
         arq_max_tries=2,
     ).bind(2, seed=2)
-    reception = channel.transmit(_packets(30, 3), Grant(0, (1,), 0.0, BAND_HZ, 0.1, 0.0, 7))
+    (reception,) = channel.transmit(_packets(30, 3), Grant(0, (1,), 0.0, BAND_HZ, 0.1, 0.0, 7))
     assert reception.late
     assert reception.arrived[::3].all()
     tried = reception.attempts > 0
@@ -194,7 +194,7 @@ def test_outage_is_the_closed_form_of_rayleigh_fading():
     ).bind(2, seed=1)
     interference_w = 0.5 * noise_w(BAND_HZ, 0.0)
     grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(10.0), interference_w, 0)
-    lost = int((~channel.transmit(_packets(20_000), grant).arrived).sum())
+    lost = int((~channel.transmit(_packets(20_000), grant)[0].arrived).sum())
     expected = 1 - math.exp(-linear_from_db(3.0) * 1.5 / 10.0)
     assert stats.binomtest(lost, 20_000, expected).pvalue > LEAST_P
 
@@ -205,10 +205,10 @@ def test_a_packet_at_the_threshold_of_its_cqi_is_lost_with_two_thirds():
     )
     packets = _packets(1, size=1452) * 20_000
     grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(4.23), 0.0, 0)
-    lost = int((~channel.transmit(packets, grant).arrived).sum())
+    lost = int((~channel.transmit(packets, grant)[0].arrived).sum())
     assert stats.binomtest(lost, 20_000, 1 - 0.9 ** (1480 * 8 / 1024)).pvalue > LEAST_P
     better = Grant(0, (1,), 0.0, BAND_HZ, _power_w(5.5), 0.0, 0)
-    assert int((~channel.transmit(packets, better).arrived).sum()) < 0.05 * 20_000
+    assert int((~channel.transmit(packets, better)[0].arrived).sum()) < 0.05 * 20_000
 
 
 def test_fades_below_the_first_stair_are_waited_through():
@@ -216,10 +216,10 @@ def test_fades_below_the_first_stair_are_waited_through():
         fading=RayleighFading(coherence_s=0.01), rate=NrCqiRate(), losses=LogisticLoss()
     ).bind(2, seed=1)
     grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(-9.0), 0.0, 0)
-    snrs = [channel.snr(grant, block) for block in range(3000)]
+    snrs = [channel.snr(grant, block)[0] for block in range(3000)]
     dead = np.mean([channel.model.rate.bit_per_s(snr, BAND_HZ) == 0.0 for snr in snrs])
     assert 0.5 < dead < 0.8
-    reception = channel.transmit(_packets(4, reliable_every=1), grant)
+    (reception,) = channel.transmit(_packets(4, reliable_every=1), grant)
     assert reception.arrived.all()
     assert reception.airtime_s > reception.attempts.sum() * 11_800 / (5.5547 * BAND_HZ)
 
@@ -241,10 +241,10 @@ def test_least_power_on_the_stairs_is_in_time(seed, count):
     num_bytes = sum(packet.air_bytes for packet in packets)
     request = Request(0, (1,), num_bytes, 0.0, 0)
     (grant,) = channel.set_powers([Grant(0, (1,), 0.0, BAND_HZ, 0.0, 0.0, 0)], [request])
-    reception = channel.transmit(packets, grant)
+    (reception,) = channel.transmit(packets, grant)
     assert not reception.late
     weaker = Grant(0, (1,), 0.0, BAND_HZ, grant.tx_power_w * 0.99, 0.0, 0)
-    assert channel.model.rate.bit_per_s(channel.snr(weaker, 0), BAND_HZ) < 8 * num_bytes
+    assert channel.model.rate.bit_per_s(channel.snr(weaker, 0)[0], BAND_HZ) < 8 * num_bytes
 
 
 def test_one_draw_for_each_exchange():
@@ -254,9 +254,9 @@ def test_one_draw_for_each_exchange():
     grants = [Grant(0, (1,), 0.0, BAND_HZ, _power_w(10.0), 0.0, x) for x in range(5)]
     for grant in grants:
         bits = 8.0 * sum(packet.air_bytes for packet in _packets(50))
-        rate = ShannonRate().bit_per_s(channel.snr(grant, 0), BAND_HZ)
-        assert channel.transmit(_packets(50), grant).airtime_s == pytest.approx(bits / rate)
-    assert len({channel.snr(grant, 0) for grant in grants}) == 5
+        rate = ShannonRate().bit_per_s(channel.snr(grant, 0)[0], BAND_HZ)
+        assert channel.transmit(_packets(50), grant)[0].airtime_s == pytest.approx(bits / rate)
+    assert len({channel.snr(grant, 0)[0] for grant in grants}) == 5
 
 
 # ── traces ───────────────────────────────────────────────────────────────────────────────────────
@@ -272,7 +272,7 @@ def trace(tmp_path) -> TraceRate:
 def test_a_trace_sets_the_arrival_in_emulated_time(trace):
     channel = _without_geometry(fading=NoFading(), rate=trace).bind(2, seed=1)
     packets = _packets(1, size=1476) * 3  # 1504 bytes on the air each
-    reception = channel.transmit(packets, Grant(0, (1,), 7.004, math.inf, 0.1, 0.0, 0))
+    (reception,) = channel.transmit(packets, Grant(0, (1,), 7.004, math.inf, 0.1, 0.0, 0))
     assert reception.arrival_s == pytest.approx(7.03)
     assert reception.airtime_s == pytest.approx(0.026)
     assert channel.at(0.0).in_range(math.inf, 1.0).tolist() == [[False, True], [True, False]]
@@ -283,7 +283,7 @@ def test_a_deadline_cuts_a_trace_between_two_chances(trace):
         2, seed=1
     )
     packets = _packets(1, size=2000) * 5  # 2028 bytes: 5 chances of 1504 are 3.7 packets
-    reception = channel.transmit(packets, Grant(0, (1,), 0.0, math.inf, 0.1, 0.0, 0))
+    (reception,) = channel.transmit(packets, Grant(0, (1,), 0.0, math.inf, 0.1, 0.0, 0))
     assert reception.arrived.tolist() == [True] * 3 + [False] * 2
     assert reception.attempts.tolist() == [1] * 4 + [0]
     assert reception.airtime_s == pytest.approx(0.05)
@@ -298,9 +298,9 @@ def test_losses_over_a_trace_see_the_fades_of_its_time(trace):
     ).bind(2, seed=1)
     grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(0.0), 0.0, 0)
     packets = _packets(1, size=1476) * 100
-    arrived = channel.transmit(packets, grant).arrived
+    arrived = channel.transmit(packets, grant)[0].arrived
     for block, part in enumerate(np.split(arrived, 10)):
-        assert set(part.tolist()) == {channel.snr(grant, block) > 1.0}
+        assert set(part.tolist()) == {channel.snr(grant, block)[0] > 1.0}
 
 
 # ── what does not go together ────────────────────────────────────────────────────────────────────
