@@ -363,10 +363,10 @@ class Slots:
 
 @dataclass(frozen=True)
 class Grant:
-    """What a request got: when, on which bandwidth, with which power, under which interference.
+    """What a request got: when, on which bandwidth, with which power, beside whom.
 
     slots: the sender is silent outside them; None: it is on the air until it is done. interferers:
-    who may be on the air in the same slots of the same band. interference_w: what else disturbs.
+    who may be on the air in the same slots of the same band.
     """
 
     sender: int
@@ -374,7 +374,6 @@ class Grant:
     start_s: float
     bandwidth_hz: float
     tx_power_w: float
-    interference_w: float
     exchange_index: int
     slots: Slots | None = None
     interferers: tuple[int, ...] = ()
@@ -456,7 +455,7 @@ class LinkRecord:
     """One burst in the account, bytes by class. Identities (checked at the end of every run):
 
     sent = header + checksum + mask + payload + retransmitted; sent = delivered + lost, where lost
-    counts every transmission that did not arrive. ACKs travel from receiver to sender and are
+    counts every transmission that brought nothing (new). ACKs travel from receiver to sender and are
     accounted here apart. Header bytes contain 28 emulated IPv4+UDP bytes per packet. round_index is
     SETUP_ROUND in the setup and the number of rounds in the exchange after the last one. on_air: of a
     broadcast every receiver has a record of what was sent to it, but only one of them is on the air

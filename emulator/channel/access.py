@@ -188,7 +188,6 @@ def _grant(
         start_s=request.ready_s,
         bandwidth_hz=bandwidth_hz,
         tx_power_w=0.0,
-        interference_w=0.0,
         exchange_index=request.exchange_index,
         slots=slots,
         interferers=interferers,

@@ -75,6 +75,9 @@ class Wireless(BaseModel):
     noise_figure_db: FiniteFloat = Field(
         default=0.0, ge=0, description="Receiver noise figure over -174 dBm/Hz [dB]."
     )
+    interference_w: FiniteFloat = Field(
+        default=0.0, ge=0, description="What else every receiver hears in its band [W]."
+    )
     deadline_s: FiniteFloat = Field(
         default=1.0, gt=0, description="Γ: time a transfer may take, from its start [s]."
     )
@@ -180,6 +183,7 @@ class WirelessChannel:
             self.gains.mean_gain(time_s) if self.gains.moving else self.gain_at_start,
             model.rate,
             model.noise_figure_db,
+            model.interference_w,
             model.deadline_s,
             model.max_power_w,
         )
@@ -296,7 +300,7 @@ class WirelessChannel:
 
     def _disturbance_w(self, grant: Grant, block: int) -> DoubleArray:
         """[R] noise and interference at each receiver."""
-        noise = noise_w(grant.bandwidth_hz, self.model.noise_figure_db) + grant.interference_w
+        noise = noise_w(grant.bandwidth_hz, self.model.noise_figure_db) + self.model.interference_w
         power_w = self.model.power.most_w(self.model.max_power_w)
         heard_R = [
             sum(self._gain(grant, block, i, r) for i in grant.interferers if i != r)

@@ -24,6 +24,7 @@ class WirelessSnapshot:
     mean_gain: DoubleArray
     rate: Rate
     noise_figure_db: float
+    interference_w: float
     deadline_s: float
     max_power_w: float
 
@@ -45,7 +46,7 @@ class WirelessSnapshot:
         bytes_M = np.broadcast_to(np.asarray(num_bytes, dtype=np.int64), devices)
         wanted_M = bytes_M * 8.0 / (self.deadline_s * time_share)
         log_snr_M = np.array([self.rate.log_snr(float(x), bandwidth_hz) for x in wanted_M])
-        log_noise = math.log(noise_w(bandwidth_hz, self.noise_figure_db))
+        log_noise = math.log(noise_w(bandwidth_hz, self.noise_figure_db) + self.interference_w)
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             power = np.exp(log_snr_M[:, None] + log_noise - np.log(self.mean_gain))
         # Who needs no SNR needs no power, not even against the noise of an endless band.

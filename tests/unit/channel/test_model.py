@@ -65,7 +65,7 @@ def _slow_link(bit_per_s: float, **fields):
     ).bind(2, seed=4)
 
 
-GRANT = Grant(0, (1,), 10.0, math.inf, 0.1, 0.0, 0)
+GRANT = Grant(0, (1,), 10.0, math.inf, 0.1, 0)
 PACKET_BITS = 12_000  # 1472 + 28 bytes
 
 
@@ -84,19 +84,20 @@ def test_gains_are_reciprocal_and_follow_the_distance():
 @given(st.integers(0, 2**32), st.integers(0, 50), st.integers(0, 20))
 def test_both_directions_of_a_link_see_the_same_snr(seed, exchange_index, block):
     channel = Wireless().bind(4, seed)
-    forth = Grant(1, (3,), 0.0, 1e4, 0.1, 0.0, exchange_index)
-    back = Grant(3, (1,), 5.0, 1e4, 0.1, 0.0, exchange_index)
+    forth = Grant(1, (3,), 0.0, 1e4, 0.1, exchange_index)
+    back = Grant(3, (1,), 5.0, 1e4, 0.1, exchange_index)
     assert channel.snr(forth, block)[0] == channel.snr(back, block)[0]
 
 
 def test_twice_the_band_at_the_same_power_is_half_the_snr():
     channel = Wireless(fading=NoFading(), noise_figure_db=7.0).bind(2, seed=0)
-    narrow = channel.snr(Grant(0, (1,), 0.0, 1e6, 0.1, 0.0, 0), 0)[0]
-    assert channel.snr(Grant(0, (1,), 0.0, 2e6, 0.1, 0.0, 0), 0)[0] == narrow / 2.0
+    narrow = channel.snr(Grant(0, (1,), 0.0, 1e6, 0.1, 0), 0)[0]
+    assert channel.snr(Grant(0, (1,), 0.0, 2e6, 0.1, 0), 0)[0] == narrow / 2.0
     expected = 0.1 * channel.at(0.0).mean_gain[0, 1] / (10 ** (-16.7 - 3.0) * 1e6)
     assert narrow == pytest.approx(expected)
-    disturbed = Grant(0, (1,), 0.0, 1e6, 0.1, noise_w(1e6, 7.0), 0)
-    assert channel.snr(disturbed, 0)[0] == pytest.approx(narrow / 2.0)
+    loud = Wireless(fading=NoFading(), noise_figure_db=7.0, interference_w=noise_w(1e6, 7.0))
+    disturbed = loud.bind(2, seed=0).snr(Grant(0, (1,), 0.0, 1e6, 0.1, 0), 0)[0]
+    assert disturbed == pytest.approx(narrow / 2.0)
 
 
 # ── Eq 25 ────────────────────────────────────────────────────────────────────────────────────────
@@ -258,7 +259,7 @@ def test_a_reliable_packet_that_never_arrives_ends_the_run():
 def test_a_link_without_power_is_named():
     channel = Wireless(fading=NoFading()).bind(2, seed=0)
     with pytest.raises(EmulatorError, match="link 0 -> 1: a transfer of 12000 bits"):
-        channel.transmit(_packets(1), Grant(0, (1,), 0.0, 1e4, 0.0, 0.0, 0))
+        channel.transmit(_packets(1), Grant(0, (1,), 0.0, 1e4, 0.0, 0))
 
 
 def test_an_endless_band_with_a_shannon_rate_is_wrong_input():
@@ -319,7 +320,7 @@ def test_slots_carry_the_integral_of_the_rate_inside_them(late, fading):
         late=late,
     ).bind(2, seed=3)
     slots = Slots(0.013, 0.005, 0.05)
-    grant = Grant(0, (1,), 10.02, BAND_HZ, 1e-16, 0.0, 0, slots)
+    grant = Grant(0, (1,), 10.02, BAND_HZ, 1e-16, 0, slots)
     packets = _packets(1, size=40) * 3
     (reception,) = channel.transmit(packets, grant)
     step_s = 1e-6
@@ -377,7 +378,7 @@ def test_interferers_of_a_slot_take_the_success_from_rayleigh_links():
         noise_hz = row["N"] / noise_w(1.0, 0.0)
         good = 0
         for exchange in range(4000):
-            grant = Grant(0, (1,), 0.0, noise_hz, row["S"], 0.0, exchange, interferers=others)
+            grant = Grant(0, (1,), 0.0, noise_hz, row["S"], exchange, interferers=others)
             good += bool(bound.snr(grant, 0)[0] > linear_from_db(row["theta_dB"]))
         assert stats.binomtest(good, 4000, row["p_success"]).pvalue > 1e-3
 
@@ -419,7 +420,7 @@ def test_reliable_packets_go_on_after_the_deadline():
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 60), st.sampled_from([0.0, 0.3, 0.6]))
 def test_the_deadline_never_changes_what_was_through_before_it(exchange_index, count, probability):
-    grant = Grant(0, (1,), 10.0, math.inf, 0.1, 0.0, exchange_index)
+    grant = Grant(0, (1,), 10.0, math.inf, 0.1, exchange_index)
     fields = {"losses": BernoulliLoss(probability=probability), "arq_max_tries": 3}
     packets = _packets(count, reliable=tuple(range(0, count, 7)))
     (waited,) = _slow_link(30 * PACKET_BITS, **fields).transmit(packets, grant)

@@ -88,12 +88,12 @@ def test_older_laws_keep_their_bytes(link, late, losses, tries, digest, arrived,
     fields = {"losses": LOSSES[losses], "late": late, "arq_max_tries": tries, "deadline_s": 0.4}
     if link == "fixed":
         model = _without_geometry(fading=NoFading(), rate=FixedRate(link_bit_per_s=1e6), **fields)
-        channel, grant = model.bind(2, 4), Grant(0, (1,), 10.0, math.inf, 0.1, 0.0, 3)
+        channel, grant = model.bind(2, 4), Grant(0, (1,), 10.0, math.inf, 0.1, 3)
     else:
         model = Wireless(
             fading=RayleighFading(coherence_s=0.05), power=FixedPower(power_w=1e-7), **fields
         )
-        channel, grant = model.bind(3, 7), Grant(2, (1,), 3.7, BAND_HZ, 1e-7, 0.0, 5)
+        channel, grant = model.bind(3, 7), Grant(2, (1,), 3.7, BAND_HZ, 1e-7, 5)
     (reception,) = channel.transmit(_packets(60, reliable_every=9, size=1400), grant)
     written = reception.arrived.tobytes() + reception.attempts.astype("<i8").tobytes()
     assert (reception.arrived.sum(), reception.attempts.sum()) == (arrived, attempts)
@@ -160,7 +160,7 @@ def test_a_transfer_is_that_of_one_try_at_a_time(exchange_index, count, rate, la
         deadline_s=1.37,
     ).bind(2, seed=8)
     packets = _packets(count, reliable_every=4)
-    grant = Grant(0, (1,), 10.0, BAND_HZ, _power_w(8.0), 0.0, exchange_index)
+    grant = Grant(0, (1,), 10.0, BAND_HZ, _power_w(8.0), exchange_index)
     (reception,) = channel.transmit(packets, grant)
     arrived, attempts, airtime_s = _one_try_at_a_time(channel, packets, grant)
     assert reception.arrived.tolist() == arrived
@@ -177,7 +177,7 @@ def test_reliable_packets_of_a_chain_go_on_after_the_deadline(late):
         late=late,
         arq_max_tries=2,
     ).bind(2, seed=2)
-    (reception,) = channel.transmit(_packets(30, 3), Grant(0, (1,), 0.0, BAND_HZ, 0.1, 0.0, 7))
+    (reception,) = channel.transmit(_packets(30, 3), Grant(0, (1,), 0.0, BAND_HZ, 0.1, 7))
     assert reception.late
     assert reception.arrived[::3].all()
     tried = reception.attempts > 0
@@ -190,10 +190,12 @@ def test_reliable_packets_of_a_chain_go_on_after_the_deadline(late):
 
 def test_outage_is_the_closed_form_of_rayleigh_fading():
     channel = _without_geometry(
-        fading=NoFading(), rate=ShannonRate(), losses=OutageLoss(threshold_db=3.0)
+        fading=NoFading(),
+        rate=ShannonRate(),
+        losses=OutageLoss(threshold_db=3.0),
+        interference_w=0.5 * noise_w(BAND_HZ, 0.0),
     ).bind(2, seed=1)
-    interference_w = 0.5 * noise_w(BAND_HZ, 0.0)
-    grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(10.0), interference_w, 0)
+    grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(10.0), 0)
     lost = int((~channel.transmit(_packets(20_000), grant)[0].arrived).sum())
     expected = 1 - math.exp(-linear_from_db(3.0) * 1.5 / 10.0)
     assert stats.binomtest(lost, 20_000, expected).pvalue > LEAST_P
@@ -204,10 +206,10 @@ def test_a_packet_at_the_threshold_of_its_cqi_is_lost_with_two_thirds():
         2, seed=1
     )
     packets = _packets(1, size=1452) * 20_000
-    grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(4.23), 0.0, 0)
+    grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(4.23), 0)
     lost = int((~channel.transmit(packets, grant)[0].arrived).sum())
     assert stats.binomtest(lost, 20_000, 1 - 0.9 ** (1480 * 8 / 1024)).pvalue > LEAST_P
-    better = Grant(0, (1,), 0.0, BAND_HZ, _power_w(5.5), 0.0, 0)
+    better = Grant(0, (1,), 0.0, BAND_HZ, _power_w(5.5), 0)
     assert int((~channel.transmit(packets, better)[0].arrived).sum()) < 0.05 * 20_000
 
 
@@ -215,7 +217,7 @@ def test_fades_below_the_first_stair_are_waited_through():
     channel = _without_geometry(
         fading=RayleighFading(coherence_s=0.01), rate=NrCqiRate(), losses=LogisticLoss()
     ).bind(2, seed=1)
-    grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(-9.0), 0.0, 0)
+    grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(-9.0), 0)
     snrs = [channel.snr(grant, block)[0] for block in range(3000)]
     dead = np.mean([channel.model.rate.bit_per_s(snr, BAND_HZ) == 0.0 for snr in snrs])
     assert 0.5 < dead < 0.8
@@ -229,7 +231,7 @@ def test_a_link_below_the_first_stair_for_ever_is_named():
         2, seed=1
     )
     with pytest.raises(EmulatorError, match=r"link 0 -> 1: a transfer of .* does not carry it"):
-        channel.transmit(_packets(1), Grant(0, (1,), 0.0, BAND_HZ, _power_w(-9.0), 0.0, 0))
+        channel.transmit(_packets(1), Grant(0, (1,), 0.0, BAND_HZ, _power_w(-9.0), 0))
 
 
 @settings(max_examples=40, deadline=None)
@@ -240,10 +242,10 @@ def test_least_power_on_the_stairs_is_in_time(seed, count):
     packets = _packets(count)
     num_bytes = sum(packet.air_bytes for packet in packets)
     request = Request(0, (1,), num_bytes, 0.0, 0)
-    (grant,) = channel.set_powers([Grant(0, (1,), 0.0, BAND_HZ, 0.0, 0.0, 0)], [request])
+    (grant,) = channel.set_powers([Grant(0, (1,), 0.0, BAND_HZ, 0.0, 0)], [request])
     (reception,) = channel.transmit(packets, grant)
     assert not reception.late
-    weaker = Grant(0, (1,), 0.0, BAND_HZ, grant.tx_power_w * 0.99, 0.0, 0)
+    weaker = Grant(0, (1,), 0.0, BAND_HZ, grant.tx_power_w * 0.99, 0)
     assert channel.model.rate.bit_per_s(channel.snr(weaker, 0)[0], BAND_HZ) < 8 * num_bytes
 
 
@@ -251,7 +253,7 @@ def test_one_draw_for_each_exchange():
     channel = _without_geometry(fading=RayleighFading(coherence_s=None), rate=ShannonRate()).bind(
         2, seed=1
     )
-    grants = [Grant(0, (1,), 0.0, BAND_HZ, _power_w(10.0), 0.0, x) for x in range(5)]
+    grants = [Grant(0, (1,), 0.0, BAND_HZ, _power_w(10.0), x) for x in range(5)]
     for grant in grants:
         bits = 8.0 * sum(packet.air_bytes for packet in _packets(50))
         rate = ShannonRate().bit_per_s(channel.snr(grant, 0)[0], BAND_HZ)
@@ -272,7 +274,7 @@ def trace(tmp_path) -> TraceRate:
 def test_a_trace_sets_the_arrival_in_emulated_time(trace):
     channel = _without_geometry(fading=NoFading(), rate=trace).bind(2, seed=1)
     packets = _packets(1, size=1476) * 3  # 1504 bytes on the air each
-    (reception,) = channel.transmit(packets, Grant(0, (1,), 7.004, math.inf, 0.1, 0.0, 0))
+    (reception,) = channel.transmit(packets, Grant(0, (1,), 7.004, math.inf, 0.1, 0))
     assert reception.arrival_s == pytest.approx(7.03)
     assert reception.airtime_s == pytest.approx(0.026)
     assert channel.at(0.0).in_range(math.inf, 1.0).tolist() == [[False, True], [True, False]]
@@ -283,7 +285,7 @@ def test_a_deadline_cuts_a_trace_between_two_chances(trace):
         2, seed=1
     )
     packets = _packets(1, size=2000) * 5  # 2028 bytes: 5 chances of 1504 are 3.7 packets
-    (reception,) = channel.transmit(packets, Grant(0, (1,), 0.0, math.inf, 0.1, 0.0, 0))
+    (reception,) = channel.transmit(packets, Grant(0, (1,), 0.0, math.inf, 0.1, 0))
     assert reception.arrived.tolist() == [True] * 3 + [False] * 2
     assert reception.attempts.tolist() == [1] * 4 + [0]
     assert reception.airtime_s == pytest.approx(0.05)
@@ -296,7 +298,7 @@ def test_losses_over_a_trace_see_the_fades_of_its_time(trace):
         rate=trace,
         losses=LogisticLoss(threshold_db=0.0, slope_per_db=50.0),
     ).bind(2, seed=1)
-    grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(0.0), 0.0, 0)
+    grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(0.0), 0)
     packets = _packets(1, size=1476) * 100
     arrived = channel.transmit(packets, grant)[0].arrived
     for block, part in enumerate(np.split(arrived, 10)):
@@ -340,4 +342,4 @@ def test_laws_over_snr_need_a_finite_band():
     )
     assert channel.needs_band
     with pytest.raises(ScenarioError, match="access: got an infinite bandwidth"):
-        channel.bind(2, 0).transmit(_packets(1), Grant(0, (1,), 0.0, math.inf, 0.1, 0.0, 0))
+        channel.bind(2, 0).transmit(_packets(1), Grant(0, (1,), 0.0, math.inf, 0.1, 0))
