@@ -24,6 +24,7 @@ from emulator.channel.losses import Losses, Lossless
 from emulator.channel.mobility import Mobility, Static, Trajectories
 from emulator.channel.pathloss import PathLoss, PowerLawPathLoss
 from emulator.channel.placement import DiscPlacement, Placement
+from emulator.channel.presence import Offline, all_there_s, check_presence
 from emulator.channel.rates import Rate, ShannonRate
 from emulator.channel.sending import send_and_wait, send_or_lose
 from emulator.channel.shadowing import NoShadowing, Shadowing
@@ -78,6 +79,9 @@ class Wireless(BaseModel):
     interference_w: FiniteFloat = Field(
         default=0.0, ge=0, description="What else every receiver hears in its band [W]."
     )
+    offline: tuple[Offline, ...] = Field(
+        default=(), description="Who is away when; transfers wait for both ends."
+    )
     deadline_s: FiniteFloat = Field(
         default=1.0, gt=0, description="Γ: time a transfer may take, from its start [s]."
     )
@@ -127,6 +131,7 @@ class Wireless(BaseModel):
 
     def bind(self, devices: int, seed: int) -> "WirelessChannel":
         """The channel of one run: places and mean gains depend on (devices, seed, time) only."""
+        check_presence(self.offline, devices)
         trajectories = self.mobility.bind(self.placement, devices, seed)
         gains: Gains
         if self.gain is not None:
@@ -219,17 +224,22 @@ class WirelessChannel:
 
         Reliable packets are repeated until they arrive (EmulatorError after MAX_RELIABLE_TRIES),
         others at most arq_max_tries times. `late`: the transfer does not end by the deadline; with
-        `late: lose` its unreliable rest is then lost and only reliable packets go on.
+        `late: lose` its unreliable rest is then lost and only reliable packets go on. The deadline
+        counts from the start of the grant, also while somebody is away.
         """
-        model, flow = self.model, self._flow(grant)
+        model, ready_s = self.model, grant.start_s
+        start_s = all_there_s(model.offline, (grant.sender, *grant.receivers), ready_s)
+        deadline_s = model.deadline_s - (start_s - ready_s)
+        grant = replace(grant, start_s=start_s)
+        flow = self._flow(grant)
         reliable_P = np.array([packet.reliable for packet in packets], dtype=np.bool_)
         transfer = self._transfer(packets, reliable_P, grant, flow)
         link = f"link {grant.sender} -> {', '.join(map(str, grant.receivers))}"
         try:
             if model.late == "wait":
-                sent = send_and_wait(transfer, model.losses, flow, model.deadline_s)
+                sent = send_and_wait(transfer, model.losses, flow, deadline_s)
             else:
-                sent = send_or_lose(transfer, model.losses, flow, model.deadline_s, reliable_P)
+                sent = send_or_lose(transfer, model.losses, flow, deadline_s, reliable_P)
         except ScenarioError:
             raise
         except EmulatorError as error:
