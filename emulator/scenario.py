@@ -197,6 +197,17 @@ class Virtual(Section):
     kind: Literal["virtual"] = "virtual"
 
 
+class Paced(Section):
+    """Emulated time played in wall time: the same run, its bursts sent when they would be on the air.
+
+    Needs many_processes. Results equal those of the virtual clock; how far the machine lagged behind
+    is reported.
+    """
+
+    kind: Literal["paced"] = "paced"
+    time_scale: float = Field(default=1.0, gt=0, description="wall seconds for an emulated one")
+
+
 class Synchronous(Section):
     """All devices train, then all exchange, round by round."""
 
@@ -275,7 +286,9 @@ class Scenario(Section):
     access: SerializeAsAny[Annotated[AccessSection, plugin_or(Access)]] = Field(
         default=IdealAccess(), description="who is on the air when"
     )
-    clock: Virtual = Field(default=Virtual(), description="how emulated time passes")
+    clock: Annotated[Virtual | Paced, Field(discriminator="kind")] = Field(
+        default=Virtual(), description="how emulated time passes"
+    )
     wire: WireFormat = Field(default=WireFormat(), description="how messages become packets")
     local: Local = Field(default=Local(), description="local training")
     router: SerializeAsAny[Annotated[RouterSection, plugin_or(Router)]] = Field(
