@@ -12,7 +12,9 @@ What a method does in its setup, rounds and end is told by its own file: read ne
 Shapes: M devices, L modules, N coordinates, S sequences, E experts.
 """
 
+import math
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -30,6 +32,7 @@ from emulator.inspection import Inspection
 from emulator.methods.speech import values_message
 from emulator.plugins import check_part
 from emulator.protocols import AdaptedModel, AdapterMethod, Learner, Life
+from emulator.sections import Asynchronous
 from emulator.state import (
     SETUP_ROUND,
     AdapterLayout,
@@ -122,6 +125,7 @@ class Device:
         self._world = world
         self._learner: Learner = learner_for(world.backbone)
         self._training = LocalTraining(world, device_id, self._learner, self.shard)
+        self._round_index: int | None = None
         self._steps_done_early = 0
         self._answering = Answering(world, self._learner)
         every = scenario.evaluation.own_task_every
@@ -211,8 +215,7 @@ class Device:
     def train(self, steps: int) -> float:
         """Local steps before the rounds (a warm-up); they are taken off the rounds to come."""
         self._steps_done_early += steps
-        loss = self._train(steps)
-        self.measure("warmup_loss", loss, SETUP_ROUND, self.shard.task)
+        self.measure("warmup_loss", loss := self._train(steps), SETUP_ROUND, self.shard.task)
         return loss
 
     def start_rounds(self) -> None:
@@ -223,12 +226,16 @@ class Device:
 
     def train_round(self, round_index: int) -> None:
         """The local steps of a round, less those already done."""
+        self._round_index = round_index
         self._rounds_since_survey += 1
-        wanted = self._world.scenario.local.steps
-        done = min(wanted, self._steps_done_early)
-        self._steps_done_early -= done
-        if done < wanted:
-            self.measure("train_loss", self._train(wanted - done), round_index, self.shard.task)
+        steps = self._steps_of_a_round()
+        self._steps_done_early -= self._world.scenario.local.steps - steps
+        if steps:
+            self.measure("train_loss", self._train(steps), round_index, self.shard.task)
+
+    def _steps_of_a_round(self) -> int:
+        """The steps of the next round to be trained."""
+        return max(0, self._world.scenario.local.steps - self._steps_done_early)
 
     def _train(self, steps: int) -> float:
         """Local steps; emulated time and energy pass as declared. Returns the mean loss."""
@@ -298,12 +305,26 @@ class Device:
     def exchange(
         self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Mask] = ()
     ) -> Generator[Step, Inbox, tuple[Received, ...]]:
-        """Send and wait; the clock moves on to the last arrival."""
+        """Send and wait; the clock moves on to the last arrival.
+
+        In asynchronous rounds nobody waits: of each device the newest that has arrived counts.
+        """
         spoken_of = Known.of(*known, self.adapted.layout)
-        inbox = yield Send(self.now_s, tuple(messages), tuple(wait_for), spoken_of)
+        send = Send(self.now_s, tuple(messages), tuple(wait_for), spoken_of)
+        schedule = self._world.scenario.schedule
+        alone = self._round_index is not None and isinstance(schedule, Asynchronous)
+        if alone:
+            send = replace(send, wait_for=(), listen_to=send.wait_for, next_s=self._next_s())
+        inbox = yield send
         self.now_s = max([self.now_s, *(told.arrival_s for told in inbox.received)])
         self._sent_bytes, self._transmit_energy_j = inbox.sent_bytes, inbox.transmit_energy_j
-        return inbox.received
+        newest = {told.source: told for told in inbox.received}
+        return tuple(newest.values()) if alone else inbox.received
+
+    def _next_s(self) -> float:
+        """When the next round's steps will be done; inf after the last round [s]."""
+        pause_s = self._training.next_duration_s(self._steps_of_a_round())
+        return math.inf if self._round_index == self.rounds - 1 else self.now_s + pause_s
 
     def value_type(self) -> ValueType:
         """How adapter values travel."""
@@ -354,6 +375,7 @@ class Device:
 
     def commit(self, round_index: int) -> Commit:
         """What this round came to."""
+        self._round_index = None
         self.measure("emulated_s", self.now_s, round_index)
         records, self._records = tuple(self._records), []
         state = DeviceState(round_index, self.now_s, {"adapter": self.adapted.vector()})

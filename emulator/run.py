@@ -24,7 +24,8 @@ from emulator.launching import environment_world, run_launched
 from emulator.progress import Progress
 from emulator.records import pacing_account
 from emulator.results import Cost, pack, unpack
-from emulator.scenario import Paced, Scenario
+from emulator.scenario import Scenario
+from emulator.sections import Paced
 from emulator.shim import Shim
 from emulator.state import Commit, LinkRecord, MetricRecord
 from emulator.world import World, build_world

@@ -69,6 +69,10 @@ class LocalTraining:
         energy_j = duration_s * self._world.scenario.local.compute_power_w
         return Trained(float(np.mean(losses)), duration_s, energy_j, cpu_s)
 
+    def next_duration_s(self, steps: int) -> float:
+        """What the next so many steps will take, where that does not depend on their tokens [s]."""
+        return self._duration_s(steps, math.nan) if steps else 0.0
+
     def _duration_s(self, steps: int, flop: float) -> float:
         """As declared for this device, longer where it happens to straggle."""
         local, seed = self._world.scenario.local, self._world.scenario.seed

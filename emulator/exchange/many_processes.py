@@ -27,12 +27,13 @@ from emulator.errors import EmulatorError, ProtocolError
 from emulator.exchange.frames import HEADER_BYTES, pack
 from emulator.exchange.inbound import Inbound
 from emulator.exchange.inbound import Work as Waitable
+from emulator.exchange.mailbox import Mailbox
 from emulator.exchange.meeting import Address, Patience, lost, silent
 from emulator.exchange.pacing import Pacer, moments
 from emulator.exchange.stall import Board, Watch
 from emulator.exchange.walk import OnCommit, Outcome, Walk
 from emulator.protocols import Air, Life
-from emulator.state import Burst
+from emulator.state import Burst, Send
 
 _BURST_TAG, _GATHER_TAG, _BREAK_TAG = 1, 2, 3
 _STORE_SLICE_S = 1.0
@@ -59,7 +60,10 @@ def run(
         exchange_index = first_exchange
         while send is not None:
             bursts = walk.emit(send, exchange_index)
-            received = transport.exchange(bursts, send.wait_for, exchange_index, pacer)
+            if send.next_s is None:
+                received = transport.exchange(bursts, send.wait_for, exchange_index, pacer)
+            else:
+                received = transport.gossip(bursts, send, exchange_index)
             send = walk.answer(send, received)
             exchange_index += 1
         transport.end_of_life()
@@ -93,6 +97,7 @@ class Transport:
         self._met: set[int] = set()
         self._streams: dict[int, Inbound] = {}
         self._sending: list[tuple[Work, torch.Tensor]] = []
+        self._mailbox = Mailbox(self._read_next)
         self._gathers = 0
         self._barriers = 0
         os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
@@ -135,6 +140,7 @@ class Transport:
         """
         where = f"exchange {exchange_index}"
         receivers = [burst.receiver for burst in bursts]
+        self._end_gossip(where)
         with self._watch.exchange(exchange_index, receivers, wait_for):
             self._meet({*receivers, *wait_for}, where)
             streams = [self._stream(sender) for sender in wait_for]
@@ -155,6 +161,43 @@ class Transport:
             self.bytes_sent_data += len(burst.data)
             self.bytes_sent_frames += HEADER_BYTES
         return received
+
+    def gossip(self, bursts: Sequence[Burst], send: Send, exchange_index: int) -> list[Burst]:
+        """Send every burst and return, without waiting for more, what has arrived by emulated time.
+
+        A send is not waited for: its receiver may get to it much later. Raises what exchange raises.
+        """
+        if send.next_s is None:
+            raise ProtocolError(f"device {self.device}: got no next_s to promise")
+        where = f"exchange {exchange_index}"
+        with self._watch.waiting():
+            self._meet({*(burst.receiver for burst in bursts), *send.listen_to}, where)
+            for burst in bursts:
+                self._send(pack(burst, send.next_s), burst.receiver, _BURST_TAG, where)
+            heard = self._mailbox.arrived(send.listen_to, send.now_s)
+        self._sending = [pair for pair in self._sending if not pair[0].is_completed()]
+        for burst in bursts:
+            self.bytes_sent_data += len(burst.data)
+            self.bytes_sent_frames += HEADER_BYTES
+        return heard
+
+    def _read_next(self, sender: int) -> tuple[Burst, float]:
+        """The next burst of a sender that does not wait, and its promise."""
+        where = f"gossip with device {sender}"
+        stream, wait = self._stream(sender), self._waiter(sender, where)
+        with self._explained(sender, where):
+            stream.expect()
+        header = stream.begin(wait)
+        return stream.finish(wait), header.next_s
+
+    def _end_gossip(self, where: str) -> None:
+        """Nothing of a time without waiting is left on its way."""
+        with self._watch.waiting():
+            self._mailbox.close()
+            for work, _ in self._sending:
+                with self._explained(self.device, where):
+                    work.wait()
+        self._sending.clear()
 
     def gather(self, blob: bytes) -> list[bytes]:
         """All devices call it; device 0 gets every device's blob in order, the others an empty list."""
@@ -179,6 +222,7 @@ class Transport:
 
     def end_of_life(self) -> None:
         """Say that no exchange follows, so that nobody waits for this device in vain."""
+        self._end_gossip("the end")
         self._watch.end()
 
     def barrier(self) -> None:

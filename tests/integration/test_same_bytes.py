@@ -113,3 +113,16 @@ def test_an_air_with_everything_in_it_writes_the_same(tmp_path: Path) -> None:
     )
     one = start(tmp_path / "one", "sparse_orthogonal", *air, driver="one_process")
     assert start(tmp_path / "many", "sparse_orthogonal", *air, driver="many_processes") == one
+
+
+@pytest.mark.parametrize("method", ["lora", "sparse_orthogonal"])
+def test_devices_that_do_not_wait_write_the_same(method: str, tmp_path: Path) -> None:
+    """By their own clocks, one of them five times slower; stragglers draw the order anew each round."""
+    alone = (
+        "schedule.kind=asynchronous",
+        "rounds=6",
+        "local.speeds=[1, 0.2, 0.7, 1.3]",
+        "local.straggler_probability=0.3",
+    )
+    one = start(tmp_path / "one", method, *alone, driver="one_process")
+    assert start(tmp_path / "many", method, *alone, driver="many_processes") == one

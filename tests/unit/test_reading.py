@@ -72,7 +72,7 @@ WRONG = {
     "no such clock": ("clock: {kind: real}", "s.yaml: clock.kind: got 'real', wanted one of paced, v"),
     "one kind only": (
         "schedule: {kind: chaotic}",
-        "s.yaml: schedule.kind: got 'chaotic', wanted one of synchronous",
+        "s.yaml: schedule.kind: got 'chaotic', wanted one of asynchronous, ",
     ),
     "not a folder's name": ("name: a/b", "s.yaml: name: got 'a/b', wanted text"),
     "too many devices": ("devices: 5000", "s.yaml: devices: got 5000, wanted a whole number in [2, 1"),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from emulator.errors import EmulatorError
-from emulator.scenario import Local, Scenario
+from emulator.scenario import Scenario
+from emulator.sections import Local
 from emulator.tasks.learning import learner_for
 from emulator.training import LocalTraining, linear_weights
 from emulator.world import World, build_world
