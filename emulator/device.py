@@ -12,12 +12,9 @@ What a method does in its setup, rounds and end is told by its own file: read ne
 Shapes: M devices, L modules, N coordinates, S sequences, E experts.
 """
 
-import math
-import time
 from collections.abc import Generator, Sequence
 
 import numpy as np
-import torch
 
 from emulator.adapters.alignment import alignments
 from emulator.adapters.attach import LoraModel
@@ -58,10 +55,11 @@ from emulator.state import (
     ValueType,
 )
 from emulator.stopping import limit_reached
-from emulator.streams import stream, torch_seed
+from emulator.streams import stream
 from emulator.surveying import parameter_budget, survey_of
 from emulator.tasks.learning import learner_for
 from emulator.topology.clusters import ClusterMesh, TaskMesh, expected_collision_rate
+from emulator.training import LocalTraining
 from emulator.wire import quantise
 from emulator.world import World
 
@@ -123,12 +121,8 @@ class Device:
         self._surveyed_s, self._rounds_since_survey = 0.0, 0
         self._world = world
         self._learner: Learner = learner_for(world.backbone)
-        self._batches = self._learner.batches(
-            self.shard, scenario.local.batch_size, stream(self.seed, "batches", device_id)
-        )
+        self._training = LocalTraining(world, device_id, self._learner, self.shard)
         self._steps_done_early = 0
-        self._trainings = 0
-        self._steps = 0
         self._answering = Answering(world, self._learner)
         every = scenario.evaluation.own_task_every
         self.inspection = Inspection(self, self._answering, every)
@@ -238,26 +232,11 @@ class Device:
 
     def _train(self, steps: int) -> float:
         """Local steps; emulated time and energy pass as declared. Returns the mean loss."""
-        local = self._world.scenario.local
-        started_cpu_s = time.thread_time()
-        losses = []
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed(self.seed, "train", self.id, self._trainings))
-            for _ in range(steps):
-                loss = self._learner.loss(self.adapted.module, next(self._batches))
-                self.adapted.step(loss)
-                losses.append(loss.item())
-                if not math.isfinite(losses[-1]):
-                    raise EmulatorError(
-                        f"device {self.id}: the loss diverged ({losses[-1]}) after "
-                        f"{self._steps} local steps, wanted a smaller method.learning_rate"
-                    )
-                self._steps += 1
-        self._trainings += 1
-        self.train_cpu_s += time.thread_time() - started_cpu_s
-        self.now_s += steps * local.step_s
-        self.compute_energy_j += steps * local.step_s * local.compute_power_w
-        return float(np.mean(losses))
+        trained = self._training.run(self.adapted, steps)
+        self.now_s += trained.duration_s
+        self.compute_energy_j += trained.energy_j
+        self.train_cpu_s += trained.cpu_s
+        return trained.loss
 
     def _own_sample(self, count: int) -> list[Example]:
         """A keyed sample of the own training examples."""
@@ -271,8 +250,7 @@ class Device:
 
         Clocks differ, its graph must not: rounds since the last survey count as long as planned.
         """
-        local, deadline_s = self._world.scenario.local, self._world.channel.deadline_s
-        frame_s = local.steps * local.step_s + deadline_s
+        frame_s = self._world.scenario.local.planned_s + self._world.channel.deadline_s
         time_s = self._surveyed_s + self._rounds_since_survey * frame_s
         return (yield from flood(self, self._world.in_range(time_s), body))
 

@@ -15,13 +15,15 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from emulator.channel.access import TdmaSchedule
+from emulator.channel.air import WirelessChannel
 from emulator.channel.fading import NoFading
 from emulator.channel.flow import BlockFlow, Flow
 from emulator.channel.geometry import Geometry, Paths
 from emulator.channel.ideal import Ideal
 from emulator.channel.losses import BernoulliLoss, GilbertElliottLoss, Lossless
-from emulator.channel.model import Wireless, WirelessChannel
+from emulator.channel.model import Wireless
 from emulator.channel.placement import distances_m
+from emulator.channel.presence import all_there_s
 from emulator.channel.transfer import Block
 from emulator.errors import ScenarioError
 from emulator.protocols import BoundAccess
@@ -228,6 +230,11 @@ def link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> LinkBudg
         slot_of=_slot_of(links.access),
         slot_s=links.access.scheme.slot_s if isinstance(links.access, TdmaSchedule) else None,
         in_range_MM=links.channel.at(occasion.at_s).in_range(*links.access.share(1)),
+        away=tuple(
+            i
+            for i in range(scenario.devices)
+            if all_there_s(model.offline, (i,), occasion.at_s) > occasion.at_s
+        ),
     )
 
 

@@ -83,6 +83,25 @@ class Local(Section):
     steps: int = Field(default=15, gt=0, description="E: local steps of a round")
     batch_size: int = Field(default=32, gt=0, description="examples of a step")
     step_s: float = Field(default=0.1, ge=0, description="emulated time of a step [s]")
+    speeds: tuple[PositiveFloat, ...] = Field(
+        default=(),
+        description="how many times faster than step_s a device is: a list that devices take turns in; "
+        "empty: 1",
+    )
+    flop_per_s: tuple[PositiveFloat, ...] = Field(
+        default=(),
+        description="operations a second, a list that devices take turns in: a step then takes as long "
+        "as the tokens of its batch need, instead of step_s",
+    )
+    straggler_probability: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="that the local steps of a device and round take longer",
+    )
+    straggler_factor: float = Field(
+        default=4.0, ge=1, description="how many times longer they then take"
+    )
     compute_power_w: float = Field(default=5.0, ge=0, description="power while computing [W]")
     compute_budget: tuple[PositiveFloat, ...] = Field(
         default=(),
@@ -90,6 +109,26 @@ class Local(Section):
         "of one pass over the own data: a list that devices take turns in; empty: no limit",
     )
     cost_per_parameter: float = Field(default=1.0, gt=0, description="epsilon of Eq 7")
+
+    @model_validator(mode="after")
+    def _one_pace(self) -> "Local":
+        if self.speeds and self.flop_per_s:
+            raise ValueError(
+                f"speeds: got {list(self.speeds)} with flop_per_s, wanted one of the two"
+            )
+        return self
+
+    @property
+    def planned_s(self) -> float:
+        """Emulated time of a round's steps on the slowest device, stragglers and flop_per_s aside [s]."""
+        return self.steps * self.step_s / min(self.speeds, default=1.0)
+
+    def duration_s(self, device: int, steps: int, flop: float) -> float:
+        """Emulated time of so many steps and operations on a device that does not straggle [s]."""
+        if self.flop_per_s:
+            return flop / self.flop_per_s[device % len(self.flop_per_s)]
+        speed = self.speeds[device % len(self.speeds)] if self.speeds else 1.0
+        return steps * self.step_s / speed
 
     def affordable_parameters(self, device: int, samples: int) -> float:
         """Q of Eq 7 and 17: c_max batch / (epsilon N_i); infinite without a budget."""
@@ -156,6 +195,17 @@ class Virtual(Section):
     """Emulated time: computed, never slept."""
 
     kind: Literal["virtual"] = "virtual"
+
+
+class Paced(Section):
+    """Emulated time played in wall time: the same run, its bursts sent when they would be on the air.
+
+    Needs many_processes. Results equal those of the virtual clock; how far the machine lagged behind
+    is reported.
+    """
+
+    kind: Literal["paced"] = "paced"
+    time_scale: float = Field(default=1.0, gt=0, description="wall seconds for an emulated one")
 
 
 class Synchronous(Section):
@@ -236,7 +286,9 @@ class Scenario(Section):
     access: SerializeAsAny[Annotated[AccessSection, plugin_or(Access)]] = Field(
         default=IdealAccess(), description="who is on the air when"
     )
-    clock: Virtual = Field(default=Virtual(), description="how emulated time passes")
+    clock: Annotated[Virtual | Paced, Field(discriminator="kind")] = Field(
+        default=Virtual(), description="how emulated time passes"
+    )
     wire: WireFormat = Field(default=WireFormat(), description="how messages become packets")
     local: Local = Field(default=Local(), description="local training")
     router: SerializeAsAny[Annotated[RouterSection, plugin_or(Router)]] = Field(

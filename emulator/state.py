@@ -398,7 +398,7 @@ class Reception:
 class Burst:
     """The surviving bytes of one sender for one receiver in one exchange: what drivers carry.
 
-    Always sent, even empty: silence is never loss.
+    Always sent, even empty: silence is never loss. start_s does not travel: only the sender knows it.
     """
 
     sender: int
@@ -406,6 +406,7 @@ class Burst:
     exchange_index: int
     arrival_s: float
     data: bytes
+    start_s: float = 0.0
 
 
 # ── one device's life, step by step ──────────────────────────────────────────────────────────────

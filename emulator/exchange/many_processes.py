@@ -28,6 +28,7 @@ from emulator.exchange.frames import HEADER_BYTES, pack
 from emulator.exchange.inbound import Inbound
 from emulator.exchange.inbound import Work as Waitable
 from emulator.exchange.meeting import Address, Patience, lost, silent
+from emulator.exchange.pacing import Pacer, moments
 from emulator.exchange.stall import Board, Watch
 from emulator.exchange.walk import OnCommit, Outcome, Walk
 from emulator.protocols import Air, Life
@@ -41,9 +42,14 @@ _LEFT_KEY = "left"
 
 
 def run(
-    life: Life, air: Air, transport: "Transport", on_commit: OnCommit, first_exchange: int = 0
+    life: Life,
+    air: Air,
+    transport: "Transport",
+    on_commit: OnCommit,
+    first_exchange: int = 0,
+    pacer: Pacer | None = None,
 ) -> Outcome:
-    """Lead one life to its end, its bursts carried by the transport.
+    """Lead one life to its end, its bursts carried by the transport, paced if asked for.
 
     Law: the outcome equals that of one_process.run for this device. Raises what exchange raises.
     """
@@ -53,7 +59,7 @@ def run(
         exchange_index = first_exchange
         while send is not None:
             bursts = walk.emit(send, exchange_index)
-            received = transport.exchange(bursts, send.wait_for, exchange_index)
+            received = transport.exchange(bursts, send.wait_for, exchange_index, pacer)
             send = walk.answer(send, received)
             exchange_index += 1
         transport.end_of_life()
@@ -116,7 +122,11 @@ class Transport:
             self._abandon()
 
     def exchange(
-        self, bursts: Sequence[Burst], wait_for: Sequence[int], exchange_index: int
+        self,
+        bursts: Sequence[Burst],
+        wait_for: Sequence[int],
+        exchange_index: int,
+        pacer: Pacer | None = None,
     ) -> list[Burst]:
         """Send every burst and return the one of each device in `wait_for`, in that order.
 
@@ -129,7 +139,7 @@ class Transport:
             self._meet({*receivers, *wait_for}, where)
             streams = [self._stream(sender) for sender in wait_for]
             self._expect(wait_for, streams, where)
-            sends = [self._send(pack(burst), burst.receiver, _BURST_TAG, where) for burst in bursts]
+            sends = self._send_all(bursts, where, pacer)
             for sender, stream in zip(wait_for, streams, strict=True):
                 header = stream.begin(self._waiter(sender, where))
                 header.check(exchange_index, sender, self.device)
@@ -140,6 +150,7 @@ class Transport:
             self._expect(wait_for, streams, where)
             for burst, works in zip(bursts, sends, strict=True):
                 self._finish_send(works, burst.receiver, where)
+            self._sending.clear()
         for burst in bursts:
             self.bytes_sent_data += len(burst.data)
             self.bytes_sent_frames += HEADER_BYTES
@@ -154,6 +165,7 @@ class Transport:
                 frames = pack(Burst(self.device, 0, index, 0.0, blob))
                 self._meet({0}, where)
                 self._finish_send(self._send(frames, 0, _GATHER_TAG, where), 0, where)
+                self._sending.clear()
                 self.bytes_sent_gather += HEADER_BYTES + len(blob)
                 return []
             blobs = [blob]
@@ -232,6 +244,23 @@ class Transport:
             with self._explained(sender, where):
                 stream.expect()
 
+    def _send_all(
+        self, bursts: Sequence[Burst], where: str, pacer: Pacer | None
+    ) -> list[list[Work]]:
+        """The sends of each burst under way: all at once, or each frame at its moment."""
+        frames = [pack(burst) for burst in bursts]
+        if pacer is None:
+            return [
+                self._send(each, burst.receiver, _BURST_TAG, where)
+                for each, burst in zip(frames, bursts, strict=True)
+            ]
+        sends: list[list[Work]] = [[] for _ in bursts]
+        for due_s, burst, frame in moments(bursts, [len(each) for each in frames]):
+            pacer.wait_until(due_s)
+            receiver = bursts[burst].receiver
+            sends[burst] += self._send([frames[burst][frame]], receiver, _BURST_TAG, where)
+        return sends
+
     def _send(
         self, frames: Sequence[torch.Tensor], receiver: int, tag: int, where: str
     ) -> list[Work]:
@@ -244,7 +273,6 @@ class Transport:
         wait = self._waiter(receiver, where)
         for work in works:
             wait(work)
-        del self._sending[: len(works)]
 
     def _waiter(self, peer: int, where: str) -> Callable[[Waitable], None]:
         """Waits for operations with a peer, and explains why they failed."""

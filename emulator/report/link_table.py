@@ -49,6 +49,7 @@ class LinkBudget:
     lines: those that are told, of all `pairs` (both directions count where they differ). message: what
     is sent, in words. bandwidth_hz: of one link; noise_dbm, outside_dbm: in it, None without. slot_of
     [M], slot_s: None without slots. in_range_MM: who can send a packet to whom within the deadline.
+    away: devices that are not there at that moment; their links are told as if they were.
     """
 
     name: str
@@ -67,6 +68,7 @@ class LinkBudget:
     slot_of: tuple[int, ...] | None
     slot_s: float | None
     in_range_MM: BoolArray
+    away: tuple[int, ...]
 
 
 def link_table(budget: LinkBudget) -> RenderableType:
@@ -128,6 +130,8 @@ def _notes(budget: LinkBudget) -> Iterable[tuple[str, str]]:
             "*",
             f"more than the device has: what follows is at its limit, {budget.limit_dbm:.1f} dBm",
         )
+    if budget.away:
+        yield "away", f"{_named(budget.away)}; what they send or are sent waits for their return"
     yield "access", budget.access
     if budget.slot_of is not None and budget.slot_s is not None:
         yield "slots", _slots(budget.slot_of, budget.slot_s)

@@ -222,6 +222,13 @@ def test_islands_are_named():
     assert "islands 3: 0; 1; 2" in text
 
 
+@pytest.mark.parametrize(("at_s", "told"), [(0.0, False), (5.0, True), (9.0, False)])
+def test_who_is_away_is_named(at_s, told):
+    offline = "channel.offline=[{device: 2, from_s: 5.0, to_s: 9.0}]"
+    text = shown(read_preset("paper", [offline]).scenario, Occasion(at_s))
+    assert ("away 2; what they send or are sent waits" in text) == told
+
+
 # ── wrong input ──────────────────────────────────────────────────────────────────────────────────
 
 
