@@ -117,6 +117,7 @@ class Device:
         self.rounds = scenario.rounds
         self.total_steps = scenario.rounds * scenario.local.steps
         self.max_power_w = float(world.channel.max_power_w[device_id])
+        self.lost_coordinates = scenario.wire.lost_coordinates
         self.now_s, self.compute_energy_j = 0.0, 0.0
         self._sent_bytes, self._transmit_energy_j = 0, 0.0
         self.train_cpu_s = 0.0

@@ -25,6 +25,7 @@ from emulator.state import (
     IndexArray,
     Link,
     LinkRecord,
+    LostCoordinates,
     Mask,
     Message,
     Packet,
@@ -392,6 +393,7 @@ class Own(Protocol):
     total_steps: int
     now_s: float
     max_power_w: float
+    lost_coordinates: LostCoordinates
 
     @property
     def position_m(self) -> tuple[float, float]:

@@ -184,7 +184,12 @@ class Scenario(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> "Scenario":
         """Combinations that no single section can see. Raises one ValueError with all of them."""
-        problems = [*self._tasks_fit(), *self._topology_fits(), *self._schedule_fits()]
+        problems = [
+            *self._tasks_fit(),
+            *self._topology_fits(),
+            *self._schedule_fits(),
+            *self._policy_fits(),
+        ]
         if (
             isinstance(self.channel, Wireless)
             and self.channel.needs_band
@@ -247,6 +252,22 @@ class Scenario(Section):
                 "tasks.kind: got synthetic under a sentence encoder, wanted choice tasks (jsonl, hub)"
             )
         return problems
+
+    def _policy_fits(self) -> list[str]:
+        """Not every merge knows what each policy for lost coordinates would mean."""
+        method, policy = self.method, self.wire.lost_coordinates
+        got, wanted = f"wire.lost_coordinates: got {policy}", "keep_own, retransmit or drop_message"
+        if isinstance(method, Stacking) and policy in ("renormalise", "last_received"):
+            return [
+                f"{got} for stacking, wanted {wanted} (it adds products up, it does not average)"
+            ]
+        printed = isinstance(method, SparseOrthogonal) and method.aggregation == "printed"
+        if printed and policy == "renormalise":
+            return [
+                f"{got} with method.aggregation printed, wanted mask_mean or another policy (Eq 10 "
+                "divides by the size of the cluster, whoever is heard)"
+            ]
+        return []
 
     def _topology_fits(self) -> list[str]:
         graph = self.graph

@@ -135,6 +135,10 @@ class Mask:
         return _digest(self.size.to_bytes(8, "little"), self.indices.astype("<i8").tobytes())
 
 
+LostCoordinates = Literal["keep_own", "renormalise", "last_received", "retransmit", "drop_message"]
+"""What a receiver does about coordinates whose packets never came; methods/lost.py defines each."""
+
+
 # ── what is said ─────────────────────────────────────────────────────────────────────────────────
 
 

@@ -8,7 +8,8 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
-from emulator.methods.merging import disagreement, gossip_step
+from emulator.methods.lost import listener_of
+from emulator.methods.merging import disagreement
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
 from emulator.state import Expert, FloatArray, Inbox, Link, Mask, Message, Step
@@ -26,6 +27,7 @@ class Gossip:
     def __init__(self, own: Own, shared: Mask) -> None:
         self.own = own
         self.shared = shared
+        self.listener = listener_of(own.lost_coordinates)
 
     def setup(self) -> Generator[Step, Inbox, None]:
         """Introduce: who is where, and with how many samples."""
@@ -38,7 +40,7 @@ class Gossip:
         own.survey = own.survey_of(samples, range(own.devices), dense, planned)
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
-        """x_i += sum_j w_ij (Q(x_j) - Q(x_i)); a lost coordinate keeps the own value."""
+        """x_i += sum_j w_ij (Q(x_j) - Q(x_i)); what is lost, as `wire.lost_coordinates` says."""
         own = self.own
         links = own.links(round_index)
         weight = weights_at(own.id, links)
@@ -46,13 +48,14 @@ class Gossip:
         told_N = own.to_send(vector_N)
         message = self._message(round_index, told_N, receivers_of(own.id, links))
         received = yield from own.exchange([message], tuple(sorted(weight)), (self.shared,))
+        heard = sorted(map(self.listener.take, received), key=lambda r: r.source)
         contributions = [
             (weight[other.source], np.asarray(other.values, dtype=np.float32), other.received)
-            for other in sorted(received, key=lambda r: r.source)
+            for other in heard
         ]
         rounded_N = own.as_received(told_N)
         own.measure("consensus_distance", disagreement(rounded_N, contributions), round_index)
-        own.adapted.load(gossip_step(vector_N, rounded_N, contributions))
+        own.adapted.load(self.listener.step(vector_N, rounded_N, contributions))
 
     def finish(self) -> Generator[Step, Inbox, None]:
         """Nothing more to say: the last round's averaging was the final exchange."""

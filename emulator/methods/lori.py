@@ -14,8 +14,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.methods.gossip import Gossip, receivers_of, weights_at
+from emulator.methods.lost import listener_of
 from emulator.methods.mask_talk import warmup_steps
-from emulator.methods.merging import gossip_step, mask_mean
+from emulator.methods.merging import mask_mean
 from emulator.methods.speech import mask_message, values_message
 from emulator.protocols import Own
 from emulator.state import SETUP_ROUND, Coordinate, FloatArray, Inbox, Mask, Received, Step
@@ -62,6 +63,7 @@ class LoriDevice:
         count = max(1, round(config.density * size))
         self.mask = Mask(size, np.arange(count, dtype=np.int64))  # as many as will be kept
         self.known_masks = [self.mask]
+        self.listener = listener_of(own.lost_coordinates)
         self.gossip = Gossip(own, self.mask)
         self.finish = self.gossip.finish
         self.own_expert, self.experts = self.gossip.own_expert, self.gossip.experts
@@ -102,18 +104,19 @@ class LoriDevice:
         received = yield from own.exchange([message], tuple(sorted(weight)), self.known_masks)
         merge = self._mean if self.config.aggregation == "mean" else self._mask_mean
         rounded_N = own.as_received(told_N)
-        merged_N = merge(weight, rounded_N, sorted(received, key=lambda r: r.source))
+        heard = sorted(map(self.listener.take, received), key=lambda r: r.source)
+        merged_N = merge(weight, rounded_N, heard)
         own.adapted.load(np.where(self.mask.dense, merged_N, 0.0).astype(np.float32))
 
     def _mean(
         self, weight: dict[int, float], rounded_N: FloatArray, received: Sequence[Received]
     ) -> FloatArray:
-        """x + sum_j w_j (Q(x_j) - Q(x)), x_j = 0 outside its mask; what is lost keeps the own value."""
+        """x + sum_j w_j (Q(x_j) - Q(x)), x_j = 0 outside its mask; lost ones as lost.py says."""
         contributions = [
             (weight[o.source], o.values.astype(np.float32), o.status != Coordinate.LOST)
             for o in received
         ]
-        return gossip_step(self.own.adapted.vector(), rounded_N, contributions)
+        return self.listener.step(self.own.adapted.vector(), rounded_N, contributions)
 
     def _mask_mean(
         self, weight: dict[int, float], rounded_N: FloatArray, received: Sequence[Received]

@@ -59,8 +59,30 @@ def gossip_step(
     rounded_N is Q(x), the own vector as neighbours received it. Differences of equally rounded values
     let symmetric weights keep the network mean, and agreement is a fixed point.
     """
-    step_N = np.zeros(len(vector_N))
+    return (vector_N + _pull(rounded_N, contributions)).astype(np.float32)
+
+
+def renormalised_step(
+    vector_N: FloatArray, rounded_N: FloatArray, contributions: Sequence[Contribution]
+) -> FloatArray:
+    """x + sum_j w_j (Q(x_j) - Q(x)) / (1 - sum_lost w_j): of those who were heard, one included itself,
+    the weights are scaled up to sum to one.
+
+    Laws: as gossip_step bit for bit where nothing is lost; agreement is a fixed point. The network
+    mean is not kept, even if both ends of a link lose the same: their scales differ.
+    """
+    heard_N = np.ones(len(vector_N))
+    for weight, _, present_N in contributions:
+        heard_N -= np.where(present_N, 0.0, weight)
+    pull_N = _pull(rounded_N, contributions)
+    step_N = np.divide(pull_N, heard_N, out=np.zeros(len(vector_N)), where=heard_N > 0)
+    return (vector_N + step_N).astype(np.float32)
+
+
+def _pull(rounded_N: FloatArray, contributions: Sequence[Contribution]) -> DoubleArray:
+    """sum_j w_j (Q(x_j) - Q(x)) over what is present [N]."""
+    pull_N = np.zeros(len(rounded_N))
     for weight, values_N, present_N in contributions:
         difference_N = values_N.astype(np.float64) - rounded_N
-        step_N += np.where(present_N, weight * difference_N, 0.0)
-    return (vector_N + step_N).astype(np.float32)
+        pull_N += np.where(present_N, weight * difference_N, 0.0)
+    return pull_N

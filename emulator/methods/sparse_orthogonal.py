@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emulator.methods.expert_ring import ExpertRing
+from emulator.methods.lost import listener_of
 from emulator.methods.mask_talk import (
     Masks,
     choose_alone,
@@ -142,6 +143,7 @@ class SparseOrthogonalDevice:
         own.adapted.start_optimiser(config.learning_rate)
         self.layout = own.adapted.layout
         self.layout_of_A = AdapterLayout(tuple(mine), tuple(a.shape for a in mine.values()))
+        self.listener = listener_of(own.lost_coordinates)
         self.cluster_mean_N = np.zeros(self.layout.size, dtype=np.float32)
         self.told_projections: dict[int, dict[str, FloatArray]] = {}
         self.masks: Masks = {}
@@ -257,8 +259,9 @@ class SparseOrthogonalDevice:
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
         """Send the kept entries to the cluster; average all, weighted by samples.
 
-        Where masks are disjoint mask_mean gives everybody's B back bit for bit; of what is lost, the
-        last value received stays.
+        Where masks are disjoint mask_mean gives everybody's B back bit for bit. What is lost is left
+        out, or as `wire.lost_coordinates` says; where then nobody writes, the mean of the last round
+        in which somebody did stays.
         """
         if self._reclusters_before(round_index):
             yield from self._form_clusters_again(round_index)
@@ -270,7 +273,7 @@ class SparseOrthogonalDevice:
             [message] if ring.others else [], ring.others, tuple(self.masks.values())
         )
         written = {own.id: (float(ring.samples[own.id]), vector_N, mine.dense)}
-        for o in received:
+        for o in map(self.listener.take, received):
             values_N = np.asarray(o.values, dtype=np.float32)
             written[o.source] = (float(ring.samples[o.source]), values_N, o.received)
         shared = [(w, v, p & mine.dense) for i, (w, v, p) in written.items() if i != own.id]

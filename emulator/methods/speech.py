@@ -15,7 +15,10 @@ from emulator.state import (
 def values_message(
     own: Own, round_index: int, mask: Mask, values_n: FloatArray, receivers: tuple[int, ...]
 ) -> Message:
-    """My trained entries after a round; who hears them knows my mask. Lost packets stay lost."""
+    """My trained entries after a round; who hears them knows my mask.
+
+    Lost packets stay lost, unless `wire.lost_coordinates` is retransmit.
+    """
     return Message(
         kind=Kind.VALUES,
         traffic=Traffic.IN_CLUSTER,
@@ -28,7 +31,7 @@ def values_message(
         values=values_n,
         value_type=own.value_type(),
         mask_known=True,
-        reliable=False,
+        reliable=own.lost_coordinates == "retransmit",
     )
 
 

@@ -6,7 +6,10 @@ the device's own frozen weights, and a fresh adapter starts the next round. FLoR
 all at once; on a graph, devices hear their neighbours only and their weights drift apart.
 
 A lost coordinate of A_j or B_j counts as zero: the heard product then lacks the rank-one pieces that
-the loss has touched, and nothing stands for them. The own pair is used as rounded for the others, so
+the loss has touched, and nothing stands for them. That is keep_own here; under drop_message an
+incomplete pair adds nothing at all, under retransmit every pair comes. The other policies for lost
+coordinates are refused: a sum of products has no weights to scale up, and a fresh A every round
+leaves nothing that an older value could stand for. The own pair is used as rounded for the others, so
 that devices which heard the same add the same. What rounding takes away is gone with the adapter:
 wire.error_feedback has nothing to carry over.
 
@@ -20,6 +23,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.methods.gossip import Gossip, receivers_of, weights_at
+from emulator.methods.lost import listener_of
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
 from emulator.state import SETUP_ROUND, Expert, FloatArray, Inbox, Mask, Step
@@ -52,6 +56,7 @@ class StackingDevice:
         self.adapted = own.adapt(rank, config.lora_alpha or rank, ("lora_A", "lora_B"))
         own.adapted = self.adapted
         self.everything = Mask.full(self.adapted.layout.size)
+        self.listener = listener_of(own.lost_coordinates)
         self._start_afresh(0)
         own.measure("collision_rate", 1.0, SETUP_ROUND)  # everybody writes everywhere
 
@@ -68,7 +73,10 @@ class StackingDevice:
         receivers = receivers_of(own.id, links)
         message = values_message(own, round_index, self.everything, vector_N, receivers)
         received = yield from own.exchange([message], tuple(sorted(weight)))
-        heard = {other.source: np.asarray(other.values, dtype=np.float32) for other in received}
+        heard = {
+            told.source: np.asarray(told.values, dtype=np.float32)
+            for told in map(self.listener.take, received)
+        }
         heard[own.id] = own.as_received(vector_N)
         weight[own.id] = 1.0 - sum(weight.values())
         pairs = [(weight[i], layout.split(heard[i])) for i in sorted(heard)]

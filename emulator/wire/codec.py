@@ -6,20 +6,28 @@ Source of the figures: MTU 1500 - 28 (IPv4 + UDP) - 20 (our head) = 1452 bytes o
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emulator.errors import WireError
 from emulator.state import (
     IP_UDP_BYTES,
     IndexArray,
+    LostCoordinates,
     Message,
     Packet,
     ValueType,
 )
-from emulator.wire.masks import GapCode, MaskCoding, best_rice_parameter, gaps_of
+from emulator.wire.interleaving import Deal, deal_by_coordinate, deal_by_entry
+from emulator.wire.masks import (
+    MAX_RICE_PARAMETER,
+    GapCode,
+    MaskCoding,
+    best_rice_parameter,
+    gaps_of,
+)
 from emulator.wire.packets import (
     CHECKSUM_BYTES,
     HEAD_BYTES,
@@ -57,6 +65,17 @@ class WireFormat(BaseModel):
         default=False,
         description="Methods add to what they send what rounding has held back in earlier rounds",
     )
+    lost_coordinates: LostCoordinates = Field(
+        default="keep_own",
+        description="What stands for a value of a round that never came: the own one; nothing, the "
+        "others' weights scaled up; the last one that came; it is sent until it comes; or its whole "
+        "message counts as lost",
+    )
+    interleave: bool = Field(
+        default=False,
+        description="Whether a packet carries every so many-th value of a message instead of "
+        "neighbours (what must arrive anyway is never interleaved)",
+    )
     mtu_bytes: int = Field(
         default=1500,
         ge=256,
@@ -68,6 +87,15 @@ class WireFormat(BaseModel):
         description="Masks the receiver does not know: nothing for a full one and otherwise the "
         "Rice parameter of fewest bits (0 is the bitmap); always Rice with k >= 1; always a bitmap",
     )
+
+    @model_validator(mode="after")
+    def _scales_stay_with_their_module(self) -> Self:
+        if self.interleave and self.value_type == "int8":
+            raise ValueError(
+                "interleave: got true with value_type int8, wanted another value type (every packet "
+                "would have to bring the scales of all modules)"
+            )
+        return self
 
     @property
     def number_type(self) -> ValueType:
@@ -89,14 +117,14 @@ class WireFormat(BaseModel):
         """
         _check(message)
         coding, gaps = self._mask_code(message)
-        entries = _Entries.of(message, gaps)
-        starts_P, stops_P = entries.cut(self.room_bytes)
+        cut = self._cut(message, gaps)
+        entries, starts_P, stops_P = cut.entries, cut.starts_P, cut.stops_P
         header = MessageHeader(
             message.kind,
             message.traffic,
             None if message.values is None else message.value_type,
             coding,
-            gaps.k if gaps else 0,
+            entries.gaps.k if entries.gaps else 0,
             message.source,
             message.origin,
             message.round_index,
@@ -105,16 +133,16 @@ class WireFormat(BaseModel):
             starts_P.size,
             message.layout.digest,
             message.mask.digest,
+            cut.stride,
         ).seal()
         payload_P = entries.payload_bytes(starts_P, stops_P)
         mask_P = entries.mask_bytes(starts_P, stops_P)
-        firsts_P = message.mask.indices[starts_P]
         heads = Heads(
             np.arange(starts_P.size, dtype=np.int64),
             HEAD_BYTES + payload_P + mask_P,
             stops_P - starts_P,
-            firsts_P,
-            np.append(firsts_P[1:], message.layout.size)[: firsts_P.size] - firsts_P,
+            cut.firsts_P,
+            cut.spans_P,
         )
         first = Packet(header, len(header) - CHECKSUM_BYTES, CHECKSUM_BYTES, 0, 0, reliable=True)
         datas = heads.seal(entries.bodies(starts_P, stops_P), header)
@@ -135,10 +163,47 @@ class WireFormat(BaseModel):
         if message.mask_known:
             return MaskCoding.KNOWN, None
         gaps_n = gaps_of(message.mask.indices)
-        if self.mask_codec == "bitmap":
-            return MaskCoding.GAPS, GapCode(gaps_n, 0)
-        least = 1 if self.mask_codec == "rice" else 0
-        return MaskCoding.GAPS, GapCode(gaps_n, best_rice_parameter(gaps_n, least))
+        return MaskCoding.GAPS, GapCode(gaps_n, best_rice_parameter(gaps_n, *self._rice_range))
+
+    @property
+    def _rice_range(self) -> tuple[int, int]:
+        """The Rice parameters that `mask_codec` allows."""
+        return {"bitmap": (0, 0), "rice": (1, MAX_RICE_PARAMETER)}.get(
+            self.mask_codec, (0, MAX_RICE_PARAMETER)
+        )
+
+    def _cut(self, message: Message, gaps: GapCode | None) -> "_Cut":
+        """Which packet holds which entries: runs of them, or every so many-th one."""
+        entries, indices_n = _Entries.of(message, gaps), message.mask.indices
+        starts_P, stops_P = entries.cut(self.room_bytes)
+        packets, must_arrive = starts_P.size, message.reliable
+        if self.interleave and packets > 1 and not must_arrive and not entries.scaled:
+            if gaps is None:
+                deal = deal_by_entry(message.mask.count, packets)
+            else:
+                deal = deal_by_coordinate(
+                    indices_n, packets, self._rice_range, entries.value_bytes, self.room_bytes
+                )
+            firsts_P = indices_n[deal.order_n[deal.starts_P]]
+            strides_P = np.full_like(firsts_P, deal.stride)
+            dealt = entries.dealt(deal)
+            return _Cut(dealt, deal.starts_P, deal.stops_P, firsts_P, strides_P, deal.stride)
+        firsts_P = indices_n[starts_P]
+        spans_P = np.append(firsts_P[1:], message.layout.size)[:packets] - firsts_P
+        return _Cut(entries, starts_P, stops_P, firsts_P, spans_P, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """Entries in the order of their packets: p holds start ... stop - 1 [P], with the last two fields
+    of its head; stride: 0 for ranges."""
+
+    entries: "_Entries"
+    starts_P: IndexArray
+    stops_P: IndexArray
+    firsts_P: IndexArray
+    spans_P: IndexArray
+    stride: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +229,12 @@ class _Entries:
         floats_n = np.asarray(values_n, dtype=np.float32)
         scaled = scale_by_module(floats_n, message.layout, message.mask.indices)
         return cls(count, width, scaled.levels_n.view(np.uint8).data, scaled, gaps)
+
+    def dealt(self, deal: Deal) -> "_Entries":
+        """The same entries class by class, their gaps those of the deal."""
+        rows = np.frombuffer(self.values, dtype=np.uint8).reshape(-1, max(1, self.value_bytes))
+        values = rows[deal.order_n].reshape(-1).data if self.value_bytes else self.values
+        return _Entries(self.count, self.value_bytes, values, None, deal.gaps)
 
     def cut(self, room_bytes: int) -> tuple[IndexArray, IndexArray]:
         """First entry of each packet and the one after its last: as many as fit, in order."""

@@ -21,6 +21,12 @@ from emulator.state import (
     Received,
     ValueType,
 )
+from emulator.wire.interleaving import (
+    check_packets,
+    kept_by_pieces,
+    kept_of_known,
+    status_of_classes,
+)
 from emulator.wire.masks import MaskCoding, read_pieces
 from emulator.wire.packets import HEAD_BYTES, Heads, MessageHeader
 from emulator.wire.values import VALUE_BYTES, module_of, read_scaled, read_values
@@ -88,7 +94,10 @@ class _Survivors:
         header = MessageHeader.read(packets_data[0])
         packets = [memoryview(data) for data in packets_data[1:]]
         heads = Heads.read(packets, packets_data[0], header.title)
-        heads.check_ranges(header)
+        if header.stride:
+            check_packets(header, heads)
+        else:
+            heads.check_ranges(header)
         counts, from_Q = np.zeros_like(heads.counts), np.full_like(heads.counts, HEAD_BYTES)
         if header.value_type is ValueType.INT8:
             low = HEAD_BYTES
@@ -111,6 +120,8 @@ class _Survivors:
         heads = self.heads
         rows = zip(self.packets, self.values_to.tolist(), strict=True)
         pieces = [data[low:] for data, low in rows]
+        if self.header.stride:
+            return kept_by_pieces(self.header, heads, pieces)
         kept_q = read_pieces(pieces, heads.firsts, heads.counts, self.header.rice_parameter)
         lasts = kept_q[np.cumsum(heads.counts) - 1]
         if (lasts >= heads.firsts + heads.spans).any():
@@ -120,8 +131,10 @@ class _Survivors:
         return kept_q
 
     def kept_by_mask(self, indices_n: IndexArray) -> IndexArray:
-        """The kept coordinates [q]: those of the mask in the packets' ranges."""
+        """The kept coordinates [q]: those of the mask in the packets' ranges or classes."""
         heads = self.heads
+        if self.header.stride:
+            return kept_of_known(self.header, heads, indices_n)
         starts = np.searchsorted(indices_n, heads.firsts)
         stops = np.searchsorted(indices_n, heads.firsts + heads.spans)
         fits = np.array_equal(stops - starts, heads.counts)
@@ -133,10 +146,12 @@ class _Survivors:
         return np.concatenate([indices_n[:0], *(indices_n[low:high] for low, high in rows)])
 
     def status(self) -> ByteArray:
-        """[N] LOST in the holes between the ranges, NOT_SENT inside them."""
+        """[N] LOST in the holes between the ranges (or classes), NOT_SENT inside them."""
         heads, size = self.heads, self.header.size
         if heads.indices.size == self.header.packets:
             return np.zeros(size, dtype=np.uint8)
+        if self.header.stride:
+            return status_of_classes(self.header, heads)
         status_N = np.full(size, Coordinate.LOST, dtype=np.uint8)
         # The range of packet 0 reaches down to coordinate 0.
         lows = np.where(heads.indices == 0, 0, heads.firsts)

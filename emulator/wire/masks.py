@@ -64,19 +64,19 @@ def rice_bits(gaps_n: IndexArray, k: int) -> int:
     return gaps_n.size * (1 + k) + int((gaps_n >> k).sum())
 
 
-def best_rice_parameter(gaps_n: IndexArray, least: int) -> int:
-    """The k in least … 31 of fewest bits (the smallest of equal ones).
+def best_rice_parameter(gaps_n: IndexArray, least: int, most: int = MAX_RICE_PARAMETER) -> int:
+    """The k in least … most of fewest bits (the smallest of equal ones).
 
     The bits are convex in k, since Σ ceil((g >> k) / 2), what one more k saves, only falls: so a walk
     downhill from the guess for geometric gaps ends at the minimum.
     """
     mean_gap = float(gaps_n.mean()) if gaps_n.size else 0.0
     guess = max(0, int(np.log2(np.log(2.0) * mean_gap + 1e-9)) if mean_gap > 1 else 0)
-    k = min(MAX_RICE_PARAMETER, max(least, guess))
+    k = min(most, max(least, guess))
     bits = rice_bits(gaps_n, k)
     while k > least and (fewer := rice_bits(gaps_n, k - 1)) <= bits:
         k, bits = k - 1, fewer
-    while k < MAX_RICE_PARAMETER and (fewer := rice_bits(gaps_n, k + 1)) < bits:
+    while k < most and (fewer := rice_bits(gaps_n, k + 1)) < bits:
         k, bits = k + 1, fewer
     return k
 

@@ -14,8 +14,10 @@ Packet head, 20 bytes (16 count as header, the CRC as checksum):
 | 10 | 2     | entries (kept coordinates) it holds, at least 1                                |
 | 12 | 4     | coordinate of its first entry                                                  |
 | 16 | 4     | span: coordinates from there up to the first entry of the next packet (or to N) |
+|    |       | of an interleaved message: its stride (interleaving.py)                        |
 
-After the head of a message header packet (index, entries, first and span 0), 58 bytes, all header:
+After the head of a message header packet (index, entries and first 0; span: 0, or the stride of an
+interleaved message, at least 2), 58 bytes, all header:
 
 | at | bytes | field                          | at | bytes | field                                |
 |----|-------|--------------------------------|----|-------|--------------------------------------|
@@ -102,6 +104,8 @@ class MessageHeader:
     packets: int
     layout_digest: bytes
     mask_digest: bytes
+    stride: int = 0
+    """0: packets hold ranges; otherwise every so many-th place."""
 
     @property
     def has_body(self) -> bool:
@@ -135,7 +139,7 @@ class MessageHeader:
             )
         except struct.error as error:
             raise WireError(f"{self.title}: got {self}, wanted fields that fit: {error}") from error
-        head = _HEAD.pack(0, _MESSAGE_MAGIC, 0, 0, MESSAGE_HEADER_BYTES, 0, 0, 0)
+        head = _HEAD.pack(0, _MESSAGE_MAGIC, 0, 0, MESSAGE_HEADER_BYTES, 0, 0, self.stride)
         rest = head[CHECKSUM_BYTES:] + body
         return crc32(rest).to_bytes(CHECKSUM_BYTES, "little") + rest
 
@@ -144,8 +148,8 @@ class MessageHeader:
         """The header of a message header packet. Raises WireError for anything else."""
         if len(data) != MESSAGE_HEADER_BYTES:
             raise WireError(f"message header: got {len(data)} bytes, wanted {MESSAGE_HEADER_BYTES}")
-        crc, *head = _HEAD.unpack_from(data)
-        if head != [_MESSAGE_MAGIC, 0, 0, MESSAGE_HEADER_BYTES, 0, 0, 0]:
+        crc, *head, stride = _HEAD.unpack_from(data)
+        if head != [_MESSAGE_MAGIC, 0, 0, MESSAGE_HEADER_BYTES, 0, 0]:
             raise WireError(f"message header: got head {head}, wanted magic {_MESSAGE_MAGIC:#x}")
         if crc != crc32(data[CHECKSUM_BYTES:]):
             raise WireError("message header: got another checksum, wanted that of its bytes")
@@ -160,7 +164,7 @@ class MessageHeader:
                 Traffic(traffic),
                 ValueType(value_type) if value_type else None,
                 MaskCoding(coding),
-                *fields,
+                *[*fields, stride],
             )
         except ValueError as error:
             raise WireError(f"message header: {error}") from error
@@ -177,6 +181,13 @@ class MessageHeader:
         highest = self.count if self.has_body else 0
         if not min(highest, 1) <= self.packets <= highest:
             raise WireError(f"{where}: packets: got {self.packets}, wanted at most {highest}")
+        if not self.stride:
+            return
+        dealt_out = self.has_body and self.value_type is not ValueType.INT8
+        if not dealt_out or not max(2, self.packets) <= self.stride <= self.size:
+            raise WireError(
+                f"{where}: stride: got {self.stride}, wanted 0 or packets … coordinates"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -148,6 +148,52 @@ def test_a_lossy_air_changes_results_and_keeps_its_account() -> None:
     assert learnt(outcomes) == learnt(run(world))
 
 
+LOSSY = wireless(losses={"kind": "bernoulli", "probability": 0.4})
+
+
+@pytest.mark.parametrize("kind", ["sparse_orthogonal", "stacking"])
+def test_what_is_sent_until_it_comes_is_learnt_as_if_nothing_were_lost(kind: str) -> None:
+    small: dict[str, object] = {"method": {"kind": kind}, "topology": {"kind": "complete"}}
+    clean = run(build_world(scenario(**small, **wireless())))
+    resent = run(build_world(scenario(**small, **LOSSY, wire={"lost_coordinates": "retransmit"})))
+    assert learnt(resent) == learnt(clean)
+    rounds = [r for o in resent.values() for r in o.link_records if r.traffic == "in_cluster"]
+    assert sum(r.retransmitted_bytes for r in rounds) > 0
+    assert sum(r.packets_lost for r in rounds) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "policies"),
+    [
+        ("sparse_orthogonal", ("keep_own", "last_received", "drop_message")),
+        ("lori", ("keep_own", "renormalise")),
+    ],
+)
+def test_policies_differ_on_a_lossy_air(kind: str, policies: tuple[str, ...]) -> None:
+    small: dict[str, object] = {
+        "method": {"kind": kind, "mask_warmup_steps": 2, "density": 0.3},
+        "topology": {"kind": "complete"},
+    }
+    wires = [{"lost_coordinates": policy, "mtu_bytes": 500} for policy in policies]
+    lossy = [learnt(run(build_world(scenario(**small, **LOSSY, wire=wire)))) for wire in wires]
+    assert all(one != other for i, one in enumerate(lossy) for other in lossy[:i])
+
+
+def test_interleaving_without_losses_changes_nothing() -> None:
+    small: dict[str, object] = {"method": {"kind": "lora"}}
+    ranges, classes = (
+        run(build_world(scenario(**small, wire={"interleave": interleave})))
+        for interleave in (False, True)
+    )
+    assert learnt(ranges) == learnt(classes)
+    bytes_of = [
+        [r.sent_bytes for o in told.values() for r in o.link_records] for told in (ranges, classes)
+    ]
+    assert bytes_of[0] == bytes_of[1]
+    lossy = run(build_world(scenario(**small, **LOSSY, wire={"interleave": True})))
+    check_account([r for o in lossy.values() for r in o.link_records])
+
+
 def test_half_duplex_of_time_nothing_arrives_before_it_is_sent() -> None:
     outcomes = run(build_world(scenario(**wireless())))
     for outcome in outcomes.values():

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from emulator.methods import Lora, SparseOrthogonal
 from emulator.reading import dump_scenario, preset_folder, read_scenario
 from emulator.scenario import Scenario
 from emulator.sections import ByMethod, Local
+from emulator.state import LostCoordinates
 from emulator.tasks.hub import Hub, HubTask
 from emulator.tasks.jsonl import JsonLines
 from emulator.tasks.synthetic import Synthetic
@@ -200,3 +202,31 @@ def test_what_needs_all_devices_at_one_point_is_refused_where_nobody_waits(chang
     assert Scenario.model_validate(alone).schedule.kind == "asynchronous"
     with pytest.raises(ValueError, match=f"got asynchronous with {key}, wanted one of the two"):
         Scenario.model_validate(alone | changes)
+
+
+# ── lost coordinates ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("method", "policies"),
+    [
+        ("{kind: stacking}", ("renormalise", "last_received")),
+        ("{kind: sparse_orthogonal, aggregation: printed}", ("renormalise",)),
+        ("{kind: lori, aggregation: mask_mean}", ()),
+        ("{kind: fedsa}", ()),
+    ],
+)
+def test_a_policy_that_a_merge_cannot_follow_is_refused(read, problems, method, policies):
+    for policy in get_args(LostCoordinates):
+        text = f"method: {method}\nwire: {{lost_coordinates: {policy}}}\n"
+        if policy in policies:
+            (line,) = problems(text)
+            assert line.startswith(f"s.yaml: wire.lost_coordinates: got {policy} ")
+            assert "wanted" in line
+        else:
+            assert read(text).scenario.wire.lost_coordinates == policy
+
+
+def test_interleaved_int8_is_refused_in_one_line(problems):
+    (line,) = problems("wire: {value_type: int8, interleave: true}\n")
+    assert line.startswith("s.yaml: wire.interleave: got true with value_type int8, wanted")

@@ -18,6 +18,7 @@ from emulator.state import (
     FloatArray,
     Kind,
     Link,
+    LostCoordinates,
     Message,
     Received,
     Traffic,
@@ -89,7 +90,14 @@ def backbone() -> Backbone:
 class OwnOf:
     """What stacking asks of a device; `heard` is its mail, as it arrives."""
 
-    def __init__(self, backbone: Backbone, device: int, links: Sequence[Link]) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        device: int,
+        links: Sequence[Link],
+        policy: LostCoordinates = "keep_own",
+    ) -> None:
+        self.lost_coordinates = policy
         self.id, self.devices, self.seed = device, 3, 1
         self.shard = SimpleNamespace(train=range(10), task="sort")
         self.backbone, self._links = backbone, tuple(links)
@@ -127,11 +135,13 @@ def complete(weight: float) -> list[Link]:
     return [Link(i, j, weight) for j in range(3) for i in range(3) if i != j]
 
 
-def devices(backbone: Backbone, links: Sequence[Link]) -> list[tuple[OwnOf, StackingDevice]]:
+def devices(
+    backbone: Backbone, links: Sequence[Link], policy: LostCoordinates = "keep_own"
+) -> list[tuple[OwnOf, StackingDevice]]:
     """Three devices with a B that is not nought."""
     made = []
     for device in range(3):
-        own = OwnOf(backbone, device, links)
+        own = OwnOf(backbone, device, links, policy)
         part = Stacking(lora_rank=2, lora_alpha=3).start(own)  # type: ignore[arg-type]
         noise = 0.05 * normal(device, part.adapted.layout.size)
         part.adapted.load(part.adapted.vector() + noise)
@@ -212,6 +222,16 @@ def test_a_lost_coordinate_counts_as_zero(backbone: Backbone) -> None:
     assert any(not r.complete for r in own.heard)
     for module, delta in part.adapted.learnt().items():
         wanted = sum(w * product(part, v, module) for w, v in pairs)
+        np.testing.assert_allclose(delta, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_under_drop_message_an_incomplete_pair_adds_nothing(backbone: Backbone) -> None:
+    parts = devices(backbone, complete(0.25), "drop_message")
+    exchange(parts, arrives=0.9)
+    own, part = parts[1]
+    assert all(r.values.any() and not r.complete for r in own.heard)
+    for module, delta in part.adapted.learnt().items():
+        wanted = 0.5 * product(part, np.asarray(own.said[0].values), module)
         np.testing.assert_allclose(delta, wanted, rtol=1e-4, atol=1e-6)
 
 

@@ -16,18 +16,27 @@ MASK = Mask.from_dense(np.random.default_rng(5).random(LAYOUT.size) < 0.3)
 KNOWN = Known.of(LAYOUT, MASK)
 
 
-def packets_of(value_type: ValueType, mask_known: bool, source: int = 0) -> list[bytes]:
+def packets_of(
+    value_type: ValueType, mask_known: bool, source: int = 0, interleave: bool = False
+) -> list[bytes]:
     values = np.linspace(-1, 1, MASK.count, dtype=np.float32)
     message = Message(
         Kind.VALUES, Traffic.IN_CLUSTER, source, 0, 1, (1,), LAYOUT, MASK, values, value_type,
         mask_known, False,
     )  # fmt: skip
-    return [packet.data for packet in WireFormat(mtu_bytes=400).encode(message)]
+    return [
+        packet.data for packet in WireFormat(mtu_bytes=400, interleave=interleave).encode(message)
+    ]
 
 
 MESSAGES = [
     packets_of(value_type, known)
     for value_type in (ValueType.FLOAT32, ValueType.BFLOAT16, ValueType.INT8)
+    for known in (False, True)
+]
+MESSAGES += [
+    packets_of(value_type, known, interleave=True)
+    for value_type in (ValueType.FLOAT32, ValueType.BFLOAT16)
     for known in (False, True)
 ]
 BURST = b"".join(data for packets in MESSAGES for data in packets)
