@@ -240,7 +240,7 @@ def plot(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="replace earlier figures")] = False,
 ) -> None:
-    """Draw path loss, spectral efficiency, rates under fading and mask bits: SVG, with data as CSV."""
+    """Draw path loss, spectral efficiency, rates under fading and mask bits: pages, with data as CSV."""
     with _clear_messages():
         from emulator.reading import read_named
 

@@ -84,7 +84,7 @@ def test_every_preset_is_plotted_into_a_folder(name, small, tmp_path, monkeypatc
     written = {path.name for path in folder.iterdir()}
     told = [line for line in stdout.splitlines() if not line.startswith("left out: ")]
     assert {Path(line).name for line in told} == written
-    assert {"scenario.yaml", "mask_bits.svg", "mask_bits.csv"} <= written
+    assert {"scenario.yaml", "mask_bits.html", "mask_bits.csv"} <= written
     assert read_scenario(folder / "scenario.yaml").scenario.name == name
 
 

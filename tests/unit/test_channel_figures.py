@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import xml.etree.ElementTree as ET
 from collections import Counter
 
 import numpy as np
@@ -12,6 +11,7 @@ from scipy import stats
 
 from emulator.channel_figures import channel_figures, entropy_bits, mask_bits
 from emulator.reading import preset_names, read_preset
+from emulator.report.pictures import PLOTLY
 from emulator.wire import WireFormat
 
 PRESETS = {
@@ -46,8 +46,8 @@ def test_every_preset_is_drawn(name):
     assert {line.partition(":")[0] for line in figures.left_out} == ALL - drawn
     for picture in figures.pictures:
         files = picture.files()
-        assert set(files) == {f"{picture.name}.svg", f"{picture.name}.csv"}
-        assert ET.fromstring(files[f"{picture.name}.svg"]).tag.endswith("svg")
+        assert set(files) == {f"{picture.name}.html", f"{picture.name}.csv", PLOTLY}
+        assert all(len(trace.x) == len(trace.y) > 0 for trace in picture.figure.data)
         assert len(files[f"{picture.name}.csv"].splitlines()) == 1 + len(picture.rows) > 2
     assert channel_figures(scenario) == figures
 
