@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -111,8 +112,8 @@ ON_AIR: list[Amount] = [*(_bytes_of(name) for name in BYTE_CLASSES), _bytes_of("
 ARRIVED: list[Amount] = [_bytes_of("delivered"), _bytes_of("lost")]
 RECEIVED: list[Amount] = [("received", *ARRIVED[0][1:]), ("lost to it", *ARRIVED[1][1:])]
 AIR: list[Amount] = [
-    ("airtime", lambda a: a.airtime_s, lambda x: f"{x:.2f} s"),
-    ("bandwidth x airtime", lambda a: a.hz_s, _spectrum),
+    ("airtime", lambda a: a.airtime_s, lambda x: f"{x:.3f} s"),
+    ("Hz·s", lambda a: a.hz_s, _spectrum),
     ("transmit energy", lambda a: a.energy_j, lambda x: f"{x:.3f} J"),
 ]
 PACKETS: list[Amount] = [
@@ -155,8 +156,15 @@ def _breakdown(by: str, accounts: Mapping[str, Account]) -> list[RenderableType]
         (f"bytes by {by}", [*ON_AIR, *arrived]),
         (f"air and packets by {by}", [*AIR, *PACKETS]),
     ):
-        table = _table(heading)
-        table.add_column(by)
+        table = Table(
+            title=heading,
+            title_justify="left",
+            title_style="bold",
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+            collapse_padding=True,
+        )
+        table.add_column(by, no_wrap=True)
         for label, *_ in amounts:
             table.add_column(label, justify="right")
         for name, account in accounts.items():
