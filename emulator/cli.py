@@ -124,6 +124,22 @@ def compare(runs: Runs) -> None:
 
 
 @app.command()
+def ledger(
+    run: Annotated[Path, typer.Argument(help="output folder of a run", show_default=False)],
+    by: Annotated[str | None, typer.Option(help="also by link, device, round or traffic")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
+) -> None:
+    """Show where a run's bytes, airtime and energy went, and what another codec would have cost."""
+    with _clear_messages():
+        from emulator.ledger import ledger_json, ledger_tables
+
+        if as_json:
+            sys.stdout.write(ledger_json(run, by))
+        else:
+            _console().print(ledger_tables(run, by))
+
+
+@app.command()
 def reproduce(
     name: Annotated[
         str, typer.Argument(help="an experiment, a YAML file of one's own, or all", metavar="NAME")

@@ -5,14 +5,15 @@ Units are in the column names. Rows are sorted, so equal runs give equal bytes.
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emulator.errors import EmulatorError
+from emulator.errors import EmulatorError, ScenarioError
 from emulator.state import LinkRecord, MetricRecord
 
 ANSWER_METRICS = ("accuracy", "exact_match")
@@ -41,6 +42,37 @@ def parquet(rows: Sequence[LinkRecord] | Sequence[MetricRecord], kind: type) -> 
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns, schema=schema), buffer, compression="zstd")
     return buffer.getvalue()
+
+
+def read_ledger(path: Path) -> list[LinkRecord]:
+    """The bursts of a ledger; what a ledger from before has no column for is UNRECORDED.
+
+    Raises ScenarioError for what is no ledger, EmulatorError where its account does not add up.
+    """
+    try:
+        table = pq.read_table(path, use_threads=False)
+    except FileNotFoundError:
+        raise ScenarioError([f"{path}: no such file, wanted the ledger of a run"]) from None
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise ScenarioError([f"{path}: got no Parquet ({reason}), wanted a ledger"]) from None
+    known = {field.name: _ARROW[_type_name(field.type)] for field in fields(LinkRecord)}
+    needed = {field.name for field in fields(LinkRecord) if field.default is MISSING}
+    if missing := needed - set(table.column_names):
+        raise ScenarioError([f"{path}: got no {', '.join(sorted(missing))}, wanted a ledger"])
+    columns = [name for name in table.column_names if name in known]
+    for name in columns:
+        found = table.schema.field(name).type
+        if found != known[name] or table[name].null_count:
+            raise ScenarioError(
+                [f"{path}: {name}: got {found} or gaps, wanted {known[name]} without any"]
+            )
+    records = [LinkRecord(**row) for row in table.select(columns).to_pylist()]
+    try:
+        check_account(records)
+    except EmulatorError as error:
+        raise EmulatorError(f"{path}: {error}") from None
+    return records
 
 
 def _type_name(annotation: Any) -> str:

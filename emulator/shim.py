@@ -5,6 +5,7 @@ what survives is what drivers carry. Every byte is accounted on the way.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from emulator.state import (
     Burst,
     Grant,
     Inbox,
+    Kind,
     LinkRecord,
     Message,
     Packet,
@@ -23,12 +25,47 @@ from emulator.state import (
     Request,
     Send,
     Traffic,
+    ValueType,
     air_bytes,
 )
-from emulator.wire import WireFormat, decode, split_burst
+from emulator.wire import WireFormat, ack_bytes, decode, split_burst, tensors_of
 
-ACK_BYTES = IP_UDP_BYTES + 20
-"""One acknowledgement: emulated IPv4+UDP and a header of ours; a bit per packet follows."""
+
+@dataclass(frozen=True)
+class _Said:
+    """What a message is about, in counts: columns of a `LinkRecord`."""
+
+    value_messages: int
+    values: int
+    value_tensors: int
+    mask_entries: int
+    mask_coordinates: int
+    known_entries: int
+    known_coordinates: int
+
+    @classmethod
+    def of(cls, message: Message, packets: Sequence[Packet], number_type: ValueType) -> "_Said":
+        """Its adapter values, if it has any, and its mask, if that leaves anything out or travels."""
+        mask, sized = message.mask, (message.mask.count, message.mask.size)
+        travels = any(packet.mask_bytes for packet in packets)
+        known = message.mask_known and not mask.is_full and not travels
+        valued = (
+            message.kind in (Kind.VALUES, Kind.EXPERT)
+            and message.values is not None
+            and message.value_type is number_type
+        )
+        return cls(
+            int(valued),
+            mask.count if valued else 0,
+            tensors_of(mask.indices, message.layout) if valued else 0,
+            *(sized if travels else (0, 0)),
+            *(sized if known else (0, 0)),
+        )
+
+    @classmethod
+    def together(cls, messages: Sequence["_Said"]) -> "_Said":
+        """Of all messages of a burst: sums."""
+        return cls(*(sum(column) for column in zip(*map(astuple, messages), strict=True)))
 
 
 class Shim:
@@ -56,6 +93,10 @@ class Shim:
         """
         _check(self._device, send)
         packets_of = {id(message): self._wire.encode(message) for message in send.messages}
+        said_of = {
+            id(message): _Said.of(message, packets_of[id(message)], self._wire.number_type)
+            for message in send.messages
+        }
         receivers = sorted({r for message in send.messages for r in message.receivers})
         messages = {r: [m for m in send.messages if r in m.receivers] for r in receivers}
         ready_s = max(send.now_s, self._radio_free_s)
@@ -77,6 +118,7 @@ class Shim:
                 bursts.append(_burst(grant, receiver, packets, reception))
                 told = messages[receiver]
                 record = _record(told, packets, grant, receiver, reception, energy_j)
+                record = _with_counts(record, _Said.together([said_of[id(m)] for m in told]))
                 self._sent_bytes += record.air_bytes + record.ack_bytes
                 records.append(record)
         order = sorted(range(len(bursts)), key=lambda index: bursts[index].receiver)
@@ -139,7 +181,6 @@ def _record(
     size_P = np.array([packet.air_bytes for packet in packets], dtype=np.int64)
     tried_P = reception.attempts > 0
     repeats = reception.attempts[[packet.reliable for packet in packets]]
-    ack_bytes = ACK_BYTES + (len(repeats) + 7) // 8
     on_air = receiver == grant.receivers[0]
 
     def first_tries(bytes_P: list[int]) -> int:
@@ -162,7 +203,7 @@ def _record(
         mask_bytes=first_tries([packet.mask_bytes for packet in packets]),
         payload_bytes=first_tries([packet.payload_bytes for packet in packets]),
         retransmitted_bytes=int((size_P * np.maximum(reception.attempts - 1, 0)).sum()),
-        ack_bytes=int(repeats.max()) * ack_bytes if repeats.size else 0,
+        ack_bytes=int(repeats.max()) * ack_bytes(len(repeats)) if repeats.size else 0,
         lost_bytes=int((size_P * (reception.attempts - reception.arrived)).sum()),
         delivered_bytes=int(size_P[reception.arrived].sum()),
         start_s=grant.start_s,
@@ -173,4 +214,19 @@ def _record(
         energy_j=energy_j if on_air else 0.0,
         late=reception.late,
         on_air=on_air,
+        reliable_packets=len(repeats),
+    )
+
+
+def _with_counts(record: LinkRecord, said: _Said) -> LinkRecord:
+    """The record of a burst, with what its messages say."""
+    return replace(
+        record,
+        value_messages=said.value_messages,
+        values=said.values,
+        value_tensors=said.value_tensors,
+        mask_entries=said.mask_entries,
+        mask_coordinates=said.mask_coordinates,
+        known_entries=said.known_entries,
+        known_coordinates=said.known_coordinates,
     )

@@ -461,6 +461,10 @@ class MetricRecord:
     value: float
 
 
+UNRECORDED = -1
+"""In a column that a ledger from before does not have."""
+
+
 @dataclass(frozen=True)
 class LinkRecord:
     """One burst in the account, bytes by class. Identities (checked at the end of every run):
@@ -471,6 +475,10 @@ class LinkRecord:
     SETUP_ROUND in the setup and the number of rounds in the exchange after the last one. on_air: of a
     broadcast every receiver has a record of what was sent to it, but only one of them is on the air
     and has its airtime and energy.
+
+    What the messages say, in counts: values are those of adapters, in the scenario's number type, of
+    which int8 would scale each tensor they lie in; mask_entries and mask_coordinates are n and N of
+    the masks that travel, known_entries and known_coordinates of those that are known already.
     """
 
     exchange_index: int
@@ -498,6 +506,14 @@ class LinkRecord:
     energy_j: float
     late: bool
     on_air: bool = True
+    reliable_packets: int = UNRECORDED
+    value_messages: int = UNRECORDED
+    values: int = UNRECORDED
+    value_tensors: int = UNRECORDED
+    mask_entries: int = UNRECORDED
+    mask_coordinates: int = UNRECORDED
+    known_entries: int = UNRECORDED
+    known_coordinates: int = UNRECORDED
 
     @property
     def sent_bytes(self) -> int:

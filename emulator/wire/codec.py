@@ -23,6 +23,7 @@ from emulator.state import (
 from emulator.wire.interleaving import Deal, deal_by_coordinate, deal_by_entry
 from emulator.wire.masks import (
     MAX_RICE_PARAMETER,
+    PADDING_BITS,
     GapCode,
     MaskCoding,
     best_rice_parameter,
@@ -32,6 +33,8 @@ from emulator.wire.packets import (
     CHECKSUM_BYTES,
     HEAD_BYTES,
     MAX_COUNT,
+    SCALE_BYTES,
+    SCALE_COUNT_BYTES,
     Heads,
     MessageHeader,
 )
@@ -48,8 +51,6 @@ _VALUE_TYPES = {
     "float16": ValueType.FLOAT16,
     "int8": ValueType.INT8,
 }
-_PADDING_BITS = 14
-"""At most seven bits after the unary part of a mask piece and seven after its high bits."""
 
 
 class WireFormat(BaseModel):
@@ -158,7 +159,7 @@ class WireFormat(BaseModel):
 
     def _mask_code(self, message: Message) -> tuple[MaskCoding, GapCode | None]:
         """How the mask travels, the fewest bytes first."""
-        if message.mask.is_full and self.mask_codec == "smallest":
+        if message.mask.is_full and (message.mask_known or self.mask_codec == "smallest"):
             return MaskCoding.FULL, None
         if message.mask_known:
             return MaskCoding.KNOWN, None
@@ -253,10 +254,10 @@ class _Entries:
         first_bits = 8 * self.value_bytes
         if self.gaps:
             cost_n += self.gaps.cost_bits_n()
-            first_bits += 1 + self.gaps.k + _PADDING_BITS
+            first_bits += 1 + self.gaps.k + PADDING_BITS
         if self.scaled:
-            cost_n += 32 * self.scaled.module_n
-            first_bits += 16 + 32
+            cost_n += 8 * SCALE_BYTES * self.scaled.module_n
+            first_bits += 8 * (SCALE_COUNT_BYTES + SCALE_BYTES)
         allowed_bits = 8 * room_bytes - first_bits
         edges = [0]
         while (low := edges[-1]) < self.count:
@@ -268,7 +269,7 @@ class _Entries:
         """Bytes of values and scales in each packet."""
         payload_P = self.value_bytes * (stops_P - starts_P)
         if self.scaled:
-            payload_P += 2 + 4 * self._scales(starts_P, stops_P)
+            payload_P += SCALE_COUNT_BYTES + SCALE_BYTES * self._scales(starts_P, stops_P)
         return payload_P
 
     def mask_bytes(self, starts_P: IndexArray, stops_P: IndexArray) -> IndexArray:

@@ -33,6 +33,8 @@ from emulator.errors import WireError
 from emulator.state import ByteArray, IndexArray
 
 MAX_RICE_PARAMETER = 31
+PADDING_BITS = 14
+"""At most seven bits after the unary part of a mask piece and seven after its high bits."""
 
 
 class MaskCoding(IntEnum):

@@ -143,6 +143,11 @@ def module_of(indices_n: IndexArray, layout: AdapterLayout) -> IndexArray:
     )
 
 
+def tensors_of(indices_n: IndexArray, layout: AdapterLayout) -> int:
+    """In how many tensors of the layout some sorted coordinates lie: the scales of int8."""
+    return int(np.count_nonzero(_entries_by_module(indices_n, layout)))
+
+
 def read_scaled(
     levels_n: NDArray[np.int8], scales_R: FloatArray, module_n: IndexArray
 ) -> FloatArray:

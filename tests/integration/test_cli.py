@@ -286,7 +286,19 @@ def test_a_folder_without_a_summary_is_a_line(verb, tmp_path):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", ["report", "compare"])
+def test_the_ledger_adds_up_to_the_summary(finished):
+    code, stdout, stderr = call("ledger", finished[0], "--json")
+    assert (code, stderr) == (0, "")
+    told = json.loads(stdout)["total"]
+    spent = json.loads((finished[0] / "summary.json").read_text())["bytes"]
+    assert told["total_bytes"] == spent["total"] > 0
+    for name in ("payload", "mask", "retransmitted", "lost"):
+        assert told[f"{name}_bytes"] == spent[name]
+    assert told["ack_bytes"] == spent["control"]
+    assert told["header_bytes"] + told["checksum_bytes"] == spent["header"]
+
+
+@pytest.mark.parametrize("verb", ["report", "compare", "ledger"])
 def test_reports_import_no_torch(finished, verb):
     code = (
         "import sys\nfrom emulator.cli import app\n"

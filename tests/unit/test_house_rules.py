@@ -15,7 +15,7 @@ MOST_LINES = 400
 WHOLE = {
     "emulator/protocols.py": 580,  # all doors in one place
     "emulator/exchange/many_processes.py": 450,  # the one door to torch.distributed
-    "emulator/state.py": 620,  # all that travels in one place
+    "emulator/state.py": 650,  # all that travels in one place
 }
 """Files that are clearer whole, and how far they may grow."""
 

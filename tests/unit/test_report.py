@@ -174,7 +174,7 @@ def test_a_summary_of_something_else_is_told(run_folder, text):
 
 def test_records_and_reports_need_no_torch():
     code = (
-        "import sys, emulator.report.terminal, emulator.records, emulator.cli\n"
+        "import sys, emulator.report.terminal, emulator.records, emulator.ledger, emulator.cli\n"
         "heavy = {'torch', 'transformers', 'peft', 'pandas'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(heavy)) or 0)"
     )

@@ -157,6 +157,25 @@ def test_packets_add_up_over_many_bursts():
     assert lost / (sent - header_packets) == pytest.approx(0.2, abs=0.06)
 
 
+def test_a_record_counts_what_its_messages_say():
+    values = message(density=0.2)
+    expert = message(1, 0.1, kind=Kind.EXPERT, mask_known=False, reliable=True)
+    statistics = message(2, kind=Kind.STATISTICS, reliable=True)
+    wire = WireFormat(value_type="float32")
+    _, (both, _) = shim(wire=wire).emit(
+        send(values, expert, replace(statistics, receivers=(2,))), 0
+    )
+    assert (both.value_messages, both.values) == (2, values.mask.count + expert.mask.count)
+    assert both.value_tensors == 2 * len(LAYOUT.names)
+    assert (both.mask_entries, both.mask_coordinates) == (expert.mask.count, LAYOUT.size)
+    assert (both.known_entries, both.known_coordinates) == (values.mask.count, LAYOUT.size)
+    assert both.reliable_packets == 1 + len(wire.encode(expert))
+    _, (alone, _) = shim().emit(send(statistics), 0)
+    assert (alone.values, alone.mask_entries, alone.known_entries) == (0, 0, 0)
+    _, (other_type, _) = shim().emit(send(values), 0)
+    assert other_type.values == 0
+
+
 def test_the_classes_of_bytes_are_those_of_the_packets():
     said = message(density=0.2, mask_known=False, receivers=(1,))
     wire = WireFormat()

@@ -264,3 +264,13 @@ def test_the_section_of_the_scenario():
     for wrong in ({"value_type": "float64"}, {"mtu_bytes": 100}, {"codec": "rice"}):
         with pytest.raises(ValidationError):
             WireFormat.model_validate(wrong)
+
+
+@pytest.mark.parametrize("codec", ["smallest", "rice", "bitmap"])
+def test_a_whole_vector_is_understood_by_who_knows_no_mask(codec):
+    """Whatever codes the masks: who introduces itself has not told any mask before."""
+    said = make_message(1, 50, 1.0, ValueType.FLOAT32, mask_known=True)
+    packets = WireFormat(mask_codec=codec).encode(said)
+    got = decode([packet.data for packet in packets], Known(), 0.0)
+    assert np.array_equal(got.values, said.values)
+    assert sum(packet.mask_bytes for packet in packets) == 0
