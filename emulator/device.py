@@ -13,11 +13,10 @@ Shapes: M devices, L modules, N coordinates, S sequences, E experts.
 """
 
 import math
-import time
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import numpy as np
-import torch
 
 from emulator.adapters.alignment import alignments
 from emulator.adapters.attach import LoraModel
@@ -33,6 +32,7 @@ from emulator.inspection import Inspection
 from emulator.methods.speech import values_message
 from emulator.plugins import check_part
 from emulator.protocols import AdaptedModel, AdapterMethod, Learner, Life
+from emulator.sections import Asynchronous
 from emulator.state import (
     SETUP_ROUND,
     AdapterLayout,
@@ -58,10 +58,11 @@ from emulator.state import (
     ValueType,
 )
 from emulator.stopping import limit_reached
-from emulator.streams import stream, torch_seed
+from emulator.streams import stream
 from emulator.surveying import parameter_budget, survey_of
 from emulator.tasks.learning import learner_for
 from emulator.topology.clusters import ClusterMesh, TaskMesh, expected_collision_rate
+from emulator.training import LocalTraining
 from emulator.wire import quantise
 from emulator.world import World
 
@@ -108,8 +109,7 @@ class Device:
 
     def __init__(self, world: World, device_id: int) -> None:
         scenario = world.scenario
-        self.id = device_id
-        self.devices = scenario.devices
+        self.id, self.devices = device_id, scenario.devices
         self.seed = scenario.seed
         self.task_names = scenario.tasks.names
         self.shard = world.shards[device_id]
@@ -124,12 +124,9 @@ class Device:
         self._surveyed_s, self._rounds_since_survey = 0.0, 0
         self._world = world
         self._learner: Learner = learner_for(world.backbone)
-        self._batches = self._learner.batches(
-            self.shard, scenario.local.batch_size, stream(self.seed, "batches", device_id)
-        )
+        self._training = LocalTraining(world, device_id, self._learner, self.shard)
+        self._round_index: int | None = None
         self._steps_done_early = 0
-        self._trainings = 0
-        self._steps = 0
         self._answering = Answering(world, self._learner)
         every = scenario.evaluation.own_task_every
         self.inspection = Inspection(self, self._answering, every)
@@ -218,8 +215,7 @@ class Device:
     def train(self, steps: int) -> float:
         """Local steps before the rounds (a warm-up); they are taken off the rounds to come."""
         self._steps_done_early += steps
-        loss = self._train(steps)
-        self.measure("warmup_loss", loss, SETUP_ROUND, self.shard.task)
+        self.measure("warmup_loss", loss := self._train(steps), SETUP_ROUND, self.shard.task)
         return loss
 
     def start_rounds(self) -> None:
@@ -230,35 +226,24 @@ class Device:
 
     def train_round(self, round_index: int) -> None:
         """The local steps of a round, less those already done."""
+        self._round_index = round_index
         self._rounds_since_survey += 1
-        wanted = self._world.scenario.local.steps
-        done = min(wanted, self._steps_done_early)
-        self._steps_done_early -= done
-        if done < wanted:
-            self.measure("train_loss", self._train(wanted - done), round_index, self.shard.task)
+        steps = self._steps_of_a_round()
+        self._steps_done_early -= self._world.scenario.local.steps - steps
+        if steps:
+            self.measure("train_loss", self._train(steps), round_index, self.shard.task)
+
+    def _steps_of_a_round(self) -> int:
+        """The steps of the next round to be trained."""
+        return max(0, self._world.scenario.local.steps - self._steps_done_early)
 
     def _train(self, steps: int) -> float:
         """Local steps; emulated time and energy pass as declared. Returns the mean loss."""
-        local = self._world.scenario.local
-        started_cpu_s = time.thread_time()
-        losses = []
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed(self.seed, "train", self.id, self._trainings))
-            for _ in range(steps):
-                loss = self._learner.loss(self.adapted.module, next(self._batches))
-                self.adapted.step(loss)
-                losses.append(loss.item())
-                if not math.isfinite(losses[-1]):
-                    raise EmulatorError(
-                        f"device {self.id}: the loss diverged ({losses[-1]}) after "
-                        f"{self._steps} local steps, wanted a smaller method.learning_rate"
-                    )
-                self._steps += 1
-        self._trainings += 1
-        self.train_cpu_s += time.thread_time() - started_cpu_s
-        self.now_s += steps * local.step_s
-        self.compute_energy_j += steps * local.step_s * local.compute_power_w
-        return float(np.mean(losses))
+        trained = self._training.run(self.adapted, steps)
+        self.now_s += trained.duration_s
+        self.compute_energy_j += trained.energy_j
+        self.train_cpu_s += trained.cpu_s
+        return trained.loss
 
     def _own_sample(self, count: int) -> list[Example]:
         """A keyed sample of the own training examples."""
@@ -272,8 +257,7 @@ class Device:
 
         Clocks differ, its graph must not: rounds since the last survey count as long as planned.
         """
-        local, deadline_s = self._world.scenario.local, self._world.channel.deadline_s
-        frame_s = local.steps * local.step_s + deadline_s
+        frame_s = self._world.scenario.local.planned_s + self._world.channel.deadline_s
         time_s = self._surveyed_s + self._rounds_since_survey * frame_s
         return (yield from flood(self, self._world.in_range(time_s), body))
 
@@ -321,12 +305,26 @@ class Device:
     def exchange(
         self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Mask] = ()
     ) -> Generator[Step, Inbox, tuple[Received, ...]]:
-        """Send and wait; the clock moves on to the last arrival."""
+        """Send and wait; the clock moves on to the last arrival.
+
+        In asynchronous rounds nobody waits: of each device the newest that has arrived counts.
+        """
         spoken_of = Known.of(*known, self.adapted.layout)
-        inbox = yield Send(self.now_s, tuple(messages), tuple(wait_for), spoken_of)
+        send = Send(self.now_s, tuple(messages), tuple(wait_for), spoken_of)
+        schedule = self._world.scenario.schedule
+        alone = self._round_index is not None and isinstance(schedule, Asynchronous)
+        if alone:
+            send = replace(send, wait_for=(), listen_to=send.wait_for, next_s=self._next_s())
+        inbox = yield send
         self.now_s = max([self.now_s, *(told.arrival_s for told in inbox.received)])
         self._sent_bytes, self._transmit_energy_j = inbox.sent_bytes, inbox.transmit_energy_j
-        return inbox.received
+        newest = {told.source: told for told in inbox.received}
+        return tuple(newest.values()) if alone else inbox.received
+
+    def _next_s(self) -> float:
+        """When the next round's steps will be done; inf after the last round [s]."""
+        pause_s = self._training.next_duration_s(self._steps_of_a_round())
+        return math.inf if self._round_index == self.rounds - 1 else self.now_s + pause_s
 
     def value_type(self) -> ValueType:
         """How adapter values travel."""
@@ -377,6 +375,7 @@ class Device:
 
     def commit(self, round_index: int) -> Commit:
         """What this round came to."""
+        self._round_index = None
         self.measure("emulated_s", self.now_s, round_index)
         records, self._records = tuple(self._records), []
         state = DeviceState(round_index, self.now_s, {"adapter": self.adapted.vector()})

@@ -238,6 +238,10 @@ class Learner(Protocol):
         """Mean training loss, shape ()."""
         ...
 
+    def tokens(self, batch: Any) -> int:
+        """Tokens that the model reads of a batch, padding aside."""
+        ...
+
     def predict(self, model: Module, examples: Sequence[Example]) -> tuple[str, ...]:
         """The model's answer to each example."""
         ...

@@ -182,6 +182,29 @@ def summarise(
     }
 
 
+LARGEST_LAG = 0.05
+"""A paced run that lags by more of a round than this says so."""
+
+
+def pacing_account(lags: Sequence[Mapping[str, float]], round_s: float) -> dict[str, Any]:
+    """How far all devices lagged behind the paced clock: the worst of each figure [wall s].
+
+    round_s: mean length of a round. keeps_pace: whether the 99th percentile is within LARGEST_LAG.
+    """
+    worst = {
+        name: max(lag[name] for lag in lags) for name in ("lag_p50_s", "lag_p99_s", "lag_max_s")
+    }
+    share = worst["lag_p99_s"] / round_s if round_s else 0.0
+    frames = sum(lag["frames"] for lag in lags)
+    return {
+        **worst,
+        "frames": int(frames),
+        "round_s": round_s,
+        "lag_share_of_round": share,
+        "keeps_pace": share <= LARGEST_LAG,
+    }
+
+
 def to_json(record: LinkRecord | MetricRecord) -> dict[str, Any]:
     """A record as plain JSON values; floats come back exactly."""
     return asdict(record)

@@ -32,6 +32,7 @@ class Cost:
     peak_rss_mb: float
     own_memory_mb: float
     data_bytes_sent: int
+    pacing: dict[str, float] | None = None
 
 
 def pack(outcome: Outcome, cost: Cost) -> bytes:

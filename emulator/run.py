@@ -15,14 +15,17 @@ from emulator.errors import ScenarioError
 from emulator.exchange import many_processes, one_process
 from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Patience
+from emulator.exchange.pacing import Pacer
 from emulator.exchange.posting import Json
-from emulator.exchange.walk import OnCommit, Outcome
+from emulator.exchange.walk import Outcome
 from emulator.folder import check_folder, run_files, write_folder
 from emulator.forking import Post, run_forked
 from emulator.launching import environment_world, run_launched
 from emulator.progress import Progress
+from emulator.records import pacing_account
 from emulator.results import Cost, pack, unpack
 from emulator.scenario import Scenario
+from emulator.sections import Paced
 from emulator.shim import Shim
 from emulator.state import Commit, LinkRecord, MetricRecord
 from emulator.world import World, build_world
@@ -61,6 +64,10 @@ def run(order: Order, console: Console) -> Path | None:
                 f"(or --set devices={place[1]})"
             ]
         )
+    if isinstance(scenario.clock, Paced) and order.driver == "one_process":
+        raise ScenarioError(
+            ["--driver: got one_process under clock.kind paced, wanted many_processes"]
+        )
     patience = Patience(stall_timeout_s=scenario.stall_timeout_s)
     title = f"{scenario.run_name} ({scenario.devices} devices, {scenario.rounds} rounds)"
     watched = console if place is None or place[0] == 0 else Console(quiet=True)
@@ -81,13 +88,17 @@ def run(order: Order, console: Console) -> Path | None:
         unpacked = sorted((unpack(blob) for blob in blobs), key=lambda pair: pair[0].result.device)
         costs = [cost for _, cost in unpacked]
         forked = place is None and order.driver == "many_processes"
-        machine = {
+        machine: dict[str, Any] = {
             "wall_s": time.monotonic() - started_s,
             "cpu_s": sum(cost.cpu_s for cost in costs) + (before_cpu_s if forked else 0.0),
             "train_cpu_s": sum(outcome.result.train_cpu_s for outcome, _ in unpacked),
             "peak_rss_mb": max(cost.peak_rss_mb for cost in costs),
             "own_memory_mb": max(cost.own_memory_mb for cost in costs),
         }
+        if isinstance(scenario.clock, Paced):
+            rounds_s = max(outcome.result.emulated_s for outcome, _ in unpacked)
+            round_s = rounds_s * scenario.clock.time_scale / scenario.rounds
+            machine["pacing"] = pacing_account([cost.pacing or {} for cost in costs], round_s)
         outcomes = [outcome for outcome, _ in unpacked]
         write_folder(order.out, run_files(world, outcomes, order.driver, machine))
         return order.out
@@ -161,13 +172,20 @@ def _live_here(world: World, transport: Transport, post: Post) -> list[bytes]:
         metrics.extend(commit.records)
         post(commit.state.round_index, _progress_of(commit, links), b"")
 
-    outcome = _with_metrics(_walk(world, device, transport, on_commit), metrics)
-    cost = Cost(time.process_time(), _peak_rss_mb(), own_memory_mb(), transport.bytes_sent_data)
-    return transport.gather(pack(outcome, cost))
-
-
-def _walk(world: World, device: int, transport: Transport, on_commit: OnCommit) -> Outcome:
-    return many_processes.run(live(world, device), _air(world, device), transport, on_commit)
+    clock, pacer = world.scenario.clock, None
+    if isinstance(clock, Paced):
+        transport.barrier()
+        pacer = Pacer(clock.time_scale)
+    life, air = live(world, device), _air(world, device)
+    walked = many_processes.run(life, air, transport, on_commit, pacer=pacer)
+    cost = Cost(
+        time.process_time(),
+        _peak_rss_mb(),
+        own_memory_mb(),
+        transport.bytes_sent_data,
+        pacer.lag() if pacer else None,
+    )
+    return transport.gather(pack(_with_metrics(walked, metrics), cost))
 
 
 def _air(world: World, device: int) -> Shim:
@@ -186,7 +204,7 @@ def _progress_of(commit: Commit, links: tuple[LinkRecord, ...]) -> dict[str, Jso
         "rounds_done": commit.state.round_index + 1,
         "loss": loss[-1] if loss else None,
         "now_s": commit.state.now_s,
-        "air_bytes": sum(link.sent_bytes for link in links),
+        "air_bytes": sum(link.air_bytes for link in links),
     }
 
 

@@ -4,14 +4,11 @@ Every section is the frozen model of the room it configures; here they are only 
 Reading a file is `emulator.reading`; what is wrong with it, in words, `emulator.messages`.
 """
 
-import math
 from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
-    PositiveFloat,
     SerializeAsAny,
     ValidationInfo,
     field_validator,
@@ -39,6 +36,17 @@ from emulator.methods import (
 from emulator.plugins import plugin_or
 from emulator.protocols import Access, ChannelModel, Method, Router, TaskSuite, Topology
 from emulator.routing import Arrow, BagOfWords, Cosine, Oracle, RidgeLda, Uniform
+from emulator.sections import (
+    Asynchronous,
+    ByMethod,
+    Evaluation,
+    Local,
+    Paced,
+    Section,
+    Stop,
+    Synchronous,
+    Virtual,
+)
 from emulator.tasks.hub import Hub
 from emulator.tasks.jsonl import JsonLines
 from emulator.tasks.synthetic import Synthetic
@@ -54,115 +62,6 @@ from emulator.topology.graphs import (
     Ring,
 )
 from emulator.wire import WireFormat
-
-
-class Section(BaseModel):
-    """A part of the scenario that belongs to no room."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ByMethod(Section):
-    """The graph that suits the method: clusters for sparse_orthogonal, random_regular for most others,
-    the devices of each task for those that average within tasks, none for local.
-    """
-
-    kind: Literal["by_method"] = "by_method"
-    degree: int = Field(default=3, gt=0, description="neighbours of each device in a random graph")
-    max_collision_rate: float = Field(
-        default=0.1,
-        ge=0,
-        le=1,
-        description="S_max: clusters grow while colliding no more than this",
-    )
-
-
-class Local(Section):
-    """Local training and what it costs a device in emulated time and energy (declared)."""
-
-    steps: int = Field(default=15, gt=0, description="E: local steps of a round")
-    batch_size: int = Field(default=32, gt=0, description="examples of a step")
-    step_s: float = Field(default=0.1, ge=0, description="emulated time of a step [s]")
-    compute_power_w: float = Field(default=5.0, ge=0, description="power while computing [W]")
-    compute_budget: tuple[PositiveFloat, ...] = Field(
-        default=(),
-        description="c_max of Eq 7 for `method.budget: device`, parameters x steps x cost_per_parameter "
-        "of one pass over the own data: a list that devices take turns in; empty: no limit",
-    )
-    cost_per_parameter: float = Field(default=1.0, gt=0, description="epsilon of Eq 7")
-
-    def affordable_parameters(self, device: int, samples: int) -> float:
-        """Q of Eq 7 and 17: c_max batch / (epsilon N_i); infinite without a budget."""
-        if not self.compute_budget:
-            return math.inf
-        budget = self.compute_budget[device % len(self.compute_budget)]
-        return budget * self.batch_size / (self.cost_per_parameter * samples)
-
-
-class Evaluation(Section):
-    """What is measured besides the final answers of every device to every task."""
-
-    own_task_every: int = Field(
-        default=0, ge=0, description="own-task accuracy every so many rounds; 0: never"
-    )
-    paraphrases: Literal["none", "routing", "answers"] = Field(
-        default="none",
-        description="what to measure on test questions in other words: where they are routed, or "
-        "their answers as well",
-    )
-    unseen_tasks: tuple[str, ...] = Field(
-        default=(), description="tasks of the suite that nobody learns: does the router notice?"
-    )
-    controls: tuple[Literal["alone", "summed", "diluted"], ...] = Field(
-        default=(),
-        description="what each device's own task also answers to: its own expert alone, all experts "
-        "summed without gates, its own averaged with untouched ones",
-    )
-    split: Literal["test", "validation"] = Field(
-        default="test",
-        description="what is answered; validation: a tenth of each task's training examples (at "
-        "most as many as test examples), which is then not trained on",
-    )
-
-
-class Stop(Section):
-    """Limits of a run: the round in which the devices find one of them used up is the last.
-
-    What was spent so far is flooded before each exchange (accounted as setup); the last round and the
-    final exchange come on top.
-    """
-
-    bytes_total: float | None = Field(
-        default=None, gt=0, description="on the air, all devices together [bytes]"
-    )
-    emulated_s: float | None = Field(default=None, gt=0, description="on the slowest clock [s]")
-    energy_j: float | None = Field(
-        default=None, gt=0, description="radio and computing, all devices together [J]"
-    )
-
-    @model_validator(mode="after")
-    def _limits_something(self) -> "Stop":
-        if all(limit is None for _, limit in self):
-            raise ValueError("got no limit, wanted some of bytes_total, emulated_s, energy_j")
-        return self
-
-    def reached(self, bytes_total: float, emulated_s: float, energy_j: float) -> bool:
-        """Whether as much as some limit has been spent."""
-        spent = {"bytes_total": bytes_total, "emulated_s": emulated_s, "energy_j": energy_j}
-        return any(limit is not None and spent[name] >= limit for name, limit in self)
-
-
-class Virtual(Section):
-    """Emulated time: computed, never slept."""
-
-    kind: Literal["virtual"] = "virtual"
-
-
-class Synchronous(Section):
-    """All devices train, then all exchange, round by round."""
-
-    kind: Literal["synchronous"] = "synchronous"
-
 
 BackboneSection = Annotated[Tiny | CausalLM | SentenceEncoder, Field(discriminator="kind")]
 TasksSection = Annotated[Synthetic | JsonLines | Hub, Field(discriminator="kind")]
@@ -236,14 +135,18 @@ class Scenario(Section):
     access: SerializeAsAny[Annotated[AccessSection, plugin_or(Access)]] = Field(
         default=IdealAccess(), description="who is on the air when"
     )
-    clock: Virtual = Field(default=Virtual(), description="how emulated time passes")
+    clock: Annotated[Virtual | Paced, Field(discriminator="kind")] = Field(
+        default=Virtual(), description="how emulated time passes"
+    )
     wire: WireFormat = Field(default=WireFormat(), description="how messages become packets")
     local: Local = Field(default=Local(), description="local training")
     router: SerializeAsAny[Annotated[RouterSection, plugin_or(Router)]] = Field(
         default=RidgeLda(), validate_default=True, description="which expert answers"
     )
     evaluation: Evaluation = Field(default=Evaluation(), description="what is measured on the way")
-    schedule: Synchronous = Field(default=Synchronous(), description="when devices exchange")
+    schedule: Annotated[Synchronous | Asynchronous, Field(discriminator="kind")] = Field(
+        default=Synchronous(), description="when devices exchange"
+    )
     on_device_failure: Literal["stop"] = Field(
         default="stop", description="the death of a device ends the run"
     )
@@ -281,7 +184,12 @@ class Scenario(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> "Scenario":
         """Combinations that no single section can see. Raises one ValueError with all of them."""
-        problems = [*self._tasks_fit(), *self._topology_fits(), *self._policy_fits()]
+        problems = [
+            *self._tasks_fit(),
+            *self._topology_fits(),
+            *self._policy_fits(),
+            *self._schedule_fits(),
+        ]
         if (
             isinstance(self.channel, Wireless)
             and self.channel.needs_band
@@ -294,6 +202,26 @@ class Scenario(Section):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _schedule_fits(self) -> list[str]:
+        """What needs all devices at one point has no place among devices that do not wait."""
+        if isinstance(self.schedule, Synchronous):
+            return []
+        together = {
+            "stop": self.stop is not None,
+            "clock.kind: paced": isinstance(self.clock, Paced),
+            "local.flop_per_s": bool(self.local.flop_per_s),
+            "method.kind: stacking": isinstance(self.method, Stacking),
+            **{
+                f"method.{key}": getattr(self.method, key, None) is not None
+                for key in ("recluster_every", "exchange_every")
+            },
+        }
+        return [
+            f"schedule.kind: got asynchronous with {key}, wanted one of the two"
+            for key, there in together.items()
+            if there
+        ]
 
     def _tasks_fit(self) -> list[str]:
         problems = []

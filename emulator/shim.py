@@ -117,7 +117,14 @@ def _burst(grant: Grant, receiver: int, packets: Sequence[Packet], reception: Re
     survivors = b"".join(
         packet.data for packet, arrived in zip(packets, reception.arrived, strict=True) if arrived
     )
-    return Burst(grant.sender, receiver, grant.exchange_index, reception.arrival_s, survivors)
+    return Burst(
+        grant.sender,
+        receiver,
+        grant.exchange_index,
+        reception.arrival_s,
+        survivors,
+        grant.start_s,
+    )
 
 
 def _record(

@@ -402,7 +402,7 @@ class Reception:
 class Burst:
     """The surviving bytes of one sender for one receiver in one exchange: what drivers carry.
 
-    Always sent, even empty: silence is never loss.
+    Always sent, even empty: silence is never loss. start_s does not travel: only the sender knows it.
     """
 
     sender: int
@@ -410,6 +410,7 @@ class Burst:
     exchange_index: int
     arrival_s: float
     data: bytes
+    start_s: float = 0.0
 
 
 # ── one device's life, step by step ──────────────────────────────────────────────────────────────
@@ -421,12 +422,18 @@ class Send:
 
     All messages share traffic and round_index. `wait_for`: the devices that send to this one in the
     same exchange, sorted; exactly one burst comes from each.
+
+    With `next_s` it speaks without waiting (asynchronous gossip): its inbox holds what came from
+    `listen_to` before now_s and was in no inbox yet. It promises to speak next at next_s; inf ends this
+    way of speaking, and what has not arrived by then is never heard.
     """
 
     now_s: float
     messages: tuple[Message, ...]
     wait_for: tuple[int, ...]
     known: Known
+    listen_to: tuple[int, ...] = ()
+    next_s: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Generator
 
 from emulator.protocols import Own
-from emulator.scenario import Stop
+from emulator.sections import Stop
 from emulator.state import Inbox, Step
 
 SPENT = struct.Struct("<Qdd")

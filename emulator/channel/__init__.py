@@ -1,4 +1,5 @@
 """The wireless channel: who is on the air when, what arrives, when, and at what cost.
 
-`model.py` puts the components together, `ideal.py` does without; each other file holds the variants of one component.
+`model.py` puts the components together, `air.py` is the air of one run, `ideal.py` does without; most other
+files hold the variants of one component.
 """

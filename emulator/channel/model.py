@@ -1,43 +1,25 @@
-"""The air: what becomes of the packets of a grant, built from one object of each component.
+"""The wireless channel as a scenario describes it: one object of each component.
 
-`Wireless` is what a scenario fills; `bind(devices, seed)` places the devices and gives the channel
-of one run. All that follows is pure: same packets and grant, same reception.
-Shapes: M devices, P packets, G grants.
+`bind(devices, seed)` places the devices and gives the air of one run, see `air.py`.
 """
 
-import functools
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol, Self
+from typing import Literal, Self
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from emulator.channel.energy import LeastPower, Power, transmit_energy_j
+from emulator.channel.air import Gains, WirelessChannel
+from emulator.channel.energy import LeastPower, Power
 from emulator.channel.fading import Fading, RayleighFading
-from emulator.channel.flow import BlockFlow, Flow, require_band
 from emulator.channel.gains import FileGain
 from emulator.channel.geometry import Geometry
 from emulator.channel.line_of_sight import AlwaysLineOfSight, LineOfSight
 from emulator.channel.losses import Losses, Lossless
-from emulator.channel.mobility import Mobility, Static, Trajectories
+from emulator.channel.mobility import Mobility, Static
 from emulator.channel.pathloss import PathLoss, PowerLawPathLoss
 from emulator.channel.placement import DiscPlacement, Placement
+from emulator.channel.presence import Offline, check_presence
 from emulator.channel.rates import Rate, ShannonRate
-from emulator.channel.sending import send_and_wait, send_or_lose
 from emulator.channel.shadowing import NoShadowing, Shadowing
-from emulator.channel.snapshot import WirelessSnapshot
-from emulator.channel.transfer import Block, Transfer
-from emulator.errors import EmulatorError, ScenarioError
-from emulator.state import BoolArray, DoubleArray, Grant, Packet, Reception, Request
-from emulator.units import bits_from_bytes, noise_w
-
-MAX_RELIABLE_TRIES = 1000
-"""A reliable packet that so many tries do not bring over ends the run."""
-
-MOVING_BLOCK_S = 1.0
-"""How often the gain of a transfer follows who moves, where no fading has blocks of its own."""
 
 
 class Wireless(BaseModel):
@@ -77,6 +59,9 @@ class Wireless(BaseModel):
     )
     interference_w: FiniteFloat = Field(
         default=0.0, ge=0, description="What else every receiver hears in its band [W]."
+    )
+    offline: tuple[Offline, ...] = Field(
+        default=(), description="Who is away when; transfers wait for both ends."
     )
     deadline_s: FiniteFloat = Field(
         default=1.0, gt=0, description="Γ: time a transfer may take, from its start [s]."
@@ -127,6 +112,7 @@ class Wireless(BaseModel):
 
     def bind(self, devices: int, seed: int) -> "WirelessChannel":
         """The channel of one run: places and mean gains depend on (devices, seed, time) only."""
+        check_presence(self.offline, devices)
         trajectories = self.mobility.bind(self.placement, devices, seed)
         gains: Gains
         if self.gain is not None:
@@ -136,196 +122,3 @@ class Wireless(BaseModel):
             shadows = self.shadowing.bind(self.path_loss, seed)
             gains = Geometry(trajectories, line_of_sight, self.path_loss, shadows)
         return WirelessChannel(self, seed, trajectories, gains, gains.mean_gain(0.0))
-
-
-class Gains(Protocol):
-    """Linear power gains without small-scale fading, whatever they come from."""
-
-    @property
-    def moving(self) -> bool:
-        """Whether they ever change."""
-        ...
-
-    def mean_gain(self, time_s: float) -> DoubleArray:
-        """Between all devices at a time [M, M], symmetric, diagonal 0."""
-        ...
-
-    def gain(self, first: int, second: int, time_s: float) -> float:
-        """Of one pair. Law: mean_gain(time_s)[first, second]."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class WirelessChannel:
-    """`Wireless` with its devices. gain_at_start [M, M]: the mean gains at time 0, computed once."""
-
-    model: Wireless
-    seed: int
-    trajectories: Trajectories
-    gains: Gains
-    gain_at_start: DoubleArray
-
-    @property
-    def max_power_w(self) -> DoubleArray:
-        """[M] the power limit of each device [W]."""
-        return np.full(len(self.gain_at_start), self.model.max_power_w)
-
-    @property
-    def deadline_s(self) -> float:
-        """Γ [s]."""
-        return self.model.deadline_s
-
-    def at(self, time_s: float) -> WirelessSnapshot:
-        """The network at an emulated time."""
-        model = self.model
-        return WirelessSnapshot(
-            self.trajectories.positions_m(time_s),
-            self.gains.mean_gain(time_s) if self.gains.moving else self.gain_at_start,
-            model.rate,
-            model.noise_figure_db,
-            model.interference_w,
-            model.deadline_s,
-            model.max_power_w,
-        )
-
-    def set_powers(self, grants: Sequence[Grant], requests: Sequence[Request]) -> tuple[Grant, ...]:
-        """The grants of one sender with their powers: together, or in slots each, at most max_power_w.
-
-        The sender knows the channel: Eq 25 uses the fading of the first block of the exchange.
-        """
-        needed_G = np.array(
-            [self._log_needed(*pair) for pair in zip(grants, requests, strict=True)]
-        )
-        in_turn = any(grant.slots is not None for grant in grants)
-        groups = needed_G[:, None] if in_turn else [needed_G]
-        powers_w = self.model.power.powers_w
-        powers_G = [p for group in groups for p in powers_w(group, self.model.max_power_w)]
-        return tuple(
-            replace(grant, tx_power_w=float(power_w))
-            for grant, power_w in zip(grants, powers_G, strict=True)
-        )
-
-    def snr(self, grant: Grant, block: int) -> DoubleArray:
-        """[R] received power over noise (of the granted band) and interference, in one block.
-
-        Interferers count with all the power they may have: who shares a slot does not know when the
-        others are silent.
-        """
-        gain_R = np.array([self._gain(grant, block, grant.sender, r) for r in grant.receivers])
-        return grant.tx_power_w * gain_R / self._disturbance_w(grant, block)
-
-    def transmit(self, packets: Sequence[Packet], grant: Grant) -> tuple[Reception, ...]:
-        """What becomes of the packets at each receiver, sent one after the other until all have them.
-
-        Reliable packets are repeated until they arrive (EmulatorError after MAX_RELIABLE_TRIES),
-        others at most arq_max_tries times. `late`: the transfer does not end by the deadline; with
-        `late: lose` its unreliable rest is then lost and only reliable packets go on.
-        """
-        model, flow = self.model, self._flow(grant)
-        reliable_P = np.array([packet.reliable for packet in packets], dtype=np.bool_)
-        transfer = self._transfer(packets, reliable_P, grant, flow)
-        link = f"link {grant.sender} -> {', '.join(map(str, grant.receivers))}"
-        try:
-            if model.late == "wait":
-                sent = send_and_wait(transfer, model.losses, flow, model.deadline_s)
-            else:
-                sent = send_or_lose(transfer, model.losses, flow, model.deadline_s, reliable_P)
-        except ScenarioError:
-            raise
-        except EmulatorError as error:
-            raise EmulatorError(f"{link}: {error}") from error
-        if bool((reliable_P & ~sent.outcome.arrived).any()):
-            raise EmulatorError(
-                f"{link}: a reliable packet was lost "
-                f"{MAX_RELIABLE_TRIES} times in exchange {grant.exchange_index}"
-            )
-        arrival_s = grant.start_s + sent.duration_s
-        airtime_s = sent.duration_s
-        if grant.slots is not None:
-            airtime_s = grant.slots.air_s(arrival_s) - grant.slots.air_s(grant.start_s)
-        return tuple(
-            Reception(arrived_P, sent.outcome.attempts, arrival_s, airtime_s, sent.late)
-            for arrived_P in sent.outcome.arrived
-        )
-
-    def energy_j(self, grant: Grant, reception: Reception) -> float:
-        """What the sender spent on a grant [J]."""
-        return transmit_energy_j(grant.tx_power_w, self.model.circuit_power_w, reception.airtime_s)
-
-    def _transfer(
-        self, packets: Sequence[Packet], reliable_P: BoolArray, grant: Grant, flow: Flow
-    ) -> Transfer:
-        """The packets of a grant as the losses see them."""
-        limits_P = np.where(reliable_P, MAX_RELIABLE_TRIES, self.model.arq_max_tries)
-        return Transfer(
-            seed=self.seed,
-            exchange_index=grant.exchange_index,
-            sender=grant.sender,
-            receivers=grant.receivers,
-            limits_P=limits_P.astype(np.int64),
-            bits_P=np.array([bits_from_bytes(p.air_bytes) for p in packets], dtype=np.float64),
-            room_P=np.full(len(packets), math.inf),
-            blocks=lambda: self._blocks(grant, flow),
-        )
-
-    def _flow(self, grant: Grant) -> Flow:
-        """What the sender brings over from the start of the grant on; the weakest sets its rate."""
-        rate, block_s = self.model.rate, self._block_s
-        if rate.kind == "trace":
-            return rate.flow(grant.start_s, block_s)
-
-        @functools.cache
-        def bit_per_s(block: int) -> float:
-            return rate.bit_per_s(float(self.snr(grant, block).min()), grant.bandwidth_hz)
-
-        return BlockFlow(bit_per_s, block_s, grant.slots, grant.start_s)
-
-    def _blocks(self, grant: Grant, flow: Flow) -> Iterator[Block]:
-        """The coherence blocks of a transfer, for losses that depend on the SNR."""
-        require_band(grant.bandwidth_hz)
-        rate = self.model.rate
-        for block, end_bits in enumerate(flow.bits_at_block_ends()):
-            snr_R = self.snr(grant, block)
-            weakest = float(snr_R.min())
-            threshold_db = rate.threshold_db(weakest) if rate.kind == "nr_cqi" else None
-            yield Block(snr_R, threshold_db, end_bits)
-
-    def _gain(self, grant: Grant, block: int, sender: int, receiver: int) -> float:
-        """Power gain of a link in a coherence block of a grant, as it is at the block's start."""
-        fading = self.model.fading.power(self.seed, grant.exchange_index, block, sender, receiver)
-        if not self.gains.moving:
-            return float(self.gain_at_start[sender, receiver]) * fading
-        time_s = grant.start_s + (block * self._block_s if block else 0.0)
-        return self.gains.gain(sender, receiver, time_s) * fading
-
-    def _disturbance_w(self, grant: Grant, block: int) -> DoubleArray:
-        """[R] noise and interference at each receiver."""
-        noise = noise_w(grant.bandwidth_hz, self.model.noise_figure_db) + self.model.interference_w
-        power_w = self.model.power.most_w(self.model.max_power_w)
-        heard_R = [
-            sum(self._gain(grant, block, i, r) for i in grant.interferers if i != r)
-            for r in grant.receivers
-        ]
-        return noise + power_w * np.array(heard_R, dtype=np.float64)
-
-    @property
-    def _block_s(self) -> float:
-        """How long rate and losses hold [s]; a moving device does not wait for the fading's draws."""
-        held_s = self.model.fading.block_s
-        return MOVING_BLOCK_S if self.gains.moving and math.isinf(held_s) else held_s
-
-    def _log_needed(self, grant: Grant, request: Request) -> float:
-        """ln of the power [W] that Eq 25 asks for, or of what the highest rate needs."""
-        slots, bandwidth_hz = grant.slots, grant.bandwidth_hz
-        time_share = 1.0 if slots is None else slots.slot_s / slots.frame_s
-        wanted = bits_from_bytes(request.num_bytes) / (self.model.deadline_s * time_share)
-        reachable = self.model.rate.reachable_bit_per_s(wanted, bandwidth_hz)
-        log_snr = self.model.rate.log_snr(reachable, bandwidth_hz)
-        if log_snr == -math.inf:
-            return -math.inf
-        gains = [self._gain(grant, 0, grant.sender, receiver) for receiver in grant.receivers]
-        disturbances_w = self._disturbance_w(grant, 0).tolist()
-        return max(
-            log_snr + math.log(disturbance_w) - math.log(gain)
-            for disturbance_w, gain in zip(disturbances_w, gains, strict=True)
-        )

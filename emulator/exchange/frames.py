@@ -5,10 +5,11 @@ in a larger one it is noticed only when the wait times out. A message costs the 
 about 16 KiB (0.2-0.4 ms), so the header shares its frame with the first data. The first frame is
 received into FRAME_BYTES of space and may be shorter: nothing is padded.
 
-Header (32 bytes, little-endian): magic 4, exchange index u32, sender u32, receiver u32,
-arrival_s f64, length of the data u64.
+Header (40 bytes, little-endian): magic 4, exchange index u32, sender u32, receiver u32,
+arrival_s f64, next_s f64 (when the sender speaks next; NaN where everybody waits), length u64.
 """
 
+import math
 import struct
 import warnings
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from emulator.state import Burst
 FRAME_BYTES = 65536
 """Most bytes of one frame, header included."""
 
-_HEADER = struct.Struct("<4sIIIdQ")
-_MAGIC = b"WDF1"
+_HEADER = struct.Struct("<4sIIIddQ")
+_MAGIC = b"WDF2"
 
 HEADER_BYTES = _HEADER.size
 """Bytes of the header at the start of every burst."""
@@ -37,6 +38,7 @@ class Header:
     sender: int
     receiver: int
     arrival_s: float
+    next_s: float
     length: int
 
     def check(self, exchange_index: int, sender: int, receiver: int) -> None:
@@ -52,7 +54,7 @@ class Header:
             raise not_awaited(sender, receiver, self.exchange_index)
 
 
-def pack(burst: Burst) -> list[torch.Tensor]:
+def pack(burst: Burst, next_s: float = math.nan) -> list[torch.Tensor]:
     """The frames of a burst, at least one: views [n] uint8 of its data, only the first a copy.
 
     Law: together they hold HEADER_BYTES + len(data) bytes, and Inbound makes them the burst again.
@@ -67,6 +69,7 @@ def pack(burst: Burst) -> list[torch.Tensor]:
         burst.sender,
         burst.receiver,
         burst.arrival_s,
+        next_s,
         len(burst.data),
     )
     first[HEADER_BYTES:] = head

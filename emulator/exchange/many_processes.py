@@ -27,11 +27,13 @@ from emulator.errors import EmulatorError, ProtocolError
 from emulator.exchange.frames import HEADER_BYTES, pack
 from emulator.exchange.inbound import Inbound
 from emulator.exchange.inbound import Work as Waitable
+from emulator.exchange.mailbox import Mailbox
 from emulator.exchange.meeting import Address, Patience, lost, silent
+from emulator.exchange.pacing import Pacer, moments
 from emulator.exchange.stall import Board, Watch
 from emulator.exchange.walk import OnCommit, Outcome, Walk
 from emulator.protocols import Air, Life
-from emulator.state import Burst
+from emulator.state import Burst, Send
 
 _BURST_TAG, _GATHER_TAG, _BREAK_TAG = 1, 2, 3
 _STORE_SLICE_S = 1.0
@@ -41,9 +43,14 @@ _LEFT_KEY = "left"
 
 
 def run(
-    life: Life, air: Air, transport: "Transport", on_commit: OnCommit, first_exchange: int = 0
+    life: Life,
+    air: Air,
+    transport: "Transport",
+    on_commit: OnCommit,
+    first_exchange: int = 0,
+    pacer: Pacer | None = None,
 ) -> Outcome:
-    """Lead one life to its end, its bursts carried by the transport.
+    """Lead one life to its end, its bursts carried by the transport, paced if asked for.
 
     Law: the outcome equals that of one_process.run for this device. Raises what exchange raises.
     """
@@ -53,7 +60,10 @@ def run(
         exchange_index = first_exchange
         while send is not None:
             bursts = walk.emit(send, exchange_index)
-            received = transport.exchange(bursts, send.wait_for, exchange_index)
+            if send.next_s is None:
+                received = transport.exchange(bursts, send.wait_for, exchange_index, pacer)
+            else:
+                received = transport.gossip(bursts, send, exchange_index)
             send = walk.answer(send, received)
             exchange_index += 1
         transport.end_of_life()
@@ -87,6 +97,7 @@ class Transport:
         self._met: set[int] = set()
         self._streams: dict[int, Inbound] = {}
         self._sending: list[tuple[Work, torch.Tensor]] = []
+        self._mailbox = Mailbox(self._read_next)
         self._gathers = 0
         self._barriers = 0
         os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
@@ -116,7 +127,11 @@ class Transport:
             self._abandon()
 
     def exchange(
-        self, bursts: Sequence[Burst], wait_for: Sequence[int], exchange_index: int
+        self,
+        bursts: Sequence[Burst],
+        wait_for: Sequence[int],
+        exchange_index: int,
+        pacer: Pacer | None = None,
     ) -> list[Burst]:
         """Send every burst and return the one of each device in `wait_for`, in that order.
 
@@ -125,11 +140,12 @@ class Transport:
         """
         where = f"exchange {exchange_index}"
         receivers = [burst.receiver for burst in bursts]
+        self._end_gossip(where)
         with self._watch.exchange(exchange_index, receivers, wait_for):
             self._meet({*receivers, *wait_for}, where)
             streams = [self._stream(sender) for sender in wait_for]
             self._expect(wait_for, streams, where)
-            sends = [self._send(pack(burst), burst.receiver, _BURST_TAG, where) for burst in bursts]
+            sends = self._send_all(bursts, where, pacer)
             for sender, stream in zip(wait_for, streams, strict=True):
                 header = stream.begin(self._waiter(sender, where))
                 header.check(exchange_index, sender, self.device)
@@ -140,10 +156,48 @@ class Transport:
             self._expect(wait_for, streams, where)
             for burst, works in zip(bursts, sends, strict=True):
                 self._finish_send(works, burst.receiver, where)
+            self._sending.clear()
         for burst in bursts:
             self.bytes_sent_data += len(burst.data)
             self.bytes_sent_frames += HEADER_BYTES
         return received
+
+    def gossip(self, bursts: Sequence[Burst], send: Send, exchange_index: int) -> list[Burst]:
+        """Send every burst and return, without waiting for more, what has arrived by emulated time.
+
+        A send is not waited for: its receiver may get to it much later. Raises what exchange raises.
+        """
+        if send.next_s is None:
+            raise ProtocolError(f"device {self.device}: got no next_s to promise")
+        where = f"exchange {exchange_index}"
+        with self._watch.waiting():
+            self._meet({*(burst.receiver for burst in bursts), *send.listen_to}, where)
+            for burst in bursts:
+                self._send(pack(burst, send.next_s), burst.receiver, _BURST_TAG, where)
+            heard = self._mailbox.arrived(send.listen_to, send.now_s)
+        self._sending = [pair for pair in self._sending if not pair[0].is_completed()]
+        for burst in bursts:
+            self.bytes_sent_data += len(burst.data)
+            self.bytes_sent_frames += HEADER_BYTES
+        return heard
+
+    def _read_next(self, sender: int) -> tuple[Burst, float]:
+        """The next burst of a sender that does not wait, and its promise."""
+        where = f"gossip with device {sender}"
+        stream, wait = self._stream(sender), self._waiter(sender, where)
+        with self._explained(sender, where):
+            stream.expect()
+        header = stream.begin(wait)
+        return stream.finish(wait), header.next_s
+
+    def _end_gossip(self, where: str) -> None:
+        """Nothing of a time without waiting is left on its way."""
+        with self._watch.waiting():
+            self._mailbox.close()
+            for work, _ in self._sending:
+                with self._explained(self.device, where):
+                    work.wait()
+        self._sending.clear()
 
     def gather(self, blob: bytes) -> list[bytes]:
         """All devices call it; device 0 gets every device's blob in order, the others an empty list."""
@@ -154,6 +208,7 @@ class Transport:
                 frames = pack(Burst(self.device, 0, index, 0.0, blob))
                 self._meet({0}, where)
                 self._finish_send(self._send(frames, 0, _GATHER_TAG, where), 0, where)
+                self._sending.clear()
                 self.bytes_sent_gather += HEADER_BYTES + len(blob)
                 return []
             blobs = [blob]
@@ -167,6 +222,7 @@ class Transport:
 
     def end_of_life(self) -> None:
         """Say that no exchange follows, so that nobody waits for this device in vain."""
+        self._end_gossip("the end")
         self._watch.end()
 
     def barrier(self) -> None:
@@ -232,6 +288,23 @@ class Transport:
             with self._explained(sender, where):
                 stream.expect()
 
+    def _send_all(
+        self, bursts: Sequence[Burst], where: str, pacer: Pacer | None
+    ) -> list[list[Work]]:
+        """The sends of each burst under way: all at once, or each frame at its moment."""
+        frames = [pack(burst) for burst in bursts]
+        if pacer is None:
+            return [
+                self._send(each, burst.receiver, _BURST_TAG, where)
+                for each, burst in zip(frames, bursts, strict=True)
+            ]
+        sends: list[list[Work]] = [[] for _ in bursts]
+        for due_s, burst, frame in moments(bursts, [len(each) for each in frames]):
+            pacer.wait_until(due_s)
+            receiver = bursts[burst].receiver
+            sends[burst] += self._send([frames[burst][frame]], receiver, _BURST_TAG, where)
+        return sends
+
     def _send(
         self, frames: Sequence[torch.Tensor], receiver: int, tag: int, where: str
     ) -> list[Work]:
@@ -244,7 +317,6 @@ class Transport:
         wait = self._waiter(receiver, where)
         for work in works:
             wait(work)
-        del self._sending[: len(works)]
 
     def _waiter(self, peer: int, where: str) -> Callable[[Waitable], None]:
         """Waits for operations with a peer, and explains why they failed."""

@@ -122,6 +122,9 @@ def _sections(summaries: Sequence[Summary]) -> list[tuple[str, list[Row]]]:
         ("compute energy (declared)", lambda s: s["energy_compute_j"], lambda x: f"{x:.0f} J"),
         ("wall time here", lambda s: s["wall_s"], lambda x: f"{x:.0f} s"),
     ]
+    if any("pacing" in summary for summary in summaries):
+        lag: Row = ("behind the paced clock, worst of 100", _lag_s, lambda x: f"{1e3 * x:.1f} ms")
+        cost.append(lag)
     return [
         ("accuracy: every device answers every task, task unknown", accuracy),
         ("bytes on the air", on_air),
@@ -149,6 +152,12 @@ def _routing(summary: Summary) -> dict[str, Any]:
     """The summary's account of routes; empty in one from before it had any."""
     found: dict[str, Any] = summary.get("routing", {})
     return found
+
+
+def _lag_s(summary: Summary) -> float | None:
+    """The 99th percentile of how late frames left; None under the virtual clock."""
+    lag_s: float | None = summary.get("pacing", {}).get("lag_p99_s")
+    return lag_s
 
 
 def _setting(summary: Summary) -> tuple[str, int, int, int]:

@@ -119,6 +119,10 @@ class CausalLearner:
             ignore_index=IGNORED,
         )
 
+    def tokens(self, batch: CausalBatch) -> int:
+        """Tokens of prompts and completions."""
+        return int(batch.attention_mask.sum())
+
     def predict(self, model: nn.Module, examples: Sequence[Example]) -> tuple[str, ...]:
         """The most likely choice, or the greedily decoded answer, of each example."""
         answers: list[str] = []
@@ -253,6 +257,10 @@ class EncoderLearner:
     def loss(self, model: nn.Module, batch: EncoderBatch) -> Tensor:
         """Cross-entropy of softmax(cosine / COSINE_TEMPERATURE) over each example's choices."""
         return F.cross_entropy(self._cosines(model, batch) / COSINE_TEMPERATURE, batch.target)
+
+    def tokens(self, batch: EncoderBatch) -> int:
+        """Tokens of the texts and of the distinct choices."""
+        return sum(int(part["attention_mask"].sum()) for part in (batch.texts, batch.choices))
 
     def predict(self, model: nn.Module, examples: Sequence[Example]) -> tuple[str, ...]:
         """The choice of largest cosine for each example."""

@@ -15,7 +15,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 
 def start(
-    out: Path, method: str, *, launcher: tuple[str, ...] = (), driver: str
+    out: Path, method: str, *more: str, launcher: tuple[str, ...] = (), driver: str
 ) -> dict[str, bytes]:
     """Run the small scenario and return its files; keys that describe the machine taken out."""
     command = [
@@ -28,6 +28,7 @@ def start(
         "--quiet",
     ]
     command += ["--out", str(out), "--driver", driver, "--set", f"method.kind={method}", *SMALL]
+    command += more
     env = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -76,3 +77,52 @@ def test_the_resolved_scenario_runs_again(reference: dict[str, bytes], tmp_path:
     command = [sys.executable, "-m", "emulator", "check", str(tmp_path / "scenario.yaml")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120)
     assert done.stdout == reference["scenario.yaml"]
+
+
+def test_the_paced_clock_plays_the_same_run_in_wall_time(tmp_path: Path) -> None:
+    virtual = start(tmp_path / "virtual", "lora", driver="many_processes")
+    paced = start(tmp_path / "paced", "lora", "clock.kind=paced", "clock.time_scale=0.3",
+                  driver="many_processes")  # fmt: skip
+    changed = {name for name in virtual if paced[name] != virtual[name]}
+    assert changed == {"scenario.yaml", "summary.json"}
+    summary = json.loads(paced["summary.json"])
+    lag = summary.pop("pacing")
+    assert summary == json.loads(virtual["summary.json"])
+    wall_s = json.loads((tmp_path / "paced" / "summary.json").read_text())["wall_s"]
+    assert wall_s >= 0.3 * summary["emulated_s"] > 1.0
+    assert lag["round_s"] == pytest.approx(0.3 * summary["emulated_s"] / 2)
+    assert 0.0 <= lag["lag_p50_s"] <= lag["lag_p99_s"] <= lag["lag_max_s"]
+    assert lag["frames"] >= summary["bursts"]
+
+
+def test_an_air_with_everything_in_it_writes_the_same(tmp_path: Path) -> None:
+    """Walks, shadows, slots, broadcasts, bursts of loss, clusters formed again, uneven speeds."""
+    air = (
+        "channel.placement={kind: rectangle, width_m: 200, height_m: 200}",
+        "channel.mobility={kind: random_waypoint, min_speed_m_per_s: 5, max_speed_m_per_s: 9}",
+        "channel.line_of_sight.kind=umi",
+        "channel.path_loss={kind: umi, fc_ghz: 3.5}",
+        "channel.shadowing.kind=log_normal",
+        "channel.fading={kind: rician, k_db: 6, coherence_s: 0.2}",
+        "channel.losses={kind: gilbert_elliott, p: 0.05, r: 0.5}",
+        "channel.noise_figure_db=9",
+        "access={kind: tdma, bandwidth_hz: 1000000.0, reuse: distance_2, cast: broadcast}",
+        "method.recluster_every=1",
+        "local.speeds=[1, 2]",
+        "local.straggler_probability=0.3",
+    )
+    one = start(tmp_path / "one", "sparse_orthogonal", *air, driver="one_process")
+    assert start(tmp_path / "many", "sparse_orthogonal", *air, driver="many_processes") == one
+
+
+@pytest.mark.parametrize("method", ["lora", "sparse_orthogonal"])
+def test_devices_that_do_not_wait_write_the_same(method: str, tmp_path: Path) -> None:
+    """By their own clocks, one of them five times slower; stragglers draw the order anew each round."""
+    alone = (
+        "schedule.kind=asynchronous",
+        "rounds=6",
+        "local.speeds=[1, 0.2, 0.7, 1.3]",
+        "local.straggler_probability=0.3",
+    )
+    one = start(tmp_path / "one", method, *alone, driver="one_process")
+    assert start(tmp_path / "many", method, *alone, driver="many_processes") == one

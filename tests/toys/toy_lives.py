@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from emulator.exchange import many_processes, one_process
+from emulator.exchange.frames import HEADER_BYTES
 from emulator.exchange.meeting import Patience
 from emulator.exchange.walk import Outcome
 from emulator.forking import ChildMain
@@ -180,7 +181,7 @@ def child_main(graph: Graph, exchanges: int = EXCHANGES) -> ChildMain:
         )
         sent = sum(record.payload_bytes for record in outcome.link_records)
         assert transport.bytes_sent_data == sent
-        assert transport.bytes_sent_frames == 32 * len(outcome.link_records)
+        assert transport.bytes_sent_frames == HEADER_BYTES * len(outcome.link_records)
         gathered = transport.gather(f"{transport.device}".encode() * (transport.device * 40_000))
         expected = [f"{d}".encode() * (d * 40_000) for d in range(transport.devices)]
         assert gathered == (expected if transport.device == 0 else [])

@@ -69,7 +69,11 @@ WRONG = {
         "tasks: {kind: synthetic, names: [revers, sort]}",
         "s.yaml: tasks.names: got 'revers'; did you mean 'reverse'?",
     ),
-    "one kind only": ("clock: {kind: real}", "s.yaml: clock.kind: got 'real', wanted one of virtual"),
+    "no such clock": ("clock: {kind: real}", "s.yaml: clock.kind: got 'real', wanted one of paced, v"),
+    "one kind only": (
+        "schedule: {kind: chaotic}",
+        "s.yaml: schedule.kind: got 'chaotic', wanted one of asynchronous, ",
+    ),
     "not a folder's name": ("name: a/b", "s.yaml: name: got 'a/b', wanted text"),
     "too many devices": ("devices: 5000", "s.yaml: devices: got 5000, wanted a whole number in [2, 1"),
     # combinations that no single key can see
@@ -112,7 +116,7 @@ WRONG = {
     # presets
     "misspelt preset": (
         "channel: papper",
-        "channel.preset: got 'papper', wanted one of ideal, lossy_link, paper; did you mean 'paper'?",
+        "channel.preset: got 'papper', wanted one of ideal, indoor_office, lossy_link, paper, ",
     ),
     "a preset like no other": ("channel: {preset: 3}", "channel.preset: got 3, wanted one of ideal"),
 }  # fmt: skip

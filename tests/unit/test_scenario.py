@@ -17,7 +17,8 @@ from emulator.channel.losses import BernoulliLoss
 from emulator.channel.model import Wireless
 from emulator.methods import Lora, SparseOrthogonal
 from emulator.reading import dump_scenario, preset_folder, read_scenario
-from emulator.scenario import ByMethod, Local, Scenario
+from emulator.scenario import Scenario
+from emulator.sections import ByMethod, Local
 from emulator.state import LostCoordinates
 from emulator.tasks.hub import Hub, HubTask
 from emulator.tasks.jsonl import JsonLines
@@ -183,6 +184,24 @@ def test_the_schema_speaks_of_every_section():
 def test_every_field_of_the_scenario_is_described():
     for name, field in Scenario.model_fields.items():
         assert field.description, name
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"stop": {"bytes_total": 10}}, "stop"),
+        ({"clock": {"kind": "paced"}}, "clock.kind: paced"),
+        ({"local": {"flop_per_s": [1e9]}}, "local.flop_per_s"),
+        ({"method": {"kind": "stacking"}}, "method.kind: stacking"),
+        ({"method": {"kind": "sparse_orthogonal", "recluster_every": 2}}, "method.recluster_every"),
+        ({"method": {"kind": "sparse_orthogonal", "exchange_every": 2}}, "method.exchange_every"),
+    ],
+)
+def test_what_needs_all_devices_at_one_point_is_refused_where_nobody_waits(changes, key):
+    alone = {"name": "s", "schedule": {"kind": "asynchronous"}}
+    assert Scenario.model_validate(alone).schedule.kind == "asynchronous"
+    with pytest.raises(ValueError, match=f"got asynchronous with {key}, wanted one of the two"):
+        Scenario.model_validate(alone | changes)
 
 
 # ── lost coordinates ─────────────────────────────────────────────────────────────────────────────

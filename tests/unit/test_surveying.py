@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from emulator.errors import EmulatorError
-from emulator.scenario import Local, Scenario
+from emulator.scenario import Scenario
+from emulator.sections import Local
 from emulator.state import (
     AdapterLayout,
     Kind,

@@ -1,8 +1,6 @@
 """The whole air: Eq 25, exact arrival, reliability, lateness, reciprocity, the ideal channel."""
 
-import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
-from scipy import stats
 
 from emulator.channel.access import IdealAccess, OfdmaAccess, TdmaAccess
 from emulator.channel.energy import FixedPower, LeastPower, transmit_energy_j
@@ -23,7 +20,7 @@ from emulator.channel.pathloss import NoPathLoss
 from emulator.channel.placement import FixedPlacement
 from emulator.channel.rates import FixedRate, ShannonRate
 from emulator.errors import EmulatorError, ScenarioError
-from emulator.state import Grant, Packet, Request, Slots, air_bytes
+from emulator.state import Grant, Packet, Request, air_bytes
 from emulator.units import linear_from_db, noise_w
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs/channels"
@@ -274,113 +271,6 @@ def test_nothing_to_send_takes_no_time():
     (reception,) = _slow_link(1e6).transmit((), GRANT)
     assert (reception.arrival_s, reception.airtime_s, reception.late) == (10.0, 0.0, False)
     assert reception.arrived.size == reception.attempts.size == 0
-
-
-# ── several receivers ────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_weakest_listener_sets_rate_and_power_of_a_broadcast():
-    placement = FixedPlacement(positions_m=((0.0, 0.0), (100.0, 0.0), (0.0, 200.0)))
-    channel = Wireless(placement=placement, fading=NoFading(), max_power_w=10.0).bind(3, seed=0)
-    packets = _packets(4)
-    requests = [Request(0, (1, 2), air_bytes(packets), 10.0, 0)]
-    access = OfdmaAccess(bandwidth_hz=BAND_HZ, cast="broadcast")
-    (both,) = channel.set_powers(access.plan(requests), requests)
-    (far,) = _speak(channel, 0, (2,), packets)
-    assert both.tx_power_w == far.tx_power_w
-    near, further = channel.transmit(packets, both)
-    assert near.arrival_s == further.arrival_s == pytest.approx(11.0)
-    assert channel.snr(both, 0) == pytest.approx(channel.snr(far, 0)[0] * np.array([4.0, 1.0]))
-
-
-def test_a_broadcast_repeats_a_reliable_packet_until_everybody_has_it():
-    channel = _slow_link(1e6, losses=BernoulliLoss(probability=0.5))
-    packets = _packets(200, reliable=tuple(range(0, 200, 2)))
-    grant = replace(GRANT, receivers=(1, 0))
-    first, second = channel.transmit(packets, grant)
-    each = [channel.transmit(packets, replace(GRANT, receivers=(r,)))[0] for r in (1, 0)]
-    assert np.array_equal(first.attempts, second.attempts)
-    assert np.array_equal(first.attempts, np.maximum(each[0].attempts, each[1].attempts))
-    assert np.array_equal(first.arrived, each[0].arrived)
-    assert np.array_equal(second.arrived, each[1].arrived)
-
-
-# ── slots ────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("late", ["wait", "lose"])
-@pytest.mark.parametrize("fading", [NoFading(), RayleighFading(coherence_s=0.07)])
-def test_slots_carry_the_integral_of_the_rate_inside_them(late, fading):
-    channel = Wireless(
-        path_loss=NoPathLoss(),
-        fading=fading,
-        power=FixedPower(power_w=1e-13),
-        noise_figure_db=0.0,
-        deadline_s=0.9,
-        late=late,
-    ).bind(2, seed=3)
-    slots = Slots(0.013, 0.005, 0.05)
-    grant = Grant(0, (1,), 10.02, BAND_HZ, 1e-16, 0, slots)
-    packets = _packets(1, size=40) * 3
-    (reception,) = channel.transmit(packets, grant)
-    step_s = 1e-6
-    elapsed_s = (np.arange(4_000_000) + 0.5) * step_s
-    on_air = ((10.02 + elapsed_s) % 0.05 >= 0.013) & ((10.02 + elapsed_s) % 0.05 < 0.018)
-    blocks = np.minimum(elapsed_s // fading.block_s, 100).astype(int)
-    law = channel.model.rate
-    rates = [law.bit_per_s(channel.snr(grant, b)[0], BAND_HZ) for b in range(blocks.max() + 1)]
-    through = np.cumsum(on_air * np.array(rates)[blocks] * step_s)
-    done_s = np.searchsorted(through, 8.0 * 3 * 68) * step_s
-    if late == "lose" and done_s > 0.9:
-        assert not reception.arrived.all()
-        done_s = 0.9
-    assert reception.arrival_s - 10.02 == pytest.approx(
-        done_s, abs=0.005 if late == "lose" else 1e-5
-    )
-    on_air_s = on_air[elapsed_s < reception.arrival_s - 10.02].sum() * step_s
-    assert reception.airtime_s == pytest.approx(on_air_s, abs=1e-5)
-    assert reception.late == (reception.arrival_s - 10.02 > 0.9)
-
-
-def test_in_slots_every_grant_may_have_all_the_power():
-    channel = Wireless(max_power_w=0.1, fading=NoFading(), power=FixedPower(power_w=0.1)).bind(3, 0)
-    schedule = TdmaAccess(bandwidth_hz=1e6).bind(np.ones((3, 3), dtype=bool))
-    requests = [Request(0, (r,), 1000, 0.0, 0) for r in (1, 2)]
-    grants = channel.set_powers(schedule.plan(requests), requests)
-    assert [grant.tx_power_w for grant in grants] == [0.1, 0.1]
-
-
-def test_least_power_in_slots_delivers_within_the_deadline():
-    channel = Wireless(max_power_w=10.0, fading=NoFading()).bind(4, seed=1)
-    schedule = TdmaAccess(bandwidth_hz=1e6, slot_s=0.001).bind(np.ones((4, 4), dtype=bool))
-    packets = _packets(4)
-    requests = [Request(2, (0,), air_bytes(packets), 0.0, 0)]
-    (grant,) = channel.set_powers(schedule.plan(requests), requests)
-    (reception,) = channel.transmit(packets, grant)
-    assert reception.arrival_s == pytest.approx(1.0, abs=0.004)
-    assert reception.airtime_s == pytest.approx(0.25, rel=1e-6)
-    needed = channel.at(0.0).required_power_w(air_bytes(packets), *schedule.share(1))
-    assert grant.tx_power_w == pytest.approx(needed[2, 0])
-
-
-def test_interferers_of_a_slot_take_the_success_from_rayleigh_links():
-    references = CONFIGS.parents[1] / "../shared/ref/closed_forms.json"
-    if not references.exists():
-        pytest.skip(f"no reference values at {references}")
-    for row in json.loads(references.read_text())["rayleigh_sinr_success"]:
-        devices = 2 + len(row["I"])
-        channel = Wireless(path_loss=NoPathLoss(), power=FixedPower(power_w=1.0), max_power_w=1.0)
-        bound = channel.bind(devices, seed=4)
-        gain = np.ones((devices, devices))
-        gain[2:, 1] = row["I"]
-        bound = replace(bound, gain_at_start=gain)
-        others = tuple(range(2, devices))
-        noise_hz = row["N"] / noise_w(1.0, 0.0)
-        good = 0
-        for exchange in range(4000):
-            grant = Grant(0, (1,), 0.0, noise_hz, row["S"], exchange, interferers=others)
-            good += bool(bound.snr(grant, 0)[0] > linear_from_db(row["theta_dB"]))
-        assert stats.binomtest(good, 4000, row["p_success"]).pvalue > 1e-3
 
 
 # ── late ─────────────────────────────────────────────────────────────────────────────────────────

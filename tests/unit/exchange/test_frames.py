@@ -91,10 +91,16 @@ def test_a_large_burst_is_not_expected_again_in_full() -> None:
     assert wire.posted == before + MOST_AHEAD
 
 
-def test_the_header_is_32_bytes_little_endian() -> None:
+def test_the_header_is_40_bytes_little_endian() -> None:
     (frame,) = pack(Burst(2, 3, 1, 0.0, b"x"))
-    assert bytes(frame[:16].tolist()) == b"WDF1" + b"\1\0\0\0" + b"\2\0\0\0" + b"\3\0\0\0"
-    assert HEADER_BYTES == 32
+    assert bytes(frame[:16].tolist()) == b"WDF2" + b"\1\0\0\0" + b"\2\0\0\0" + b"\3\0\0\0"
+    assert HEADER_BYTES == 40
+
+
+def test_the_header_carries_a_promise() -> None:
+    burst = Burst(2, 3, 1, 4.5, b"x")
+    assert unpack(pack(burst, 7.25)[0].numpy().tobytes()).next_s == 7.25
+    assert math.isnan(unpack(pack(burst)[0].numpy().tobytes()).next_s)
 
 
 def test_foreign_bytes_are_refused() -> None:
@@ -106,12 +112,15 @@ def test_foreign_bytes_are_refused() -> None:
     ("header", "message"),
     [
         (
-            Header(6, 1, 2, 0.0, 0),
+            Header(6, 1, 2, 0.0, 0.0, 0),
             "exchange 5: device 2 waits for device 1, which sends it nothing",
         ),
-        (Header(4, 1, 2, 0.0, 0), "exchange 4: device 1 sends to device 2, which does not wait"),
         (
-            Header(5, 3, 2, 0.0, 0),
+            Header(4, 1, 2, 0.0, 0.0, 0),
+            "exchange 4: device 1 sends to device 2, which does not wait",
+        ),
+        (
+            Header(5, 3, 2, 0.0, 0.0, 0),
             "got a burst from device 3 to device 2, wanted one from device 1",
         ),
     ],
@@ -122,4 +131,4 @@ def test_an_unexpected_burst_is_explained(header: Header, message: str) -> None:
 
 
 def test_the_expected_burst_passes() -> None:
-    Header(5, 1, 2, 0.0, 0).check(5, 1, 2)
+    Header(5, 1, 2, 0.0, 0.0, 0).check(5, 1, 2)

@@ -1,6 +1,8 @@
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,47 @@ def test_bursts_are_handed_over_by_arrival_then_sender() -> None:
 
     one_process.run({d: live(d, hears, 1) for d in range(4)}, {d: Air(d) for d in range(4)}, ignore)
     assert seen == [(1.0, 2), (2.0, 1), (2.0, 3)]
+
+
+def test_who_does_not_wait_hears_what_has_arrived_by_its_own_clock() -> None:
+    speaks_at = {0: (1.0, 2.0, 3.0), 1: (2.5, 10.0, 11.0), 2: (0.5, 4.0, 4.5)}
+    on_air_s = {0: 0.25, 1: 0.25, 2: 6.0}
+    heard: dict[int, list[list[tuple[int, float]]]] = {0: [], 1: [], 2: []}
+
+    @dataclass(frozen=True)
+    class Air:
+        device: int
+
+        def emit(
+            self, send: Send, exchange_index: int
+        ) -> tuple[tuple[Burst, ...], tuple[LinkRecord, ...]]:
+            arrival_s = send.now_s + on_air_s[self.device]
+            others = [r for r in range(3) if r != self.device]
+            bursts = tuple(Burst(self.device, r, exchange_index, arrival_s, b"") for r in others)
+            return bursts, tuple(link_record(burst) for burst in bursts)
+
+        def collect(self, send: Send, bursts: Sequence[Burst]) -> Inbox:
+            heard[self.device].append([(burst.sender, burst.arrival_s) for burst in bursts])
+            return Inbox((), 0.0)
+
+    def life(device: int):
+        times = (*speaks_at[device], math.inf)
+        others = tuple(r for r in range(3) if r != device)
+        for now_s, next_s in pairwise(times):
+            yield Send(now_s, (), (), Known(), others, next_s)
+        yield Send(20.0, (), others, Known())
+        return None
+
+    one_process.run({d: life(d) for d in range(3)}, {d: Air(d) for d in range(3)}, ignore)
+    assert heard[0][:3] == [[], [], [(1, 2.75)]]
+    assert heard[1][:3] == [
+        [(0, 1.25), (0, 2.25)],
+        [(0, 3.25), (2, 6.5)],
+        [(2, 10.0), (2, 10.5)],
+    ]
+    assert heard[2][:3] == [[], [(0, 1.25), (0, 2.25), (1, 2.75), (0, 3.25)], []]
+    # Then all wait for all again; what was still on its way is gone.
+    assert [[sender for sender, _ in heard[d][3]] for d in range(3)] == [[1, 2], [0, 2], [0, 1]]
 
 
 def test_exchanges_are_counted_from_where_a_run_resumes() -> None:

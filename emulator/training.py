@@ -1,0 +1,91 @@
+"""Local steps of one device, and the emulated time and energy that they are declared to take."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from emulator.errors import EmulatorError
+from emulator.protocols import AdaptedModel, Learner
+from emulator.state import ExpertForm, Shard
+from emulator.streams import stream, torch_seed
+from emulator.world import World
+
+PASSES: dict[ExpertForm, int] = {"low_rank": 2, "weights": 3}
+"""Forward, backward to the inputs, and (not for frozen weights) to the weights."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Mean loss of some steps; what they took in the emulation, and of the real processor."""
+
+    loss: float
+    duration_s: float
+    energy_j: float
+    cpu_s: float
+
+
+class LocalTraining:
+    """The batches of one device, in keyed order, and its pace."""
+
+    def __init__(self, world: World, device_id: int, learner: Learner, shard: Shard) -> None:
+        local, seed = world.scenario.local, world.scenario.seed
+        self._world = world
+        self._device = device_id
+        self._learner = learner
+        draws = stream(seed, "batches", device_id)
+        self._batches = learner.batches(shard, local.batch_size, draws)
+        self._linear_weights = linear_weights(world.backbone.model)
+        self._steps = 0
+        self._sessions = 0
+
+    def run(self, adapted: AdaptedModel, steps: int) -> Trained:
+        """So many optimiser steps. Raises EmulatorError for a loss that is no number any more."""
+        started_cpu_s = time.thread_time()
+        losses, tokens = [], 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(
+                torch_seed(self._world.scenario.seed, "train", self._device, self._sessions)
+            )
+            for _ in range(steps):
+                batch = next(self._batches)
+                loss = self._learner.loss(adapted.module, batch)
+                adapted.step(loss)
+                losses.append(loss.item())
+                tokens += self._learner.tokens(batch)
+                if not math.isfinite(losses[-1]):
+                    raise EmulatorError(
+                        f"device {self._device}: the loss diverged ({losses[-1]}) after "
+                        f"{self._steps} local steps, wanted a smaller method.learning_rate"
+                    )
+                self._steps += 1
+        cpu_s = time.thread_time() - started_cpu_s
+        passes = PASSES[adapted.form]
+        duration_s = self._duration_s(steps, 2.0 * passes * self._linear_weights * tokens)
+        self._sessions += 1
+        energy_j = duration_s * self._world.scenario.local.compute_power_w
+        return Trained(float(np.mean(losses)), duration_s, energy_j, cpu_s)
+
+    def next_duration_s(self, steps: int) -> float:
+        """What the next so many steps will take, where that does not depend on their tokens [s]."""
+        return self._duration_s(steps, math.nan) if steps else 0.0
+
+    def _duration_s(self, steps: int, flop: float) -> float:
+        """As declared for this device, longer where it happens to straggle."""
+        local, seed = self._world.scenario.local, self._world.scenario.seed
+        duration_s = local.duration_s(self._device, steps, flop)
+        luck = stream(seed, "straggler", self._device, self._sessions).random()
+        return duration_s * (local.straggler_factor if luck < local.straggler_probability else 1.0)
+
+
+def linear_weights(model: nn.Module) -> int:
+    """Weights of a model's linear layers, LoRA's aside: each costs two operations a token and pass."""
+    layers = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and "lora_" not in name
+    ]
+    return sum(module.weight.numel() for _, module in layers)
