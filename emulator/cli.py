@@ -23,6 +23,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+channel = typer.Typer(
+    help="What a scenario's air comes to, before anything is run.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(channel, name="channel")
+
 ScenarioFile = Annotated[Path, typer.Argument(help="scenario in YAML", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
@@ -30,6 +37,12 @@ Overrides = Annotated[
 ]
 MoreOverrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="more overrides")
+]
+ScenarioOrPreset = Annotated[
+    str,
+    typer.Argument(
+        metavar="SCENARIO|PRESET", help="scenario in YAML, or a channel preset", show_default=False
+    ),
 ]
 Runs = Annotated[list[Path], typer.Argument(help="output folders of runs", show_default=False)]
 
@@ -190,6 +203,70 @@ def schema() -> None:
     sys.stdout.write(json.dumps(Scenario.model_json_schema(), indent=2) + "\n")
 
 
+@channel.command()
+def show(
+    scenario: ScenarioOrPreset,
+    more: MoreOverrides = None,
+    override: Overrides = None,
+    at: Annotated[float, typer.Option(help="when, for devices that move [s]")] = 0.0,
+    message: Annotated[
+        int | None, typer.Option("--bytes", help="air bytes of the message; default 6400")
+    ] = None,
+    neighbours: Annotated[int, typer.Option(help="how many a sender serves at once")] = 1,
+    whole: Annotated[
+        bool,
+        typer.Option("--all", help="all links; default: above 12 devices the nearest 3 of each"),
+    ] = False,
+) -> None:
+    """Print the link budget of every pair of devices."""
+    with _clear_messages():
+        from emulator.link_budget import MESSAGE_BYTES, Extent, Occasion, link_report
+        from emulator.reading import read_named
+
+        reading = read_named(scenario, [*(override or []), *(more or [])])
+        _tell_notes(reading)
+        occasion = Occasion(at, MESSAGE_BYTES if message is None else message, neighbours)
+        extent: Extent = "all" if whole else "readable"
+        _console().print(link_report(reading.scenario, occasion, extent))
+
+
+@channel.command()
+def plot(
+    scenario: ScenarioOrPreset,
+    more: MoreOverrides = None,
+    override: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="output folder; default runs/channel/<name>")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace earlier figures")] = False,
+) -> None:
+    """Draw path loss, spectral efficiency, rates under fading and mask bits: pages, with data as CSV."""
+    with _clear_messages():
+        from emulator.reading import read_named
+
+        reading = read_named(scenario, [*(override or []), *(more or [])])
+        _tell_notes(reading)
+        from emulator.channel_figures import channel_figures
+        from emulator.folder import check_figures_folder, write_folder
+        from emulator.reading import dump_scenario
+
+        folder = out or Path("runs") / "channel" / reading.scenario.name
+        check_figures_folder(folder, force=force)
+        figures = channel_figures(reading.scenario)
+        files = {"scenario.yaml": dump_scenario(reading.scenario).encode()}
+        for picture in figures.pictures:
+            files |= picture.files()
+        write_folder(folder, files)
+        sys.stdout.writelines(f"{folder / name}\n" for name in files)
+        sys.stdout.writelines(f"left out: {line}\n" for line in figures.left_out)
+
+
+def _tell_notes(reading: "Reading") -> None:
+    """What overrides dropped, on standard error."""
+    for note in reading.notes:
+        sys.stderr.write(f"note: {note}\n")
+
+
 def _read(
     path: Path, overrides: list[str] | None, more: list[str] | None, *, speaks: bool
 ) -> "Reading":
@@ -198,8 +275,7 @@ def _read(
 
     reading = read_scenario(path, [*(overrides or []), *(more or [])])
     if speaks:
-        for note in reading.notes:
-            sys.stderr.write(f"note: {note}\n")
+        _tell_notes(reading)
     return reading
 
 

@@ -109,8 +109,8 @@ class Device:
 
     def __init__(self, world: World, device_id: int) -> None:
         scenario = world.scenario
-        self.id, self.devices = device_id, scenario.devices
-        self.seed = scenario.seed
+        self.id = device_id
+        self.devices, self.seed = scenario.devices, scenario.seed
         self.task_names = scenario.tasks.names
         self.shard = world.shards[device_id]
         self.rounds = scenario.rounds

@@ -51,6 +51,15 @@ def check_folder(out: Path, *, force: bool) -> None:
         )
 
 
+def check_figures_folder(out: Path, *, force: bool) -> None:
+    """As `check_folder`; with `force` over earlier figures, but never over a run."""
+    if force and (out / "summary.json").exists():
+        raise ScenarioError(
+            [f"--out: got {out}, which holds a run, wanted a folder of figures to replace"]
+        )
+    check_folder(out, force=force)
+
+
 def run_files(
     world: World, outcomes: Sequence[Outcome], driver: str, machine: Mapping[str, float]
 ) -> dict[str, bytes]:

@@ -38,6 +38,32 @@ def read_scenario(path: Path, overrides: Sequence[str] = ()) -> Reading:
     that the new kind lacks, each override in one note. Raises ScenarioError with every problem found.
     """
     raw = read_mapping(path, "a scenario")
+    return _completed(raw, path.name, path.resolve().parent, overrides)
+
+
+def read_preset(name: str, overrides: Sequence[str] = ()) -> Reading:
+    """A scenario of which only the air matters, that of a preset; otherwise as `read_scenario`."""
+    raw: Raw = {"name": name, "channel": name, "tasks": {"names": ["reverse"]}}  # any device count
+    return _completed(raw, name, Path.cwd(), overrides)
+
+
+def read_named(name: str, overrides: Sequence[str] = ()) -> Reading:
+    """A scenario file, or a channel preset by its name; a file of that name goes first."""
+    if name in preset_names() and not Path(name).is_file():
+        return read_preset(name, overrides)
+    if Path(name).name == name and not Path(name).suffix and not Path(name).exists():
+        known = preset_names()
+        raise ScenarioError(
+            [
+                f"{name}: no such file, wanted a scenario in YAML or one of {', '.join(known)}"
+                + did_you_mean(name, known)
+            ]
+        )
+    return read_scenario(Path(name), overrides)
+
+
+def _completed(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) -> Reading:
+    """Override, complete and check. source: what problems are told of; folder: where paths start."""
     notes: list[str] = []
     pairs = [parse_override(override) for override in overrides]
     for keys, value in pairs:
@@ -49,13 +75,13 @@ def read_scenario(path: Path, overrides: Sequence[str] = ()) -> Reading:
         if not _names_preset(keys):
             _set(raw, keys, value, notes)
     _complete_kinds(raw)
-    _anchor_paths(raw, path.resolve().parent)
+    _anchor_paths(raw, folder)
     try:
         scenario = Scenario.model_validate(raw)
     except ValidationError as error:
         problems += [line for item in error.errors() for line in lines_of(item, raw)]
     if problems:
-        raise ScenarioError([f"{path.name}: {problem}" for problem in problems])
+        raise ScenarioError([f"{source}: {problem}" for problem in problems])
     return Reading(scenario, (*notes, *_router_note(raw, scenario)))
 
 
@@ -85,6 +111,11 @@ def preset_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "configs" / "channels"
 
 
+def preset_names() -> list[str]:
+    """All channel presets, in order."""
+    return sorted(file.stem for file in preset_folder().glob("*.yaml"))
+
+
 def _names_preset(keys: Sequence[str]) -> bool:
     return list(keys) in (["channel"], ["channel", "preset"])
 
@@ -100,7 +131,7 @@ def _expand_preset(raw: Raw) -> list[str]:
         return []
     said = dict(said)
     name = said.pop("preset")
-    known = sorted(file.stem for file in preset_folder().glob("*.yaml"))
+    known = preset_names()
     if name not in known:
         del raw["channel"]
         hint = did_you_mean(str(name), known)

@@ -187,8 +187,8 @@ class Scenario(Section):
         problems = [
             *self._tasks_fit(),
             *self._topology_fits(),
-            *self._policy_fits(),
             *self._schedule_fits(),
+            *self._policy_fits(),
         ]
         if (
             isinstance(self.channel, Wireless)

@@ -11,8 +11,18 @@ from emulator.channel.families import PathLossFamily
 from emulator.channel.line_of_sight import LineOfSightStates
 from emulator.channel.mobility import Trajectories
 from emulator.channel.shadowing import Shadows
-from emulator.state import DoubleArray
+from emulator.state import BoolArray, DoubleArray
 from emulator.units import gain_from_path_loss
+
+
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """What lies between pairs of positions, element by element; shadowing is added to the path loss."""
+
+    distance_m: DoubleArray
+    line_of_sight: BoolArray
+    path_loss_db: DoubleArray
+    shadowing_db: DoubleArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +51,14 @@ class Geometry:
         ends = [self.trajectories.position_m(device, time_s) for device in (first, second)]
         return float(self._between(ends[0][None], ends[1][None])[0])
 
-    def _between(self, first_m: DoubleArray, second_m: DoubleArray) -> DoubleArray:
-        """Gains [..] between positions, which broadcast against each other."""
+    def paths(self, first_m: DoubleArray, second_m: DoubleArray) -> Paths:
+        """The parts of the loss [..] between positions [.., 2], which broadcast against each other."""
         distance_m = np.hypot(*np.moveaxis(first_m - second_m, -1, 0))
         seen = self.line_of_sight.between(first_m, second_m)
         loss_db = self.path_loss.path_loss_db(distance_m, seen)
-        return gain_from_path_loss(loss_db + self.shadows.between_db(first_m, second_m, seen))
+        return Paths(distance_m, seen, loss_db, self.shadows.between_db(first_m, second_m, seen))
+
+    def _between(self, first_m: DoubleArray, second_m: DoubleArray) -> DoubleArray:
+        """Gains [..] between positions, which broadcast against each other."""
+        paths = self.paths(first_m, second_m)
+        return gain_from_path_loss(paths.path_loss_db + paths.shadowing_db)
