@@ -21,6 +21,7 @@ Gossip means every method that averages with its graph, whatever it trains; `lor
 Laws: without losses all give the same bits. Agreement is a fixed point of each (of last_received once
 all that was last heard agrees, too). With symmetric weights and losses that both ends of a link
 share, keep_own and drop_message keep the network mean; with independent losses all of them drift.
+A neighbour from whom no message came (asynchronous rounds) has lost nothing: the own value stands for it.
 """
 
 from collections.abc import Callable, Sequence
