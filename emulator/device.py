@@ -307,7 +307,7 @@ class Device:
     ) -> Generator[Step, Inbox, tuple[Received, ...]]:
         """Send and wait; the clock moves on to the last arrival.
 
-        In asynchronous rounds nobody waits: of each device the newest that has arrived counts.
+        In asynchronous rounds nobody waits: there may be several of a device, or none.
         """
         spoken_of = Known.of(*known, self.adapted.layout)
         send = Send(self.now_s, tuple(messages), tuple(wait_for), spoken_of)
@@ -318,8 +318,7 @@ class Device:
         inbox = yield send
         self.now_s = max([self.now_s, *(told.arrival_s for told in inbox.received)])
         self._sent_bytes, self._transmit_energy_j = inbox.sent_bytes, inbox.transmit_energy_j
-        newest = {told.source: told for told in inbox.received}
-        return tuple(newest.values()) if alone else inbox.received
+        return inbox.received
 
     def _next_s(self) -> float:
         """When the next round's steps will be done; inf after the last round [s]."""

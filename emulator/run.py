@@ -25,7 +25,7 @@ from emulator.progress import Progress
 from emulator.records import pacing_account
 from emulator.results import Cost, pack, unpack
 from emulator.scenario import Scenario
-from emulator.sections import Paced
+from emulator.sections import Paced, Synchronous
 from emulator.shim import Shim
 from emulator.state import Commit, LinkRecord, MetricRecord
 from emulator.world import World, build_world
@@ -68,7 +68,10 @@ def run(order: Order, console: Console) -> Path | None:
         raise ScenarioError(
             ["--driver: got one_process under clock.kind paced, wanted many_processes"]
         )
-    patience = Patience(stall_timeout_s=scenario.stall_timeout_s)
+    # Who does not wait, or plays in wall time, may be silent towards others for many rounds.
+    together = isinstance(scenario.schedule, Synchronous) and not isinstance(scenario.clock, Paced)
+    silent_rounds = 1 if together else scenario.rounds
+    patience = Patience(stall_timeout_s=scenario.stall_timeout_s * silent_rounds)
     title = f"{scenario.run_name} ({scenario.devices} devices, {scenario.rounds} rounds)"
     watched = console if place is None or place[0] == 0 else Console(quiet=True)
     with Progress(title, scenario.devices, scenario.rounds, watched) as progress:
@@ -97,7 +100,8 @@ def run(order: Order, console: Console) -> Path | None:
         }
         if isinstance(scenario.clock, Paced):
             rounds_s = max(outcome.result.emulated_s for outcome, _ in unpacked)
-            round_s = rounds_s * scenario.clock.time_scale / scenario.rounds
+            rounds = unpacked[0][0].result.rounds
+            round_s = rounds_s * scenario.clock.time_scale / rounds
             machine["pacing"] = pacing_account([cost.pacing or {} for cost in costs], round_s)
         outcomes = [outcome for outcome, _ in unpacked]
         write_folder(order.out, run_files(world, outcomes, order.driver, machine))

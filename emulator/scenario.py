@@ -199,6 +199,15 @@ class Scenario(Section):
                 "access.kind: got ideal where rate or losses depend on the noise of the band, wanted a "
                 "finite band, e.g. {kind: ofdma, bandwidth_hz: 25.0e+3}"
             )
+        if (
+            isinstance(self.channel, Wireless)
+            and self.channel.rate.kind == "trace"
+            and isinstance(self.access, TdmaAccess)
+        ):
+            problems.append(
+                "access.kind: got tdma with channel.rate.kind trace, wanted ideal or ofdma (a trace "
+                "says by itself when a link may send)"
+            )
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -212,6 +221,7 @@ class Scenario(Section):
             "clock.kind: paced": isinstance(self.clock, Paced),
             "local.flop_per_s": bool(self.local.flop_per_s),
             "method.kind: stacking": isinstance(self.method, Stacking),
+            "method.kind: experts_once": isinstance(self.method, ExpertsOnce),
             **{
                 f"method.{key}": getattr(self.method, key, None) is not None
                 for key in ("recluster_every", "exchange_every")

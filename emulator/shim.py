@@ -111,7 +111,8 @@ class Shim:
         bursts, records = [], []
         for packets, grant in zip(outgoing, grants, strict=True):
             receptions = self._channel.transmit(packets, grant)
-            self._radio_free_s = max(self._radio_free_s, receptions[0].arrival_s)
+            if not grant.wait_s:  # what waits for somebody is sent in passing, when they are back
+                self._radio_free_s = max(self._radio_free_s, receptions[0].arrival_s)
             energy_j = self._channel.energy_j(grant, receptions[0])
             self._energy_j += energy_j
             for receiver, reception in zip(grant.receivers, receptions, strict=True):

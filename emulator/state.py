@@ -370,7 +370,8 @@ class Grant:
     """What a request got: when, on which bandwidth, with which power, beside whom.
 
     slots: the sender is silent outside them; None: it is on the air until it is done. interferers:
-    who may be on the air in the same slots of the same band.
+    who may be on the air in the same slots of the same band. wait_s: how long somebody's absence has
+    put off the start; it counts against the deadline.
     """
 
     sender: int
@@ -381,6 +382,7 @@ class Grant:
     exchange_index: int
     slots: Slots | None = None
     interferers: tuple[int, ...] = ()
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from emulator.errors import EmulatorError
+from emulator.errors import EmulatorError, ScenarioError
+from emulator.scenario import Scenario
+from emulator.sections import Asynchronous
 from emulator.state import DoubleArray, Message, Survey, air_bytes
 from emulator.topology.graphs import RandomFeasible
 from emulator.world import World
@@ -39,7 +41,7 @@ def survey_of(
     for neighbours in range(1, devices):
         share = world.access.share(neighbours)
         required[:, :, neighbours] = channel.required_power_w(bytes_M, *share)
-    return Survey(
+    survey = Survey(
         positions_m=channel.positions_m,
         mean_gain=channel.mean_gain,
         in_range=world.in_range(time_s),
@@ -50,6 +52,22 @@ def survey_of(
         densities=densities_ML,
         module_sizes=np.array(module_sizes, dtype=np.int64),
     )
+    if isinstance(scenario.schedule, Asynchronous):
+        _check_fixed(scenario, survey)
+    return survey
+
+
+def _check_fixed(scenario: Scenario, survey: Survey) -> None:
+    """Raise ScenarioError where links change: who does not wait must know whom to listen to."""
+    graph, seed = scenario.graph, scenario.seed
+    first = graph.links(0, survey, seed)
+    if any(graph.links(r, survey, seed) != first for r in range(1, scenario.rounds)):
+        raise ScenarioError(
+            [
+                f"topology.kind: got {scenario.topology.kind}, whose links change from round to round, "
+                "wanted fixed ones (schedule.kind is asynchronous)"
+            ]
+        )
 
 
 def parameter_budget(

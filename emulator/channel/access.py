@@ -92,7 +92,8 @@ class TdmaAccess(BaseModel):
     `reuse: none`: n = M, one sender at a time. `reuse: distance_2`: senders that no device hears
     both of share a slot: a colouring of the square of the graph of who hears whom. Nobody then
     receives from two, or while it sends (half duplex); what is left of those who share its slot, from
-    further away, disturbs it. Several requests of a sender share its slot in equal parts.
+    further away, disturbs it. That holds for who hears whom at the start: a link beyond that graph may
+    join two of a slot and is served as if they took turns. Several requests of a sender share its slot in equal parts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

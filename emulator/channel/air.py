@@ -64,7 +64,12 @@ class WirelessChannel:
     @property
     def max_power_w(self) -> DoubleArray:
         """[M] the power limit of each device [W]."""
-        return np.full(len(self.gain_at_start), self.model.max_power_w)
+        return np.full(len(self.gain_at_start), self._most_w)
+
+    @property
+    def _most_w(self) -> float:
+        """The power that a device has under its policy [W]."""
+        return self.model.power.most_w(self.model.max_power_w)
 
     @property
     def deadline_s(self) -> float:
@@ -81,14 +86,16 @@ class WirelessChannel:
             model.noise_figure_db,
             model.interference_w,
             model.deadline_s,
-            model.max_power_w,
+            self._most_w,
         )
 
     def set_powers(self, grants: Sequence[Grant], requests: Sequence[Request]) -> tuple[Grant, ...]:
         """The grants of one sender with their powers: together, or in slots each, at most max_power_w.
 
-        The sender knows the channel: Eq 25 uses the fading of the first block of the exchange.
+        The sender knows the channel: Eq 25 uses the fading of the first block of the exchange. Who is
+        away puts off the start.
         """
+        grants = [self._when_all_are_there(grant) for grant in grants]
         needed_G = np.array(
             [self._log_needed(*pair) for pair in zip(grants, requests, strict=True)]
         )
@@ -116,12 +123,9 @@ class WirelessChannel:
         Reliable packets are repeated until they arrive (EmulatorError after MAX_RELIABLE_TRIES),
         others at most arq_max_tries times. `late`: the transfer does not end by the deadline; with
         `late: lose` its unreliable rest is then lost and only reliable packets go on. The deadline
-        counts from the start of the grant, also while somebody is away.
+        counts also while somebody is away.
         """
-        model, ready_s = self.model, grant.start_s
-        start_s = all_there_s(model.offline, (grant.sender, *grant.receivers), ready_s)
-        deadline_s = model.deadline_s - (start_s - ready_s)
-        grant = replace(grant, start_s=start_s)
+        model, deadline_s = self.model, self.model.deadline_s - grant.wait_s
         flow = self._flow(grant)
         reliable_P = np.array([packet.reliable for packet in packets], dtype=np.bool_)
         transfer = self._transfer(packets, reliable_P, grant, flow)
@@ -169,6 +173,12 @@ class WirelessChannel:
             blocks=lambda: self._blocks(grant, flow),
         )
 
+    def _when_all_are_there(self, grant: Grant) -> Grant:
+        """The grant, put off while its sender or a receiver is away."""
+        ends = (grant.sender, *grant.receivers)
+        start_s = all_there_s(self.model.offline, ends, grant.start_s)
+        return replace(grant, start_s=start_s, wait_s=start_s - grant.start_s)
+
     def _flow(self, grant: Grant) -> Flow:
         """What the sender brings over from the start of the grant on; the weakest sets its rate."""
         rate, block_s = self.model.rate, self._block_s
@@ -193,7 +203,8 @@ class WirelessChannel:
 
     def _gain(self, grant: Grant, block: int, sender: int, receiver: int) -> float:
         """Power gain of a link in a coherence block of a grant, as it is at the block's start."""
-        fading = self.model.fading.power(self.seed, grant.exchange_index, block, sender, receiver)
+        fade = block // self._blocks_of_a_fade if self._blocks_of_a_fade else 0
+        fading = self.model.fading.power(self.seed, grant.exchange_index, fade, sender, receiver)
         if not self.gains.moving:
             return float(self.gain_at_start[sender, receiver]) * fading
         time_s = grant.start_s + (block * self._block_s if block else 0.0)
@@ -202,24 +213,39 @@ class WirelessChannel:
     def _disturbance_w(self, grant: Grant, block: int) -> DoubleArray:
         """[R] noise and interference at each receiver."""
         noise = noise_w(grant.bandwidth_hz, self.model.noise_figure_db) + self.model.interference_w
-        power_w = self.model.power.most_w(self.model.max_power_w)
+        power_w = self._most_w
         heard_R = [
             sum(self._gain(grant, block, i, r) for i in grant.interferers if i != r)
             for r in grant.receivers
         ]
         return noise + power_w * np.array(heard_R, dtype=np.float64)
 
-    @property
-    def _block_s(self) -> float:
-        """How long rate and losses hold [s]; a moving device does not wait for the fading's draws."""
+    @functools.cached_property
+    def _blocks_of_a_fade(self) -> int:
+        """Blocks for which one draw of the fading holds; 0: it holds for the whole exchange."""
         held_s = self.model.fading.block_s
-        return MOVING_BLOCK_S if self.gains.moving and math.isinf(held_s) else held_s
+        if math.isinf(held_s):
+            return 0
+        return math.ceil(held_s / MOVING_BLOCK_S) if self.gains.moving else 1
+
+    @functools.cached_property
+    def _block_s(self) -> float:
+        """How long rate and losses hold [s]: as the fading, but for who moves MOVING_BLOCK_S at most."""
+        held_s = self.model.fading.block_s
+        if math.isinf(held_s):
+            return MOVING_BLOCK_S if self.gains.moving else held_s
+        return held_s / self._blocks_of_a_fade
 
     def _log_needed(self, grant: Grant, request: Request) -> float:
         """ln of the power [W] that Eq 25 asks for, or of what the highest rate needs."""
-        slots, bandwidth_hz = grant.slots, grant.bandwidth_hz
-        time_share = 1.0 if slots is None else slots.slot_s / slots.frame_s
-        wanted = bits_from_bytes(request.num_bytes) / (self.model.deadline_s * time_share)
+        bandwidth_hz = grant.bandwidth_hz
+        left_s = self.model.deadline_s - grant.wait_s
+        if grant.slots is not None:
+            until_s = grant.start_s + left_s
+            left_s = grant.slots.air_s(until_s) - grant.slots.air_s(grant.start_s)
+        if left_s <= 0.0:  # too late in any case: as fast as it can
+            return math.inf
+        wanted = bits_from_bytes(request.num_bytes) / left_s
         reachable = self.model.rate.reachable_bit_per_s(wanted, bandwidth_hz)
         log_snr = self.model.rate.log_snr(reachable, bandwidth_hz)
         if log_snr == -math.inf:

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from emulator.state import DoubleArray
 
+ENDLESS_LOG_W = 1e6
+"""ln of a power [W] beside which all others are nothing."""
+
 
 class FixedPower(BaseModel):
     """A constant total power, split equally over the grants that are on the air at once."""
@@ -45,7 +48,11 @@ class LeastPower(BaseModel):
         return max_power_w
 
     def powers_w(self, log_needed_G: DoubleArray, max_power_w: float) -> DoubleArray:
-        """Powers [G] in watts from ln of the needed ones. Law: the sum is at most max_power_w."""
+        """Powers [G] in watts from ln of the needed ones. Law: the sum is at most max_power_w.
+
+        Where no power is enough (inf), all there is.
+        """
+        log_needed_G = np.where(np.isposinf(log_needed_G), ENDLESS_LOG_W, log_needed_G)
         log_sum = float(np.logaddexp.reduce(log_needed_G, initial=-np.inf))
         excess = max(0.0, log_sum - float(np.log(max_power_w)))
         return np.exp(log_needed_G - excess)

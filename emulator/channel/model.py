@@ -88,6 +88,11 @@ class Wireless(BaseModel):
                 f"power.kind: got least_power with rate.kind {self.rate.kind}, "
                 "wanted power.kind fixed (the rate does not depend on the power)"
             )
+        if self.losses.kind == "logistic" and self.power.kind == "least_power":
+            problems.append(
+                "power.kind: got least_power with losses.kind logistic, wanted power.kind fixed (the "
+                "least power for a rate is that at which most packets of it are lost)"
+            )
         if self.losses.kind == "outage" and self.fading.kind != "none":
             problems.append(
                 f"losses.kind: got outage with fading.kind {self.fading.kind}, "

@@ -38,20 +38,29 @@ def send_or_lose(
 ) -> Sent:
     """Tries until the deadline; what is on the air then is cut off, and only reliable_P go on.
 
-    Cut packets are lost. The reliable ones after them leave earlier than without a deadline, so in
+    Cut tries bring nothing. The reliable ones after them leave earlier than without a deadline, so in
     other fades perhaps: their tries are made anew, with the same luck.
     """
+    budget_bits = flow.bits_within(deadline_s)
+    hopeless_P = ~reliable_P & (np.cumsum(transfer.bits_P) - transfer.bits_P >= budget_bits)
+    transfer = replace(transfer, limits_P=np.where(hopeless_P, 0, transfer.limits_P))
     waited = send_and_wait(transfer, losses, flow, deadline_s)
-    if not waited.late:
+    if not waited.late and not hopeless_P.any():
         return waited
     ends_P = _ends_s(transfer, waited.outcome, flow)
-    cut_P = ~reliable_P & (ends_P > deadline_s * (1.0 + LATE_TOLERANCE))
+    cut_P = hopeless_P | ~reliable_P & (ends_P > deadline_s * (1.0 + LATE_TOLERANCE))
     sent_P = waited.outcome.attempts * transfer.bits_P
-    shorter = _cut_short(transfer, cut_P, sent_P, flow.bits_within(deadline_s))
+    shorter = _cut_short(transfer, cut_P, sent_P, budget_bits)
     outcome = losses.outcome(shorter)
+    # A try that is cut brings nothing, but one before it may have reached some of several receivers.
+    whole_P = np.floor(shorter.room_P[cut_P] / shorter.bits_P[cut_P] + LATE_TOLERANCE)
+    limits_P = shorter.limits_P.copy()
+    limits_P[cut_P] = whole_P.astype(np.int64)
+    in_time = losses.outcome(replace(shorter, limits_P=limits_P)).arrived
+    arrived = np.where(cut_P, in_time, outcome.arrived)
     total_bits = np.where(cut_P, shorter.room_P, outcome.attempts * transfer.bits_P).sum()
     duration_s = float(flow.finish_times_s(np.array([total_bits]))[0])
-    return Sent(Outcome(outcome.arrived & ~cut_P, outcome.attempts), duration_s, late=True)
+    return Sent(Outcome(arrived, outcome.attempts), duration_s, late=True)
 
 
 def _ends_s(transfer: Transfer, outcome: Outcome, flow: Flow) -> DoubleArray:

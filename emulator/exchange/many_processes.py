@@ -39,6 +39,9 @@ _BURST_TAG, _GATHER_TAG, _BREAK_TAG = 1, 2, 3
 _STORE_SLICE_S = 1.0
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.05
 _FAREWELL_S = 10.0
+MOST_UNDER_WAY = 256
+"""Frames that may be under way while nobody waits: 16 MiB for each device."""
+
 _LEFT_KEY = "left"
 
 
@@ -96,7 +99,7 @@ class Transport:
         self._stall_timeout_s = patience.stall_timeout_s
         self._met: set[int] = set()
         self._streams: dict[int, Inbound] = {}
-        self._sending: list[tuple[Work, torch.Tensor]] = []
+        self._sending: list[tuple[Work, torch.Tensor, int]] = []
         self._mailbox = Mailbox(self._read_next)
         self._gathers = 0
         self._barriers = 0
@@ -165,7 +168,9 @@ class Transport:
     def gossip(self, bursts: Sequence[Burst], send: Send, exchange_index: int) -> list[Burst]:
         """Send every burst and return, without waiting for more, what has arrived by emulated time.
 
-        A send is not waited for: its receiver may get to it much later. Raises what exchange raises.
+        A send is not waited for, its receiver may get to it much later; but of many the oldest are, so
+        that memory stays bounded: its receiver is at an earlier time than this device and, like all that
+        are earlier, depends on nothing that is still to come from here. Raises what exchange raises.
         """
         if send.next_s is None:
             raise ProtocolError(f"device {self.device}: got no next_s to promise")
@@ -175,7 +180,7 @@ class Transport:
             for burst in bursts:
                 self._send(pack(burst, send.next_s), burst.receiver, _BURST_TAG, where)
             heard = self._mailbox.arrived(send.listen_to, send.now_s)
-        self._sending = [pair for pair in self._sending if not pair[0].is_completed()]
+            self._finish_oldest(MOST_UNDER_WAY, where)
         for burst in bursts:
             self.bytes_sent_data += len(burst.data)
             self.bytes_sent_frames += HEADER_BYTES
@@ -194,10 +199,14 @@ class Transport:
         """Nothing of a time without waiting is left on its way."""
         with self._watch.waiting():
             self._mailbox.close()
-            for work, _ in self._sending:
-                with self._explained(self.device, where):
-                    work.wait()
-        self._sending.clear()
+            self._finish_oldest(0, where)
+
+    def _finish_oldest(self, left: int, where: str) -> None:
+        """Wait for the oldest sends until no more than so many frames are under way."""
+        while len(self._sending) > left:
+            work, _, receiver = self._sending[0]
+            self._waiter(receiver, where)(work)
+            del self._sending[0]
 
     def gather(self, blob: bytes) -> list[bytes]:
         """All devices call it; device 0 gets every device's blob in order, the others an empty list."""
@@ -310,7 +319,7 @@ class Transport:
     ) -> list[Work]:
         with self._explained(receiver, where):
             works = [_taken(dist.isend(frame, receiver, tag=tag)) for frame in frames]
-        self._sending.extend(zip(works, frames, strict=True))
+        self._sending.extend((*pair, receiver) for pair in zip(works, frames, strict=True))
         return works
 
     def _finish_send(self, works: Sequence[Work], receiver: int, where: str) -> None:

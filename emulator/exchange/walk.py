@@ -1,5 +1,6 @@
 """What both drivers share: one life led from Send to Send, and who must hear from whom."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -46,7 +47,9 @@ class Walk:
         """Hand over the bursts a Send waited for; the next Send, or None when the life ended."""
         ordered = sorted(bursts, key=lambda burst: (burst.arrival_s, burst.sender))
         inbox = self._air.collect(send, ordered)
-        return self._next(lambda: self._life.send(inbox))
+        following = self._next(lambda: self._life.send(inbox))
+        _check_promise(self.device, send, following)
+        return following
 
     def close(self) -> None:
         """Let the life run its `finally` blocks where it stopped half-way."""
@@ -74,6 +77,18 @@ class Walk:
         fresh = tuple(self._records[self._committed :])
         self._committed = len(self._records)
         self._on_commit(self.device, commit, fresh)
+
+
+def _check_promise(device: int, send: Send, following: Send | None) -> None:
+    """Raise ProtocolError unless who does not wait speaks again when it said, and after inf no more."""
+    if send.next_s is None:
+        return
+    speaks_s = math.inf if following is None or following.next_s is None else following.now_s
+    if speaks_s < send.next_s or (math.isfinite(send.next_s) and math.isinf(speaks_s)):
+        raise ProtocolError(
+            f"device {device}: got a Send without waiting at {speaks_s:g} s, wanted one at "
+            f"{send.next_s:g} s, as promised: one exchange a round"
+        )
 
 
 def not_awaited(sender: int, receiver: int, exchange_index: int) -> ProtocolError:

@@ -48,7 +48,7 @@ class Gossip:
         told_N = own.to_send(vector_N)
         message = self._message(round_index, told_N, receivers_of(own.id, links))
         received = yield from own.exchange([message], tuple(sorted(weight)), (self.shared,))
-        heard = sorted(map(self.listener.take, received), key=lambda r: r.source)
+        heard = self.listener.newest(received)
         contributions = [
             (weight[other.source], np.asarray(other.values, dtype=np.float32), other.received)
             for other in heard

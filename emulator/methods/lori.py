@@ -104,7 +104,7 @@ class LoriDevice:
         received = yield from own.exchange([message], tuple(sorted(weight)), self.known_masks)
         merge = self._mean if self.config.aggregation == "mean" else self._mask_mean
         rounded_N = own.as_received(told_N)
-        heard = sorted(map(self.listener.take, received), key=lambda r: r.source)
+        heard = self.listener.newest(received)
         merged_N = merge(weight, rounded_N, heard)
         own.adapted.load(np.where(self.mask.dense, merged_N, 0.0).astype(np.float32))
 

@@ -35,11 +35,16 @@ from emulator.state import Coordinate, FloatArray, LostCoordinates, Received
 
 @dataclass(frozen=True)
 class Listener:
-    """One device's policy. take: a round's message as it is to be used, one per sender and round;
-    step: how gossip mixes such messages in, as `merging.gossip_step`."""
+    """One device's policy. take: a message as it is to be used, asked once for each in the order of
+    arrival; step: how gossip mixes such messages in, as `merging.gossip_step`."""
 
     take: Callable[[Received], Received]
     step: Callable[[FloatArray, FloatArray, Sequence[Contribution]], FloatArray]
+
+    def newest(self, received: Sequence[Received]) -> list[Received]:
+        """Of every sender the last message, as it is to be used, by sender."""
+        taken = {told.source: told for told in map(self.take, received)}
+        return [taken[source] for source in sorted(taken)]
 
 
 def listener_of(policy: LostCoordinates) -> Listener:

@@ -273,7 +273,7 @@ class SparseOrthogonalDevice:
             [message] if ring.others else [], ring.others, tuple(self.masks.values())
         )
         written = {own.id: (float(ring.samples[own.id]), vector_N, mine.dense)}
-        for o in map(self.listener.take, received):
+        for o in self.listener.newest(received):
             values_N = np.asarray(o.values, dtype=np.float32)
             written[o.source] = (float(ring.samples[o.source]), values_N, o.received)
         shared = [(w, v, p & mine.dense) for i, (w, v, p) in written.items() if i != own.id]

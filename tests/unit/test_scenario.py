@@ -193,6 +193,7 @@ def test_every_field_of_the_scenario_is_described():
         ({"clock": {"kind": "paced"}}, "clock.kind: paced"),
         ({"local": {"flop_per_s": [1e9]}}, "local.flop_per_s"),
         ({"method": {"kind": "stacking"}}, "method.kind: stacking"),
+        ({"method": {"kind": "experts_once"}}, "method.kind: experts_once"),
         ({"method": {"kind": "sparse_orthogonal", "recluster_every": 2}}, "method.recluster_every"),
         ({"method": {"kind": "sparse_orthogonal", "exchange_every": 2}}, "method.exchange_every"),
     ],
@@ -230,3 +231,17 @@ def test_a_policy_that_a_merge_cannot_follow_is_refused(read, problems, method, 
 def test_interleaved_int8_is_refused_in_one_line(problems):
     (line,) = problems("wire: {value_type: int8, interleave: true}\n")
     assert line.startswith("s.yaml: wire.interleave: got true with value_type int8, wanted")
+
+
+def test_a_trace_has_no_slots_and_the_least_power_no_margin(tmp_path):
+    trace = tmp_path / "link.trace"
+    trace.write_text("1\n2\n")
+    channel = {"kind": "wireless", "power": {"kind": "fixed", "power_w": 0.1}}
+    recorded = channel | {"rate": {"kind": "trace", "path": str(trace)}}
+    access = {"kind": "tdma", "bandwidth_hz": 1e6}
+    with pytest.raises(ValueError, match=r"got tdma with channel\.rate\.kind trace"):
+        Scenario.model_validate({"name": "s", "channel": recorded, "access": access})
+    edge = channel | {"power": {"kind": "least_power"}, "rate": {"kind": "nr_cqi"}}
+    edge |= {"losses": {"kind": "logistic"}}
+    with pytest.raises(ValueError, match=r"got least_power with losses\.kind logistic"):
+        Scenario.model_validate({"name": "s", "channel": edge, "access": access})

@@ -309,3 +309,16 @@ def test_same_send_same_bytes():
     other_exchange = shim(lossy(0.5), seed=3).emit(send(message()), 3)
     assert [burst.data for burst in other_exchange[0]] != [burst.data for burst in emitted()[0]]
     assert math.isinf(emitted()[1][0].bandwidth_hz)
+
+
+def test_an_absent_neighbour_does_not_keep_the_radio_from_others():
+    model = lossy(0.0, offline=({"device": 2, "from_s": 0.5, "to_s": 100.0},))
+    air = shim(model)
+    arrivals = []
+    for exchange_index in range(3):
+        said = send(message(receivers=(1, 2)), now_s=float(exchange_index))
+        bursts, _ = air.emit(said, exchange_index)
+        arrivals.append([burst.arrival_s for burst in bursts])
+    assert [near < index + 0.5 for index, (near, _) in enumerate(arrivals)] == [True] * 3
+    assert [far > 100.0 for _, far in arrivals] == [False, True, True]
+    assert bursts[1].start_s == 100.0

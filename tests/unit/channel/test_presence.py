@@ -1,12 +1,11 @@
 """Devices that are away: transfers wait for both ends, deadlines do not."""
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from emulator.channel.access import IdealAccess
 from emulator.channel.energy import FixedPower
 from emulator.channel.fading import NoFading
 from emulator.channel.model import Wireless
@@ -14,7 +13,7 @@ from emulator.channel.pathloss import NoPathLoss
 from emulator.channel.presence import Offline, all_there_s
 from emulator.channel.rates import FixedRate
 from emulator.errors import ScenarioError
-from emulator.state import Grant, Packet
+from emulator.state import Packet, Request
 
 
 def _away(device, from_s, to_s):
@@ -33,6 +32,14 @@ def _channel(*offline, **fields):
     ).bind(3, seed=0)
 
 
+def _sent(channel, packets, sender, receiver, start_s):
+    """What becomes of packets that are ready at a time."""
+    request = Request(sender, (receiver,), 0, start_s, 0)
+    grants = channel.set_powers(IdealAccess().plan([request]), [request])
+    (reception,) = channel.transmit(packets, grants[0])
+    return reception
+
+
 def _packets(*reliable):
     """97 bytes each, with the headers of the air 125: a second."""
     return [Packet(bytes(97), 20, 4, 0, 73, each) for each in reliable]
@@ -41,22 +48,19 @@ def _packets(*reliable):
 def test_a_transfer_waits_for_both_ends_and_lasts_as_long_as_ever():
     channel = _channel(_away(1, 5.0, 8.0), _away(0, 7.0, 9.0), deadline_s=3.0)
     for start_s, arrival_s, late in [(3.0, 4.0, False), (4.5, 5.5, False), (6.0, 10.0, True)]:
-        (reception,) = channel.transmit(_packets(True), Grant(0, (1,), start_s, math.inf, 0.1, 0))
+        reception = _sent(channel, _packets(True), 0, 1, start_s)
         assert (reception.arrival_s, reception.airtime_s) == pytest.approx((arrival_s, 1.0))
         assert reception.late == late
-    (elsewhere,) = channel.transmit(_packets(True), Grant(2, (0,), 6.0, math.inf, 0.1, 0))
-    assert elsewhere.arrival_s == 7.0
+    assert _sent(channel, _packets(True), 2, 0, 6.0).arrival_s == 7.0
 
 
 def test_what_is_late_because_somebody_was_away_is_lost_like_any_other():
     channel = _channel(_away(1, 0.0, 4.5), deadline_s=6.0, late="lose")
-    (reception,) = channel.transmit(
-        _packets(True, False, False), Grant(0, (1,), 0.0, math.inf, 0.1, 0)
-    )
+    reception = _sent(channel, _packets(True, False, False), 0, 1, 0.0)
     assert reception.arrived.tolist() == [True, False, False]
     assert reception.arrival_s == pytest.approx(6.0)  # the second was cut half way
     gone = _channel(_away(1, 0.0, 60.0), deadline_s=6.0, late="lose")
-    (reception,) = gone.transmit(_packets(True, False), Grant(0, (1,), 0.0, math.inf, 0.1, 0))
+    reception = _sent(gone, _packets(True, False), 0, 1, 0.0)
     assert reception.arrived.tolist() == [True, False]
     assert reception.attempts.tolist() == [1, 0]
     assert reception.arrival_s == pytest.approx(61.0)

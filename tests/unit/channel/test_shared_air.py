@@ -13,6 +13,7 @@ from emulator.channel.access import OfdmaAccess, TdmaAccess
 from emulator.channel.energy import FixedPower
 from emulator.channel.fading import NoFading, RayleighFading
 from emulator.channel.losses import BernoulliLoss
+from emulator.channel.mobility import RandomWaypoint
 from emulator.channel.model import Wireless
 from emulator.channel.pathloss import NoPathLoss
 from emulator.channel.placement import FixedPlacement
@@ -148,6 +149,74 @@ def test_least_power_in_slots_delivers_within_the_deadline():
     assert reception.airtime_s == pytest.approx(0.25, rel=1e-6)
     needed = channel.at(0.0).required_power_w(air_bytes(packets), *schedule.share(1))
     assert grant.tx_power_w == pytest.approx(needed[2, 0])
+
+
+@pytest.mark.parametrize("start_s", [0.0, 0.05, 0.0007, 2.3])
+def test_least_power_counts_the_own_slots_that_are_left(start_s):
+    channel = Wireless(max_power_w=10.0, fading=NoFading()).bind(64, seed=1)
+    schedule = TdmaAccess(bandwidth_hz=5e6).bind(np.ones((64, 64), dtype=bool))
+    packets = _packets(4)
+    request = Request(40, (0,), air_bytes(packets), start_s, 0)
+    (grant,) = channel.set_powers(schedule.plan([request]), [request])
+    (reception,) = channel.transmit(packets, grant)
+    assert not reception.late
+    assert (
+        reception.arrival_s - start_s > 1.0 - 0.65
+    )  # in the last own slot: no more power than needed
+
+
+def test_who_received_before_the_deadline_keeps_what_another_still_lacked():
+    fields = {"losses": BernoulliLoss(probability=0.5), "arq_max_tries": 3, "late": "lose"}
+    packets = _packets(8)
+    lost = 0
+    for seed in range(60):
+        channel = replace(_slow_link(PACKET_BITS, deadline_s=7.5, **fields), seed=seed)
+        both = channel.transmit(packets, replace(GRANT, receivers=(1, 0)))
+        luck = [channel.transmit(packets, replace(GRANT, receivers=(r,)))[0] for r in (1, 0)]
+        ends = np.cumsum(np.maximum(luck[0].attempts, luck[1].attempts))
+        cut = int(np.searchsorted(ends, 7.5))  # the packet that is on the air at the deadline
+        tries = 7 - (ends[cut - 1] if cut else 0)
+        for reception, alone in zip(both, luck, strict=True):
+            if cut < 8 and alone.arrived[cut] and alone.attempts[cut] <= tries:
+                assert reception.arrived[cut]
+                lost += 1
+    assert lost > 10
+
+
+def test_a_whole_exchange_has_one_fade_even_where_devices_move():
+    walking = Wireless(
+        mobility=RandomWaypoint(min_speed_m_per_s=0.001, max_speed_m_per_s=0.002),
+        fading=RayleighFading(coherence_s=None),
+    ).bind(3, seed=1)
+    grant = Grant(0, (1,), 0.0, 1e6, 0.1, 0)
+    assert walking.snr(grant, 5)[0] == pytest.approx(walking.snr(grant, 0)[0], rel=1e-3)
+    slow = replace(walking, model=Wireless(fading=RayleighFading(coherence_s=2.5)))
+    first, *others, last = (slow.snr(grant, block)[0] for block in range(4))
+    assert others == pytest.approx([first, first], rel=1e-3)  # three blocks of a fade
+    assert last != pytest.approx(first, rel=1e-2)
+
+
+def test_what_a_slow_link_cannot_bring_in_time_is_lost_and_not_tried():
+    channel = Wireless(
+        path_loss=NoPathLoss(),
+        fading=RayleighFading(coherence_s=1e-3),
+        power=FixedPower(power_w=0.1),
+        late="lose",
+    ).bind(2, seed=1)
+    packets = _packets(1500, reliable=(0,))
+    (reception,) = channel.transmit(packets, Grant(0, (1,), 0.0, 1e3, 1e-16, 0))
+    assert reception.arrived.sum() < 20
+    assert reception.arrived[0]
+    assert reception.attempts[100:].max() == 0
+
+
+def test_range_is_that_of_the_power_a_device_uses():
+    near = {"placement": FixedPlacement(positions_m=((0.0, 0.0), (500.0, 0.0)))}
+    full = Wireless(power=FixedPower(power_w=0.2), **near).bind(2, seed=0)
+    weak = Wireless(power=FixedPower(power_w=1e-9), **near).bind(2, seed=0)
+    assert full.at(0.0).in_range(2e4, 1.0).any()
+    assert not weak.at(0.0).in_range(2e4, 1.0).any()
+    assert weak.max_power_w.tolist() == [1e-9, 1e-9]
 
 
 def test_interferers_of_a_slot_take_the_success_from_rayleigh_links():

@@ -125,6 +125,24 @@ def test_who_does_not_wait_hears_what_has_arrived_by_its_own_clock() -> None:
     assert [[sender for sender, _ in heard[d][3]] for d in range(3)] == [[1, 2], [0, 2], [0, 1]]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        [(1.0, 3.0), (2.0, math.inf)],  # sooner than promised
+        [(1.0, 3.0)],  # never again
+        [(1.0, math.inf), (2.0, math.inf)],  # again after the end
+    ],
+)
+def test_a_promise_that_is_not_kept_is_an_error(said: list[tuple[float, float]]) -> None:
+    def life(device: int):
+        for now_s, next_s in said:
+            yield Send(now_s, (), (), Known(), (), next_s)
+        yield Send(9.0, (), (), Known())
+
+    with pytest.raises(ProtocolError, match="device 0: got a Send without waiting"):
+        one_process.run({0: life(0)}, {0: ToyAir(0, 1, lambda device, index: ())}, ignore)
+
+
 def test_exchanges_are_counted_from_where_a_run_resumes() -> None:
     graph = complete(2)
     outcomes = one_process.run(
