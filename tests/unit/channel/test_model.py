@@ -1,6 +1,7 @@
 """The whole air: Eq 25, exact arrival, reliability, lateness, reciprocity, the ideal channel."""
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,55 +17,17 @@ from emulator.channel.fading import NoFading, RayleighFading
 from emulator.channel.ideal import Ideal
 from emulator.channel.losses import BernoulliLoss
 from emulator.channel.model import Wireless
-from emulator.channel.pathloss import NoPathLoss
 from emulator.channel.placement import FixedPlacement
 from emulator.channel.rates import FixedRate, ShannonRate
 from emulator.errors import EmulatorError, ScenarioError
-from emulator.state import Grant, Packet, Request, air_bytes
+from emulator.state import Grant
 from emulator.units import linear_from_db, noise_w
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs/channels"
-BAND_HZ = 25e3
 
+sys.path.append(str(Path(__file__).parents[2] / "toys"))
 
-def _packets(count: int, reliable: tuple[int, ...] = (), size: int = 1472) -> tuple[Packet, ...]:
-    return tuple(
-        Packet(
-            data=bytes(size),
-            header_bytes=20,
-            checksum_bytes=4,
-            mask_bytes=0,
-            payload_bytes=size - 24,
-            reliable=index in reliable,
-        )
-        for index in range(count)
-    )
-
-
-def _speak(channel, sender, receivers, packets, exchange_index=0, access=None):
-    """Grants with powers of one sender for the same packets to each receiver."""
-    access = access or OfdmaAccess(bandwidth_hz=BAND_HZ)
-    requests = [
-        Request(sender, (receiver,), air_bytes(packets), 10.0, exchange_index)
-        for receiver in receivers
-    ]
-    return channel.set_powers(access.plan(requests), requests)
-
-
-def _slow_link(bit_per_s: float, **fields):
-    """One pair of devices whose rate is fixed, without geometry."""
-    return Wireless(
-        path_loss=NoPathLoss(),
-        fading=NoFading(),
-        rate=FixedRate(link_bit_per_s=bit_per_s),
-        power=FixedPower(power_w=0.1),
-        **fields,
-    ).bind(2, seed=4)
-
-
-GRANT = Grant(0, (1,), 10.0, math.inf, 0.1, 0)
-PACKET_BITS = 12_000  # 1472 + 28 bytes
-
+from toy_air import BAND_HZ, GRANT, PACKET_BITS, packets_of, slow_link, speak  # noqa: E402
 
 # ── geometry ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -115,8 +78,8 @@ def test_least_power_meets_the_deadline_exactly(seed, neighbours, count, gap_db,
         deadline_s=deadline_s,
         max_power_w=1e15,
     ).bind(6, seed)
-    packets = _packets(count)
-    for grant in _speak(channel, 0, range(1, neighbours + 1), packets):
+    packets = packets_of(count)
+    for grant in speak(channel, 0, range(1, neighbours + 1), packets):
         (reception,) = channel.transmit(packets, grant)
         assert reception.airtime_s == pytest.approx(deadline_s, rel=1e-9)
         assert reception.arrival_s == 10.0 + reception.airtime_s
@@ -145,9 +108,9 @@ def test_powers_stay_below_the_limit_and_keep_their_proportions():
     model = Wireless(max_power_w=0.2)
     channel = model.bind(6, seed=3)
     generous = model.model_copy(update={"max_power_w": 1e12}).bind(6, seed=3)
-    packets = _packets(11)
-    limited = [grant.tx_power_w for grant in _speak(channel, 0, range(1, 6), packets)]
-    wanted = [grant.tx_power_w for grant in _speak(generous, 0, range(1, 6), packets)]
+    packets = packets_of(11)
+    limited = [grant.tx_power_w for grant in speak(channel, 0, range(1, 6), packets)]
+    wanted = [grant.tx_power_w for grant in speak(generous, 0, range(1, 6), packets)]
     assert sum(wanted) > 0.2
     assert sum(limited) == pytest.approx(0.2, rel=1e-12)
     assert np.array(limited) / limited[0] == pytest.approx(np.array(wanted) / wanted[0])
@@ -155,22 +118,22 @@ def test_powers_stay_below_the_limit_and_keep_their_proportions():
 
 def test_a_hopeless_size_still_gives_finite_powers():
     channel = Wireless().bind(3, seed=3)
-    packets = _packets(10_000)
-    powers = [grant.tx_power_w for grant in _speak(channel, 0, (1, 2), packets)]
+    packets = packets_of(10_000)
+    powers = [grant.tx_power_w for grant in speak(channel, 0, (1, 2), packets)]
     assert sum(powers) == pytest.approx(0.2)
     assert min(powers) > 0.0
 
 
 def test_a_capped_rate_asks_for_no_more_than_its_cap_needs():
     channel = Wireless(rate=ShannonRate(max_bit_per_s_hz=2.0), fading=NoFading()).bind(2, seed=0)
-    (grant,) = _speak(channel, 0, (1,), _packets(50))
+    (grant,) = speak(channel, 0, (1,), packets_of(50))
     assert channel.snr(grant, 0)[0] == pytest.approx(3.0)
     assert channel.at(0.0).required_power_w(75_000, BAND_HZ, 1.0)[0, 1] == math.inf
 
 
 def test_fixed_power_is_shared_equally_whatever_is_asked():
     channel = Wireless(power=FixedPower(power_w=0.12)).bind(4, seed=0)
-    grants = _speak(channel, 0, (1, 2, 3), _packets(2))
+    grants = speak(channel, 0, (1, 2, 3), packets_of(2))
     assert [grant.tx_power_w for grant in grants] == pytest.approx([0.04] * 3)
 
 
@@ -188,7 +151,7 @@ def test_in_range_means_one_packet_in_time_at_full_power():
 
 
 def test_without_geometry_everybody_is_in_range_on_any_band():
-    channel = _slow_link(10e6)
+    channel = slow_link(10e6)
     assert channel.at(0.0).in_range(math.inf, 1.0).tolist() == [[False, True], [True, False]]
     assert channel.at(0.0).required_power_w(1500, math.inf, 1.0).tolist() == [
         [0.0, 0.0],
@@ -203,8 +166,8 @@ def test_arrival_solves_the_integral_over_the_fades():
     channel = Wireless(
         fading=RayleighFading(coherence_s=0.05), power=FixedPower(power_w=1e-7)
     ).bind(2, seed=5)
-    packets = _packets(20)
-    (grant,) = _speak(channel, 0, (1,), packets)
+    packets = packets_of(20)
+    (grant,) = speak(channel, 0, (1,), packets)
     (reception,) = channel.transmit(packets, grant)
     blocks = int(reception.airtime_s / 0.05)
     assert blocks > 5
@@ -213,13 +176,13 @@ def test_arrival_solves_the_integral_over_the_fades():
     assert carried == pytest.approx(20 * PACKET_BITS, rel=1e-9)
 
 
-def test_the_same_packets_grant_and_seed_give_the_same_reception():
+def test_the_samepackets_of_grant_and_seed_give_the_same_reception():
     model = Wireless(losses=BernoulliLoss(probability=0.3))
-    packets = _packets(50, reliable=(0,))
+    packets = packets_of(50, reliable=(0,))
     receptions = []
     for _ in range(2):
         channel = model.bind(3, seed=9)
-        (grant,) = _speak(channel, 0, (2,), packets)
+        (grant,) = speak(channel, 0, (2,), packets)
         receptions += channel.transmit(packets, grant)
     first, second = receptions
     assert np.array_equal(first.arrived, second.arrived)
@@ -228,8 +191,8 @@ def test_the_same_packets_grant_and_seed_give_the_same_reception():
 
 
 def test_every_attempt_takes_its_time_with_28_bytes_of_headers():
-    channel = _slow_link(1e6, losses=BernoulliLoss(probability=0.4), arq_max_tries=3)
-    packets = _packets(200)
+    channel = slow_link(1e6, losses=BernoulliLoss(probability=0.4), arq_max_tries=3)
+    packets = packets_of(200)
     (reception,) = channel.transmit(packets, GRANT)
     bits = int(reception.attempts.sum()) * PACKET_BITS
     assert reception.airtime_s == pytest.approx(bits / 1e6)
@@ -237,10 +200,10 @@ def test_every_attempt_takes_its_time_with_28_bytes_of_headers():
     assert np.all(reception.attempts[~reception.arrived] == 3)
 
 
-def test_reliable_packets_are_repeated_and_others_tried_once():
-    channel = _slow_link(1e6, losses=BernoulliLoss(probability=0.5))
+def test_reliablepackets_of_are_repeated_and_others_tried_once():
+    channel = slow_link(1e6, losses=BernoulliLoss(probability=0.5))
     reliable = tuple(range(0, 100, 2))
-    (reception,) = channel.transmit(_packets(100, reliable), GRANT)
+    (reception,) = channel.transmit(packets_of(100, reliable), GRANT)
     assert reception.arrived[0::2].all()
     assert reception.attempts[0::2].max() > 1
     assert not reception.arrived[1::2].all()
@@ -248,27 +211,27 @@ def test_reliable_packets_are_repeated_and_others_tried_once():
 
 
 def test_a_reliable_packet_that_never_arrives_ends_the_run():
-    channel = _slow_link(1e6, losses=BernoulliLoss(probability=0.99999))
+    channel = slow_link(1e6, losses=BernoulliLoss(probability=0.99999))
     with pytest.raises(EmulatorError, match="link 0 -> 1: a reliable packet was lost 1000 times"):
-        channel.transmit(_packets(5, reliable=(3,)), GRANT)
+        channel.transmit(packets_of(5, reliable=(3,)), GRANT)
 
 
 def test_a_link_without_power_is_named():
     channel = Wireless(fading=NoFading()).bind(2, seed=0)
     with pytest.raises(EmulatorError, match="link 0 -> 1: a transfer of 12000 bits"):
-        channel.transmit(_packets(1), Grant(0, (1,), 0.0, 1e4, 0.0, 0))
+        channel.transmit(packets_of(1), Grant(0, (1,), 0.0, 1e4, 0.0, 0))
 
 
 def test_an_endless_band_with_a_shannon_rate_is_wrong_input():
-    packets = _packets(1)
+    packets = packets_of(1)
     for model in [Wireless(), Wireless(power=FixedPower(power_w=0.1))]:
         channel = model.bind(2, seed=0)
         with pytest.raises(ScenarioError, match="access: got an infinite bandwidth"):
-            channel.transmit(packets, *_speak(channel, 0, (1,), packets, access=IdealAccess()))
+            channel.transmit(packets, *speak(channel, 0, (1,), packets, access=IdealAccess()))
 
 
 def test_nothing_to_send_takes_no_time():
-    (reception,) = _slow_link(1e6).transmit((), GRANT)
+    (reception,) = slow_link(1e6).transmit((), GRANT)
     assert (reception.arrival_s, reception.airtime_s, reception.late) == (10.0, 0.0, False)
     assert reception.arrived.size == reception.attempts.size == 0
 
@@ -277,31 +240,31 @@ def test_nothing_to_send_takes_no_time():
 
 
 def test_waiting_brings_everything_late():
-    (reception,) = _slow_link(10 * PACKET_BITS).transmit(_packets(15), GRANT)
+    (reception,) = slow_link(10 * PACKET_BITS).transmit(packets_of(15), GRANT)
     assert reception.arrived.all()
     assert reception.airtime_s == pytest.approx(1.5)
     assert reception.late
 
 
 def test_in_time_to_the_bit_is_not_late():
-    channel = _slow_link(10 * PACKET_BITS, late="lose")
-    (reception,) = channel.transmit(_packets(10), GRANT)
+    channel = slow_link(10 * PACKET_BITS, late="lose")
+    (reception,) = channel.transmit(packets_of(10), GRANT)
     assert reception.arrived.all()
     assert not reception.late
 
 
 def test_losing_cuts_the_transfer_at_the_deadline():
-    channel = _slow_link(10.5 * PACKET_BITS, late="lose")
-    (reception,) = channel.transmit(_packets(15), GRANT)
+    channel = slow_link(10.5 * PACKET_BITS, late="lose")
+    (reception,) = channel.transmit(packets_of(15), GRANT)
     assert reception.arrived.tolist() == [True] * 10 + [False] * 5
     assert reception.attempts.tolist() == [1] * 11 + [0] * 4
     assert reception.airtime_s == pytest.approx(1.0)
     assert reception.late
 
 
-def test_reliable_packets_go_on_after_the_deadline():
-    channel = _slow_link(10.5 * PACKET_BITS, late="lose")
-    (reception,) = channel.transmit(_packets(15, reliable=(0, 12, 13)), GRANT)
+def test_reliablepackets_of_go_on_after_the_deadline():
+    channel = slow_link(10.5 * PACKET_BITS, late="lose")
+    (reception,) = channel.transmit(packets_of(15, reliable=(0, 12, 13)), GRANT)
     assert np.flatnonzero(reception.arrived).tolist() == [*range(10), 12, 13]
     assert reception.attempts.tolist() == [1] * 11 + [0, 1, 1, 0]
     assert reception.airtime_s == pytest.approx(12.5 / 10.5)
@@ -312,9 +275,9 @@ def test_reliable_packets_go_on_after_the_deadline():
 def test_the_deadline_never_changes_what_was_through_before_it(exchange_index, count, probability):
     grant = Grant(0, (1,), 10.0, math.inf, 0.1, exchange_index)
     fields = {"losses": BernoulliLoss(probability=probability), "arq_max_tries": 3}
-    packets = _packets(count, reliable=tuple(range(0, count, 7)))
-    (waited,) = _slow_link(30 * PACKET_BITS, **fields).transmit(packets, grant)
-    (lost,) = _slow_link(30 * PACKET_BITS, late="lose", **fields).transmit(packets, grant)
+    packets = packets_of(count, reliable=tuple(range(0, count, 7)))
+    (waited,) = slow_link(30 * PACKET_BITS, **fields).transmit(packets, grant)
+    (lost,) = slow_link(30 * PACKET_BITS, late="lose", **fields).transmit(packets, grant)
     ends = np.cumsum(waited.attempts) / 30.0
     reliable = np.array([packet.reliable for packet in packets])
     assert lost.late == waited.late
@@ -329,8 +292,8 @@ def test_the_deadline_never_changes_what_was_through_before_it(exchange_index, c
 
 
 def test_energy_is_power_times_airtime_circuits_included():
-    channel = _slow_link(10 * PACKET_BITS, circuit_power_w=0.05)
-    (reception,) = channel.transmit(_packets(5), GRANT)
+    channel = slow_link(10 * PACKET_BITS, circuit_power_w=0.05)
+    (reception,) = channel.transmit(packets_of(5), GRANT)
     assert channel.energy_j(GRANT, reception) == pytest.approx(0.15 * 0.5)
     assert transmit_energy_j(0.2, 0.0, 3.0) == pytest.approx(0.6)
 
@@ -340,8 +303,8 @@ def test_energy_is_power_times_airtime_circuits_included():
 
 def test_the_ideal_channel_passes_everything_through():
     channel = Ideal().bind(3, seed=1)
-    packets = _packets(9, reliable=(0,))
-    (grant,) = _speak(channel, 0, (2,), packets, access=IdealAccess())
+    packets = packets_of(9, reliable=(0,))
+    (grant,) = speak(channel, 0, (2,), packets, access=IdealAccess())
     (reception,) = channel.transmit(packets, grant)
     assert reception.arrived.all()
     assert reception.attempts.tolist() == [1] * 9
@@ -366,9 +329,9 @@ def test_presets_fill_the_models_and_carry_a_message(name):
     access = TypeAdapter(IdealAccess | OfdmaAccess | TdmaAccess).validate_python(preset["access"])
     assert type(model).model_validate(model.model_dump()) == model
     channel = model.bind(5, seed=1)
-    packets = _packets(5, reliable=tuple(range(5)), size=1260)
+    packets = packets_of(5, reliable=tuple(range(5)), size=1260)
     schedule = access.bind(channel.at(0.0).in_range(access.bandwidth_hz, 1.0))
-    for grant in _speak(channel, 0, (1, 2, 3), packets, access=schedule):
+    for grant in speak(channel, 0, (1, 2, 3), packets, access=schedule):
         assert channel.transmit(packets, grant)[0].arrived.all()
 
 

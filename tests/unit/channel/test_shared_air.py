@@ -1,7 +1,7 @@
 """One air for several: broadcasts, slots, interference of those who share a slot."""
 
 import json
-import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,52 +17,14 @@ from emulator.channel.mobility import RandomWaypoint
 from emulator.channel.model import Wireless
 from emulator.channel.pathloss import NoPathLoss
 from emulator.channel.placement import FixedPlacement
-from emulator.channel.rates import FixedRate
-from emulator.state import Grant, Packet, Request, Slots, air_bytes
+from emulator.state import Grant, Request, Slots, air_bytes
 from emulator.units import linear_from_db, noise_w
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs/channels"
-BAND_HZ = 25e3
 
+sys.path.append(str(Path(__file__).parents[2] / "toys"))
 
-def _packets(count: int, reliable: tuple[int, ...] = (), size: int = 1472) -> tuple[Packet, ...]:
-    return tuple(
-        Packet(
-            data=bytes(size),
-            header_bytes=20,
-            checksum_bytes=4,
-            mask_bytes=0,
-            payload_bytes=size - 24,
-            reliable=index in reliable,
-        )
-        for index in range(count)
-    )
-
-
-def _speak(channel, sender, receivers, packets, exchange_index=0, access=None):
-    """Grants with powers of one sender for the same packets to each receiver."""
-    access = access or OfdmaAccess(bandwidth_hz=BAND_HZ)
-    requests = [
-        Request(sender, (receiver,), air_bytes(packets), 10.0, exchange_index)
-        for receiver in receivers
-    ]
-    return channel.set_powers(access.plan(requests), requests)
-
-
-def _slow_link(bit_per_s: float, **fields):
-    """One pair of devices whose rate is fixed, without geometry."""
-    return Wireless(
-        path_loss=NoPathLoss(),
-        fading=NoFading(),
-        rate=FixedRate(link_bit_per_s=bit_per_s),
-        power=FixedPower(power_w=0.1),
-        **fields,
-    ).bind(2, seed=4)
-
-
-GRANT = Grant(0, (1,), 10.0, math.inf, 0.1, 0)
-PACKET_BITS = 12_000  # 1472 + 28 bytes
-
+from toy_air import BAND_HZ, GRANT, PACKET_BITS, packets_of, slow_link, speak  # noqa: E402
 
 # ── several receivers ────────────────────────────────────────────────────────────────────────────
 
@@ -70,11 +32,11 @@ PACKET_BITS = 12_000  # 1472 + 28 bytes
 def test_the_weakest_listener_sets_rate_and_power_of_a_broadcast():
     placement = FixedPlacement(positions_m=((0.0, 0.0), (100.0, 0.0), (0.0, 200.0)))
     channel = Wireless(placement=placement, fading=NoFading(), max_power_w=10.0).bind(3, seed=0)
-    packets = _packets(4)
+    packets = packets_of(4)
     requests = [Request(0, (1, 2), air_bytes(packets), 10.0, 0)]
     access = OfdmaAccess(bandwidth_hz=BAND_HZ, cast="broadcast")
     (both,) = channel.set_powers(access.plan(requests), requests)
-    (far,) = _speak(channel, 0, (2,), packets)
+    (far,) = speak(channel, 0, (2,), packets)
     assert both.tx_power_w == far.tx_power_w
     near, further = channel.transmit(packets, both)
     assert near.arrival_s == further.arrival_s == pytest.approx(11.0)
@@ -82,8 +44,8 @@ def test_the_weakest_listener_sets_rate_and_power_of_a_broadcast():
 
 
 def test_a_broadcast_repeats_a_reliable_packet_until_everybody_has_it():
-    channel = _slow_link(1e6, losses=BernoulliLoss(probability=0.5))
-    packets = _packets(200, reliable=tuple(range(0, 200, 2)))
+    channel = slow_link(1e6, losses=BernoulliLoss(probability=0.5))
+    packets = packets_of(200, reliable=tuple(range(0, 200, 2)))
     grant = replace(GRANT, receivers=(1, 0))
     first, second = channel.transmit(packets, grant)
     each = [channel.transmit(packets, replace(GRANT, receivers=(r,)))[0] for r in (1, 0)]
@@ -109,7 +71,7 @@ def test_slots_carry_the_integral_of_the_rate_inside_them(late, fading):
     ).bind(2, seed=3)
     slots = Slots(0.013, 0.005, 0.05)
     grant = Grant(0, (1,), 10.02, BAND_HZ, 1e-16, 0, slots)
-    packets = _packets(1, size=40) * 3
+    packets = packets_of(1, size=40) * 3
     (reception,) = channel.transmit(packets, grant)
     step_s = 1e-6
     elapsed_s = (np.arange(4_000_000) + 0.5) * step_s
@@ -141,7 +103,7 @@ def test_in_slots_every_grant_may_have_all_the_power():
 def test_least_power_in_slots_delivers_within_the_deadline():
     channel = Wireless(max_power_w=10.0, fading=NoFading()).bind(4, seed=1)
     schedule = TdmaAccess(bandwidth_hz=1e6, slot_s=0.001).bind(np.ones((4, 4), dtype=bool))
-    packets = _packets(4)
+    packets = packets_of(4)
     requests = [Request(2, (0,), air_bytes(packets), 0.0, 0)]
     (grant,) = channel.set_powers(schedule.plan(requests), requests)
     (reception,) = channel.transmit(packets, grant)
@@ -155,7 +117,7 @@ def test_least_power_in_slots_delivers_within_the_deadline():
 def test_least_power_counts_the_own_slots_that_are_left(start_s):
     channel = Wireless(max_power_w=10.0, fading=NoFading()).bind(64, seed=1)
     schedule = TdmaAccess(bandwidth_hz=5e6).bind(np.ones((64, 64), dtype=bool))
-    packets = _packets(4)
+    packets = packets_of(4)
     request = Request(40, (0,), air_bytes(packets), start_s, 0)
     (grant,) = channel.set_powers(schedule.plan([request]), [request])
     (reception,) = channel.transmit(packets, grant)
@@ -167,10 +129,10 @@ def test_least_power_counts_the_own_slots_that_are_left(start_s):
 
 def test_who_received_before_the_deadline_keeps_what_another_still_lacked():
     fields = {"losses": BernoulliLoss(probability=0.5), "arq_max_tries": 3, "late": "lose"}
-    packets = _packets(8)
+    packets = packets_of(8)
     lost = 0
     for seed in range(60):
-        channel = replace(_slow_link(PACKET_BITS, deadline_s=7.5, **fields), seed=seed)
+        channel = replace(slow_link(PACKET_BITS, deadline_s=7.5, **fields), seed=seed)
         both = channel.transmit(packets, replace(GRANT, receivers=(1, 0)))
         luck = [channel.transmit(packets, replace(GRANT, receivers=(r,)))[0] for r in (1, 0)]
         ends = np.cumsum(np.maximum(luck[0].attempts, luck[1].attempts))
@@ -196,14 +158,14 @@ def test_a_whole_exchange_has_one_fade_even_where_devices_move():
     assert last != pytest.approx(first, rel=1e-2)
 
 
-def test_what_a_slow_link_cannot_bring_in_time_is_lost_and_not_tried():
+def test_what_aslow_link_cannot_bring_in_time_is_lost_and_not_tried():
     channel = Wireless(
         path_loss=NoPathLoss(),
         fading=RayleighFading(coherence_s=1e-3),
         power=FixedPower(power_w=0.1),
         late="lose",
     ).bind(2, seed=1)
-    packets = _packets(1500, reliable=(0,))
+    packets = packets_of(1500, reliable=(0,))
     (reception,) = channel.transmit(packets, Grant(0, (1,), 0.0, 1e3, 1e-16, 0))
     assert reception.arrived.sum() < 20
     assert reception.arrived[0]

@@ -1,0 +1,52 @@
+"""Small airs: packets, one sender's grants, and a link of one rate."""
+
+import math
+
+from emulator.channel.access import OfdmaAccess
+from emulator.channel.energy import FixedPower
+from emulator.channel.fading import NoFading
+from emulator.channel.model import Wireless
+from emulator.channel.pathloss import NoPathLoss
+from emulator.channel.rates import FixedRate
+from emulator.state import Grant, Packet, Request, air_bytes
+
+BAND_HZ = 25e3
+
+
+def packets_of(count: int, reliable: tuple[int, ...] = (), size: int = 1472) -> tuple[Packet, ...]:
+    return tuple(
+        Packet(
+            data=bytes(size),
+            header_bytes=20,
+            checksum_bytes=4,
+            mask_bytes=0,
+            payload_bytes=size - 24,
+            reliable=index in reliable,
+        )
+        for index in range(count)
+    )
+
+
+def speak(channel, sender, receivers, packets, exchange_index=0, access=None):
+    """Grants with powers of one sender for the same packets to each receiver."""
+    access = access or OfdmaAccess(bandwidth_hz=BAND_HZ)
+    requests = [
+        Request(sender, (receiver,), air_bytes(packets), 10.0, exchange_index)
+        for receiver in receivers
+    ]
+    return channel.set_powers(access.plan(requests), requests)
+
+
+def slow_link(bit_per_s: float, **fields):
+    """One pair of devices whose rate is fixed, without geometry."""
+    return Wireless(
+        path_loss=NoPathLoss(),
+        fading=NoFading(),
+        rate=FixedRate(link_bit_per_s=bit_per_s),
+        power=FixedPower(power_w=0.1),
+        **fields,
+    ).bind(2, seed=4)
+
+
+GRANT = Grant(0, (1,), 10.0, math.inf, 0.1, 0)
+PACKET_BITS = 12_000  # 1472 + 28 bytes
