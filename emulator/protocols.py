@@ -78,6 +78,11 @@ class BoundAccess(Protocol):
         """Whether one transmission serves several receivers: unicast or broadcast."""
         ...
 
+    @property
+    def powers_add_up(self) -> bool:
+        """Whether a sender serves its neighbours at once, each with a power of its own."""
+        ...
+
     def share(self, neighbours: int) -> tuple[float, float]:
         """The band [Hz] and the share of time that each of so many neighbours gets of a sender."""
         ...

@@ -299,7 +299,8 @@ class Survey:
     positions_m [M, 2]; mean_gain [M, M] (linear power gain, diagonal 0); in_range [M, M] booleans;
     max_power_w [M]; required_power_w [M, M, M+1]: least power of i towards j when i serves u
     neighbours at once (u = 0 unused); samples [M]; blocks [M]: the task block (projection) of each
-    device; densities [M, L]; module_sizes [L]: entries d*r of B in each module.
+    device; densities [M, L]; module_sizes [L]: entries d*r of B in each module. powers_add_up: whether
+    a device spends the powers for its neighbours at once, or never more than the largest of them.
     Methods without masks leave densities at 1 and every block different.
     """
 
@@ -312,6 +313,12 @@ class Survey:
     blocks: IndexArray
     densities: DoubleArray
     module_sizes: IndexArray
+    powers_add_up: bool = True
+
+    def spent_w(self, needed_w: DoubleArray) -> DoubleArray:
+        """Power that a device spends to serve neighbours who need [.., neighbours] each [W]."""
+        spent = needed_w.sum(axis=-1) if self.powers_add_up else needed_w.max(axis=-1, initial=0.0)
+        return np.asarray(spent)
 
     @property
     def devices(self) -> int:

@@ -51,6 +51,7 @@ def survey_of(
         blocks=np.array(blocks, dtype=np.int64),
         densities=densities_ML,
         module_sizes=np.array(module_sizes, dtype=np.int64),
+        powers_add_up=world.access.powers_add_up,
     )
     if isinstance(scenario.schedule, Asynchronous):
         _check_fixed(scenario, survey)
@@ -88,8 +89,9 @@ def parameter_budget(
             air_bytes(scenario.wire.encode(message_of(num_values))),
             *world.access.share(nearest),
         )[device]
-        others = np.sort(np.delete(needed_M, device))
-        return bool(others[:nearest].sum() > world.channel.max_power_w[device])
+        others = np.sort(np.delete(needed_M, device))[:nearest]
+        spent_w = others.sum() if world.access.powers_add_up else others.max(initial=0.0)
+        return bool(spent_w > world.channel.max_power_w[device])
 
     budget = bisect_right(range(1, int(min(most, affordable)) + 1), False, key=out_of_reach)
     if budget < 1:

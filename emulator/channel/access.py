@@ -44,6 +44,11 @@ class IdealAccess(BaseModel):
         """The same for any graph."""
         return self
 
+    @property
+    def powers_add_up(self) -> bool:
+        """Everybody is served at once."""
+        return True
+
     def share(self, neighbours: int) -> tuple[float, float]:
         """Everything, always."""
         return math.inf, 1.0
@@ -72,6 +77,11 @@ class OfdmaAccess(BaseModel):
     def bind(self, hears_MM: BoolArray) -> Self:
         """The same for any graph."""
         return self
+
+    @property
+    def powers_add_up(self) -> bool:
+        """Each of several requests has its own power, all at once."""
+        return self.cast == "unicast"
 
     def share(self, neighbours: int) -> tuple[float, float]:
         """W/u, always; all of W where one transmission serves all."""
@@ -125,6 +135,11 @@ class TdmaSchedule:
     def cast(self) -> Cast:
         """Whether one transmission serves several receivers."""
         return self.scheme.cast
+
+    @property
+    def powers_add_up(self) -> bool:
+        """One after the other."""
+        return False
 
     def share(self, neighbours: int) -> tuple[float, float]:
         """The whole band, in so many parts of a slot in each frame; in all of it to serve all at once."""

@@ -218,4 +218,4 @@ class _Nest:
         """Whether every member can serve all others at once."""
         needed = self._survey.required_power_w[np.ix_(members, members, [len(members) - 1])][..., 0]
         np.fill_diagonal(needed, 0.0)
-        return bool((needed.sum(axis=1) <= self._survey.max_power_w[members]).all())
+        return bool((self._survey.spent_w(needed) <= self._survey.max_power_w[members]).all())

@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
+from emulator.channel.access import OfdmaAccess, TdmaAccess
 from emulator.errors import EmulatorError
 from emulator.scenario import Scenario
 from emulator.sections import Local
@@ -17,7 +19,7 @@ from emulator.state import (
     ValueType,
     air_bytes,
 )
-from emulator.surveying import parameter_budget
+from emulator.surveying import parameter_budget, survey_of
 from emulator.world import World, build_world
 
 SIZE = 4000
@@ -103,3 +105,25 @@ def test_a_compute_budget_is_positive(budget: list[float]) -> None:
 
 def test_without_a_compute_budget_everything_is_affordable() -> None:
     assert Local().affordable_parameters(0, 10) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("access", "add_up"),
+    [
+        ({"kind": "ofdma", "bandwidth_hz": 20e3}, True),
+        ({"kind": "ofdma", "bandwidth_hz": 20e3, "cast": "broadcast"}, False),
+        ({"kind": "tdma", "bandwidth_hz": 200e3}, False),
+    ],
+)
+def test_powers_that_are_not_spent_at_once_do_not_add_up(access: dict, add_up: bool) -> None:
+    one = world()
+    scenario = one.scenario.model_copy(
+        update={"access": TypeAdapter(OfdmaAccess | TdmaAccess).validate_python(access)}
+    )
+    air = build_world(scenario)
+    dense = np.ones((4, 1))
+    survey = survey_of(air, (SIZE,), [1] * 4, range(4), dense, [message_of(50)] * 4, 0.0)
+    assert survey.powers_add_up == add_up
+    needed_w = np.array([[0.1, 0.2, 0.3], [0.0, 0.5, 0.1]])
+    assert survey.spent_w(needed_w) == pytest.approx([0.6, 0.6] if add_up else [0.3, 0.5])
+    assert survey.spent_w(np.zeros((2, 0))).tolist() == [0.0, 0.0]
