@@ -1,6 +1,7 @@
 """Collision rates against Monte-Carlo; AGNES against a slow reference and its constraints."""
 
 import dataclasses
+from copy import deepcopy
 from itertools import combinations
 from math import prod
 
@@ -163,7 +164,7 @@ def test_clusters_never_exceed_their_limits(survey, limit):
 @given(_surveys(), _limits)
 def test_every_device_finds_the_same_clusters_and_changes_nothing(survey, limit):
     fields = [field.name for field in dataclasses.fields(survey)]
-    copy = Survey(**{name: getattr(survey, name).copy() for name in fields})
+    copy = deepcopy(survey)
     assert agnes(copy, limit) == agnes(survey, limit)
     assert all(np.array_equal(getattr(copy, name), getattr(survey, name)) for name in fields)
 
