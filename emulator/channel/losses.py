@@ -2,8 +2,10 @@
 
 Every packet has its own limit of tries; it is repeated until it arrives or the limit is reached. All
 laws give `outcome(transfer)`; those over SNR (outage, logistic) walk through its coherence blocks, the
-others do not look at them. Shapes: P packets of one transfer; T its tries (and at most as many stays
-in a state); W packets of a block, see `transfer.py`.
+others do not look at them. With `symmetry: joint` both directions of a link share their draws: they then
+lose the same packets, over SNR as long as both meet the same (equal power and band) with packets of the
+same size. Shapes: P packets of one transfer; T its tries (and at most as many stays in a state); W packets
+of a block, see `transfer.py`.
 """
 
 import math
@@ -31,7 +33,8 @@ MAX_TRIES = 1_000_000
 
 SYMMETRY: Any = Field(
     default="independent",
-    description="Whether the two directions of a link lose independently or the same packets.",
+    description="Whether the two directions of a link have draws of their own or share them: equal "
+    "packets at equal SNR are then lost in both or in none.",
 )
 
 
@@ -126,10 +129,11 @@ class OutageLoss(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["outage"] = "outage"
     threshold_db: FiniteFloat = Field(description="m: the SINR that a try needs [dB].")
+    symmetry: Symmetry = SYMMETRY
 
     def outcome(self, transfer: Transfer) -> Outcome:
         """Arrivals and attempts of the packets of one transfer."""
-        return walk_blocks(transfer, self.loss_probability)
+        return walk_blocks(transfer, self.loss_probability, self.symmetry)
 
     def loss_probability(self, block: Block, bits_W: DoubleArray) -> DoubleArray:
         """q [R, W] of one try, whatever its bits."""
@@ -155,10 +159,11 @@ class LogisticLoss(BaseModel):
     threshold_db: FiniteFloat | None = Field(
         default=None, description="SNR of BLER 0.1 [dB]; null with nr_cqi, which has its own."
     )
+    symmetry: Symmetry = SYMMETRY
 
     def outcome(self, transfer: Transfer) -> Outcome:
         """Arrivals and attempts of the packets of one transfer."""
-        return walk_blocks(transfer, self.loss_probability)
+        return walk_blocks(transfer, self.loss_probability, self.symmetry)
 
     def loss_probability(self, block: Block, bits_W: DoubleArray) -> DoubleArray:
         """q [R, W] of one try of packets of so many bits."""

@@ -89,13 +89,14 @@ LossLaw = Callable[[Block, DoubleArray], DoubleArray]
 """law(block, bits_W): the probability q [R, W] that one try of so many bits is lost in a block."""
 
 
-def walk_blocks(transfer: Transfer, law: LossLaw) -> Outcome:
+def walk_blocks(transfer: Transfer, law: LossLaw, symmetry: Symmetry) -> Outcome:
     """Tries one after the other; each is lost with the q of the block in which its first bit leaves.
 
-    One u for each packet: it is through at the first try n with q_1 ··· q_n < u. Where the blocks end
-    too early, the packets left over make all their tries in vain.
+    One u for each packet: it is through at the first try n with q_1 ··· q_n < u. With `joint` both
+    directions of a link have the same u; so they lose the same where they meet the same q. Where the
+    blocks end too early, the packets left over make all their tries in vain.
     """
-    walk = _Walk(transfer, law)
+    walk = _Walk(transfer, law, symmetry)
     for block in transfer.blocks():
         if walk.turn == transfer.limits_P.size:
             break
@@ -108,10 +109,10 @@ def walk_blocks(transfer: Transfer, law: LossLaw) -> Outcome:
 class _Walk:
     """Where a walk stands: packet `turn` makes its next try when now_bits are through."""
 
-    def __init__(self, transfer: Transfer, law: LossLaw) -> None:
+    def __init__(self, transfer: Transfer, law: LossLaw, symmetry: Symmetry) -> None:
         self._transfer = transfer
         self._law = law
-        self._log_luck_RP = transfer.log_luck("independent")
+        self._log_luck_RP = transfer.log_luck(symmetry)
         last_try_P = transfer.room_P - (transfer.limits_P - 1) * transfer.bits_P
         least_P = np.minimum(transfer.bits_P, last_try_P) * (transfer.limits_P > 0)
         self._earliest_P = np.cumsum(least_P) - least_P

@@ -57,8 +57,9 @@ def _outcome(losses, limits, key=(1, 0, 0, 1), block=ENDLESS):
     return losses.outcome(_transfer(limits, key, block))
 
 
-def _both_ways(losses, limits):
-    return _outcome(losses, limits, (1, 2, 3, 4)), _outcome(losses, limits, (1, 2, 4, 3))
+def _both_ways(losses, limits, block=ENDLESS):
+    forth, back = ((1, 2, *ends) for ends in ((3, 4), (4, 3)))
+    return _outcome(losses, limits, forth, block), _outcome(losses, limits, back, block)
 
 
 # ── Bernoulli ────────────────────────────────────────────────────────────────────────────────────
@@ -270,6 +271,28 @@ def test_outage_with_arq(closed_forms):
         assert abs(outcome.attempts.mean() - row["E_tx"]) < LARGEST_Z * error
         lost = int(np.count_nonzero(~outcome.arrived))
         assert stats.binomtest(lost, 50_000, row["residual"]).pvalue > LEAST_P
+
+
+@pytest.mark.parametrize(
+    ("kind", "threshold_db"), [(OutageLoss, -3.0), (LogisticLoss, 0.0)], ids=["outage", "logistic"]
+)
+def test_joint_luck_loses_the_same_both_ways_at_equal_snr(kind, threshold_db):
+    limits, block = _limits(300, 2), _block(1.0)
+    joint, apart = (
+        kind(threshold_db=threshold_db, symmetry=symmetry) for symmetry in ("joint", "independent")
+    )
+    forth, back = _both_ways(joint, limits, block)
+    assert np.array_equal(forth.arrived, back.arrived)
+    assert np.array_equal(forth.attempts, back.attempts)
+    assert 0 < np.count_nonzero(forth.arrived) < 300
+    alone = _both_ways(apart, limits, block)
+    assert not np.array_equal(alone[0].arrived, alone[1].arrived)
+    assert np.array_equal(
+        alone[0].arrived, _outcome(kind(threshold_db=threshold_db), limits, (1, 2, 3, 4)).arrived
+    )
+    # The same luck still: with more power, more of the same packets get through.
+    stronger = _outcome(joint, limits, (1, 2, 4, 3), _block(1.05))
+    assert np.all(stronger.arrived >= forth.arrived)
 
 
 def test_without_power_every_try_is_lost():

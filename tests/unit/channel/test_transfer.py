@@ -33,8 +33,8 @@ def _transfer(limits, bits, blocks, exchange_index=0, room=None, receivers=1) ->
     )
 
 
-def _one_try_at_a_time(transfer, blocks, law) -> Outcome:
-    luck_RP = np.exp(transfer.log_luck("independent"))
+def _one_try_at_a_time(transfer, blocks, law, symmetry) -> Outcome:
+    luck_RP = np.exp(transfer.log_luck(symmetry))
     arrived, attempts, now = [], [], 0.0
     for luck_R, limit, bits, room in zip(
         luck_RP.T, transfer.limits_P, transfer.bits_P, transfer.room_P, strict=True
@@ -62,8 +62,16 @@ packet_lists = st.lists(
 
 
 @settings(max_examples=200, deadline=None)
-@given(block_lists, packet_lists, st.integers(0, 10**6), st.integers(1, 3))
-def test_the_walk_is_that_of_one_try_at_a_time(lengths, packets, exchange_index, receivers):
+@given(
+    block_lists,
+    packet_lists,
+    st.integers(0, 10**6),
+    st.integers(1, 3),
+    st.sampled_from(["independent", "joint"]),
+)
+def test_the_walk_is_that_of_one_try_at_a_time(
+    lengths, packets, exchange_index, receivers, symmetry
+):
     ends = np.cumsum([bits for bits, _ in lengths]).tolist()
     blocks = [_block(snr, end, receivers) for end, (_, snr) in zip(ends, lengths, strict=True)]
     blocks.append(_block(700.0, math.inf, receivers))
@@ -71,7 +79,8 @@ def test_the_walk_is_that_of_one_try_at_a_time(lengths, packets, exchange_index,
     bits = [float(bits) for _, bits, _ in packets]
     room = [(limit - 0.5) * bits if cut and limit else math.inf for limit, bits, cut in packets]
     transfer = _transfer(limits, bits, blocks, exchange_index, room, receivers)
-    quick, slow = walk_blocks(transfer, _law), _one_try_at_a_time(transfer, blocks, _law)
+    quick = walk_blocks(transfer, _law, symmetry)
+    slow = _one_try_at_a_time(transfer, blocks, _law, symmetry)
     assert np.array_equal(quick.arrived, slow.arrived)
     assert np.array_equal(quick.attempts, slow.attempts)
 
@@ -81,7 +90,9 @@ def test_a_constant_probability_is_the_geometric_law(count, tries, probability, 
     blocks = [_block(1.0, 1000.0 * (1 + index)) for index in range(20)]
     blocks.append(_block(1.0, math.inf))
     transfer = _transfer([tries] * count, [300.0] * count, blocks, exchange_index)
-    walked = walk_blocks(transfer, lambda block, bits_W: np.full((1, bits_W.size), probability))
+    walked = walk_blocks(
+        transfer, lambda block, bits_W: np.full((1, bits_W.size), probability), "independent"
+    )
     geometric = BernoulliLoss(probability=probability).outcome(transfer)
     assert np.array_equal(walked.arrived, geometric.arrived)
     assert np.array_equal(walked.attempts, geometric.attempts)
@@ -91,24 +102,25 @@ def test_a_constant_probability_is_the_geometric_law(count, tries, probability, 
 def test_a_packet_keeps_its_luck_whatever_follows_it(few, more, tries):
     blocks = [_block(900.0 + 100.0 * (n % 7), 1500.0 * (n + 1)) for n in range(100)]
     blocks.append(_block(900.0, math.inf))
-    short = walk_blocks(_transfer([tries] * few, [400.0] * few, blocks), _law)
-    long = walk_blocks(_transfer([tries] * (few + more), [400.0] * (few + more), blocks), _law)
+    short, long = (
+        walk_blocks(_transfer([tries] * count, [400.0] * count, blocks), _law, "independent")
+        for count in (few, few + more)
+    )
     assert np.array_equal(short.arrived, long.arrived[:, :few])
     assert np.array_equal(short.attempts, long.attempts[:few])
 
 
 def test_a_try_belongs_to_the_block_in_which_it_starts():
+    def all_or_nothing(block, bits_W):
+        return np.full((1, bits_W.size), float(block.snr_R[0] < 0.5))
+
     # The first block loses everything, the second nothing: the boundary itself is the second's.
     blocks = [_block(0.1, 250.0), _block(0.9, math.inf)]
     transfer = _transfer([9, 9, 9], [100.0] * 3, blocks)
-    walked = walk_blocks(
-        transfer, lambda block, bits_W: np.full((1, bits_W.size), block.snr_R[0] < 0.5) * 1.0
-    )
+    walked = walk_blocks(transfer, all_or_nothing, "independent")
     assert walked.attempts.tolist() == [4, 1, 1]  # tries at 0, 100, 200 are lost, at 300 not
     transfer = _transfer([9, 9, 9], [125.0] * 3, blocks)
-    walked = walk_blocks(
-        transfer, lambda block, bits_W: np.full((1, bits_W.size), block.snr_R[0] < 0.5) * 1.0
-    )
+    walked = walk_blocks(transfer, all_or_nothing, "independent")
     assert walked.attempts.tolist() == [3, 1, 1]
 
 
@@ -116,6 +128,7 @@ def test_packets_without_a_block_try_in_vain():
     walked = walk_blocks(
         _transfer([2, 3, 4], [100.0] * 3, [_block(1e9, 150.0)]),
         lambda block, bits_W: bits_W[None] * 0,
+        "independent",
     )
     assert walked.arrived.tolist() == [[True, True, False]]
     assert walked.attempts.tolist() == [1, 1, 4]

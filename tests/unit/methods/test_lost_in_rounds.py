@@ -5,6 +5,7 @@ Shapes: M devices, N coordinates, P packets of a message, T rounds; S repetition
 """
 
 import json
+import math
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from emulator.channel.access import IdealAccess
+from emulator.channel.access import OfdmaAccess
 from emulator.channel.model import Wireless
 from emulator.exchange import one_process
 from emulator.methods.gossip import Gossip
@@ -42,6 +43,7 @@ from emulator.state import (
 )
 from emulator.streams import stream
 from emulator.topology.mixing import metropolis_links, mixing_matrix
+from emulator.units import noise_w
 from emulator.wire import WireFormat, quantise
 
 REFERENCE = Path(__file__).resolve().parents[3] / "../shared/ref/lost_coordinate_policies.json"
@@ -306,24 +308,37 @@ def test_shared_losses_keep_the_mean_and_others_do_not(number: ValueType) -> Non
     assert drift(begin, dropped)[0] < 1e-6
 
 
+BAND = OfdmaAccess(bandwidth_hz=1e6)
+SNR_DB = 10.0 * math.log10(0.1 / noise_w(BAND.bandwidth_hz, 0.0))
+"""Of 0.1 W over the noise of the band, both split among a device's neighbours, without path loss."""
+
+
 @pytest.mark.parametrize("symmetry", ["joint", "independent"])
-def test_on_the_real_air_too(symmetry: str) -> None:
+@pytest.mark.parametrize(
+    "losses",
+    [
+        {"kind": "bernoulli", "probability": 0.3},
+        {"kind": "outage", "threshold_db": SNR_DB + 10.0 * math.log10(-math.log(0.7))},
+    ],
+    ids=["bernoulli", "outage"],
+)
+def test_on_the_real_air_too(symmetry: str, losses: dict[str, object]) -> None:
     """Packets, bytes and losses of the emulator, forty packets of a hundred values."""
     wire = WireFormat(value_type="float32", mtu_bytes=28 + 20 + 4 * SIZE // PACKETS)
-    losses = {"kind": "bernoulli", "probability": 0.3, "symmetry": symmetry}
     channel = Wireless.model_validate(
         {
+            "path_loss": {"kind": "none"},
             "rate": {"kind": "fixed", "link_bit_per_s": 1e6},
             "fading": {"kind": "none"},
             "power": {"kind": "fixed", "power_w": 0.1},
-            "losses": losses,
+            "losses": losses | {"symmetry": symmetry},
         }
     ).bind(DEVICES, 1)
     begin = start(5).astype(np.float32)
     owns = [Own(i, begin[i], "keep_own", ValueType.FLOAT32) for i in range(DEVICES)]
     outcomes = one_process.run(
         {i: life(own, 6) for i, own in enumerate(owns)},  # type: ignore[misc]
-        {i: Shim(i, wire, IdealAccess(), channel) for i in range(DEVICES)},
+        {i: Shim(i, wire, BAND, channel) for i in range(DEVICES)},
         lambda *_: None,
     )
     lost = [r.packets_lost for o in outcomes.values() for r in o.link_records]
