@@ -186,11 +186,6 @@ def distance_2_colours(hears_MM: BoolArray) -> tuple[int, ...]:
     return tuple(best[device] for device in range(len(hears_MM)))
 
 
-def occupied_hz_s(bandwidth_hz: float, airtime_s: float) -> float:
-    """Spectrum used: bandwidth times airtime [Hz·s]. The endless band of `ideal` counts as none."""
-    return bandwidth_hz * airtime_s if math.isfinite(bandwidth_hz) else 0.0
-
-
 def _grant(
     request: Request,
     bandwidth_hz: float,

@@ -1,8 +1,8 @@
 """Full fine-tuning within each task and perfect routing: the paper's "hard-routing MoE", an upper bound.
 
-Local: every weight. Sent each round: every weight, to the devices of the same task. Merged: their mean.
-At the end every task's weights go to everybody, and the true task's answer: whatever the scenario's
-`router` says, it is resolved to `oracle`, which scenario.yaml then shows.
+Local: every weight. Sent each round: every weight, to the devices of the same task. Merged: their mean,
+weighted by samples. At the end every task's weights go to everybody, and the true task's answer: whatever
+the scenario's `router` says, it is resolved to `oracle`, which scenario.yaml then shows.
 """
 
 from typing import ClassVar, Literal

@@ -1,7 +1,8 @@
 """LoRA averaged within tasks only, experts and a router at the end: a control.
 
-Local: A and B. Sent each round: A and B, to the devices of the same task. Merged: their mean. At the end
-every task's adapter goes to everybody, as in `sparse_orthogonal`, and the same router chooses.
+Local: A and B. Sent each round: A and B, to the devices of the same task. Merged: their mean, weighted by
+samples. At the end every task's adapter goes to everybody, as in `sparse_orthogonal`, and the same router
+chooses.
 What sparse_orthogonal gains over this is owed to its masks and projections, not to the grouping.
 """
 

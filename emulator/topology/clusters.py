@@ -3,19 +3,19 @@
 Start from single devices and merge, again and again, the feasible pair of clusters with the lowest
 collision rate, until no pair is feasible. Pure: every device computes the same clusters.
 Source: arXiv 2602.20492, section IV-C; Eq 19 (collision rate), Eq 25 (power).
-Shapes: M devices, L modules, N coordinates, J masks, C clusters (slots 0…M-1; a merged cluster lives
-on in the slot of its lowest device).
+Shapes: M devices, L modules, J masks, C clusters (slots 0…M-1; a merged cluster lives on in the slot of
+its lowest device).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations
+from itertools import chain, combinations, permutations
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.state import BoolArray, DoubleArray, Link, Survey
+from emulator.state import DoubleArray, Link, Survey
 from emulator.topology.mixing import metropolis_links
 
 TIE = 1e-9
@@ -53,25 +53,13 @@ def _occupancy(densities_JL: DoubleArray) -> _Occupancy:
     return group
 
 
-def collision_rate(densities_J: DoubleArray) -> float:
-    """Expected share of coordinates that at least two of J independent random masks keep (Eq 19).
-
-    S = 1 − Π(1−s_j) − Σ_j s_j Π_{z≠j}(1−s_z); 0 for fewer than two masks. Computed by adding one
-    mask after the other, so that a density of 1 needs no division by 0.
-    """
-    densities_J1 = np.asarray(densities_J, dtype=np.float64).reshape(-1, 1)
-    return max(0.0, float(_occupancy(densities_J1).collision[0]))
-
-
-def measured_collision_rate(masks_JN: BoolArray) -> float:
-    """Share of the N coordinates that at least two of J masks keep; 0 for N = 0."""
-    if masks_JN.shape[1] == 0:
-        return 0.0
-    return float(np.mean(np.count_nonzero(masks_JN, axis=0) >= 2))
-
-
 def expected_collision_rate(survey: Survey, members: Sequence[int]) -> float:
-    """S(c) of a cluster: Eq 19 over its distinct task blocks, modules weighted by their entries."""
+    """S(c) of a cluster: the share of coordinates that at least two of its masks keep, as expected.
+
+    In a module S = 1 − Π(1−s_j) − Σ_j s_j Π_{z≠j}(1−s_z) (Eq 19) over the distinct task blocks, whose
+    masks count as independent; 0 for fewer than two. Modules are weighted by their entries. Computed by
+    adding one mask after the other, so that a density of 1 needs no division by 0.
+    """
     lead_of = {int(survey.blocks[i]): i for i in sorted(members, reverse=True)}
     collision_L = _occupancy(survey.densities[sorted(lead_of.values())]).collision
     return max(0.0, float(np.average(collision_L, weights=survey.module_sizes)))
@@ -112,7 +100,12 @@ class ClusterMesh(BaseModel):
 
 
 class TaskMesh(BaseModel):
-    """A full mesh among the devices of each task, weights 1/|group|; nothing between tasks."""
+    """A full mesh among the devices of each task; nothing between tasks.
+
+    Weights are by samples, w_ij = N_j / Σ N over the task, so that all its data count alike. Laws: one
+    exchange reaches the mean weighted by N, and agreement then stays; Σ N_i x_i is kept; for equal
+    shards every weight is 1/|group|.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["tasks"] = "tasks"
@@ -126,8 +119,15 @@ class TaskMesh(BaseModel):
 
     def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
         """All links, sorted by (receiver, sender)."""
-        meshes = (combinations(members, 2) for members in self.clusters(survey))
-        return metropolis_links(chain.from_iterable(meshes), survey.devices)
+        groups = [
+            (members, int(survey.samples[list(members)].sum())) for members in self.clusters(survey)
+        ]
+        links = [
+            Link(sender, receiver, int(survey.samples[sender]) / total)
+            for members, total in groups
+            for sender, receiver in permutations(members, 2)
+        ]
+        return tuple(sorted(links, key=lambda link: (link.receiver, link.sender)))
 
 
 class _Nest:

@@ -16,7 +16,6 @@ from emulator.channel.access import (
     OfdmaAccess,
     TdmaAccess,
     distance_2_colours,
-    occupied_hz_s,
 )
 from emulator.channel.placement import (
     DiscPlacement,
@@ -125,11 +124,9 @@ def test_other_exchanges_do_not_share_the_band():
     assert [(grant.bandwidth_hz, grant.exchange_index) for grant in grants] == [(2e6, 0), (2e6, 1)]
 
 
-def test_ideal_access_is_endless_and_occupies_nothing():
+def test_ideal_access_is_endless():
     grants = IdealAccess().plan([_request(0, 1), _request(0, 2)])
     assert [grant.bandwidth_hz for grant in grants] == [math.inf, math.inf]
-    assert occupied_hz_s(math.inf, 0.0) == occupied_hz_s(math.inf, 3.0) == 0.0
-    assert occupied_hz_s(2e6, 0.5) == 1e6
 
 
 # ── slots ────────────────────────────────────────────────────────────────────────────────────────

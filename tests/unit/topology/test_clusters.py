@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from emulator.state import Survey
-from emulator.topology.clusters import ClusterMesh, agnes, collision_rate, measured_collision_rate
+from emulator.topology.clusters import ClusterMesh, agnes, expected_collision_rate
 
 
 def _eq_19(densities) -> float:
@@ -24,9 +24,15 @@ def _eq_19(densities) -> float:
     return 1.0 - prod(1 - s for s in densities) - exactly_one
 
 
-@given(st.lists(st.floats(0, 1), max_size=8))
+def _rate_of(densities) -> float:
+    """What is expected of devices that all have another task and the same density in each module."""
+    survey = _line(len(densities), np.array(densities)[:, None])
+    return expected_collision_rate(survey, range(len(densities)))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_collision_rate_is_eq_19(densities):
-    assert collision_rate(np.array(densities)) == pytest.approx(_eq_19(densities), abs=1e-12)
+    assert _rate_of(densities) == pytest.approx(_eq_19(densities), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -35,22 +41,20 @@ def test_collision_rate_is_eq_19(densities):
 def test_collision_rate_is_what_independent_masks_show(densities):
     size = 200_000
     masks = np.random.default_rng(7).random((len(densities), size)) < np.array(densities)[:, None]
-    measured = measured_collision_rate(masks)
-    low, high = binom.interval(0.999, size, collision_rate(np.array(densities)))
-    assert low <= measured * size <= high
+    held_twice = int(np.count_nonzero(masks.sum(axis=0) >= 2))
+    low, high = binom.interval(0.999, size, _rate_of(densities))
+    assert low <= held_twice <= high
 
 
 def test_collision_rate_of_known_cases():
-    assert collision_rate(np.array([])) == 0.0
-    assert collision_rate(np.array([0.7])) == pytest.approx(0.0, abs=1e-15)
-    assert collision_rate(np.array([0.25, 0.25])) == pytest.approx(0.0625)
-    assert collision_rate(np.array([1.0, 1.0])) == 1.0
-
-
-def test_measured_collision_rate_counts_coordinates_held_twice():
-    masks = np.array([[1, 1, 0, 0], [1, 0, 0, 1], [1, 0, 0, 1]], dtype=bool)
-    assert measured_collision_rate(masks) == 0.5
-    assert measured_collision_rate(masks[:, :0]) == 0.0
+    assert _rate_of([0.7]) == pytest.approx(0.0, abs=1e-15)
+    assert _rate_of([0.25, 0.25]) == pytest.approx(0.0625)
+    assert _rate_of([1.0, 1.0]) == 1.0
+    survey = _line(4, 0.25, blocks=[0, 0, 1, 0])
+    survey.densities[2] = [0.5, 0.0]
+    assert expected_collision_rate(survey, [0, 1, 3]) == pytest.approx(0.0, abs=1e-15)
+    # Modules count by their entries, 300 and 100 of them; a task counts once.
+    assert expected_collision_rate(survey, [1, 2, 3]) == pytest.approx(0.75 * 0.25 * 0.5)
 
 
 @st.composite
@@ -181,7 +185,7 @@ def _line(devices: int, densities, blocks=None) -> Survey:
         required_power_w=np.zeros((devices, devices, devices + 1)),
         samples=np.ones(devices, dtype=np.int64),
         blocks=np.arange(devices) if blocks is None else np.array(blocks),
-        densities=np.full((devices, 2), densities),
+        densities=np.array(np.broadcast_to(densities, (devices, 2)), dtype=np.float64),
         module_sizes=np.array([300, 100]),
     )
 

@@ -5,6 +5,8 @@ import dataclasses
 import networkx as nx
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from emulator.errors import ScenarioError
@@ -20,6 +22,7 @@ from emulator.topology.graphs import (
     RandomRegular,
     Ring,
 )
+from emulator.topology.mixing import metropolis_links, mixing_matrix
 
 
 def _survey(devices: int) -> Survey:
@@ -188,3 +191,31 @@ def test_tasks_mesh_with_their_own_only():
     links = TaskMesh().links(0, survey, 1)
     assert _edges(links) == {(0, 2), (0, 4), (2, 4), (1, 3)}
     assert {link.weight for link in links} == {1 / 3, 1 / 2}
+    assert [(link.receiver, link.sender) for link in links] == sorted(
+        (link.receiver, link.sender) for link in links
+    )
+
+
+@given(st.integers(1, 12), st.integers(1, 10**9))
+def test_equal_shards_of_a_task_weigh_what_a_full_mesh_gives_bit_for_bit(devices, samples):
+    survey = dataclasses.replace(
+        _survey(devices), blocks=np.zeros(devices, dtype=int), samples=np.full(devices, samples)
+    )
+    pairs = [(i, j) for j in range(devices) for i in range(j)]
+    assert TaskMesh().links(0, survey, 1) == metropolis_links(pairs, devices)
+
+
+@given(st.lists(st.integers(1, 10_000), min_size=2, max_size=9), st.integers(0, 100))
+def test_one_exchange_reaches_the_mean_by_samples_of_each_task_and_keeps_it(samples, seed):
+    draws = np.random.default_rng(seed)
+    blocks_M, vector_M = draws.integers(0, 3, len(samples)), draws.standard_normal(len(samples))
+    survey = dataclasses.replace(
+        _survey(len(samples)), blocks=blocks_M, samples=np.array(samples, dtype=np.int64)
+    )
+    mixing_MM = mixing_matrix(TaskMesh().links(0, survey, 1), len(samples))
+    once_M = mixing_MM @ vector_M
+    for block in set(blocks_M):
+        of_task = blocks_M == block
+        mean = np.average(vector_M[of_task], weights=np.array(samples)[of_task])
+        assert once_M[of_task] == pytest.approx([mean] * of_task.sum(), abs=1e-12)
+    assert mixing_MM @ once_M == pytest.approx(once_M, abs=1e-12)
