@@ -7,6 +7,7 @@ import numpy as np
 
 from emulator.answering import Answering
 from emulator.protocols import Own
+from emulator.state import FloatArray
 
 
 class Inspection:
@@ -15,7 +16,8 @@ class Inspection:
     Metrics: `before_*` and `own_*`, own-task accuracy of the own adapter before and after; `diluted_*`,
     the control without which a drop proves no interference: the own adapter averaged, with its own
     mixing weight, with ones that nobody has touched; `exchange_shift`, ||after - before|| / ||before
-    - start|| of the trained vector.
+    - start|| of the trained vector, unless the exchange starts a fresh one (stacking): that was never
+    moved.
     """
 
     def __init__(self, own: Own, answering: Answering, every: int) -> None:
@@ -27,30 +29,34 @@ class Inspection:
         """From here the adapter is touched; kept only where somebody will look."""
         if self._every > 0:
             self._start_N = self._own.adapted.vector()
+            self._trained_N: FloatArray | None = None
 
     def before(self, round_index: int) -> None:
         """After the local steps of a round."""
         if not self._looks_in(round_index):
             return
         own = self._own
-        self._trained_N = own.adapted.vector()
-        self._learnt = float(np.linalg.norm(self._trained_N - self._start_N))
+        trained_N = own.adapted.vector()
+        self._trained_N = trained_N
         self._try("before_", round_index)
         if links := own.links(round_index):
             kept = 1.0 - sum(link.weight for link in links if link.receiver == own.id)
-            diluted_N = self._start_N + kept * (self._trained_N - self._start_N)
+            diluted_N = self._start_N + kept * (trained_N - self._start_N)
             own.adapted.load(diluted_N.astype(np.float32))
             self._try("diluted_", round_index)
-            own.adapted.load(self._trained_N)
+            own.adapted.load(trained_N)
 
     def after(self, round_index: int) -> None:
         """After the exchange."""
         if not self._looks_in(round_index):
             return
         self._try("own_", round_index)
+        if self._trained_N is None:  # started afresh since
+            return
         moved = float(np.linalg.norm(self._own.adapted.vector() - self._trained_N))
-        if self._learnt > 0:
-            self._own.measure("exchange_shift", moved / self._learnt, round_index)
+        learnt = float(np.linalg.norm(self._trained_N - self._start_N))
+        if learnt > 0:
+            self._own.measure("exchange_shift", moved / learnt, round_index)
 
     def _looks_in(self, round_index: int) -> bool:
         return self._every > 0 and (round_index + 1) % self._every == 0

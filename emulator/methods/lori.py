@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from emulator.methods.gossip import Gossip, receivers_of, weights_at
 from emulator.methods.lost import listener_of
 from emulator.methods.mask_talk import warmup_steps
-from emulator.methods.merging import mask_mean
+from emulator.methods.merging import disagreement, mask_mean
 from emulator.methods.speech import mask_message, values_message
 from emulator.protocols import Own
 from emulator.state import SETUP_ROUND, Coordinate, FloatArray, Inbox, Mask, Received, Step
@@ -105,8 +105,23 @@ class LoriDevice:
         merge = self._mean if self.config.aggregation == "mean" else self._mask_mean
         rounded_N = own.as_received(told_N)
         heard = self.listener.newest(received)
+        self._measure_distance(weight, rounded_N, heard, round_index)
         merged_N = merge(weight, rounded_N, heard)
         own.adapted.load(np.where(self.mask.dense, merged_N, 0.0).astype(np.float32))
+
+    def _measure_distance(
+        self,
+        weight: dict[int, float],
+        rounded_N: FloatArray,
+        heard: Sequence[Received],
+        round_index: int,
+    ) -> None:
+        """How far the neighbours' values are from the own ones, over what both ends keep."""
+        shared = [
+            (weight[o.source], o.values.astype(np.float32), o.received & self.mask.dense)
+            for o in heard
+        ]
+        self.own.measure("consensus_distance", disagreement(rounded_N, shared), round_index)
 
     def _mean(
         self, weight: dict[int, float], rounded_N: FloatArray, received: Sequence[Received]
