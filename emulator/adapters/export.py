@@ -17,7 +17,8 @@ def peft_files(expert: Expert, base_model: str, task_type: str | None) -> Mappin
     """A low-rank expert for `PeftModel.from_pretrained`: file name -> bytes.
 
     Keys and lists are sorted, so equal experts give equal bytes. Law: the loaded adapter gives the
-    emulator's own logits. task_type: CAUSAL_LM or None.
+    emulator's own logits, but not under `method.active_ranks`: PEFT has no top-k, there all ranks pass
+    on. task_type: CAUSAL_LM or None.
     """
     modules = sorted(n.removesuffix(".lora_A") for n in expert.tensors if n.endswith(".lora_A"))
     rank = len(expert.tensors[f"{modules[0]}.lora_A"])

@@ -329,6 +329,38 @@ def test_training_goes_on_from_what_was_loaded_with_the_moments_kept(
     assert np.abs(models[0].vector() - models[2].vector()).max() > rate / 10
 
 
+@pytest.mark.parametrize("active_ranks", [1, 2, RANK, 3 * RANK])
+def test_only_the_largest_of_a_h_pass_on_to_b(
+    backbone: Backbone, targets: list[str], tokens: dict[str, torch.Tensor], active_ranks: int
+) -> None:
+    model = adapted(backbone, targets, SIDES["b"])
+    plain = model.module(**tokens).logits.detach()
+    model.keep_active(active_ranks)
+    seen: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    heard: dict[str, torch.Tensor] = {}
+    for name, layer in model.module.named_modules():
+        if name.endswith("lora_A.default"):
+            layer.register_forward_pre_hook(lambda _, x, n=name: heard.update({n: x[0]}))
+        elif name.endswith("lora_B.default"):
+            of_A = name.replace("lora_B", "lora_A")
+            weight = model.module.get_submodule(of_A).weight
+            layer.register_forward_pre_hook(
+                lambda _, x, n=of_A, w=weight: seen.update({n: (x[0], heard[n] @ w.T)})
+            )
+    logits = model.module(**tokens).logits
+    assert len(seen) == len(targets)
+    for passed, every in seen.values():
+        for z_r, all_r in zip(
+            passed.detach().flatten(0, -2).numpy(),
+            every.detach().flatten(0, -2).numpy(),
+            strict=True,
+        ):
+            largest = np.argsort(-np.abs(all_r))[:active_ranks]
+            np.testing.assert_array_equal(np.flatnonzero(z_r), np.sort(largest))
+            np.testing.assert_allclose(z_r[largest], all_r[largest], rtol=1e-5, atol=1e-7)
+    assert torch.equal(logits, plain) == (active_ranks >= RANK)
+
+
 def test_training_is_the_same_twice(
     backbone: Backbone, targets: list[str], tokens: dict[str, torch.Tensor]
 ) -> None:

@@ -50,6 +50,9 @@ def test_peft_loads_a_causal_expert_with_the_same_logits(tiny: Backbone, tmp_pat
         got = loaded(**tokens).logits
         assert (wanted - tiny.model(**tokens).logits).abs().max() > 0.1
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+    model.keep_active(1)  # which no file of PEFT can say
+    with torch.inference_mode():
+        assert (model.module(**tokens).logits - got).abs().max() > 0.05
 
 
 def test_peft_loads_an_encoder_expert_with_the_same_states(tmp_path: Path) -> None:
