@@ -292,6 +292,11 @@ class Link:
     weight: float
 
 
+def spent_w(needed_w: DoubleArray, *, add_up: bool) -> DoubleArray:
+    """Power [W] for neighbours who need [.., neighbours] each: their sum, or the largest of them."""
+    return np.asarray(needed_w.sum(axis=-1) if add_up else needed_w.max(axis=-1, initial=0.0))
+
+
 @dataclass(frozen=True, eq=False)
 class Survey:
     """What every device knows of all after the introductions; the input of every topology.
@@ -317,8 +322,7 @@ class Survey:
 
     def spent_w(self, needed_w: DoubleArray) -> DoubleArray:
         """Power that a device spends to serve neighbours who need [.., neighbours] each [W]."""
-        spent = needed_w.sum(axis=-1) if self.powers_add_up else needed_w.max(axis=-1, initial=0.0)
-        return np.asarray(spent)
+        return spent_w(needed_w, add_up=self.powers_add_up)
 
     @property
     def devices(self) -> int:

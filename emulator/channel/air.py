@@ -81,7 +81,7 @@ class WirelessChannel:
         model = self.model
         return WirelessSnapshot(
             self.trajectories.positions_m(time_s),
-            self.gains.mean_gain(time_s) if self.gains.moving else self.gain_at_start,
+            lambda: self.gains.mean_gain(time_s) if self.gains.moving else self.gain_at_start,
             model.rate,
             model.noise_figure_db,
             model.interference_w,
@@ -97,7 +97,10 @@ class WirelessChannel:
         """
         grants = [self._when_all_are_there(grant) for grant in grants]
         needed_G = np.array(
-            [self._log_needed(*pair) for pair in zip(grants, requests, strict=True)]
+            [
+                self.log_needed_w(grant, request.num_bytes)
+                for grant, request in zip(grants, requests, strict=True)
+            ]
         )
         in_turn = any(grant.slots is not None for grant in grants)
         groups = needed_G[:, None] if in_turn else [needed_G]
@@ -213,12 +216,11 @@ class WirelessChannel:
     def _disturbance_w(self, grant: Grant, block: int) -> DoubleArray:
         """[R] noise and interference at each receiver."""
         noise = noise_w(grant.bandwidth_hz, self.model.noise_figure_db) + self.model.interference_w
-        power_w = self._most_w
         heard_R = [
             sum(self._gain(grant, block, i, r) for i in grant.interferers if i != r)
             for r in grant.receivers
         ]
-        return noise + power_w * np.array(heard_R, dtype=np.float64)
+        return noise + self._most_w * np.array(heard_R, dtype=np.float64)
 
     @functools.cached_property
     def _blocks_of_a_fade(self) -> int:
@@ -236,7 +238,7 @@ class WirelessChannel:
             return MOVING_BLOCK_S if self.gains.moving else held_s
         return held_s / self._blocks_of_a_fade
 
-    def _log_needed(self, grant: Grant, request: Request) -> float:
+    def log_needed_w(self, grant: Grant, num_bytes: int) -> float:
         """ln of the power [W] that Eq 25 asks for, or of what the highest rate needs."""
         bandwidth_hz = grant.bandwidth_hz
         left_s = self.model.deadline_s - grant.wait_s
@@ -245,7 +247,7 @@ class WirelessChannel:
             left_s = grant.slots.air_s(until_s) - grant.slots.air_s(grant.start_s)
         if left_s <= 0.0:  # too late in any case: as fast as it can
             return math.inf
-        wanted = bits_from_bytes(request.num_bytes) / left_s
+        wanted = bits_from_bytes(num_bytes) / left_s
         reachable = self.model.rate.reachable_bit_per_s(wanted, bandwidth_hz)
         log_snr = self.model.rate.log_snr(reachable, bandwidth_hz)
         if log_snr == -math.inf:
