@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -32,6 +34,11 @@ def start(
     env = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    return written(out)
+
+
+def written(out: Path) -> dict[str, bytes]:
+    """The files of a run; keys that describe the machine taken out."""
     files = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
     del files["environment.json"]
     summary = json.loads(files["summary.json"])
@@ -65,6 +72,31 @@ def test_forked_processes_write_the_same(reference: dict[str, bytes], tmp_path: 
 def test_torchrun_writes_the_same(reference: dict[str, bytes], tmp_path: Path) -> None:
     files = start(tmp_path / "run", "sparse_orthogonal", launcher=TORCHRUN, driver="many_processes")
     assert files == reference
+
+
+def test_ranks_started_last_to_first_on_a_busy_machine_write_the_same(
+    reference: dict[str, bytes], free_port: int, tmp_path: Path
+) -> None:
+    """Every rank by hand, rank 0, which serves the store, two seconds after the others."""
+    out, burner = tmp_path / "run", [sys.executable, "-c", "while True: pass"]
+    command = [sys.executable, "-m", "emulator", "run", "configs/quickstart.yaml", "--quiet"]
+    command += ["--out", str(out), "--set", "method.kind=sparse_orthogonal", *SMALL]
+    meeting = {"WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port)}
+    started: list[subprocess.Popen[str]] = []
+    load = [subprocess.Popen(burner) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        for rank in (3, 2, 1, 0):
+            time.sleep(0.0 if rank else 2.0)
+            env = {**os.environ, **meeting, "RANK": str(rank)}
+            started.append(subprocess.Popen(command, cwd=ROOT, env=env, stderr=PIPE, text=True))
+        for process in started:
+            _, errors = process.communicate(timeout=300)
+            assert process.returncode == 0, errors
+    finally:
+        for process in (*load, *started):
+            process.kill()
+            process.wait()
+    assert written(out) == reference
 
 
 def test_the_baseline_writes_the_same(tmp_path: Path) -> None:
