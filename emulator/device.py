@@ -66,12 +66,6 @@ from emulator.training import LocalTraining
 from emulator.wire import quantise
 from emulator.world import World
 
-CALIBRATION_SAMPLES = 256
-"""Own training examples from which the spectral entropies are measured."""
-
-ROUTER_SAMPLES = 256
-"""Own training examples in the routing statistics."""
-
 
 def live(world: World, device_id: int, restored: DeviceState | None = None) -> Life:
     """One device's life. Returns what it leaves behind."""
@@ -172,22 +166,20 @@ class Device:
         adapted = self.adapted
         return {name: adapted.shape_of(f"{name}.lora_A")[1] for name in adapted.module_names}
 
-    def kept_counts(self, allocation: str, budget: int) -> IndexArray:
+    def kept_counts(
+        self, allocation: str, budget: int, temperature: float, ridge: float
+    ) -> IndexArray:
         """Entries of B to keep in each module under a budget, from this device's own data [L]."""
         sizes_L = np.array(self.adapted.layout.sizes, dtype=np.int64)
         if allocation == "uniform":
             return uniform_counts(sizes_L, budget)
-        texts = [self._learner.router_text(e) for e in self._own_sample(CALIBRATION_SAMPLES)]
-        entropies_L = spectral_entropies(self._world.backbone, self.adapted.module_names, texts)
-        share_out = spectral_counts if allocation == "spectral" else printed_counts
-        counts_L = share_out(entropies_L, sizes_L, budget)
-        densities_L = counts_L / sizes_L
-        for name, entropy, density in zip(
-            self.adapted.module_names, entropies_L, densities_L, strict=True
-        ):
-            self.measure(f"spectral_entropy/{name}", float(entropy), SETUP_ROUND)
-            self.measure(f"density/{name}", float(density), SETUP_ROUND)
-        return counts_L
+        names, backbone = self.adapted.module_names, self._world.backbone
+        texts = [self._learner.router_text(example) for example in self._own_sample()]
+        entropies_L = spectral_entropies(backbone, names, texts, ridge)
+        self.measure_modules("spectral_entropy", entropies_L)
+        if allocation == "printed":
+            return printed_counts(entropies_L, sizes_L, budget)
+        return spectral_counts(entropies_L, sizes_L, budget, temperature)
 
     def parameter_budget(self, neighbours: int) -> int:
         """How many values the device can afford to train and to send to so many neighbours."""
@@ -215,7 +207,8 @@ class Device:
     def train(self, steps: int) -> float:
         """Local steps before the rounds (a warm-up); they are taken off the rounds to come."""
         self._steps_done_early += steps
-        self.measure("warmup_loss", loss := self._train(steps), SETUP_ROUND, self.shard.task)
+        loss = self._train(steps)
+        self.measure("warmup_loss", loss, SETUP_ROUND, self.shard.task)
         return loss
 
     def start_rounds(self) -> None:
@@ -245,9 +238,10 @@ class Device:
         self.train_cpu_s += trained.cpu_s
         return trained.loss
 
-    def _own_sample(self, count: int) -> list[Example]:
+    def _own_sample(self) -> list[Example]:
         """A keyed sample of the own training examples."""
         order = stream(self.seed, "calibration", self.id).permutation(len(self.shard.train))
+        count = self._world.scenario.local.calibration_samples
         return [self.shard.train[i] for i in order[:count]]
 
     # ── the others ───────────────────────────────────────────────────────────────────────────────
@@ -351,7 +345,7 @@ class Device:
 
     def router_statistics(self) -> tuple[AdapterLayout, FloatArray]:
         """Additive statistics of own training prompts; empty where the router needs none."""
-        return self._answering.statistics(self._own_sample(ROUTER_SAMPLES))
+        return self._answering.statistics(self._own_sample())
 
     def use_router_statistics(self, statistics: FloatArray) -> None:
         """Fit the router to the summed statistics of all devices."""
@@ -371,6 +365,11 @@ class Device:
     def measure(self, metric: str, value: float, round_index: int, task: str = "") -> None:
         """Put a value into the records."""
         self._records.append(MetricRecord(self.id, round_index, task, metric, value))
+
+    def measure_modules(self, metric: str, values_L: DoubleArray) -> None:
+        """One value of the setup for each module."""
+        for name, value in zip(self.adapted.module_names, values_L, strict=True):
+            self.measure(f"{metric}/{name}", float(value), SETUP_ROUND)
 
     def commit(self, round_index: int) -> Commit:
         """What this round came to."""

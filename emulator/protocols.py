@@ -428,7 +428,9 @@ class Own(Protocol):
         """One seeded start of A that all devices share, by layer name."""
         ...
 
-    def kept_counts(self, allocation: str, budget: int) -> IndexArray:
+    def kept_counts(
+        self, allocation: str, budget: int, temperature: float, ridge: float
+    ) -> IndexArray:
         """Entries of B to keep in each module under a budget, from this device's own data [L]."""
         ...
 
@@ -454,6 +456,10 @@ class Own(Protocol):
 
     def start_rounds(self) -> None:
         """Remember where the rounds start from; for a method that starts afresh, also later on."""
+        ...
+
+    def measure_modules(self, metric: str, values_L: DoubleArray) -> None:
+        """Put one value of the setup for each module into the records, as METRIC/MODULE."""
         ...
 
     def measure(self, metric: str, value: float, round_index: int, task: str = "") -> None:
