@@ -55,6 +55,7 @@ from emulator.state import (
     Send,
     Step,
     Survey,
+    Traffic,
     ValueType,
 )
 from emulator.stopping import limit_reached
@@ -119,7 +120,7 @@ class Device:
         self._world = world
         self._learner: Learner = learner_for(world.backbone)
         self._training = LocalTraining(world, device_id, self._learner, self.shard)
-        self._round_index: int | None = None
+        self.round_index = SETUP_ROUND
         self._steps_done_early = 0
         self._answering = Answering(world, self._learner)
         every = scenario.evaluation.own_task_every
@@ -219,7 +220,7 @@ class Device:
 
     def train_round(self, round_index: int) -> None:
         """The local steps of a round, less those already done."""
-        self._round_index = round_index
+        self.round_index = round_index
         self._rounds_since_survey += 1
         steps = self._steps_of_a_round()
         self._steps_done_early -= self._world.scenario.local.steps - steps
@@ -246,14 +247,16 @@ class Device:
 
     # ── the others ───────────────────────────────────────────────────────────────────────────────
 
-    def introduce(self, body: bytes) -> Generator[Step, Inbox, dict[int, bytes]]:
+    def introduce(
+        self, body: bytes, traffic: Traffic = Traffic.SETUP
+    ) -> Generator[Step, Inbox, dict[int, bytes]]:
         """Flood a few bytes through the network; returns everybody's by device id.
 
         Clocks differ, its graph must not: rounds since the last survey count as long as planned.
         """
         frame_s = self._world.scenario.local.planned_s + self._world.channel.deadline_s
         time_s = self._surveyed_s + self._rounds_since_survey * frame_s
-        return (yield from flood(self, self._world.in_range(time_s), body))
+        return (yield from flood(self, self._world.in_range(time_s), body, traffic))
 
     def agree_on_the_end(self, round_index: int) -> Generator[Step, Inbox, None]:
         """With `stop`, tell everybody what was spent; at a limit this round becomes the last."""
@@ -306,7 +309,7 @@ class Device:
         spoken_of = Known.of(*known, self.adapted.layout)
         send = Send(self.now_s, tuple(messages), tuple(wait_for), spoken_of)
         schedule = self._world.scenario.schedule
-        alone = self._round_index is not None and isinstance(schedule, Asynchronous)
+        alone = self.round_index != SETUP_ROUND and isinstance(schedule, Asynchronous)
         if alone:
             send = replace(send, wait_for=(), listen_to=send.wait_for, next_s=self._next_s())
         inbox = yield send
@@ -317,7 +320,7 @@ class Device:
     def _next_s(self) -> float:
         """When the next round's steps will be done; inf after the last round [s]."""
         pause_s = self._training.next_duration_s(self._steps_of_a_round())
-        return math.inf if self._round_index == self.rounds - 1 else self.now_s + pause_s
+        return math.inf if self.round_index == self.rounds - 1 else self.now_s + pause_s
 
     def value_type(self) -> ValueType:
         """How adapter values travel."""
@@ -373,7 +376,7 @@ class Device:
 
     def commit(self, round_index: int) -> Commit:
         """What this round came to."""
-        self._round_index = None
+        self.round_index = SETUP_ROUND
         self.measure("emulated_s", self.now_s, round_index)
         records, self._records = tuple(self._records), []
         state = DeviceState(round_index, self.now_s, {"adapter": self.adapted.vector()})

@@ -37,6 +37,7 @@ from emulator.state import (
     Shard,
     Step,
     Survey,
+    Traffic,
     ValueType,
 )
 from emulator.streams import Stream
@@ -384,7 +385,7 @@ class Own(Protocol):
     """What a method may use of the device that runs it (device.py provides it).
 
     Everything a room computes for a method is reached through here, so that a method reads like its
-    algorithm and knows no other room.
+    algorithm and knows no other room. round_index: SETUP_ROUND before the rounds and after them.
     """
 
     id: int
@@ -395,6 +396,7 @@ class Own(Protocol):
     adapted: AdaptedModel
     survey: Survey | None
     rounds: int
+    round_index: int
     total_steps: int
     now_s: float
     max_power_w: float
@@ -467,7 +469,9 @@ class Own(Protocol):
         ...
 
     # the others
-    def introduce(self, body: bytes) -> Generator[Step, Inbox, dict[int, bytes]]:
+    def introduce(
+        self, body: bytes, traffic: Traffic = Traffic.SETUP
+    ) -> Generator[Step, Inbox, dict[int, bytes]]:
         """Flood a few bytes through the network; returns everybody's by device id."""
         ...
 

@@ -93,9 +93,9 @@ def check_account(records: Iterable[LinkRecord]) -> None:
 def bytes_account(records: Sequence[LinkRecord]) -> dict[str, int]:
     """Bytes put on the air, by part of the life and by class.
 
-    total = setup + in_cluster + inter_cluster = payload + mask + header + control + retransmitted,
-    where control is acknowledgements and header includes checksums and IPv4+UDP. A broadcast counts
-    once. lost is the part that did not arrive, at each receiver of a broadcast.
+    total = setup + in_cluster + inter_cluster + agreement = payload + mask + header + control +
+    retransmitted, where agreement is what devices tell each other to find out whether to stop, control
+    is acknowledgements and header includes checksums and IPv4+UDP. A broadcast counts once. lost is the part that did not arrive, at each receiver of a broadcast.
     """
 
     def of_traffic(traffic: str) -> int:
@@ -107,6 +107,7 @@ def bytes_account(records: Sequence[LinkRecord]) -> dict[str, int]:
         "setup": of_traffic("setup"),
         "in_cluster": of_traffic("in_cluster"),
         "inter_cluster": of_traffic("inter_cluster"),
+        "agreement": of_traffic("control"),
         "payload": sum(r.payload_bytes for r in aired),
         "mask": sum(r.mask_bytes for r in aired),
         "header": sum(r.header_bytes + r.checksum_bytes for r in aired),

@@ -13,7 +13,6 @@ from emulator.errors import ProtocolError
 from emulator.protocols import BoundAccess, BoundChannel
 from emulator.state import (
     IP_UDP_BYTES,
-    SETUP_ROUND,
     Burst,
     Grant,
     Inbox,
@@ -24,7 +23,6 @@ from emulator.state import (
     Reception,
     Request,
     Send,
-    Traffic,
     ValueType,
     air_bytes,
 )
@@ -189,9 +187,7 @@ def _record(
 
     return LinkRecord(
         exchange_index=grant.exchange_index,
-        round_index=(
-            SETUP_ROUND if messages[0].traffic is Traffic.SETUP else messages[0].round_index
-        ),
+        round_index=messages[0].round_index,
         traffic=messages[0].traffic.name.lower(),
         sender=grant.sender,
         receiver=receiver,

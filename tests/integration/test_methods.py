@@ -198,7 +198,9 @@ def test_a_limit_that_is_not_reached_costs_words_only(run: Callable[..., Run]) -
     assert limited.summary["accuracy"] == free.summary["accuracy"]
     sent = [r.summary["bytes"]["in_cluster"] for r in (limited, free)]
     assert sent[0] == pytest.approx(sent[1], rel=0.01)  # other fades, other acknowledgements
-    assert limited.summary["bytes"]["setup"] > free.summary["bytes"]["setup"]
+    assert limited.summary["bytes"]["setup"] == free.summary["bytes"]["setup"]
+    assert limited.summary["bytes"]["agreement"] > free.summary["bytes"]["agreement"] == 0
+    assert limited.rounds_on_air("control") == {0, 1}
 
 
 def test_bytes_stop_a_run_before_its_last_round(run: Callable[..., Run]) -> None:

@@ -41,7 +41,7 @@ def link_records(draw):
     return LinkRecord(
         exchange_index=draw(st.integers(0, 3)),
         round_index=draw(st.integers(-1, 3)),
-        traffic=draw(st.sampled_from(["setup", "in_cluster", "inter_cluster"])),
+        traffic=draw(st.sampled_from(["setup", "in_cluster", "inter_cluster", "control"])),
         sender=draw(st.integers(0, 9)),
         receiver=draw(st.integers(0, 9)),
         messages=1,
@@ -101,7 +101,8 @@ def test_bytes_add_up_by_part_of_the_life_and_by_class(ledger):
     account = bytes_account(ledger)
     total = sum(record.sent_bytes + record.ack_bytes for record in ledger)
     assert account["total"] == total
-    assert account["setup"] + account["in_cluster"] + account["inter_cluster"] == total
+    parts = ("setup", "in_cluster", "inter_cluster", "agreement")
+    assert sum(account[name] for name in parts) == total
     classes = ("payload", "mask", "header", "control", "retransmitted")
     assert sum(account[name] for name in classes) == total
     assert account["lost"] <= total
@@ -200,7 +201,7 @@ def test_a_summary_has_what_readers_rely_on():
     assert summary["routing_accuracy"] is None
     assert (summary["emulated_s"], summary["energy_j"]) == (12.5, 3.0)
     assert set(summary["bytes"]) == {
-        "total", "setup", "in_cluster", "inter_cluster", "payload", "mask", "header", "control",
+        "total", "setup", "in_cluster", "inter_cluster", "agreement", "payload", "mask", "header", "control",
         "retransmitted", "lost",
     }  # fmt: skip
 
