@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emulator.errors import EmulatorError, ScenarioError
-from emulator.state import LinkRecord, MetricRecord
+from emulator.state import IP_UDP_BYTES, LinkRecord, MetricRecord
 
 ANSWER_METRICS = ("accuracy", "exact_match")
 """Metrics of the final answers; a task has one of them."""
@@ -87,6 +87,23 @@ def check_account(records: Iterable[LinkRecord]) -> None:
                 f"account of exchange {r.exchange_index}, link {r.sender}->{r.receiver}: got "
                 f"{r.sent_bytes} B sent, {r.delivered_bytes} delivered, {r.lost_bytes} lost; "
                 "wanted sent = delivered + lost"
+            )
+
+
+def check_carried(sender: int, records: Iterable[LinkRecord], data_bytes_to: Sequence[int]) -> None:
+    """What arrives from a device by its account is what was carried; EmulatorError names the link.
+
+    records: all bursts of that sender. data_bytes_to: what torch.distributed was handed for each
+    device; empty where nothing was carried. IPv4 and UDP headers are on the emulated air only.
+    """
+    arrived = [0] * len(data_bytes_to)
+    for r in records if data_bytes_to else ():
+        arrived[r.receiver] += r.delivered_bytes - IP_UDP_BYTES * (r.packets - r.packets_lost)
+    for receiver, (told, carried) in enumerate(zip(arrived, data_bytes_to, strict=True)):
+        if told != carried:
+            raise EmulatorError(
+                f"account of link {sender}->{receiver}: got {told} B delivered (headers of IP and UDP "
+                f"aside) and {carried} B handed to torch.distributed, wanted the same"
             )
 
 

@@ -14,6 +14,7 @@ from emulator.records import (
     accuracy_account,
     bytes_account,
     check_account,
+    check_carried,
     ledger_rows,
     metric_rows,
     parameters_account,
@@ -94,6 +95,21 @@ def test_a_byte_too_many_names_the_burst(record, extra):
         named = f"exchange {record.exchange_index}, link {record.sender}->{record.receiver}"
         with pytest.raises(EmulatorError, match=named):
             check_account([record, wrong])
+
+
+def test_what_was_carried_is_what_arrived_by_the_account(burst):
+    """28 bytes of IP and UDP a packet that arrived are on the air only; what was lost is not carried."""
+    whole = burst(sender=2, receiver=0)
+    thinned = burst(sender=2, receiver=0, packets=3, packets_lost=1, lost_bytes=100)
+    other = burst(sender=2, receiver=1)
+    to_zero = whole.delivered_bytes + thinned.delivered_bytes - 28 * (2 + 2)
+    carried = [to_zero, other.delivered_bytes - 28 * 2, 0]
+    check_carried(2, [whole, thinned, other], carried)
+    check_carried(2, [whole, thinned, other], [])
+    for device in range(3):
+        wrong = [count + (index == device) for index, count in enumerate(carried)]
+        with pytest.raises(EmulatorError, match=f"link 2->{device}"):
+            check_carried(2, [whole, thinned, other], wrong)
 
 
 @given(ledgers)
