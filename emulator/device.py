@@ -43,6 +43,7 @@ from emulator.state import (
     DoubleArray,
     Example,
     Expert,
+    Fact,
     FloatArray,
     Inbox,
     IndexArray,
@@ -112,9 +113,8 @@ class Device:
         self.total_steps = scenario.rounds * scenario.local.steps
         self.max_power_w = float(world.channel.max_power_w[device_id])
         self.lost_coordinates = scenario.wire.lost_coordinates
-        self.now_s, self.compute_energy_j = 0.0, 0.0
+        self.now_s, self.compute_energy_j, self.train_cpu_s = 0.0, 0.0, 0.0
         self._sent_bytes, self._transmit_energy_j = 0, 0.0
-        self.train_cpu_s = 0.0
         self.survey: Survey | None = None
         self._surveyed_s, self._rounds_since_survey = 0.0, 0
         self._world = world
@@ -171,10 +171,10 @@ class Device:
         self, allocation: str, budget: int, temperature: float, ridge: float
     ) -> IndexArray:
         """Entries of B to keep in each module under a budget, from this device's own data [L]."""
+        names, backbone = self.adapted.module_names, self._world.backbone
         sizes_L = np.array(self.adapted.layout.sizes, dtype=np.int64)
         if allocation == "uniform":
             return uniform_counts(sizes_L, budget)
-        names, backbone = self.adapted.module_names, self._world.backbone
         texts = [self._learner.router_text(example) for example in self._own_sample()]
         entropies_L = spectral_entropies(backbone, names, texts, ridge)
         self.measure_modules("spectral_entropy", entropies_L)
@@ -241,9 +241,9 @@ class Device:
 
     def _own_sample(self) -> list[Example]:
         """A keyed sample of the own training examples."""
-        order = stream(self.seed, "calibration", self.id).permutation(len(self.shard.train))
-        count = self._world.scenario.local.calibration_samples
-        return [self.shard.train[i] for i in order[:count]]
+        train, count = self.shard.train, self._world.scenario.local.calibration_samples
+        order = stream(self.seed, "calibration", self.id).permutation(len(train))
+        return [train[i] for i in order[:count]]
 
     # ── the others ───────────────────────────────────────────────────────────────────────────────
 
@@ -295,12 +295,11 @@ class Device:
             self._clusters = (tuple(range(self.devices)),)
         mine = next(members for members in self._clusters if self.id in members)
         self.measure("cluster", self._clusters.index(mine), round_index)
-        rate = expected_collision_rate(survey, mine)
-        self.measure("collision_rate_expected", rate, round_index)
+        self.measure("collision_rate_expected", expected_collision_rate(survey, mine), round_index)
         return self._clusters
 
     def exchange(
-        self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Mask] = ()
+        self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Fact] = ()
     ) -> Generator[Step, Inbox, tuple[Received, ...]]:
         """Send and wait; the clock moves on to the last arrival.
 

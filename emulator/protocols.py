@@ -19,6 +19,7 @@ from emulator.state import (
     Example,
     Expert,
     ExpertForm,
+    Fact,
     FloatArray,
     Grant,
     Inbox,
@@ -495,7 +496,7 @@ class Own(Protocol):
         ...
 
     def exchange(
-        self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Mask] = ()
+        self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Fact] = ()
     ) -> Generator[Step, Inbox, tuple[Received, ...]]:
         """Send and wait; the clock moves on to the last arrival."""
         ...

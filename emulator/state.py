@@ -235,6 +235,10 @@ class Received:
         return not bool((self.status == Coordinate.LOST).any())
 
 
+Fact = Mask | AdapterLayout
+"""What a message may name by its digest where the receivers hold it."""
+
+
 @dataclass(frozen=True)
 class Known:
     """What a receiver holds already and needs for decoding, by digest."""
@@ -243,7 +247,7 @@ class Known:
     layouts: Mapping[bytes, AdapterLayout] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, *things: Mask | AdapterLayout) -> "Known":
+    def of(cls, *things: Fact) -> "Known":
         """Sort things by kind and digest."""
         return cls(
             {x.digest: x for x in things if isinstance(x, Mask)},
