@@ -16,6 +16,7 @@ from rich.text import Text
 
 from emulator.channel.access import TdmaSchedule
 from emulator.channel.air import WirelessChannel
+from emulator.channel.aloha import AlohaAccess
 from emulator.channel.fading import NoFading
 from emulator.channel.flow import BlockFlow, Flow
 from emulator.channel.geometry import Geometry, Paths
@@ -104,7 +105,8 @@ class MeanLinks:
 
     def bound(self, scheme: Access) -> BoundAccess:
         """A scheme with those who hear each other at the start."""
-        return scheme.bind(self.channel.at(0.0).in_range(scheme.bandwidth_hz, 1.0))
+        hears_MM = self.channel.at(0.0).in_range(scheme.bandwidth_hz, 1.0)
+        return scheme.bind(hears_MM, self.scenario.seed)
 
     def grants(self, links: Sequence[tuple[int, int]]) -> list[Grant]:
         """One grant for each link (sender, receiver), with its power.
@@ -149,7 +151,7 @@ class MeanLinks:
         rate, bit_per_s = self.model.rate, self.bit_per_s(grant)
         if bit_per_s <= 0.0:
             return math.inf
-        start_s = 0.0 if grant.slots is None else grant.slots.offset_s
+        start_s = 0.0 if grant.slots is None else float(grant.slots.times_at(np.zeros(1))[0])
         flow: Flow = BlockFlow(lambda _: bit_per_s, math.inf, grant.slots, start_s)
         if rate.kind == "trace":
             flow = rate.flow(self.occasion.at_s, math.inf)
@@ -290,4 +292,7 @@ def _message(links: MeanLinks) -> str:
 def _access(links: MeanLinks) -> str:
     scheme = links.scenario.access
     told = f"{getattr(scheme, 'kind', type(scheme).__name__)}, {links.access.cast}"
+    if isinstance(scheme, AlohaAccess):
+        share = links.access.share(1)[1]
+        return f"{told}, sends with {scheme.send_probability:g}; at least {share:.2g} of the slots carry"
     return f"{told}, reuse {scheme.reuse}" if scheme.kind == "tdma" else told

@@ -67,8 +67,8 @@ class Access(Protocol):
         """The whole band of one sender [Hz]."""
         ...
 
-    def bind(self, hears_MM: BoolArray) -> BoundAccess:
-        """The scheme for devices of which i hears j where hears_MM[i, j]."""
+    def bind(self, hears_MM: BoolArray, seed: int) -> BoundAccess:
+        """The scheme of one run, for devices of which i hears j where hears_MM[i, j]."""
         ...
 
 

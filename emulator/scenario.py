@@ -17,6 +17,7 @@ from pydantic import (
 
 from emulator.backbone.loading import CausalLM, SentenceEncoder, Tiny
 from emulator.channel.access import IdealAccess, OfdmaAccess, TdmaAccess
+from emulator.channel.aloha import AlohaAccess
 from emulator.channel.ideal import Ideal
 from emulator.channel.model import Wireless
 from emulator.methods import (
@@ -95,7 +96,9 @@ TopologySection = Annotated[
     Field(discriminator="kind"),
 ]
 ChannelSection = Annotated[Ideal | Wireless, Field(discriminator="kind")]
-AccessSection = Annotated[IdealAccess | OfdmaAccess | TdmaAccess, Field(discriminator="kind")]
+AccessSection = Annotated[
+    IdealAccess | OfdmaAccess | TdmaAccess | AlohaAccess, Field(discriminator="kind")
+]
 RouterSection = Annotated[
     RidgeLda | Cosine | Arrow | BagOfWords | Uniform | Oracle, Field(discriminator="kind")
 ]
@@ -204,9 +207,9 @@ class Scenario(Section):
                 "access.kind: got ideal where rate or losses depend on the noise of the band, wanted a "
                 "finite band, e.g. {kind: ofdma, bandwidth_hz: 25.0e+3}"
             )
-        if channel.rate.kind == "trace" and isinstance(access, TdmaAccess):
+        if channel.rate.kind == "trace" and isinstance(access, TdmaAccess | AlohaAccess):
             problems.append(
-                "access.kind: got tdma with channel.rate.kind trace, wanted ideal or ofdma (a trace "
+                f"access.kind: got {access.kind} with channel.rate.kind trace, wanted ideal or ofdma (a trace "
                 "says by itself when a link may send)"
             )
         return problems

@@ -8,12 +8,11 @@ one device puts on the air for one other in one exchange; an *exchange* is one S
 """
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -348,43 +347,31 @@ class Request:
     exchange_index: int
 
 
-SLOT_ROUNDING = 1e-9
-"""What ends so little after a slot, in slots, has ended with it."""
+class Turns(Protocol):
+    """When a sender that does not have the air for itself is on it, and what of that is any good.
 
-
-@dataclass(frozen=True)
-class Slots:
-    """A sender's own time: from offset_s on, slot_s [s] of every frame of frame_s, for ever.
-
-    Law: air_s(times_at(a)) = a for a > 0, and times_at is the earliest such time.
+    Both sums count from one moment, not after the start of the grant. Law: carrying_s(times_at(a)) = a
+    for a > 0, and times_at is the earliest such time.
     """
 
-    offset_s: float
-    slot_s: float
-    frame_s: float
+    def carrying_s(self, time_s: float) -> float:
+        """How much time that carries bits [s] has passed; inf has inf."""
+        ...
 
-    def air_s(self, time_s: float) -> float:
-        """How much own time [s] lies between 0 and a time >= 0."""
-        if math.isinf(time_s):
-            return time_s
-        frames, within_s = divmod(time_s, self.frame_s)
-        return frames * self.slot_s + min(max(within_s - self.offset_s, 0.0), self.slot_s)
+    def in_vain_s(self, time_s: float) -> float:
+        """How much time on the air [s] has passed that carries nothing."""
+        ...
 
-    def times_at(self, air_s: DoubleArray) -> DoubleArray:
-        """When so much own time has passed since 0 [s], element by element."""
-        frames, within_s = np.divmod(air_s, self.slot_s)
-        ended = (within_s < SLOT_ROUNDING * self.slot_s) & (
-            frames > 0.0
-        )  # not the next slot's start
-        frames, within_s = frames - ended, np.where(ended, self.slot_s, within_s)
-        return np.asarray(frames * self.frame_s + self.offset_s + within_s)
+    def times_at(self, carrying_s: DoubleArray) -> DoubleArray:
+        """When so much time that carries has passed [s], element by element."""
+        ...
 
 
 @dataclass(frozen=True)
 class Grant:
     """What a request got: when, on which bandwidth, with which power, beside whom.
 
-    slots: the sender is silent outside them; None: it is on the air until it is done. interferers:
+    slots: nothing else of its time is the sender's; None: it is on the air until it is done. interferers:
     who may be on the air in the same slots of the same band. wait_s: how long somebody's absence has
     put off the start; it counts against the deadline.
     """
@@ -395,7 +382,7 @@ class Grant:
     bandwidth_hz: float
     tx_power_w: float
     exchange_index: int
-    slots: Slots | None = None
+    slots: Turns | None = None
     interferers: tuple[int, ...] = ()
     wait_s: float = 0.0
 

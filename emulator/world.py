@@ -114,7 +114,7 @@ def build_world(scenario: Scenario) -> World:
         paraphrased=asked(paraphrased),
         unseen=asked(unseen),
         channel=channel,
-        access=scenario.access.bind(hears_MM),
+        access=scenario.access.bind(hears_MM, seed),
     )
 
 

@@ -17,7 +17,7 @@ from emulator.channel.energy import transmit_energy_j
 from emulator.channel.flow import BlockFlow, Flow, require_band
 from emulator.channel.mobility import Trajectories
 from emulator.channel.presence import all_there_s
-from emulator.channel.sending import send_and_wait, send_or_lose
+from emulator.channel.sending import Sent, send_and_wait, send_or_lose
 from emulator.channel.snapshot import WirelessSnapshot
 from emulator.channel.transfer import Block, Transfer
 from emulator.errors import EmulatorError, ScenarioError
@@ -147,10 +147,7 @@ class WirelessChannel:
                 f"{link}: a reliable packet was lost "
                 f"{MAX_RELIABLE_TRIES} times in exchange {grant.exchange_index}"
             )
-        arrival_s = grant.start_s + sent.duration_s
-        airtime_s = sent.duration_s
-        if grant.slots is not None:
-            airtime_s = grant.slots.air_s(arrival_s) - grant.slots.air_s(grant.start_s)
+        arrival_s, airtime_s = _end_and_airtime_s(grant, sent, deadline_s)
         return tuple(
             Reception(arrived_P, sent.outcome.attempts, arrival_s, airtime_s, sent.late)
             for arrived_P in sent.outcome.arrived
@@ -244,7 +241,7 @@ class WirelessChannel:
         left_s = self.model.deadline_s - grant.wait_s
         if grant.slots is not None:
             until_s = grant.start_s + left_s
-            left_s = grant.slots.air_s(until_s) - grant.slots.air_s(grant.start_s)
+            left_s = grant.slots.carrying_s(until_s) - grant.slots.carrying_s(grant.start_s)
         if left_s <= 0.0:  # too late in any case: as fast as it can
             return math.inf
         wanted = bits_from_bytes(num_bytes) / left_s
@@ -258,3 +255,18 @@ class WirelessChannel:
             log_snr + math.log(disturbance_w) - math.log(gain)
             for disturbance_w, gain in zip(disturbances_w, gains, strict=True)
         )
+
+
+def _end_and_airtime_s(grant: Grant, sent: Sent, deadline_s: float) -> tuple[float, float]:
+    """When the sender is done, and how long it was on the air until then [s].
+
+    Who is cut off by the deadline has tried until then, even if it was in vain.
+    """
+    slots, end_s = grant.slots, grant.start_s + sent.duration_s
+    if slots is None:
+        return end_s, sent.duration_s
+    given_up_s = grant.start_s + deadline_s
+    if sent.late and slots.in_vain_s(given_up_s) > slots.in_vain_s(end_s):
+        end_s = given_up_s
+    carrying_s = slots.carrying_s(end_s) - slots.carrying_s(grant.start_s)
+    return end_s, carrying_s + slots.in_vain_s(end_s) - slots.in_vain_s(grant.start_s)

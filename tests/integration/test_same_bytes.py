@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("devices=4", "rounds=2", "local.steps=3", "local.batch_size=8", "tasks.test_samples=10")
 MACHINE_KEYS = ("wall_s", "cpu_s", "train_cpu_s", "peak_rss_mb", "own_memory_mb")
+ALOHA = "access={kind: aloha, bandwidth_hz: 1000000.0, slot_s: 0.001, send_probability: 0.25}"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4")
 
 
@@ -99,9 +100,10 @@ def test_ranks_started_last_to_first_on_a_busy_machine_write_the_same(
     assert written(out) == reference
 
 
-def test_the_baseline_writes_the_same(tmp_path: Path) -> None:
-    one = start(tmp_path / "one", "lora", driver="one_process")
-    assert start(tmp_path / "many", "lora", driver="many_processes") == one
+@pytest.mark.parametrize("access", [(), (ALOHA,)], ids=["ofdma", "aloha"])
+def test_the_baseline_writes_the_same(access: tuple[str, ...], tmp_path: Path) -> None:
+    one = start(tmp_path / "one", "lora", *access, driver="one_process")
+    assert start(tmp_path / "many", "lora", *access, driver="many_processes") == one
 
 
 def test_the_resolved_scenario_runs_again(reference: dict[str, bytes], tmp_path: Path) -> None:
