@@ -135,6 +135,11 @@ class BoundChannel(Protocol):
         ...
 
     @property
+    def splits_power_equally(self) -> bool:
+        """Whether grants at once have equal powers, whatever each of them needs."""
+        ...
+
+    @property
     def deadline_s(self) -> float:
         """Γ: the time that a transfer is planned to take [s]."""
         ...

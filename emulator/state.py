@@ -295,9 +295,16 @@ class Link:
     weight: float
 
 
-def spent_w(needed_w: DoubleArray, *, add_up: bool) -> DoubleArray:
-    """Power [W] for neighbours who need [.., neighbours] each: their sum, or the largest of them."""
-    return np.asarray(needed_w.sum(axis=-1) if add_up else needed_w.max(axis=-1, initial=0.0))
+PowerSharing = Literal["as_needed", "equally", "in_turn"]
+"""How a device shares its power out: each neighbour what it needs, all the same at once, or in turn."""
+
+
+def spent_w(needed_w: DoubleArray, sharing: PowerSharing) -> DoubleArray:
+    """Power [W] for neighbours who need [.., neighbours] each, so that it is enough for all."""
+    if sharing == "as_needed":
+        return np.asarray(needed_w.sum(axis=-1))
+    at_once = needed_w.shape[-1] if sharing == "equally" else 1
+    return np.asarray(at_once * needed_w.max(axis=-1, initial=0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,8 +314,7 @@ class Survey:
     positions_m [M, 2]; mean_gain [M, M] (linear power gain, diagonal 0); in_range [M, M] booleans;
     max_power_w [M]; required_power_w [M, M, M+1]: least power of i towards j when i serves u
     neighbours at once (u = 0 unused); samples [M]; blocks [M]: the task block (projection) of each
-    device; densities [M, L]; module_sizes [L]: entries d*r of B in each module. powers_add_up: whether
-    a device spends the powers for its neighbours at once, or never more than the largest of them.
+    device; densities [M, L]; module_sizes [L]: entries d*r of B in each module.
     Methods without masks leave densities at 1 and every block different.
     """
 
@@ -321,11 +327,11 @@ class Survey:
     blocks: IndexArray
     densities: DoubleArray
     module_sizes: IndexArray
-    powers_add_up: bool = True
+    power_sharing: PowerSharing = "as_needed"
 
     def spent_w(self, needed_w: DoubleArray) -> DoubleArray:
         """Power that a device spends to serve neighbours who need [.., neighbours] each [W]."""
-        return spent_w(needed_w, add_up=self.powers_add_up)
+        return spent_w(needed_w, self.power_sharing)
 
     @property
     def devices(self) -> int:

@@ -51,7 +51,7 @@ def survey_of(
         blocks=np.array(blocks, dtype=np.int64),
         densities=densities_ML,
         module_sizes=np.array(module_sizes, dtype=np.int64),
-        powers_add_up=world.access.powers_add_up,
+        power_sharing=world.power_sharing,
     )
     if isinstance(scenario.schedule, Asynchronous):
         _check_fixed(scenario, survey)
@@ -90,7 +90,7 @@ def parameter_budget(
             *world.access.share(nearest),
         )[device]
         others = np.sort(np.delete(needed_M, device))[:nearest]
-        spent = spent_w(others, add_up=world.access.powers_add_up)
+        spent = spent_w(others, world.power_sharing)
         return bool(spent > world.channel.max_power_w[device])
 
     budget = bisect_right(range(1, int(min(most, affordable)) + 1), False, key=out_of_reach)

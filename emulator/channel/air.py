@@ -67,6 +67,11 @@ class WirelessChannel:
         return np.full(len(self.gain_at_start), self._most_w)
 
     @property
+    def splits_power_equally(self) -> bool:
+        """Whether grants at once have equal powers, whatever each of them needs."""
+        return self.model.power.kind == "fixed"
+
+    @property
     def _most_w(self) -> float:
         """The power that a device has under its policy [W]."""
         return self.model.power.most_w(self.model.max_power_w)
