@@ -3,6 +3,7 @@
 Shapes: D distances, S signal-to-noise ratios, K draws, N coordinates of a mask.
 """
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
+from emulator.channel.access import Cast, OfdmaAccess, TdmaAccess
 from emulator.channel.cqi import NrCqiRate
 from emulator.channel.fading import RicianFading
 from emulator.channel.families import ValidityWarning
@@ -18,12 +20,22 @@ from emulator.channel.geometry import Geometry
 from emulator.channel.ideal import Ideal
 from emulator.channel.rates import FixedRate, ShannonRate
 from emulator.channel.trace import TraceRate
-from emulator.link_budget import MeanLinks, Occasion, all_links
+from emulator.link_budget import MeanLinks, Occasion, all_links, nearest_links
+from emulator.protocols import BoundAccess
 from emulator.report.pictures import Axis, Curve, Picture
 from emulator.scenario import Scenario
-from emulator.state import AdapterLayout, DoubleArray, Kind, Mask, Message, Traffic, ValueType
+from emulator.state import (
+    AdapterLayout,
+    DoubleArray,
+    Kind,
+    Mask,
+    Message,
+    Request,
+    Traffic,
+    ValueType,
+)
 from emulator.streams import stream
-from emulator.units import db_from_linear, linear_from_db
+from emulator.units import bits_from_bytes, db_from_linear, linear_from_db
 from emulator.wire import WireFormat
 
 DISTANCES = 241
@@ -43,6 +55,8 @@ DENSITIES = (
     0.5, 0.6, 0.7, 0.8, 0.9, 0.95,
 )  # fmt: skip
 """Of the measured masks; at 1 nothing is sent."""
+
+CASTS: tuple[Cast, ...] = ("unicast", "broadcast")
 
 SAME_RATE = 1e-9
 """A share of the band by which rates count as the same."""
@@ -207,6 +221,48 @@ def _closed_form(links: MeanLinks, efficiency: float, mean_snr: float, band_hz: 
     return -math.expm1(-power)
 
 
+def cast_airtime(links: MeanLinks) -> Picture | str:
+    """Time on the air until all devices have told their nearest so and so many a message, in two ways.
+
+    By one transmission for each neighbour, or one for all of them, at the rate of the weakest; mean
+    gains, every packet once, neighbours within range only. Over the share of all links that are used.
+    """
+    scheme, devices = links.scenario.access, links.scenario.devices
+    if not isinstance(scheme, OfdmaAccess | TdmaAccess):
+        return f"access.kind is {scheme.kind}: every receiver is served for itself"
+    hears_MM = links.channel.at(0.0).in_range(*links.access.share(1))
+    curves, rows = [], []
+    for cast in CASTS:
+        access = links.bound(scheme.model_copy(update={"cast": cast}))
+        points = []
+        for most in range(1, devices):
+            heard = [(i, j) for i, j in nearest_links(links, most) if hears_MM[i, j]]
+            airtime_s = sum(
+                _airtime_s(links, access, i, tuple(j for _, j in told))
+                for i, told in itertools.groupby(heard, key=lambda link: link[0])
+            )
+            points.append((len(heard) / (devices * (devices - 1)), airtime_s))
+        curves.append(Curve(cast, points))
+        rows += [(cast, neighbours, *point) for neighbours, point in enumerate(points, start=1)]
+    title = (
+        f"{links.scenario.name}: airtime of {links.occasion.message_bytes:,} bytes from everybody"
+    )
+    axes = Axis("links in use / all links"), Axis("airtime [s]", "log")
+    head = ("cast", "neighbours_at_most", "density", "airtime_s")
+    return Picture("cast_airtime", title, *axes, curves, head, rows)
+
+
+def _airtime_s(
+    links: MeanLinks, access: BoundAccess, sender: int, receivers: tuple[int, ...]
+) -> float:
+    """What one sender needs for one message to all receivers, as its scheme casts it."""
+    told = [receivers] if access.cast == "broadcast" else [(receiver,) for receiver in receivers]
+    message_bytes = links.occasion.message_bytes
+    requests = [Request(sender, to, message_bytes, links.occasion.at_s, 0) for to in told]
+    grants = links.channel.set_powers(access.plan(requests), requests)
+    return sum(bits_from_bytes(message_bytes) / links.bit_per_s(grant) for grant in grants)
+
+
 def mask_bits(wire: WireFormat, name: str) -> Picture:
     """Bits of a coordinate that the codec spends on random masks, measured, and their entropy."""
     rows = []
@@ -257,5 +313,6 @@ DRAWINGS: dict[str, Callable[[MeanLinks], Picture | str]] = {
     "path_loss": path_loss,
     "spectral_efficiency": spectral_efficiency,
     "rate_cdf": rate_cdf,
+    "cast_airtime": cast_airtime,
 }
 """By the name of its files: a picture, or why there is none."""

@@ -43,6 +43,7 @@ from emulator.state import (
     DoubleArray,
     Example,
     Expert,
+    Fact,
     FloatArray,
     Inbox,
     IndexArray,
@@ -55,6 +56,7 @@ from emulator.state import (
     Send,
     Step,
     Survey,
+    Traffic,
     ValueType,
 )
 from emulator.stopping import limit_reached
@@ -65,12 +67,6 @@ from emulator.topology.clusters import ClusterMesh, TaskMesh, expected_collision
 from emulator.training import LocalTraining
 from emulator.wire import quantise
 from emulator.world import World
-
-CALIBRATION_SAMPLES = 256
-"""Own training examples from which the spectral entropies are measured."""
-
-ROUTER_SAMPLES = 256
-"""Own training examples in the routing statistics."""
 
 
 def live(world: World, device_id: int, restored: DeviceState | None = None) -> Life:
@@ -117,15 +113,14 @@ class Device:
         self.total_steps = scenario.rounds * scenario.local.steps
         self.max_power_w = float(world.channel.max_power_w[device_id])
         self.lost_coordinates = scenario.wire.lost_coordinates
-        self.now_s, self.compute_energy_j = 0.0, 0.0
+        self.now_s, self.compute_energy_j, self.train_cpu_s = 0.0, 0.0, 0.0
         self._sent_bytes, self._transmit_energy_j = 0, 0.0
-        self.train_cpu_s = 0.0
         self.survey: Survey | None = None
         self._surveyed_s, self._rounds_since_survey = 0.0, 0
         self._world = world
         self._learner: Learner = learner_for(world.backbone)
         self._training = LocalTraining(world, device_id, self._learner, self.shard)
-        self._round_index: int | None = None
+        self.round_index = SETUP_ROUND
         self._steps_done_early = 0
         self._answering = Answering(world, self._learner)
         every = scenario.evaluation.own_task_every
@@ -172,22 +167,20 @@ class Device:
         adapted = self.adapted
         return {name: adapted.shape_of(f"{name}.lora_A")[1] for name in adapted.module_names}
 
-    def kept_counts(self, allocation: str, budget: int) -> IndexArray:
+    def kept_counts(
+        self, allocation: str, budget: int, temperature: float, ridge: float
+    ) -> IndexArray:
         """Entries of B to keep in each module under a budget, from this device's own data [L]."""
+        names, backbone = self.adapted.module_names, self._world.backbone
         sizes_L = np.array(self.adapted.layout.sizes, dtype=np.int64)
         if allocation == "uniform":
             return uniform_counts(sizes_L, budget)
-        texts = [self._learner.router_text(e) for e in self._own_sample(CALIBRATION_SAMPLES)]
-        entropies_L = spectral_entropies(self._world.backbone, self.adapted.module_names, texts)
-        share_out = spectral_counts if allocation == "spectral" else printed_counts
-        counts_L = share_out(entropies_L, sizes_L, budget)
-        densities_L = counts_L / sizes_L
-        for name, entropy, density in zip(
-            self.adapted.module_names, entropies_L, densities_L, strict=True
-        ):
-            self.measure(f"spectral_entropy/{name}", float(entropy), SETUP_ROUND)
-            self.measure(f"density/{name}", float(density), SETUP_ROUND)
-        return counts_L
+        texts = [self._learner.router_text(example) for example in self._own_sample()]
+        entropies_L = spectral_entropies(backbone, names, texts, ridge)
+        self.measure_modules("spectral_entropy", entropies_L)
+        if allocation == "printed":
+            return printed_counts(entropies_L, sizes_L, budget)
+        return spectral_counts(entropies_L, sizes_L, budget, temperature)
 
     def parameter_budget(self, neighbours: int) -> int:
         """How many values the device can afford to train and to send to so many neighbours."""
@@ -215,7 +208,8 @@ class Device:
     def train(self, steps: int) -> float:
         """Local steps before the rounds (a warm-up); they are taken off the rounds to come."""
         self._steps_done_early += steps
-        self.measure("warmup_loss", loss := self._train(steps), SETUP_ROUND, self.shard.task)
+        loss = self._train(steps)
+        self.measure("warmup_loss", loss, SETUP_ROUND, self.shard.task)
         return loss
 
     def start_rounds(self) -> None:
@@ -226,7 +220,7 @@ class Device:
 
     def train_round(self, round_index: int) -> None:
         """The local steps of a round, less those already done."""
-        self._round_index = round_index
+        self.round_index = round_index
         self._rounds_since_survey += 1
         steps = self._steps_of_a_round()
         self._steps_done_early -= self._world.scenario.local.steps - steps
@@ -245,21 +239,24 @@ class Device:
         self.train_cpu_s += trained.cpu_s
         return trained.loss
 
-    def _own_sample(self, count: int) -> list[Example]:
+    def _own_sample(self) -> list[Example]:
         """A keyed sample of the own training examples."""
-        order = stream(self.seed, "calibration", self.id).permutation(len(self.shard.train))
-        return [self.shard.train[i] for i in order[:count]]
+        train, count = self.shard.train, self._world.scenario.local.calibration_samples
+        order = stream(self.seed, "calibration", self.id).permutation(len(train))
+        return [train[i] for i in order[:count]]
 
     # ── the others ───────────────────────────────────────────────────────────────────────────────
 
-    def introduce(self, body: bytes) -> Generator[Step, Inbox, dict[int, bytes]]:
+    def introduce(
+        self, body: bytes, traffic: Traffic = Traffic.SETUP
+    ) -> Generator[Step, Inbox, dict[int, bytes]]:
         """Flood a few bytes through the network; returns everybody's by device id.
 
         Clocks differ, its graph must not: rounds since the last survey count as long as planned.
         """
         frame_s = self._world.scenario.local.planned_s + self._world.channel.deadline_s
         time_s = self._surveyed_s + self._rounds_since_survey * frame_s
-        return (yield from flood(self, self._world.in_range(time_s), body))
+        return (yield from flood(self, self._world.in_range(time_s), body, traffic))
 
     def agree_on_the_end(self, round_index: int) -> Generator[Step, Inbox, None]:
         """With `stop`, tell everybody what was spent; at a limit this round becomes the last."""
@@ -298,12 +295,11 @@ class Device:
             self._clusters = (tuple(range(self.devices)),)
         mine = next(members for members in self._clusters if self.id in members)
         self.measure("cluster", self._clusters.index(mine), round_index)
-        rate = expected_collision_rate(survey, mine)
-        self.measure("collision_rate_expected", rate, round_index)
+        self.measure("collision_rate_expected", expected_collision_rate(survey, mine), round_index)
         return self._clusters
 
     def exchange(
-        self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Mask] = ()
+        self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Fact] = ()
     ) -> Generator[Step, Inbox, tuple[Received, ...]]:
         """Send and wait; the clock moves on to the last arrival.
 
@@ -312,7 +308,7 @@ class Device:
         spoken_of = Known.of(*known, self.adapted.layout)
         send = Send(self.now_s, tuple(messages), tuple(wait_for), spoken_of)
         schedule = self._world.scenario.schedule
-        alone = self._round_index is not None and isinstance(schedule, Asynchronous)
+        alone = self.round_index != SETUP_ROUND and isinstance(schedule, Asynchronous)
         if alone:
             send = replace(send, wait_for=(), listen_to=send.wait_for, next_s=self._next_s())
         inbox = yield send
@@ -323,7 +319,7 @@ class Device:
     def _next_s(self) -> float:
         """When the next round's steps will be done; inf after the last round [s]."""
         pause_s = self._training.next_duration_s(self._steps_of_a_round())
-        return math.inf if self._round_index == self.rounds - 1 else self.now_s + pause_s
+        return math.inf if self.round_index == self.rounds - 1 else self.now_s + pause_s
 
     def value_type(self) -> ValueType:
         """How adapter values travel."""
@@ -351,7 +347,7 @@ class Device:
 
     def router_statistics(self) -> tuple[AdapterLayout, FloatArray]:
         """Additive statistics of own training prompts; empty where the router needs none."""
-        return self._answering.statistics(self._own_sample(ROUTER_SAMPLES))
+        return self._answering.statistics(self._own_sample())
 
     def use_router_statistics(self, statistics: FloatArray) -> None:
         """Fit the router to the summed statistics of all devices."""
@@ -372,9 +368,14 @@ class Device:
         """Put a value into the records."""
         self._records.append(MetricRecord(self.id, round_index, task, metric, value))
 
+    def measure_modules(self, metric: str, values_L: DoubleArray) -> None:
+        """One value of the setup for each module."""
+        for name, value in zip(self.adapted.module_names, values_L, strict=True):
+            self.measure(f"{metric}/{name}", float(value), SETUP_ROUND)
+
     def commit(self, round_index: int) -> Commit:
         """What this round came to."""
-        self._round_index = None
+        self.round_index = SETUP_ROUND
         self.measure("emulated_s", self.now_s, round_index)
         records, self._records = tuple(self._records), []
         state = DeviceState(round_index, self.now_s, {"adapter": self.adapted.vector()})

@@ -25,7 +25,7 @@ from emulator.state import (
 
 
 def flood(
-    own: Own, in_range_MM: BoolArray, body: bytes
+    own: Own, in_range_MM: BoolArray, body: bytes, traffic: Traffic
 ) -> Generator[Step, Inbox, dict[int, bytes]]:
     """Tell everybody a few bytes; returns everybody's by device id.
 
@@ -39,7 +39,7 @@ def flood(
     for hop in range(int(hops_MM.max())):
         hearers = {i: news(hops_MM, own.id, i, hop) for i in neighbours}
         messages = [
-            _introduction(own.id, origin, bodies[origin], receivers)
+            _introduction(own, traffic, origin, bodies[origin], receivers)
             for origin in sorted(set().union(*hearers.values()))
             if (receivers := tuple(i for i in neighbours if origin in hearers[i]))
         ]
@@ -76,13 +76,15 @@ def news(hops_MM: IndexArray, sender: int, receiver: int, hop: int) -> set[int]:
     return {int(origin) for origin in fresh if hop == 0 or hops_MM[receiver, origin] != hop - 1}
 
 
-def _introduction(source: int, origin: int, body: bytes, receivers: tuple[int, ...]) -> Message:
+def _introduction(
+    own: Own, traffic: Traffic, origin: int, body: bytes, receivers: tuple[int, ...]
+) -> Message:
     return Message(
         kind=Kind.INTRODUCTION,
-        traffic=Traffic.SETUP,
-        source=source,
+        traffic=traffic,
+        source=own.id,
         origin=origin,
-        round_index=0,
+        round_index=own.round_index,
         receivers=receivers,
         layout=AdapterLayout(("introduction",), ((len(body),),)),
         mask=Mask.full(len(body)),

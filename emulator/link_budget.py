@@ -16,6 +16,7 @@ from rich.text import Text
 
 from emulator.channel.access import TdmaSchedule
 from emulator.channel.air import WirelessChannel
+from emulator.channel.aloha import AlohaAccess
 from emulator.channel.fading import NoFading
 from emulator.channel.flow import BlockFlow, Flow
 from emulator.channel.geometry import Geometry, Paths
@@ -26,7 +27,7 @@ from emulator.channel.placement import distances_m
 from emulator.channel.presence import all_there_s
 from emulator.channel.transfer import Block
 from emulator.errors import ScenarioError
-from emulator.protocols import BoundAccess
+from emulator.protocols import Access, BoundAccess
 from emulator.report.link_table import FEW_DEVICES, LinkBudget, LinkLine, link_table
 from emulator.scenario import Scenario
 from emulator.state import Grant, Request
@@ -100,8 +101,12 @@ class MeanLinks:
     @cached_property
     def access(self) -> BoundAccess:
         """Who is on the air when, as `world.build_world` binds it."""
-        scheme = self.scenario.access
-        return scheme.bind(self.channel.at(0.0).in_range(scheme.bandwidth_hz, 1.0))
+        return self.bound(self.scenario.access)
+
+    def bound(self, scheme: Access) -> BoundAccess:
+        """A scheme with those who hear each other at the start."""
+        hears_MM = self.channel.at(0.0).in_range(scheme.bandwidth_hz, 1.0)
+        return scheme.bind(hears_MM, self.scenario.seed)
 
     def grants(self, links: Sequence[tuple[int, int]]) -> list[Grant]:
         """One grant for each link (sender, receiver), with its power.
@@ -120,8 +125,8 @@ class MeanLinks:
         return [self.channel.set_powers(planned[span], requests[span])[0] for span in spans]
 
     def snr(self, grant: Grant) -> float:
-        """Mean received power over noise and interference; 0 on a band without end."""
-        return float(self.channel.snr(grant, 0)[0])
+        """Mean received power over noise and interference at the weakest receiver; 0 on an endless band."""
+        return float(self.channel.snr(grant, 0).min())
 
     def limit_w(self, grant: Grant) -> float:
         """The most power that the grant can have beside those it shares with."""
@@ -132,11 +137,7 @@ class MeanLinks:
         """ln of the power [W] of the grant, or of what Eq 25 asks for where power follows need."""
         if self.model.power.kind == "fixed":
             return math.log(grant.tx_power_w)
-        share = 1.0 if grant.slots is None else grant.slots.slot_s / grant.slots.frame_s
-        wanted = bits_from_bytes(self.occasion.message_bytes) / (self.model.deadline_s * share)
-        rate, band_hz = self.model.rate, grant.bandwidth_hz
-        log_snr = rate.log_snr(rate.reachable_bit_per_s(wanted, band_hz), band_hz)
-        return math.log(grant.tx_power_w) + log_snr - math.log(self.snr(grant))
+        return self.channel.log_needed_w(grant, self.occasion.message_bytes)
 
     def bit_per_s(self, grant: Grant) -> float:
         """The rate at the mean SNR while the sender is on the air [bit/s]."""
@@ -150,7 +151,7 @@ class MeanLinks:
         rate, bit_per_s = self.model.rate, self.bit_per_s(grant)
         if bit_per_s <= 0.0:
             return math.inf
-        start_s = 0.0 if grant.slots is None else grant.slots.offset_s
+        start_s = 0.0 if grant.slots is None else float(grant.slots.times_at(np.zeros(1))[0])
         flow: Flow = BlockFlow(lambda _: bit_per_s, math.inf, grant.slots, start_s)
         if rate.kind == "trace":
             flow = rate.flow(self.occasion.at_s, math.inf)
@@ -196,14 +197,14 @@ def all_links(links: MeanLinks) -> list[tuple[int, int]]:
     return [(i, j) for i in range(devices) for j in range(devices) if (i != j if shared else i < j)]
 
 
-def nearest_links(links: MeanLinks) -> list[tuple[int, int]]:
-    """Each device and its nearest others (with gains from a file: the strongest)."""
+def nearest_links(links: MeanLinks, count: int = NEIGHBOURS) -> list[tuple[int, int]]:
+    """Each device and its `count` nearest others (with gains from a file: the strongest)."""
     snapshot = links.channel.at(links.occasion.at_s)
     geometry = isinstance(links.channel.gains, Geometry)
     far_MM = distances_m(snapshot.positions_m) if geometry else -snapshot.mean_gain
     np.fill_diagonal(far_MM, np.inf)
     order_MM = np.argsort(far_MM, axis=1, kind="stable")
-    return [(i, int(j)) for i, order in enumerate(order_MM) for j in order[:NEIGHBOURS]]
+    return [(i, int(j)) for i, order in enumerate(order_MM) for j in order[:count]]
 
 
 def link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> LinkBudget:
@@ -291,4 +292,7 @@ def _message(links: MeanLinks) -> str:
 def _access(links: MeanLinks) -> str:
     scheme = links.scenario.access
     told = f"{getattr(scheme, 'kind', type(scheme).__name__)}, {links.access.cast}"
+    if isinstance(scheme, AlohaAccess):
+        share = links.access.share(1)[1]
+        return f"{told}, sends with {scheme.send_probability:g}; at least {share:.2g} of the slots carry"
     return f"{told}, reuse {scheme.reuse}" if scheme.kind == "tdma" else told

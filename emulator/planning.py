@@ -196,17 +196,18 @@ def is_whole(folder: Path, scenario: Scenario) -> bool:
 
 
 def _told(section: BaseModel) -> Raw:
-    """What a section says beyond its defaults; of every section its kind."""
+    """What a section says beyond its defaults, and of what says anything its kind."""
     told: Raw = {}
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
+        by_default = not field.is_required() and value == field.get_default(
+            call_default_factory=True
+        )
+        if name != "kind" and by_default:
+            continue
         if isinstance(value, BaseModel):
             told[name] = _told(value)
-        elif (
-            name == "kind"
-            or field.is_required()
-            or value != field.get_default(call_default_factory=True)
-        ):
+        else:
             told[name] = section.model_dump(mode="json", include={name})[name]
     return told
 

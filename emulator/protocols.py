@@ -19,6 +19,7 @@ from emulator.state import (
     Example,
     Expert,
     ExpertForm,
+    Fact,
     FloatArray,
     Grant,
     Inbox,
@@ -37,6 +38,7 @@ from emulator.state import (
     Shard,
     Step,
     Survey,
+    Traffic,
     ValueType,
 )
 from emulator.streams import Stream
@@ -65,8 +67,8 @@ class Access(Protocol):
         """The whole band of one sender [Hz]."""
         ...
 
-    def bind(self, hears_MM: BoolArray) -> BoundAccess:
-        """The scheme for devices of which i hears j where hears_MM[i, j]."""
+    def bind(self, hears_MM: BoolArray, seed: int) -> BoundAccess:
+        """The scheme of one run, for devices of which i hears j where hears_MM[i, j]."""
         ...
 
 
@@ -130,6 +132,11 @@ class BoundChannel(Protocol):
     @property
     def max_power_w(self) -> DoubleArray:
         """Transmit power limit of each device [M]."""
+        ...
+
+    @property
+    def splits_power_equally(self) -> bool:
+        """Whether grants at once have equal powers, whatever each of them needs."""
         ...
 
     @property
@@ -384,7 +391,7 @@ class Own(Protocol):
     """What a method may use of the device that runs it (device.py provides it).
 
     Everything a room computes for a method is reached through here, so that a method reads like its
-    algorithm and knows no other room.
+    algorithm and knows no other room. round_index: SETUP_ROUND before the rounds and after them.
     """
 
     id: int
@@ -395,6 +402,7 @@ class Own(Protocol):
     adapted: AdaptedModel
     survey: Survey | None
     rounds: int
+    round_index: int
     total_steps: int
     now_s: float
     max_power_w: float
@@ -428,7 +436,9 @@ class Own(Protocol):
         """One seeded start of A that all devices share, by layer name."""
         ...
 
-    def kept_counts(self, allocation: str, budget: int) -> IndexArray:
+    def kept_counts(
+        self, allocation: str, budget: int, temperature: float, ridge: float
+    ) -> IndexArray:
         """Entries of B to keep in each module under a budget, from this device's own data [L]."""
         ...
 
@@ -456,12 +466,18 @@ class Own(Protocol):
         """Remember where the rounds start from; for a method that starts afresh, also later on."""
         ...
 
+    def measure_modules(self, metric: str, values_L: DoubleArray) -> None:
+        """Put one value of the setup for each module into the records, as METRIC/MODULE."""
+        ...
+
     def measure(self, metric: str, value: float, round_index: int, task: str = "") -> None:
         """Put a value into the records."""
         ...
 
     # the others
-    def introduce(self, body: bytes) -> Generator[Step, Inbox, dict[int, bytes]]:
+    def introduce(
+        self, body: bytes, traffic: Traffic = Traffic.SETUP
+    ) -> Generator[Step, Inbox, dict[int, bytes]]:
         """Flood a few bytes through the network; returns everybody's by device id."""
         ...
 
@@ -485,7 +501,7 @@ class Own(Protocol):
         ...
 
     def exchange(
-        self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Mask] = ()
+        self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Fact] = ()
     ) -> Generator[Step, Inbox, tuple[Received, ...]]:
         """Send and wait; the clock moves on to the last arrival."""
         ...

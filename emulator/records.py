@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emulator.errors import EmulatorError, ScenarioError
-from emulator.state import LinkRecord, MetricRecord
+from emulator.state import IP_UDP_BYTES, LinkRecord, MetricRecord
 
 ANSWER_METRICS = ("accuracy", "exact_match")
 """Metrics of the final answers; a task has one of them."""
@@ -90,12 +90,29 @@ def check_account(records: Iterable[LinkRecord]) -> None:
             )
 
 
+def check_carried(sender: int, records: Iterable[LinkRecord], data_bytes_to: Sequence[int]) -> None:
+    """What arrives from a device by its account is what was carried; EmulatorError names the link.
+
+    records: all bursts of that sender. data_bytes_to: what torch.distributed was handed for each
+    device; empty where nothing was carried. IPv4 and UDP headers are on the emulated air only.
+    """
+    arrived = [0] * len(data_bytes_to)
+    for r in records if data_bytes_to else ():
+        arrived[r.receiver] += r.delivered_bytes - IP_UDP_BYTES * (r.packets - r.packets_lost)
+    for receiver, (told, carried) in enumerate(zip(arrived, data_bytes_to, strict=True)):
+        if told != carried:
+            raise EmulatorError(
+                f"account of link {sender}->{receiver}: got {told} B delivered (headers of IP and UDP "
+                f"aside) and {carried} B handed to torch.distributed, wanted the same"
+            )
+
+
 def bytes_account(records: Sequence[LinkRecord]) -> dict[str, int]:
     """Bytes put on the air, by part of the life and by class.
 
-    total = setup + in_cluster + inter_cluster = payload + mask + header + control + retransmitted,
-    where control is acknowledgements and header includes checksums and IPv4+UDP. A broadcast counts
-    once. lost is the part that did not arrive, at each receiver of a broadcast.
+    total = setup + in_cluster + inter_cluster + agreement = payload + mask + header + control +
+    retransmitted, where agreement is what devices tell each other to find out whether to stop, control
+    is acknowledgements and header includes checksums and IPv4+UDP. A broadcast counts once. lost is the part that did not arrive, at each receiver of a broadcast.
     """
 
     def of_traffic(traffic: str) -> int:
@@ -107,6 +124,7 @@ def bytes_account(records: Sequence[LinkRecord]) -> dict[str, int]:
         "setup": of_traffic("setup"),
         "in_cluster": of_traffic("in_cluster"),
         "inter_cluster": of_traffic("inter_cluster"),
+        "agreement": of_traffic("control"),
         "payload": sum(r.payload_bytes for r in aired),
         "mask": sum(r.mask_bytes for r in aired),
         "header": sum(r.header_bytes + r.checksum_bytes for r in aired),

@@ -22,7 +22,7 @@ from emulator.folder import check_folder, run_files, write_folder
 from emulator.forking import Post, run_forked
 from emulator.launching import environment_world, run_launched
 from emulator.progress import Progress
-from emulator.records import pacing_account
+from emulator.records import check_carried, pacing_account
 from emulator.results import Cost, pack, unpack
 from emulator.scenario import Scenario
 from emulator.sections import Paced, Synchronous
@@ -90,6 +90,8 @@ def run(order: Order, console: Console) -> Path | None:
         progress.stage("writing")
         unpacked = sorted((unpack(blob) for blob in blobs), key=lambda pair: pair[0].result.device)
         costs = [cost for _, cost in unpacked]
+        for outcome, cost in unpacked:
+            check_carried(outcome.result.device, outcome.link_records, cost.data_bytes_to)
         forked = place is None and order.driver == "many_processes"
         machine: dict[str, Any] = {
             "wall_s": time.monotonic() - started_s,
@@ -125,8 +127,8 @@ def _run_in_one_process(world: World, progress: Progress) -> list[bytes]:
         {device: _air(world, device) for device in devices},
         on_commit,
     )
-    whole = Cost(time.process_time(), _peak_rss_mb(), own_memory_mb(), 0)
-    nothing = Cost(0.0, 0.0, 0.0, 0)
+    whole = Cost(time.process_time(), _peak_rss_mb(), own_memory_mb(), [])
+    nothing = Cost(0.0, 0.0, 0.0, [])
     return [
         pack(_with_metrics(outcomes[device], metrics[device]), nothing if device else whole)
         for device in devices
@@ -186,7 +188,7 @@ def _live_here(world: World, transport: Transport, post: Post) -> list[bytes]:
         time.process_time(),
         _peak_rss_mb(),
         own_memory_mb(),
-        transport.bytes_sent_data,
+        transport.data_bytes_to(),
         pacer.lag() if pacer else None,
     )
     return transport.gather(pack(_with_metrics(walked, metrics), cost))

@@ -17,6 +17,7 @@ from pydantic import (
 
 from emulator.backbone.loading import CausalLM, SentenceEncoder, Tiny
 from emulator.channel.access import IdealAccess, OfdmaAccess, TdmaAccess
+from emulator.channel.aloha import AlohaAccess
 from emulator.channel.ideal import Ideal
 from emulator.channel.model import Wireless
 from emulator.methods import (
@@ -95,7 +96,9 @@ TopologySection = Annotated[
     Field(discriminator="kind"),
 ]
 ChannelSection = Annotated[Ideal | Wireless, Field(discriminator="kind")]
-AccessSection = Annotated[IdealAccess | OfdmaAccess | TdmaAccess, Field(discriminator="kind")]
+AccessSection = Annotated[
+    IdealAccess | OfdmaAccess | TdmaAccess | AlohaAccess, Field(discriminator="kind")
+]
 RouterSection = Annotated[
     RidgeLda | Cosine | Arrow | BagOfWords | Uniform | Oracle, Field(discriminator="kind")
 ]
@@ -189,28 +192,27 @@ class Scenario(Section):
             *self._topology_fits(),
             *self._schedule_fits(),
             *self._policy_fits(),
+            *self._air_fits(),
         ]
-        if (
-            isinstance(self.channel, Wireless)
-            and self.channel.needs_band
-            and isinstance(self.access, IdealAccess)
-        ):
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _air_fits(self) -> list[str]:
+        channel, access, problems = self.channel, self.access, []
+        if not isinstance(channel, Wireless):
+            return []
+        if channel.needs_band and isinstance(access, IdealAccess):
             problems.append(
                 "access.kind: got ideal where rate or losses depend on the noise of the band, wanted a "
                 "finite band, e.g. {kind: ofdma, bandwidth_hz: 25.0e+3}"
             )
-        if (
-            isinstance(self.channel, Wireless)
-            and self.channel.rate.kind == "trace"
-            and isinstance(self.access, TdmaAccess)
-        ):
+        if channel.rate.kind == "trace" and isinstance(access, TdmaAccess | AlohaAccess):
             problems.append(
-                "access.kind: got tdma with channel.rate.kind trace, wanted ideal or ofdma (a trace "
+                f"access.kind: got {access.kind} with channel.rate.kind trace, wanted ideal or ofdma (a trace "
                 "says by itself when a link may send)"
             )
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+        return problems
 
     def _schedule_fits(self) -> list[str]:
         """What needs all devices at one point has no place among devices that do not wait."""

@@ -59,6 +59,11 @@ class Local(Section):
         "of one pass over the own data: a list that devices take turns in; empty: no limit",
     )
     cost_per_parameter: float = Field(default=1.0, gt=0, description="epsilon of Eq 7")
+    calibration_samples: int = Field(
+        default=256,
+        gt=0,
+        description="own training examples that spectral entropies and routing statistics are made of",
+    )
 
     @model_validator(mode="after")
     def _one_pace(self) -> "Local":

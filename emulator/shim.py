@@ -5,7 +5,7 @@ what survives is what drivers carry. Every byte is accounted on the way.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from emulator.errors import ProtocolError
 from emulator.protocols import BoundAccess, BoundChannel
 from emulator.state import (
     IP_UDP_BYTES,
-    SETUP_ROUND,
     Burst,
     Grant,
     Inbox,
@@ -24,7 +23,6 @@ from emulator.state import (
     Reception,
     Request,
     Send,
-    Traffic,
     ValueType,
     air_bytes,
 )
@@ -33,7 +31,7 @@ from emulator.wire import WireFormat, ack_bytes, decode, split_burst, tensors_of
 
 @dataclass(frozen=True)
 class _Said:
-    """What a message is about, in counts: columns of a `LinkRecord`."""
+    """What a message is about, in counts: columns of a `LinkRecord`, by their names."""
 
     value_messages: int
     values: int
@@ -119,7 +117,7 @@ class Shim:
                 bursts.append(_burst(grant, receiver, packets, reception))
                 told = messages[receiver]
                 record = _record(told, packets, grant, receiver, reception, energy_j)
-                record = _with_counts(record, _Said.together([said_of[id(m)] for m in told]))
+                record = replace(record, **asdict(_Said.together([said_of[id(m)] for m in told])))
                 self._sent_bytes += record.air_bytes + record.ack_bytes
                 records.append(record)
         order = sorted(range(len(bursts)), key=lambda index: bursts[index].receiver)
@@ -189,9 +187,7 @@ def _record(
 
     return LinkRecord(
         exchange_index=grant.exchange_index,
-        round_index=(
-            SETUP_ROUND if messages[0].traffic is Traffic.SETUP else messages[0].round_index
-        ),
+        round_index=messages[0].round_index,
         traffic=messages[0].traffic.name.lower(),
         sender=grant.sender,
         receiver=receiver,
@@ -216,18 +212,4 @@ def _record(
         late=reception.late,
         on_air=on_air,
         reliable_packets=len(repeats),
-    )
-
-
-def _with_counts(record: LinkRecord, said: _Said) -> LinkRecord:
-    """The record of a burst, with what its messages say."""
-    return replace(
-        record,
-        value_messages=said.value_messages,
-        values=said.values,
-        value_tensors=said.value_tensors,
-        mask_entries=said.mask_entries,
-        mask_coordinates=said.mask_coordinates,
-        known_entries=said.known_entries,
-        known_coordinates=said.known_coordinates,
     )

@@ -8,12 +8,11 @@ one device puts on the air for one other in one exchange; an *exchange* is one S
 """
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -235,6 +234,10 @@ class Received:
         return not bool((self.status == Coordinate.LOST).any())
 
 
+Fact = Mask | AdapterLayout
+"""What a message may name by its digest where the receivers hold it."""
+
+
 @dataclass(frozen=True)
 class Known:
     """What a receiver holds already and needs for decoding, by digest."""
@@ -243,7 +246,7 @@ class Known:
     layouts: Mapping[bytes, AdapterLayout] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, *things: Mask | AdapterLayout) -> "Known":
+    def of(cls, *things: Fact) -> "Known":
         """Sort things by kind and digest."""
         return cls(
             {x.digest: x for x in things if isinstance(x, Mask)},
@@ -292,6 +295,18 @@ class Link:
     weight: float
 
 
+PowerSharing = Literal["as_needed", "equally", "in_turn"]
+"""How a device shares its power out: each neighbour what it needs, all the same at once, or in turn."""
+
+
+def spent_w(needed_w: DoubleArray, sharing: PowerSharing) -> DoubleArray:
+    """Power [W] for neighbours who need [.., neighbours] each, so that it is enough for all."""
+    if sharing == "as_needed":
+        return np.asarray(needed_w.sum(axis=-1))
+    at_once = needed_w.shape[-1] if sharing == "equally" else 1
+    return np.asarray(at_once * needed_w.max(axis=-1, initial=0.0))
+
+
 @dataclass(frozen=True, eq=False)
 class Survey:
     """What every device knows of all after the introductions; the input of every topology.
@@ -299,8 +314,7 @@ class Survey:
     positions_m [M, 2]; mean_gain [M, M] (linear power gain, diagonal 0); in_range [M, M] booleans;
     max_power_w [M]; required_power_w [M, M, M+1]: least power of i towards j when i serves u
     neighbours at once (u = 0 unused); samples [M]; blocks [M]: the task block (projection) of each
-    device; densities [M, L]; module_sizes [L]: entries d*r of B in each module. powers_add_up: whether
-    a device spends the powers for its neighbours at once, or never more than the largest of them.
+    device; densities [M, L]; module_sizes [L]: entries d*r of B in each module.
     Methods without masks leave densities at 1 and every block different.
     """
 
@@ -313,12 +327,11 @@ class Survey:
     blocks: IndexArray
     densities: DoubleArray
     module_sizes: IndexArray
-    powers_add_up: bool = True
+    power_sharing: PowerSharing = "as_needed"
 
     def spent_w(self, needed_w: DoubleArray) -> DoubleArray:
         """Power that a device spends to serve neighbours who need [.., neighbours] each [W]."""
-        spent = needed_w.sum(axis=-1) if self.powers_add_up else needed_w.max(axis=-1, initial=0.0)
-        return np.asarray(spent)
+        return spent_w(needed_w, self.power_sharing)
 
     @property
     def devices(self) -> int:
@@ -340,43 +353,31 @@ class Request:
     exchange_index: int
 
 
-SLOT_ROUNDING = 1e-9
-"""What ends so little after a slot, in slots, has ended with it."""
+class Turns(Protocol):
+    """When a sender that does not have the air for itself is on it, and what of that is any good.
 
-
-@dataclass(frozen=True)
-class Slots:
-    """A sender's own time: from offset_s on, slot_s [s] of every frame of frame_s, for ever.
-
-    Law: air_s(times_at(a)) = a for a > 0, and times_at is the earliest such time.
+    Both sums count from one moment, not after the start of the grant. Law: carrying_s(times_at(a)) = a
+    for a > 0, and times_at is the earliest such time.
     """
 
-    offset_s: float
-    slot_s: float
-    frame_s: float
+    def carrying_s(self, time_s: float) -> float:
+        """How much time that carries bits [s] has passed; inf has inf."""
+        ...
 
-    def air_s(self, time_s: float) -> float:
-        """How much own time [s] lies between 0 and a time >= 0."""
-        if math.isinf(time_s):
-            return time_s
-        frames, within_s = divmod(time_s, self.frame_s)
-        return frames * self.slot_s + min(max(within_s - self.offset_s, 0.0), self.slot_s)
+    def in_vain_s(self, time_s: float) -> float:
+        """How much time on the air [s] has passed that carries nothing."""
+        ...
 
-    def times_at(self, air_s: DoubleArray) -> DoubleArray:
-        """When so much own time has passed since 0 [s], element by element."""
-        frames, within_s = np.divmod(air_s, self.slot_s)
-        ended = (within_s < SLOT_ROUNDING * self.slot_s) & (
-            frames > 0.0
-        )  # not the next slot's start
-        frames, within_s = frames - ended, np.where(ended, self.slot_s, within_s)
-        return np.asarray(frames * self.frame_s + self.offset_s + within_s)
+    def times_at(self, carrying_s: DoubleArray) -> DoubleArray:
+        """When so much time that carries has passed [s], element by element."""
+        ...
 
 
 @dataclass(frozen=True)
 class Grant:
     """What a request got: when, on which bandwidth, with which power, beside whom.
 
-    slots: the sender is silent outside them; None: it is on the air until it is done. interferers:
+    slots: nothing else of its time is the sender's; None: it is on the air until it is done. interferers:
     who may be on the air in the same slots of the same band. wait_s: how long somebody's absence has
     put off the start; it counts against the deadline.
     """
@@ -387,7 +388,7 @@ class Grant:
     bandwidth_hz: float
     tx_power_w: float
     exchange_index: int
-    slots: Slots | None = None
+    slots: Turns | None = None
     interferers: tuple[int, ...] = ()
     wait_s: float = 0.0
 

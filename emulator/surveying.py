@@ -11,7 +11,7 @@ import numpy as np
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.scenario import Scenario
 from emulator.sections import Asynchronous
-from emulator.state import DoubleArray, Message, Survey, air_bytes
+from emulator.state import DoubleArray, Message, Survey, air_bytes, spent_w
 from emulator.topology.graphs import RandomFeasible
 from emulator.world import World
 
@@ -44,14 +44,14 @@ def survey_of(
     survey = Survey(
         positions_m=channel.positions_m,
         mean_gain=channel.mean_gain,
-        in_range=world.in_range(time_s),
+        in_range=channel.in_range(*world.access.share(1)),
         max_power_w=world.channel.max_power_w,
         required_power_w=required,
         samples=np.array(samples, dtype=np.int64),
         blocks=np.array(blocks, dtype=np.int64),
         densities=densities_ML,
         module_sizes=np.array(module_sizes, dtype=np.int64),
-        powers_add_up=world.access.powers_add_up,
+        power_sharing=world.power_sharing,
     )
     if isinstance(scenario.schedule, Asynchronous):
         _check_fixed(scenario, survey)
@@ -90,8 +90,8 @@ def parameter_budget(
             *world.access.share(nearest),
         )[device]
         others = np.sort(np.delete(needed_M, device))[:nearest]
-        spent_w = others.sum() if world.access.powers_add_up else others.max(initial=0.0)
-        return bool(spent_w > world.channel.max_power_w[device])
+        spent = spent_w(others, world.power_sharing)
+        return bool(spent > world.channel.max_power_w[device])
 
     budget = bisect_right(range(1, int(min(most, affordable)) + 1), False, key=out_of_reach)
     if budget < 1:

@@ -10,7 +10,7 @@ from emulator.backbone.loading import Backbone
 from emulator.errors import ScenarioError
 from emulator.protocols import BoundAccess, BoundChannel, Learner
 from emulator.scenario import Scenario
-from emulator.state import BoolArray, Example, Question, Shard
+from emulator.state import BoolArray, Example, PowerSharing, Question, Shard
 from emulator.streams import stream
 from emulator.tasks.learning import check_language, learner_for
 
@@ -43,6 +43,13 @@ class World:
     unseen: Mapping[str, Asked]
     channel: BoundChannel
     access: BoundAccess
+
+    @property
+    def power_sharing(self) -> PowerSharing:
+        """How a device serves several neighbours."""
+        if not self.access.powers_add_up:
+            return "in_turn"
+        return "equally" if self.channel.splits_power_equally else "as_needed"
 
     def in_range(self, time_s: float) -> BoolArray:
         """[M, M] which pairs can exchange one packet within the deadline, at an emulated time."""
@@ -114,7 +121,7 @@ def build_world(scenario: Scenario) -> World:
         paraphrased=asked(paraphrased),
         unseen=asked(unseen),
         channel=channel,
-        access=scenario.access.bind(hears_MM),
+        access=scenario.access.bind(hears_MM, seed),
     )
 
 

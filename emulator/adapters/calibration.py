@@ -15,7 +15,7 @@ CALIBRATION_BATCH = 32
 
 
 def spectral_entropies(
-    backbone: LoadedBackbone, modules: Sequence[str], texts: Sequence[str]
+    backbone: LoadedBackbone, modules: Sequence[str], texts: Sequence[str], ridge: float
 ) -> DoubleArray:
     """Normalised spectral entropy of each module's W0 C on these texts [L]."""
     moments, num_tokens = input_second_moments(backbone, texts)
@@ -29,6 +29,7 @@ def spectral_entropies(
                 .numpy(),
                 moments[name],
                 num_tokens,
+                ridge,
             )
             for name in modules
         ]

@@ -9,25 +9,19 @@ import numpy as np
 
 from emulator.state import DoubleArray, IndexArray
 
-RIDGE = 0.01
-"""delta: ridge on the input covariance, relative to its mean eigenvalue."""
-
-TEMPERATURE = 0.25
-"""tau of the softmax over layers: smaller concentrates the budget on high entropies."""
-
 
 def spectral_entropy(
-    weight_dk: DoubleArray, second_moment_kk: DoubleArray, num_tokens: int
+    weight_dk: DoubleArray, second_moment_kk: DoubleArray, num_tokens: int, ridge: float
 ) -> float:
     """Normalised spectral entropy H of W0 C in [0, 1] (Eq 20-21).
 
-    second_moment_kk = X X^T summed over the tokens. C = X X^T / n + RIDGE * tr(X X^T)/(n k) * I,
+    second_moment_kk = X X^T summed over the tokens. C = X X^T / n + ridge * tr(X X^T)/(n k) * I,
     p = singular values of W0 C over their sum, H = -sum p log p / log min(d, k). A product of rank 1
     has H = 0; equal singular values have H = 1.
     """
     num_inputs = weight_dk.shape[1]
     covariance = second_moment_kk / num_tokens
-    covariance = covariance + RIDGE * np.trace(covariance) / num_inputs * np.eye(num_inputs)
+    covariance = covariance + ridge * np.trace(covariance) / num_inputs * np.eye(num_inputs)
     return entropy_of(np.linalg.svd(weight_dk @ covariance, compute_uv=False))
 
 
@@ -40,17 +34,17 @@ def entropy_of(singular_values: DoubleArray) -> float:
 
 
 def spectral_counts(
-    entropies_L: DoubleArray, module_sizes_L: IndexArray, budget: int
+    entropies_L: DoubleArray, module_sizes_L: IndexArray, budget: int, temperature: float
 ) -> IndexArray:
     """Entries to keep in each module under a budget Q (Eq 22, with `min` for the printed `max`).
 
-    w_l = n_l exp(H_l / tau) / sum_m n_m exp(H_m / tau); s_l = min(1, Q w_l / n_l); what overflows is
+    tau is the temperature. w_l = n_l exp(H_l / tau) / sum_m n_m exp(H_m / tau); s_l = min(1, Q w_l / n_l); what overflows is
     shared out again among the unsaturated modules. Returns integer counts [L] by largest remainder.
     Laws: the counts sum to min(Q, sum n_l), 0 <= count_l <= n_l, equal entropies give equal densities.
     """
     sizes = module_sizes_L.astype(np.float64)
     budget = min(int(budget), int(module_sizes_L.sum()))
-    weights = sizes * np.exp((entropies_L - entropies_L.max()) / TEMPERATURE)
+    weights = sizes * np.exp((entropies_L - entropies_L.max()) / temperature)
     exact = np.zeros_like(sizes)
     open_L = np.ones(len(sizes), dtype=np.bool_)
     while open_L.any():
@@ -75,7 +69,7 @@ def printed_counts(entropies_L: DoubleArray, module_sizes_L: IndexArray, budget:
 
 def uniform_counts(module_sizes_L: IndexArray, budget: int) -> IndexArray:
     """The same density in every module: counts [L] that sum to min(Q, sum n_l)."""
-    return spectral_counts(np.zeros(len(module_sizes_L)), module_sizes_L, budget)
+    return spectral_counts(np.zeros(len(module_sizes_L)), module_sizes_L, budget, 1.0)
 
 
 def _round_to_sum(exact_L: DoubleArray, total: int) -> IndexArray:

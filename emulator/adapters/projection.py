@@ -2,6 +2,10 @@
 
 Shapes: k inputs of a module, r lora_rank, n blocks (one per task or per device).
 A is a function of (seed, module, block), so whoever knows these three needs no message for it.
+
+What orthogonality buys: the inner product of two updates, <B_i A_i, B_j A_j> = tr(B_i^T B_j A_j A_i^T), is 0
+when they are *summed*, whatever B is. What it does not: averaging B under different A still mixes what
+means different things wherever masks overlap, and B_j A_j x is not small for an input x of another task.
 """
 
 from collections.abc import Iterator, Mapping

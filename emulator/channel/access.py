@@ -8,14 +8,15 @@ Shapes: M devices.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
 import networkx as nx
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from emulator.state import BoolArray, Grant, Request, Slots
+from emulator.state import BoolArray, DoubleArray, Grant, Request, Turns
 from emulator.streams import stream
 
 Cast = Literal["unicast", "broadcast"]
@@ -40,7 +41,7 @@ class IdealAccess(BaseModel):
         """Every receiver is served for itself."""
         return "unicast"
 
-    def bind(self, hears_MM: BoolArray) -> Self:
+    def bind(self, hears_MM: BoolArray, seed: int) -> Self:
         """The same for any graph."""
         return self
 
@@ -55,7 +56,7 @@ class IdealAccess(BaseModel):
 
     def plan(self, requests: Sequence[Request]) -> tuple[Grant, ...]:
         """Every request at once, in the order given."""
-        return tuple(_grant(request, math.inf) for request in requests)
+        return tuple(grant_of(request, math.inf) for request in requests)
 
 
 class OfdmaAccess(BaseModel):
@@ -74,7 +75,7 @@ class OfdmaAccess(BaseModel):
         default="unicast", description="Whether one transmission serves several receivers."
     )
 
-    def bind(self, hears_MM: BoolArray) -> Self:
+    def bind(self, hears_MM: BoolArray, seed: int) -> Self:
         """The same for any graph."""
         return self
 
@@ -91,7 +92,7 @@ class OfdmaAccess(BaseModel):
         """One grant for each request, in the order given."""
         sharing = Counter((request.sender, request.exchange_index) for request in requests)
         return tuple(
-            _grant(request, self.bandwidth_hz / sharing[request.sender, request.exchange_index])
+            grant_of(request, self.bandwidth_hz / sharing[request.sender, request.exchange_index])
             for request in requests
         )
 
@@ -117,11 +118,53 @@ class TdmaAccess(BaseModel):
         default="unicast", description="Whether one transmission serves several receivers."
     )
 
-    def bind(self, hears_MM: BoolArray) -> "TdmaSchedule":
+    def bind(self, hears_MM: BoolArray, seed: int) -> "TdmaSchedule":
         """The schedule of a run; who moves keeps its slot."""
         if self.reuse == "none":
             return TdmaSchedule(self, tuple(range(len(hears_MM))))
         return TdmaSchedule(self, distance_2_colours(hears_MM))
+
+
+SLOT_ROUNDING = 1e-9
+"""What ends so little after a slot, in slots, has ended with it."""
+
+
+@dataclass(frozen=True)
+class Slots:
+    """A sender's own time: from offset_s on, slot_s [s] of every frame of frame_s, for ever.
+
+    See `state.Turns`; counted from emulated time 0.
+    """
+
+    offset_s: float
+    slot_s: float
+    frame_s: float
+
+    def carrying_s(self, time_s: float) -> float:
+        """How much own time [s] lies between 0 and a time >= 0."""
+        if math.isinf(time_s):
+            return time_s
+        frames, within_s = divmod(time_s, self.frame_s)
+        return frames * self.slot_s + min(max(within_s - self.offset_s, 0.0), self.slot_s)
+
+    def in_vain_s(self, time_s: float) -> float:
+        """None: nobody else is heard in it."""
+        return 0.0
+
+    def times_at(self, carrying_s: DoubleArray) -> DoubleArray:
+        """When so much own time has passed since 0 [s], element by element."""
+        frames, within_s = whole_parts(carrying_s, self.slot_s)
+        return np.asarray(frames * self.frame_s + self.offset_s + within_s)
+
+
+def whole_parts(own_s: DoubleArray, part_s: float) -> tuple[DoubleArray, DoubleArray]:
+    """How many whole parts of a length own time holds, and the rest of it, element by element.
+
+    An end of a part is its end, and no start of the next: the rest is 0 for no own time only.
+    """
+    parts, within_s = np.divmod(own_s, part_s)
+    ended = (within_s < SLOT_ROUNDING * part_s) & (parts > 0.0)
+    return parts - ended, np.where(ended, part_s, within_s)
 
 
 @dataclass(frozen=True)
@@ -154,19 +197,26 @@ class TdmaSchedule:
             slot: tuple(i for i, own in enumerate(self.slot_of) if own == slot)
             for slot in self.slot_of
         }
-        sharing = Counter((request.sender, request.exchange_index) for request in requests)
-        served: Counter[tuple[int, int]] = Counter()
         grants = []
-        for request in requests:
-            of_sender = (request.sender, request.exchange_index)
-            part_s = slot_s / sharing[of_sender]
-            start_s = self.slot_of[request.sender] * slot_s + served[of_sender] * part_s
-            slots = Slots(start_s, part_s, frame_s)
+        for request, offset_s, part_s in equal_parts(requests, slot_s):
+            slots = Slots(self.slot_of[request.sender] * slot_s + offset_s, part_s, frame_s)
             same_slot = sharers[self.slot_of[request.sender]]
             others = tuple(i for i in same_slot if i != request.sender)
-            grants.append(_grant(request, self.scheme.bandwidth_hz, slots, others))
-            served[of_sender] += 1
+            grants.append(grant_of(request, self.scheme.bandwidth_hz, slots, others))
         return tuple(grants)
+
+
+def equal_parts(
+    requests: Sequence[Request], slot_s: float
+) -> Iterator[tuple[Request, float, float]]:
+    """Each request, where in its sender's slots its own part begins, and how long that is [s]."""
+    sharing = Counter((request.sender, request.exchange_index) for request in requests)
+    served: Counter[tuple[int, int]] = Counter()
+    for request in requests:
+        of_sender = (request.sender, request.exchange_index)
+        part_s = slot_s / sharing[of_sender]
+        yield request, served[of_sender] * part_s, part_s
+        served[of_sender] += 1
 
 
 def distance_2_colours(hears_MM: BoolArray) -> tuple[int, ...]:
@@ -186,10 +236,10 @@ def distance_2_colours(hears_MM: BoolArray) -> tuple[int, ...]:
     return tuple(best[device] for device in range(len(hears_MM)))
 
 
-def _grant(
+def grant_of(
     request: Request,
     bandwidth_hz: float,
-    slots: Slots | None = None,
+    slots: Turns | None = None,
     interferers: tuple[int, ...] = (),
 ) -> Grant:
     """The air from the moment a request is ready."""

@@ -17,7 +17,7 @@ from emulator.channel.energy import transmit_energy_j
 from emulator.channel.flow import BlockFlow, Flow, require_band
 from emulator.channel.mobility import Trajectories
 from emulator.channel.presence import all_there_s
-from emulator.channel.sending import send_and_wait, send_or_lose
+from emulator.channel.sending import Sent, send_and_wait, send_or_lose
 from emulator.channel.snapshot import WirelessSnapshot
 from emulator.channel.transfer import Block, Transfer
 from emulator.errors import EmulatorError, ScenarioError
@@ -67,6 +67,11 @@ class WirelessChannel:
         return np.full(len(self.gain_at_start), self._most_w)
 
     @property
+    def splits_power_equally(self) -> bool:
+        """Whether grants at once have equal powers, whatever each of them needs."""
+        return self.model.power.kind == "fixed"
+
+    @property
     def _most_w(self) -> float:
         """The power that a device has under its policy [W]."""
         return self.model.power.most_w(self.model.max_power_w)
@@ -81,7 +86,7 @@ class WirelessChannel:
         model = self.model
         return WirelessSnapshot(
             self.trajectories.positions_m(time_s),
-            self.gains.mean_gain(time_s) if self.gains.moving else self.gain_at_start,
+            lambda: self.gains.mean_gain(time_s) if self.gains.moving else self.gain_at_start,
             model.rate,
             model.noise_figure_db,
             model.interference_w,
@@ -97,7 +102,10 @@ class WirelessChannel:
         """
         grants = [self._when_all_are_there(grant) for grant in grants]
         needed_G = np.array(
-            [self._log_needed(*pair) for pair in zip(grants, requests, strict=True)]
+            [
+                self.log_needed_w(grant, request.num_bytes)
+                for grant, request in zip(grants, requests, strict=True)
+            ]
         )
         in_turn = any(grant.slots is not None for grant in grants)
         groups = needed_G[:, None] if in_turn else [needed_G]
@@ -144,10 +152,7 @@ class WirelessChannel:
                 f"{link}: a reliable packet was lost "
                 f"{MAX_RELIABLE_TRIES} times in exchange {grant.exchange_index}"
             )
-        arrival_s = grant.start_s + sent.duration_s
-        airtime_s = sent.duration_s
-        if grant.slots is not None:
-            airtime_s = grant.slots.air_s(arrival_s) - grant.slots.air_s(grant.start_s)
+        arrival_s, airtime_s = _end_and_airtime_s(grant, sent, deadline_s)
         return tuple(
             Reception(arrived_P, sent.outcome.attempts, arrival_s, airtime_s, sent.late)
             for arrived_P in sent.outcome.arrived
@@ -213,12 +218,11 @@ class WirelessChannel:
     def _disturbance_w(self, grant: Grant, block: int) -> DoubleArray:
         """[R] noise and interference at each receiver."""
         noise = noise_w(grant.bandwidth_hz, self.model.noise_figure_db) + self.model.interference_w
-        power_w = self._most_w
         heard_R = [
             sum(self._gain(grant, block, i, r) for i in grant.interferers if i != r)
             for r in grant.receivers
         ]
-        return noise + power_w * np.array(heard_R, dtype=np.float64)
+        return noise + self._most_w * np.array(heard_R, dtype=np.float64)
 
     @functools.cached_property
     def _blocks_of_a_fade(self) -> int:
@@ -236,16 +240,16 @@ class WirelessChannel:
             return MOVING_BLOCK_S if self.gains.moving else held_s
         return held_s / self._blocks_of_a_fade
 
-    def _log_needed(self, grant: Grant, request: Request) -> float:
+    def log_needed_w(self, grant: Grant, num_bytes: int) -> float:
         """ln of the power [W] that Eq 25 asks for, or of what the highest rate needs."""
         bandwidth_hz = grant.bandwidth_hz
         left_s = self.model.deadline_s - grant.wait_s
         if grant.slots is not None:
             until_s = grant.start_s + left_s
-            left_s = grant.slots.air_s(until_s) - grant.slots.air_s(grant.start_s)
+            left_s = grant.slots.carrying_s(until_s) - grant.slots.carrying_s(grant.start_s)
         if left_s <= 0.0:  # too late in any case: as fast as it can
             return math.inf
-        wanted = bits_from_bytes(request.num_bytes) / left_s
+        wanted = bits_from_bytes(num_bytes) / left_s
         reachable = self.model.rate.reachable_bit_per_s(wanted, bandwidth_hz)
         log_snr = self.model.rate.log_snr(reachable, bandwidth_hz)
         if log_snr == -math.inf:
@@ -256,3 +260,18 @@ class WirelessChannel:
             log_snr + math.log(disturbance_w) - math.log(gain)
             for disturbance_w, gain in zip(disturbances_w, gains, strict=True)
         )
+
+
+def _end_and_airtime_s(grant: Grant, sent: Sent, deadline_s: float) -> tuple[float, float]:
+    """When the sender is done, and how long it was on the air until then [s].
+
+    Who is cut off by the deadline has tried until then, even if it was in vain.
+    """
+    slots, end_s = grant.slots, grant.start_s + sent.duration_s
+    if slots is None:
+        return end_s, sent.duration_s
+    given_up_s = grant.start_s + deadline_s
+    if sent.late and slots.in_vain_s(given_up_s) > slots.in_vain_s(end_s):
+        end_s = given_up_s
+    carrying_s = slots.carrying_s(end_s) - slots.carrying_s(grant.start_s)
+    return end_s, carrying_s + slots.in_vain_s(end_s) - slots.in_vain_s(grant.start_s)

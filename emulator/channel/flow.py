@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from emulator.errors import EmulatorError, ScenarioError
-from emulator.state import DoubleArray, Slots
+from emulator.state import DoubleArray, Turns
 
 MAX_BLOCKS = 100_000
 """A transfer longer than so many coherence blocks is given up: the link is no link."""
@@ -37,12 +37,12 @@ class Flow(Protocol):
 class BlockFlow:
     """A rate for each coherence block: R = rate_of_block(b) on [b·block_s, (b+1)·block_s) [bit/s].
 
-    With slots the sender is silent outside them; start_s: the emulated time at which the flow begins.
+    With slots only their time carries; start_s: the emulated time at which the flow begins.
     """
 
     rate_of_block: Callable[[int], float]
     block_s: float
-    slots: Slots | None = None
+    slots: Turns | None = None
     start_s: float = 0.0
 
     def finish_times_s(self, bits_K: DoubleArray) -> DoubleArray:
@@ -62,7 +62,7 @@ class BlockFlow:
                     f"{block} coherence blocks of {self.block_s:g} s: the link does not carry it"
                 )
             if bit_per_s > 0.0:
-                through = carried_bits + bit_per_s * self._on_air_s(block)
+                through = carried_bits + bit_per_s * self._carrying_s(block)
                 end = int(np.searchsorted(bits_K, through, side="right"))
                 within_s = (bits_K[done:end] - carried_bits) / bit_per_s
                 times_K[done:end] = self._after(block, within_s)
@@ -75,7 +75,7 @@ class BlockFlow:
         bits = 0.0
         block = 0
         while self._start_of(block) < deadline_s:
-            bits += self.rate_of_block(block) * self._on_air_s(block, deadline_s)
+            bits += self.rate_of_block(block) * self._carrying_s(block, deadline_s)
             block += 1
         return bits
 
@@ -85,7 +85,7 @@ class BlockFlow:
         for block in range(MAX_BLOCKS):
             bit_per_s = self.rate_of_block(block)
             if bit_per_s > 0.0:
-                carried_bits += bit_per_s * self._on_air_s(block)
+                carried_bits += bit_per_s * self._carrying_s(block)
             yield carried_bits
             if math.isinf(self.block_s):
                 return
@@ -94,21 +94,23 @@ class BlockFlow:
         """When a block begins [s]."""
         return block * self.block_s if block else 0.0
 
-    def _on_air_s(self, block: int, until_s: float = math.inf) -> float:
-        """How long the sender is on the air in a block, at most until a time [s]."""
+    def _carrying_s(self, block: int, until_s: float = math.inf) -> float:
+        """How much time of a block carries bits, at most until a time [s]."""
         from_s = self._start_of(block)
         if self.slots is None:
             return min(self.block_s, until_s - from_s)
         to_s = min(self._start_of(block + 1) if math.isfinite(self.block_s) else math.inf, until_s)
-        return self.slots.air_s(self.start_s + to_s) - self.slots.air_s(self.start_s + from_s)
+        return self.slots.carrying_s(self.start_s + to_s) - self.slots.carrying_s(
+            self.start_s + from_s
+        )
 
-    def _after(self, block: int, on_air_s: DoubleArray) -> DoubleArray:
-        """The times after so much time on the air in a block."""
+    def _after(self, block: int, carrying_s: DoubleArray) -> DoubleArray:
+        """The times after so much time that carries in a block."""
         from_s = self._start_of(block)
         if self.slots is None:
-            return from_s + on_air_s
-        before_s = self.slots.air_s(self.start_s + from_s)
-        return self.slots.times_at(before_s + on_air_s) - self.start_s
+            return from_s + carrying_s
+        before_s = self.slots.carrying_s(self.start_s + from_s)
+        return self.slots.times_at(before_s + carrying_s) - self.start_s
 
 
 def require_band(bandwidth_hz: float) -> None:

@@ -64,6 +64,11 @@ class IdealChannel:
         """[M] no limit."""
         return np.full(self.devices, math.inf)
 
+    @property
+    def splits_power_equally(self) -> bool:
+        """There is nothing to split."""
+        return False
+
     def at(self, time_s: float) -> IdealSnapshot:
         """The same at any time."""
         return IdealSnapshot(self.devices)

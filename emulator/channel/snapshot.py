@@ -4,7 +4,9 @@ Shapes: M devices.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -18,15 +20,20 @@ IN_RANGE_BYTES = 1500
 
 @dataclass(frozen=True, eq=False)
 class WirelessSnapshot:
-    """positions_m [M, 2]; mean_gain [M, M], linear, symmetric, diagonal 0."""
+    """positions_m [M, 2]. mean_gain_of: what works out `mean_gain`, asked once and only if needed."""
 
     positions_m: DoubleArray
-    mean_gain: DoubleArray
+    mean_gain_of: Callable[[], DoubleArray]
     rate: Rate
     noise_figure_db: float
     interference_w: float
     deadline_s: float
     max_power_w: float
+
+    @cached_property
+    def mean_gain(self) -> DoubleArray:
+        """[M, M] linear, symmetric, diagonal 0."""
+        return self.mean_gain_of()
 
     def in_range(self, bandwidth_hz: float, time_share: float) -> BoolArray:
         """[M, M] whether IN_RANGE_BYTES on the whole band meet the deadline within the limit."""

@@ -6,7 +6,7 @@ probability of its states, which depends on streets that nothing here knows.
 """
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, FiniteFloat
@@ -18,7 +18,31 @@ SIDELINK_SPREAD = Spread(los_db=3.0, nlos_db=4.0, los_m=10.0, nlos_m=13.0)
 """Deviations of table 6.2.1-1, distances of table 6.2.3-1; ns-3 takes them for both streets."""
 
 
-class SidelinkUrbanPathLoss(PathLossFamily):
+class _SidelinkPathLoss(PathLossFamily):
+    """What both streets share; `LOS` is (constant, per lg d3D, per lg fc) with line of sight [dB]."""
+
+    LOS: ClassVar[tuple[float, float, float]]
+
+    kind: str
+    fc_ghz: FiniteFloat = Field(gt=0, description="Carrier frequency [GHz].")
+    first_height_m: FiniteFloat = Field(default=1.6, ge=0, description="One antenna's height [m].")
+    second_height_m: FiniteFloat = Field(default=1.6, ge=0, description="The other's height [m].")
+
+    def path_loss_db(self, distance_2d_m: DoubleArray, line_of_sight: BoolArray) -> DoubleArray:
+        """PL [dB], element by element."""
+        constant, per_distance, per_frequency = self.LOS
+        rise_m = self.first_height_m - self.second_height_m
+        lg_3d = np.log10(np.maximum(np.hypot(distance_2d_m, rise_m), LEAST_DISTANCE_M))
+        lg_fc = math.log10(self.fc_ghz)
+        los_db = constant + per_distance * lg_3d + per_frequency * lg_fc
+        return np.where(line_of_sight, los_db, 36.85 + 30.0 * lg_3d + 18.9 * lg_fc)
+
+    def shadowing_spread(self) -> Spread:
+        """3 dB and 4 dB."""
+        return SIDELINK_SPREAD
+
+
+class SidelinkUrbanPathLoss(_SidelinkPathLoss):
     """Vehicle to vehicle in city streets.
 
     LOS: 38.77 + 16.7 lg d3D + 18.2 lg fc. NLOS: 36.85 + 30 lg d3D + 18.9 lg fc.
@@ -26,23 +50,11 @@ class SidelinkUrbanPathLoss(PathLossFamily):
     Source: TR 37.885, table 6.2.1-1.
     """
 
+    LOS: ClassVar[tuple[float, float, float]] = (38.77, 16.7, 18.2)
     kind: Literal["sidelink_urban"] = "sidelink_urban"
-    fc_ghz: FiniteFloat = Field(gt=0, description="Carrier frequency [GHz].")
-    first_height_m: FiniteFloat = Field(default=1.6, ge=0, description="One antenna's height [m].")
-    second_height_m: FiniteFloat = Field(default=1.6, ge=0, description="The other's height [m].")
-
-    def path_loss_db(self, distance_2d_m: DoubleArray, line_of_sight: BoolArray) -> DoubleArray:
-        """PL [dB], element by element."""
-        lg_3d = _lg_3d(distance_2d_m, self.first_height_m - self.second_height_m)
-        los_db = 38.77 + 16.7 * lg_3d + 18.2 * math.log10(self.fc_ghz)
-        return np.where(line_of_sight, los_db, _blocked_db(lg_3d, self.fc_ghz))
-
-    def shadowing_spread(self) -> Spread:
-        """3 dB and 4 dB."""
-        return SIDELINK_SPREAD
 
 
-class SidelinkHighwayPathLoss(PathLossFamily):
+class SidelinkHighwayPathLoss(_SidelinkPathLoss):
     """Vehicle to vehicle on a highway.
 
     LOS: 32.4 + 20 lg d3D + 20 lg fc. NLOS: 36.85 + 30 lg d3D + 18.9 lg fc.
@@ -50,27 +62,5 @@ class SidelinkHighwayPathLoss(PathLossFamily):
     Source: TR 37.885, table 6.2.1-1.
     """
 
+    LOS: ClassVar[tuple[float, float, float]] = (32.4, 20.0, 20.0)
     kind: Literal["sidelink_highway"] = "sidelink_highway"
-    fc_ghz: FiniteFloat = Field(gt=0, description="Carrier frequency [GHz].")
-    first_height_m: FiniteFloat = Field(default=1.6, ge=0, description="One antenna's height [m].")
-    second_height_m: FiniteFloat = Field(default=1.6, ge=0, description="The other's height [m].")
-
-    def path_loss_db(self, distance_2d_m: DoubleArray, line_of_sight: BoolArray) -> DoubleArray:
-        """PL [dB], element by element."""
-        lg_3d = _lg_3d(distance_2d_m, self.first_height_m - self.second_height_m)
-        los_db = 32.4 + 20.0 * lg_3d + 20.0 * math.log10(self.fc_ghz)
-        return np.where(line_of_sight, los_db, _blocked_db(lg_3d, self.fc_ghz))
-
-    def shadowing_spread(self) -> Spread:
-        """3 dB and 4 dB."""
-        return SIDELINK_SPREAD
-
-
-def _lg_3d(distance_2d_m: DoubleArray, rise_m: float) -> DoubleArray:
-    """lg of the distance between the antennas in metres."""
-    return np.log10(np.maximum(np.hypot(distance_2d_m, rise_m), LEAST_DISTANCE_M))
-
-
-def _blocked_db(lg_3d: DoubleArray, fc_ghz: float) -> DoubleArray:
-    """The loss behind buildings, the same in both tables [dB]."""
-    return 36.85 + 30.0 * lg_3d + 18.9 * math.log10(fc_ghz)

@@ -14,6 +14,7 @@ import ctypes
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -79,8 +80,7 @@ class Transport:
     """Carries bursts between processes; devices in lockstep, one exchange after another.
 
     A context manager: leaving it normally waits for all devices, leaving it by an exception does not.
-    bytes_sent_data: exactly the data of the bursts sent; bytes_sent_frames: their headers;
-    bytes_sent_gather: all that gather sent. What gloo and TCP add is not counted.
+    What it hands to torch.distributed is counted as it is handed over.
     """
 
     def __init__(
@@ -92,9 +92,8 @@ class Transport:
         """
         self.device = process_rank
         self.devices = world_size
-        self.bytes_sent_data = 0
-        self.bytes_sent_frames = 0
-        self.bytes_sent_gather = 0
+        self._handed_over: Counter[tuple[int, int]] = Counter()  # bytes by tag and receiver
+        self._bursts_to: Counter[int] = Counter()
         self._store = _open_store(address, patience.connect_timeout_s)
         self._stall_timeout_s = patience.stall_timeout_s
         self._met: set[int] = set()
@@ -160,9 +159,7 @@ class Transport:
             for burst, works in zip(bursts, sends, strict=True):
                 self._finish_send(works, burst.receiver, where)
             self._sending.clear()
-        for burst in bursts:
-            self.bytes_sent_data += len(burst.data)
-            self.bytes_sent_frames += HEADER_BYTES
+        self._bursts_to.update(burst.receiver for burst in bursts)
         return received
 
     def gossip(self, bursts: Sequence[Burst], send: Send, exchange_index: int) -> list[Burst]:
@@ -181,9 +178,7 @@ class Transport:
                 self._send(pack(burst, send.next_s), burst.receiver, _BURST_TAG, where)
             heard = self._mailbox.arrived(send.listen_to, send.now_s)
             self._finish_oldest(MOST_UNDER_WAY, where)
-        for burst in bursts:
-            self.bytes_sent_data += len(burst.data)
-            self.bytes_sent_frames += HEADER_BYTES
+        self._bursts_to.update(burst.receiver for burst in bursts)
         return heard
 
     def _read_next(self, sender: int) -> tuple[Burst, float]:
@@ -218,7 +213,6 @@ class Transport:
                 self._meet({0}, where)
                 self._finish_send(self._send(frames, 0, _GATHER_TAG, where), 0, where)
                 self._sending.clear()
-                self.bytes_sent_gather += HEADER_BYTES + len(blob)
                 return []
             blobs = [blob]
             for sender in range(1, self.devices):
@@ -228,6 +222,13 @@ class Transport:
                 stream.begin(wait).check(index, sender, self.device)
                 blobs.append(stream.finish(wait).data)
             return blobs
+
+    def data_bytes_to(self) -> list[int]:
+        """Bytes handed to torch.distributed for each device, headers of bursts and gathers aside."""
+        return [
+            self._handed_over[_BURST_TAG, device] - HEADER_BYTES * self._bursts_to[device]
+            for device in range(self.devices)
+        ]
 
     def end_of_life(self) -> None:
         """Say that no exchange follows, so that nobody waits for this device in vain."""
@@ -319,6 +320,7 @@ class Transport:
     ) -> list[Work]:
         with self._explained(receiver, where):
             works = [_taken(dist.isend(frame, receiver, tag=tag)) for frame in frames]
+        self._handed_over[tag, receiver] += sum(frame.numel() for frame in frames)
         self._sending.extend((*pair, receiver) for pair in zip(works, frames, strict=True))
         return works
 

@@ -81,7 +81,13 @@ class ExpertRing:
             return statistics
         if own.id != self.leader:
             message = statistics_message(
-                own, Traffic.SETUP, own.id, 0, layout, statistics, (self.leader,)
+                own,
+                Traffic.SETUP,
+                own.id,
+                own.round_index,
+                layout,
+                statistics,
+                (self.leader,),
             )
             yield from own.exchange([message], ())
             return statistics

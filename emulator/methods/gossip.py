@@ -32,9 +32,7 @@ class Gossip:
     def setup(self) -> Generator[Step, Inbox, None]:
         """Introduce: who is where, and with how many samples."""
         own = self.own
-        body = INTRODUCTION.pack(len(own.shard.train), *own.position_m, own.max_power_w)
-        bodies = yield from own.introduce(body)
-        samples = [INTRODUCTION.unpack(bodies[i])[0] for i in range(own.devices)]
+        samples, _ = yield from introduce(own)
         dense = np.ones((own.devices, len(own.adapted.module_names)))
         planned = [self._message(0, own.adapted.vector(), ())] * own.devices
         own.survey = own.survey_of(samples, range(own.devices), dense, planned)
@@ -72,6 +70,16 @@ class Gossip:
     def _message(self, round_index: int, told_N: FloatArray, receivers: tuple[int, ...]) -> Message:
         told_n = told_N[self.shared.indices]
         return values_message(self.own, round_index, self.shared, told_n, receivers)
+
+
+def introduce(own: Own, more: bytes = b"") -> Generator[Step, Inbox, tuple[list[int], list[bytes]]]:
+    """Everybody's samples, and what more everybody tells."""
+    body = INTRODUCTION.pack(len(own.shard.train), *own.position_m, own.max_power_w)
+    bodies = yield from own.introduce(body + more)
+    told = [bodies[device] for device in range(own.devices)]
+    return [INTRODUCTION.unpack_from(each)[0] for each in told], [
+        each[INTRODUCTION.size :] for each in told
+    ]
 
 
 def weights_at(device: int, links: Sequence[Link]) -> dict[int, float]:

@@ -29,14 +29,18 @@ def mask_mean(contributions: Sequence[Contribution]) -> tuple[DoubleArray, BoolA
     return np.divide(total_N, weight_N, out=np.zeros(size), where=written_N), written_N
 
 
-def printed_mean(contributions: Sequence[Contribution]) -> tuple[DoubleArray, BoolArray]:
+def printed_mean(
+    contributions: Sequence[Contribution], members: int
+) -> tuple[DoubleArray, BoolArray]:
     """Eq 10 as printed: sum_j M_j B_j / |c|, samples and masks not asked for; somebody writes where.
+
+    members: |c|, whoever of them was heard.
 
     A coordinate with one writer shrinks by 1 / |c| each time, so agreement is no fixed point.
     """
     present_JN = np.stack([present_N for _, _, present_N in contributions])
     values_JN = np.stack([values_N for _, values_N, _ in contributions]).astype(np.float64)
-    mean_N: DoubleArray = np.where(present_JN, values_JN, 0.0).mean(axis=0)
+    mean_N: DoubleArray = np.where(present_JN, values_JN, 0.0).sum(axis=0) / members
     written_N: BoolArray = np.any(present_JN, axis=0)
     return mean_N, written_N
 

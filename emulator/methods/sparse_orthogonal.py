@@ -35,6 +35,7 @@ from emulator.state import (
     Expert,
     FloatArray,
     Inbox,
+    IndexArray,
     Mask,
     Message,
     Step,
@@ -71,6 +72,16 @@ class SparseOrthogonal(BaseModel):
     )
     density_allocation: Literal["spectral", "uniform", "printed"] = Field(
         default="spectral", description="how the budget is shared out among the modules"
+    )
+    density_temperature: float = Field(
+        default=0.25,
+        gt=0,
+        description="tau of Eq 22's softmax: smaller gives high entropies more of the budget",
+    )
+    covariance_ridge: float = Field(
+        default=0.01,
+        ge=0,
+        description="delta: ridge on the covariance of a module's inputs, over its mean eigenvalue",
     )
     projection: Literal["orthogonal", "gaussian"] = Field(
         default="orthogonal", description="how the frozen A are drawn"
@@ -155,9 +166,16 @@ class SparseOrthogonalDevice:
     def setup(self) -> Generator[Step, Inbox, None]:
         """Introduce -> clusters -> masks -> routing statistics."""
         own = self.own
-        self.counts_L = own.kept_counts(self.config.density_allocation, self._budget())
-        self._meet((yield from own.introduce(self._introduction())))
+        counts_L = own.kept_counts(
+            self.config.density_allocation,
+            self._budget(),
+            self.config.density_temperature,
+            self.config.covariance_ridge,
+        )
+        self._meet((yield from own.introduce(self._introduction(counts_L))))
         self._form_clusters(0.0, SETUP_ROUND)
+        if self._chooses_by_size():
+            own.train(warmup_steps(self.config.mask_warmup_steps, own.total_steps))
         if self.config.mask_selection == "disjoint":
             self.masks = yield from choose_in_turn(own, self.ring, self._largest_free)
         else:
@@ -172,10 +190,10 @@ class SparseOrthogonalDevice:
             return self.own.parameter_budget(self.config.budget_neighbours)
         return max(1, round(self.config.density * self.layout.size))
 
-    def _introduction(self) -> bytes:
+    def _introduction(self, counts_L: IndexArray) -> bytes:
         """What stands for A (12 bytes: seed and block), what clusters are formed from, and A if asked."""
         own = self.own
-        densities_L = self.counts_L / np.array(self.layout.sizes)
+        densities_L = counts_L / np.array(self.layout.sizes)
         head = INTRODUCTION.pack(
             own.seed, self.task, len(own.shard.train), *own.position_m, own.max_power_w
         )
@@ -185,23 +203,33 @@ class SparseOrthogonalDevice:
         return head + np.concatenate(told).astype("<f4").tobytes()
 
     def _meet(self, bodies: dict[int, bytes]) -> None:
-        """Everybody's block and samples, the lead's densities for its block, and what it will send."""
+        """Everybody's block and samples, its block's densities, and what it will send.
+
+        A block's densities are those of the member that can afford least, its lead's where all can
+        afford the same.
+        """
         own, config = self.own, self.config
         heads = [INTRODUCTION.unpack_from(bodies[i]) for i in range(own.devices)]
         tasks, samples = [head[1] for head in heads], [head[2] for head in heads]
         blocks = tasks if config.projection_by == "task" else list(range(own.devices))
-        leads = [bodies[blocks.index(block)] for block in blocks]
-        told = [np.frombuffer(b, "<f4", offset=INTRODUCTION.size).copy() for b in leads]
-        num_modules = len(self.layout.sizes)
-        self.densities_ML: DoubleArray = np.stack([t[:num_modules] for t in told]).astype(float)
+        tails = [
+            np.frombuffer(bodies[i], "<f4", offset=INTRODUCTION.size).copy()
+            for i in range(own.devices)
+        ]
+        sizes_L = np.array(self.layout.sizes)
+        wished_ML = np.rint(np.stack([tail[: sizes_L.size] for tail in tails]) * sizes_L)
+        poorest = {block: _least(wished_ML.sum(axis=1), blocks, block) for block in blocks}
+        counts_ML = wished_ML[[poorest[block] for block in blocks]].astype(np.int64)
+        self.counts_L: IndexArray = counts_ML[own.id]
+        self.densities_ML: DoubleArray = counts_ML / sizes_L
+        own.measure_modules("density", self.densities_ML[own.id])
         if config.send_projection == "matrix":
             self.told_projections = {
-                block: self.layout_of_A.split(t[num_modules:])
-                for block, t in zip(blocks, told, strict=True)
+                block: self.layout_of_A.split(tail[sizes_L.size :])
+                for block, tail in zip(blocks, tails, strict=True)
             }
-        counts = np.rint(self.densities_ML * np.array(self.layout.sizes)).sum(axis=1).astype(int)
-        messages = {count: self._planned_message(count) for count in counts}
-        self.planned = [messages[count] for count in counts]
+        messages = {count: self._planned_message(count) for count in counts_ML.sum(axis=1).tolist()}
+        self.planned = [messages[count] for count in counts_ML.sum(axis=1).tolist()]
         self.blocks, self.samples = blocks, samples
         self.task_of_block = dict(zip(blocks, tasks, strict=True))
         if own.id == 0:
@@ -223,29 +251,33 @@ class SparseOrthogonalDevice:
         planned = Mask(self.layout.size, np.arange(count, dtype=np.int64))
         return values_message(self.own, 0, planned, np.zeros(count, dtype=np.float32), ())
 
+    def _chooses_by_size(self) -> bool:
+        """Whether this device leads its block and has to know which entries of B grow large."""
+        leads = self.own.id == self.blocks.index(self.block)
+        keeps_all = int(self.counts_L.sum()) == self.layout.size
+        return leads and self.config.mask_selection != "random" and not keeps_all
+
     def _choose_mask(self) -> Mask:
-        """The lead's mask; the largest entries of B are known after a dense warm-up only."""
+        """The lead's mask."""
         if self.config.mask_selection == "random":
             return self.own.random_entries(self.counts_L)
         return self._largest_free(np.ones(self.layout.size, dtype=np.bool_))
 
     def _largest_free(self, free_N: BoolArray) -> Mask:
-        """The largest entries of B, after a dense warm-up, among those that are free."""
-        own = self.own
-        own.train(warmup_steps(self.config.mask_warmup_steps, own.total_steps))
-        return own.largest_entries(self.counts_L, free_N)
+        """The largest entries of B, among those that are free."""
+        return self.own.largest_entries(self.counts_L, free_N)
 
     def _start_masked(self) -> None:
         """From now on only the kept entries of B, from 0; and what the cluster's masks share."""
         own, mine = self.own, self.masks[self.block]
         own.adapted.restrict(mine)
         own.adapted.start_optimiser(self.config.learning_rate)
+        self.ring.masks.update(self.masks)
         self._measure_collisions(SETUP_ROUND)
 
     def _measure_collisions(self, round_index: int) -> None:
-        """What the masks of the cluster, from now on all known, share."""
+        """What the masks of the cluster share."""
         own, mine = self.own, self.masks[self.block]
-        self.ring.masks.update(self.masks)
         writers_N = np.sum([mask.dense for mask in self.masks.values()], axis=0)
         own.measure("collision_rate", float((writers_N > 1).mean()), round_index)
         own.measure("collided_mask_share", float((writers_N[mine.indices] > 1).mean()), round_index)
@@ -278,9 +310,12 @@ class SparseOrthogonalDevice:
             written[o.source] = (float(ring.samples[o.source]), values_N, o.received)
         shared = [(w, v, p & mine.dense) for i, (w, v, p) in written.items() if i != own.id]
         own.measure("consensus_distance", disagreement(vector_N, shared), round_index)
-        average = mask_mean if self.config.aggregation == "mask_mean" else printed_mean
         # In one order at every member: one rounding.
-        mean_N, written_N = average([written[device] for device in sorted(written)])
+        told = [written[device] for device in sorted(written)]
+        if self.config.aggregation == "printed":
+            mean_N, written_N = printed_mean(told, len(ring.others) + 1)
+        else:
+            mean_N, written_N = mask_mean(told)
         self.cluster_mean_N[written_N] = mean_N[written_N]
         own.adapted.load(self.cluster_mean_N * mine.dense)
         if self._trades_after(round_index):
@@ -294,6 +329,7 @@ class SparseOrthogonalDevice:
         latest_s = max(WHEREABOUTS.unpack(body)[0] for body in bodies.values())
         self._form_clusters(latest_s, round_index)
         self.masks = yield from tell_cluster(own, self.ring, self.masks[self.block])
+        self.ring.masks.update(self.masks)
         self._measure_collisions(round_index)
         yield from self._gather_statistics()
 
@@ -347,3 +383,9 @@ class SparseOrthogonalDevice:
         """A of a block, by layer name, from its seed."""
         config = self.config
         return self.own.projection(config.projection, config.lora_rank, self.num_blocks, block)
+
+
+def _least(counts_M: DoubleArray, blocks: Sequence[int], block: int) -> int:
+    """Which device of a block wishes to keep least; the lowest of several."""
+    members = [device for device, own in enumerate(blocks) if own == block]
+    return min(members, key=lambda device: counts_M[device])

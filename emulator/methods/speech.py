@@ -42,7 +42,7 @@ def mask_message(own: Own, mask: Mask, receivers: tuple[int, ...]) -> Message:
         traffic=Traffic.SETUP,
         source=own.id,
         origin=own.id,
-        round_index=0,
+        round_index=own.round_index,
         receivers=receivers,
         layout=own.adapted.layout,
         mask=mask,

@@ -3,7 +3,8 @@
 Local: A and B. Sent each round: A and B, dense. Merged: the own and the heard pairs are concatenated,
 which adds up their products, delta_W = sum_j w_ij B_j A_j (w_ii = 1 - sum_j w_ij); that is folded into
 the device's own frozen weights, and a fresh adapter starts the next round. FLoRA's server does this for
-all at once; on a graph, devices hear their neighbours only and their weights drift apart.
+all at once; on a graph, devices hear their neighbours only and their weights drift apart. Ranks may
+differ (`budget: device`): a sum of products does not care.
 
 A lost coordinate of A_j or B_j counts as zero: the heard product then lacks the rank-one pieces that
 the loss has touched, and nothing stands for them. That is keep_own here; under drop_message an
@@ -16,18 +17,32 @@ wire.error_feedback has nothing to carry over.
 Shapes: k inputs and d outputs of a module, r lora_rank, R = r (neighbours + 1).
 """
 
+import struct
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from emulator.methods.gossip import Gossip, receivers_of, weights_at
+from emulator.methods.gossip import introduce, receivers_of, weights_at
 from emulator.methods.lost import listener_of
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
-from emulator.state import SETUP_ROUND, Expert, FloatArray, Inbox, Mask, Step
+from emulator.state import (
+    SETUP_ROUND,
+    AdapterLayout,
+    Expert,
+    FloatArray,
+    Inbox,
+    Mask,
+    Message,
+    Step,
+)
 from emulator.streams import stream
+
+RANK = struct.Struct("<H")
+"""A device's rank, after its introduction."""
 
 
 class Stacking(BaseModel):
@@ -40,6 +55,25 @@ class Stacking(BaseModel):
     lora_rank: int = Field(default=8, gt=0, description="r")
     lora_alpha: int | None = Field(default=None, gt=0, description="scale alpha / r; default r")
     learning_rate: float = Field(default=5e-3, gt=0, description="AdamW, constant")
+    budget: Literal["rank", "device"] = Field(
+        default="rank",
+        description="the rank of a device: lora_rank, or, up to that, what its local.compute_budget "
+        "(Eq 7) and its radio (Eq 11a, 11b) allow",
+    )
+    budget_neighbours: int = Field(
+        default=3,
+        gt=0,
+        description="neighbours that a device's budget must reach within the deadline",
+    )
+
+    @model_validator(mode="after")
+    def _adds_alike(self) -> "Stacking":
+        if self.budget == "device" and self.lora_alpha is not None:
+            raise ValueError(
+                f"lora_alpha: got {self.lora_alpha} with budget device, wanted none (ranks differ, and "
+                "alpha / r would weigh devices by them)"
+            )
+        return self
 
     def start(self, own: Own) -> "StackingDevice":
         """All devices start from the backbone, each with an A of its own."""
@@ -52,34 +86,56 @@ class StackingDevice:
     def __init__(self, config: Stacking, own: Own) -> None:
         self.config = config
         self.own = own
-        rank = config.lora_rank
-        self.adapted = own.adapt(rank, config.lora_alpha or rank, ("lora_A", "lora_B"))
-        own.adapted = self.adapted
+        self.rank = config.lora_rank
+        self._adapt()
+        if config.budget == "device":
+            values_of_a_rank = self.adapted.layout.size // self.rank
+            affordable = own.parameter_budget(config.budget_neighbours) // values_of_a_rank
+            self.rank = max(1, min(affordable, self.rank))
+            self._adapt()
         self.everything = Mask.full(self.adapted.layout.size)
         self.listener = listener_of(own.lost_coordinates)
         self._start_afresh(0)
         own.measure("collision_rate", 1.0, SETUP_ROUND)  # everybody writes everywhere
 
+    def _adapt(self) -> None:
+        """Both sides at the device's rank."""
+        alpha = self.config.lora_alpha or self.rank
+        self.adapted = self.own.adapt(self.rank, alpha, ("lora_A", "lora_B"))
+        self.own.adapted = self.adapted
+
     def setup(self) -> Generator[Step, Inbox, None]:
-        """Introduce: who is where, and with how many samples."""
-        yield from Gossip(self.own, self.everything).setup()
+        """Introduce: who is where, with how many samples, and of which rank where that is not known."""
+        own, devices = self.own, self.own.devices
+        told = RANK.pack(self.rank) if self.config.budget == "device" else b""
+        samples, tails = yield from introduce(own, told)
+        ranks = [RANK.unpack(tail)[0] if tail else self.rank for tail in tails]
+        self.layouts = [of_rank(self.adapted.layout, rank) for rank in ranks]
+        planned = [self._planned(layout) for layout in self.layouts]
+        dense = np.ones((devices, len(self.adapted.module_names)))
+        own.survey = own.survey_of(samples, range(devices), dense, planned)
+
+    def _planned(self, layout: AdapterLayout) -> Message:
+        """A round's message of a device."""
+        everything, nothing = Mask.full(layout.size), np.zeros(layout.size, dtype=np.float32)
+        return replace(values_message(self.own, 0, everything, nothing, ()), layout=layout)
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
         """Send A and B; fold what was heard, and one's own, into the weights; start afresh."""
-        own, layout = self.own, self.adapted.layout
+        own = self.own
         links = own.links(round_index)
         weight = weights_at(own.id, links)
         vector_N = self.adapted.vector()
         receivers = receivers_of(own.id, links)
         message = values_message(own, round_index, self.everything, vector_N, receivers)
-        received = yield from own.exchange([message], tuple(sorted(weight)))
+        received = yield from own.exchange([message], tuple(sorted(weight)), self.layouts)
         heard = {
             told.source: np.asarray(told.values, dtype=np.float32)
             for told in map(self.listener.take, received)
         }
         heard[own.id] = own.as_received(vector_N)
         weight[own.id] = 1.0 - sum(weight.values())
-        pairs = [(weight[i], layout.split(heard[i])) for i in sorted(heard)]
+        pairs = [(weight[i], self.layouts[i].split(heard[i])) for i in sorted(heard)]
         self.adapted.absorb(stacked(self.adapted.module_names, pairs))
         self._start_afresh(round_index + 1)
 
@@ -107,6 +163,15 @@ class StackingDevice:
         adapted.set_tensors(fresh)
         adapted.start_optimiser(self.config.learning_rate)
         own.start_rounds()
+
+
+def of_rank(layout: AdapterLayout, rank: int) -> AdapterLayout:
+    """The layout of the same modules at another rank."""
+    shapes = (
+        (rank, shape[1]) if name.endswith(".lora_A") else (shape[0], rank)
+        for name, shape in zip(layout.names, layout.shapes, strict=True)
+    )
+    return AdapterLayout(layout.names, tuple(shapes))
 
 
 def stacked(

@@ -13,7 +13,12 @@ from emulator.state import LinkRecord
 BYTE_CLASSES = ("payload", "mask", "header", "checksum", "ack", "retransmitted")
 """What the bytes on the air are made of."""
 
-PARTS = {"setup": "setup", "in_cluster": "rounds", "inter_cluster": "final exchange"}
+PARTS = {
+    "setup": "setup",
+    "in_cluster": "rounds",
+    "inter_cluster": "final exchange",
+    "control": "agreement on the end",
+}
 """How a ledger names the parts of a life, and what they are called."""
 
 

@@ -108,11 +108,12 @@ def _sections(summaries: Sequence[Summary]) -> list[tuple[str, list[Row]]]:
         for label, key, show in further
         if any(_routing(summary).get(key) is not None for summary in summaries)
     ]
-    parts = ("setup", "in_cluster", "inter_cluster")
-    names = {"setup": "setup", "in_cluster": "rounds", "inter_cluster": "final exchange"}
+    parts = {"setup": "setup", "in_cluster": "rounds", "inter_cluster": "final exchange"}
+    if any(summary["bytes"].get("agreement") for summary in summaries):
+        parts["agreement"] = "agreement on the end"
     on_air: list[Row] = [
-        (names[part], lambda s, p=part: s["bytes"][p], _size)  # type: ignore[misc]
-        for part in parts
+        (name, lambda s, p=part: s["bytes"].get(p, 0), _size)  # type: ignore[misc]
+        for part, name in parts.items()
     ]
     on_air += [("total", lambda s: s["bytes"]["total"], _size)]
     cost: list[Row] = [

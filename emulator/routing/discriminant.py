@@ -12,9 +12,6 @@ from pydantic import Field
 from emulator.routing.prompt_states import PromptStates, task_means
 from emulator.state import DoubleArray, FloatArray
 
-RIDGE = 0.1
-"""Ridge on the pooled scatter, relative to its mean eigenvalue."""
-
 SMALLEST_RIDGE = 1e-9
 """Where there is no scatter at all (one sample per task), the nearest mean decides."""
 
@@ -24,7 +21,7 @@ class RidgeLda(PromptStates):
 
     score_j = -d_j(x)^2 / 2 with d_j(x)^2 = (x - mu_j)^T S^-1 (x - mu_j), which differs from
     (mu_j - m)^T S^-1 (x - m) - (mu_j - m)^T S^-1 (mu_j - m) / 2 by a term without j.
-    S = S_w + RIDGE tr(S_w)/p I; S_w is the scatter of each device's prompts about *its own* means.
+    S = S_w + ridge tr(S_w)/p I; S_w is the scatter of each device's prompts about *its own* means.
     Such scatters add up and have no large common part, so they survive rounding, which second
     moments of a language model's states do not; what they leave out is how far the means of devices
     of one task lie apart. Familiarity is minus the d^2 of the nearest task over that task's spread
@@ -35,6 +32,9 @@ class RidgeLda(PromptStates):
     scatter: Literal["full", "diagonal", "none"] = Field(
         default="full",
         description="what is sent of S_w: p(p+1)/2 entries, p, or its trace alone (the nearest mean)",
+    )
+    ridge: float = Field(
+        default=0.1, ge=0, description="ridge on the pooled scatter, over its mean eigenvalue"
     )
 
     def statistics(
@@ -94,18 +94,18 @@ class RidgeLda(PromptStates):
             return np.array([1.0 / np.sqrt(max(variance, SMALLEST_RIDGE))])
         within = statistics["scatter"].astype(np.float64) / num_samples
         if self.scatter == "diagonal":
-            diagonal: DoubleArray = 1.0 / np.sqrt(within + _ridge(within))
+            diagonal: DoubleArray = 1.0 / np.sqrt(within + self._added(within))
             return diagonal
         upper_pp = np.zeros((width, width))
         upper_pp[np.triu_indices(width)] = within
         within_pp = upper_pp + np.triu(upper_pp, 1).T
-        ridged_pp = within_pp + _ridge(np.diagonal(within_pp)) * np.eye(width)
+        ridged_pp = within_pp + self._added(np.diagonal(within_pp)) * np.eye(width)
         full: DoubleArray = np.linalg.inv(np.linalg.cholesky(ridged_pp)).T
         return full
 
-
-def _ridge(variances_p: DoubleArray) -> float:
-    return max(RIDGE * float(variances_p.mean()), SMALLEST_RIDGE)
+    def _added(self, variances_p: DoubleArray) -> float:
+        """What the ridge adds to every variance."""
+        return max(self.ridge * float(variances_p.mean()), SMALLEST_RIDGE)
 
 
 def _relative_spreads(spreads_T: FloatArray, counts_T: DoubleArray) -> DoubleArray:

@@ -1,6 +1,6 @@
 """The cheapest router that keeps accuracy: `python tests/benchmarks/bench_routers.py SCENARIO [LAYER]...`.
 
-No training: only the frozen backbone reads. One device per task, its statistics of ROUTER_SAMPLES
+No training: only the frozen backbone reads. One device per task, its statistics of `local.calibration_samples`
 training questions added up as on the wire. Printed as Markdown, for each hidden state (default: the
 middle one): bytes of one device's statistics, share of the test questions routed right over all tasks
 and on the worst task, the same in other words, and AUROC of abstaining, the mean over tasks left out
@@ -17,7 +17,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from emulator.device import ROUTER_SAMPLES
 from emulator.protocols import Router
 from emulator.reading import read_scenario
 from emulator.routing import BagOfWords, Cosine, RidgeLda
@@ -100,7 +99,7 @@ def questions(scenario: Scenario, backbone: Any) -> dict[str, list[list[Question
     learner = learner_for(backbone)
     suite, seed = scenario.tasks, scenario.seed
     asked = {split: [suite.examples(task, split, seed) for task in suite.names] for split in SPLITS}
-    asked["train"] = [examples[:ROUTER_SAMPLES] for examples in asked["train"]]
+    asked["train"] = [examples[: scenario.local.calibration_samples] for examples in asked["train"]]
     return {
         split: [[Question(learner.router_text(e), None) for e in task] for task in tasks]
         for split, tasks in asked.items()

@@ -285,21 +285,17 @@ def launch(device: int, devices: int, port: int, graph: str) -> subprocess.Popen
     )
 
 
-def test_device_0_hosts_the_store_without_a_launcher() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    processes = [launch(device, 3, port, "ring") for device in range(3)]
+def test_device_0_hosts_the_store_without_a_launcher(free_port: int) -> None:
+    processes = [launch(device, 3, free_port, "ring") for device in range(3)]
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], outputs
     found = dict(enumerate(out.split()[2] for out, _ in outputs))
     assert found == reference(3, GRAPHS["ring"](3))
 
 
-def test_launched_devices_that_disagree_all_end() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+def test_launched_devices_that_disagree_all_end(free_port: int) -> None:
     graphs = ["complete", "complete", "one_way"]
-    processes = [launch(device, 3, port, graph) for device, graph in enumerate(graphs)]
+    processes = [launch(device, 3, free_port, graph) for device, graph in enumerate(graphs)]
     outputs = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [1, 1, 1]
     assert any("ProtocolError: exchange 0: device " in text for _, text in outputs)
@@ -312,10 +308,8 @@ def test_a_port_in_use_is_named() -> None:
     assert f"EmulatorError: store at 127.0.0.1:{port}: already in use (MASTER_PORT)" in text
 
 
-def test_an_unreachable_store_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+def test_an_unreachable_store_is_named(free_port: int) -> None:
     with pytest.raises(
-        EmulatorError, match=rf"^store at 127\.0\.0\.1:{port}: not reachable within 1 s"
+        EmulatorError, match=rf"^store at 127\.0\.0\.1:{free_port}: not reachable within 1 s"
     ):
-        Transport(1, 2, Address("127.0.0.1", port), Patience(connect_timeout_s=1.0))
+        Transport(1, 2, Address("127.0.0.1", free_port), Patience(connect_timeout_s=1.0))

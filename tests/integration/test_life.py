@@ -269,6 +269,7 @@ def test_who_moves_meets_others() -> None:
     assert len({tuple(sorted(clusters.items())) for clusters in formed.values()}) > 1
     links = [record for outcome in outcomes.values() for record in outcome.link_records]
     check_account(links)
+    assert {record.round_index for record in links if record.traffic == "setup"} == {-1, 1, 2, 3}
     assert all(len(outcome.result.experts) == 4 for outcome in outcomes.values())
     assert learnt(outcomes) == learnt(run(world))
 

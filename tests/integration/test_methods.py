@@ -198,7 +198,9 @@ def test_a_limit_that_is_not_reached_costs_words_only(run: Callable[..., Run]) -
     assert limited.summary["accuracy"] == free.summary["accuracy"]
     sent = [r.summary["bytes"]["in_cluster"] for r in (limited, free)]
     assert sent[0] == pytest.approx(sent[1], rel=0.01)  # other fades, other acknowledgements
-    assert limited.summary["bytes"]["setup"] > free.summary["bytes"]["setup"]
+    assert limited.summary["bytes"]["setup"] == free.summary["bytes"]["setup"]
+    assert limited.summary["bytes"]["agreement"] > free.summary["bytes"]["agreement"] == 0
+    assert limited.rounds_on_air("control") == {0, 1}
 
 
 def test_bytes_stop_a_run_before_its_last_round(run: Callable[..., Run]) -> None:
@@ -207,6 +209,26 @@ def test_bytes_stop_a_run_before_its_last_round(run: Callable[..., Run]) -> None
     stopped = run("lora", f"rounds={rounds}", f"stop.bytes_total={free // 2}").summary
     assert stopped["rounds"] == 3  # half of it was spent before the third round's exchange
     assert free // 2 < stopped["bytes"]["total"] < free
+
+
+def test_stacking_adds_up_devices_of_different_ranks(run: Callable[..., Run]) -> None:
+    """c_max for ranks 4 and 2 of 8 by Eq 7; all hear all, so all end with one and the same model."""
+    full = run("stacking", "rounds=1").summary["trained_parameters"]
+    afford = [full * share * 120 / 8 for share in (0.5, 0.25)]
+    done = run(
+        "stacking",
+        "method.budget=device",
+        f"local.compute_budget={afford}",
+        "local.batch_size=8",
+        "tasks.train_samples=120",
+        "topology.kind=complete",
+        "channel=ideal",
+    )
+    assert done.values("trained_parameters") == [full / 2, full / 4] * 2
+    files = [done.folder / f"adapters/device-0{i}/adapter_model.safetensors" for i in range(4)]
+    assert len({file.read_bytes() for file in files}) == 1
+    told = {(r["sender"], r["values"]) for r in done.ledger if r["traffic"] == "in_cluster"}
+    assert told == {(0, full / 2), (1, full / 4), (2, full / 2), (3, full / 4)}
 
 
 def test_a_listed_graph_carries_any_method(run: Callable[..., Run]) -> None:

@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("devices=4", "rounds=2", "local.steps=3", "local.batch_size=8", "tasks.test_samples=10")
 MACHINE_KEYS = ("wall_s", "cpu_s", "train_cpu_s", "peak_rss_mb", "own_memory_mb")
+ALOHA = "access={kind: aloha, bandwidth_hz: 1000000.0, slot_s: 0.001, send_probability: 0.25}"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4")
 
 
@@ -32,6 +35,11 @@ def start(
     env = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    return written(out)
+
+
+def written(out: Path) -> dict[str, bytes]:
+    """The files of a run; keys that describe the machine taken out."""
     files = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
     del files["environment.json"]
     summary = json.loads(files["summary.json"])
@@ -67,9 +75,35 @@ def test_torchrun_writes_the_same(reference: dict[str, bytes], tmp_path: Path) -
     assert files == reference
 
 
-def test_the_baseline_writes_the_same(tmp_path: Path) -> None:
-    one = start(tmp_path / "one", "lora", driver="one_process")
-    assert start(tmp_path / "many", "lora", driver="many_processes") == one
+def test_ranks_started_last_to_first_on_a_busy_machine_write_the_same(
+    reference: dict[str, bytes], free_port: int, tmp_path: Path
+) -> None:
+    """Every rank by hand, rank 0, which serves the store, two seconds after the others."""
+    out, burner = tmp_path / "run", [sys.executable, "-c", "while True: pass"]
+    command = [sys.executable, "-m", "emulator", "run", "configs/quickstart.yaml", "--quiet"]
+    command += ["--out", str(out), "--set", "method.kind=sparse_orthogonal", *SMALL]
+    meeting = {"WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port)}
+    started: list[subprocess.Popen[str]] = []
+    load = [subprocess.Popen(burner) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        for rank in (3, 2, 1, 0):
+            time.sleep(0.0 if rank else 2.0)
+            env = {**os.environ, **meeting, "RANK": str(rank)}
+            started.append(subprocess.Popen(command, cwd=ROOT, env=env, stderr=PIPE, text=True))
+        for process in started:
+            _, errors = process.communicate(timeout=300)
+            assert process.returncode == 0, errors
+    finally:
+        for process in (*load, *started):
+            process.kill()
+            process.wait()
+    assert written(out) == reference
+
+
+@pytest.mark.parametrize("access", [(), (ALOHA,)], ids=["ofdma", "aloha"])
+def test_the_baseline_writes_the_same(access: tuple[str, ...], tmp_path: Path) -> None:
+    one = start(tmp_path / "one", "lora", *access, driver="one_process")
+    assert start(tmp_path / "many", "lora", *access, driver="many_processes") == one
 
 
 def test_the_resolved_scenario_runs_again(reference: dict[str, bytes], tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from emulator.exchange import many_processes, one_process
-from emulator.exchange.frames import HEADER_BYTES
 from emulator.exchange.meeting import Patience
 from emulator.exchange.walk import Outcome
 from emulator.forking import ChildMain
@@ -179,9 +178,10 @@ def child_main(graph: Graph, exchanges: int = EXCHANGES) -> ChildMain:
         outcome = many_processes.run(
             live(transport.device, graph, exchanges), air, transport, on_commit
         )
-        sent = sum(record.payload_bytes for record in outcome.link_records)
-        assert transport.bytes_sent_data == sent
-        assert transport.bytes_sent_frames == HEADER_BYTES * len(outcome.link_records)
+        sent = [0] * transport.devices
+        for record in outcome.link_records:
+            sent[record.receiver] += record.payload_bytes
+        assert transport.data_bytes_to() == sent
         gathered = transport.gather(f"{transport.device}".encode() * (transport.device * 40_000))
         expected = [f"{d}".encode() * (d * 40_000) for d in range(transport.devices)]
         assert gathered == (expected if transport.device == 0 else [])

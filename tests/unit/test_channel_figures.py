@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from emulator.channel_figures import channel_figures, entropy_bits, mask_bits
+from emulator.link_budget import MESSAGE_BYTES
 from emulator.reading import preset_names, read_preset
 from emulator.report.pictures import PLOTLY
 from emulator.wire import WireFormat
@@ -17,9 +18,9 @@ from emulator.wire import WireFormat
 PRESETS = {
     "ideal": {"mask_bits"},
     "lossy_link": {"mask_bits"},
-    "wfl_classic": {"path_loss", "spectral_efficiency", "mask_bits"},
+    "wfl_classic": {"path_loss", "spectral_efficiency", "cast_airtime", "mask_bits"},
 }
-ALL = {"path_loss", "spectral_efficiency", "rate_cdf", "mask_bits"}
+ALL = {"path_loss", "spectral_efficiency", "rate_cdf", "cast_airtime", "mask_bits"}
 
 
 def data(scenario, name):
@@ -50,6 +51,21 @@ def test_every_preset_is_drawn(name):
         assert all(len(trace.x) == len(trace.y) > 0 for trace in picture.figure.data)
         assert len(files[f"{picture.name}.csv"].splitlines()) == 1 + len(picture.rows) > 2
     assert channel_figures(scenario) == figures
+
+
+@pytest.mark.parametrize("access", ["ofdma", "tdma"])
+def test_one_broadcast_takes_what_one_unicast_takes(access):
+    """At a fixed rate R: devices x neighbours x bits / R against devices x bits / R."""
+    air = ["channel.rate={kind: fixed, link_bit_per_s: 1.0e+6}", "channel.power={kind: fixed, power_w: 0.1}",
+           f"access={{kind: {access}, bandwidth_hz: 1.0e+6}}", "devices=5"]  # fmt: skip
+    rows = data(read_preset("paper", air).scenario, "cast_airtime")
+    assert len(rows) == 2 * 4
+    for row in rows:
+        neighbours = int(row["neighbours_at_most"])
+        assert float(row["density"]) == pytest.approx(neighbours / 4)
+        transmissions = 5 * (neighbours if row["cast"] == "unicast" else 1)
+        wanted_s = transmissions * 8 * MESSAGE_BYTES / 1e6
+        assert float(row["airtime_s"]) == pytest.approx(wanted_s)
 
 
 @pytest.mark.parametrize(("gap_db", "cap"), [(0.0, None), (3.0, None), (0.0, 3.0)])

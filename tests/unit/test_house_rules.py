@@ -13,7 +13,7 @@ CODE = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py")])
 
 MOST_LINES = 400
 WHOLE = {
-    "emulator/protocols.py": 580,  # all doors in one place
+    "emulator/protocols.py": 590,  # all doors in one place
     "emulator/exchange/many_processes.py": 450,  # the one door to torch.distributed
     "emulator/state.py": 650,  # all that travels in one place
 }

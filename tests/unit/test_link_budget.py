@@ -104,6 +104,19 @@ def test_slots_stretch_a_message(budget):
     assert len(told.lines) == told.pairs == 3
 
 
+def test_collisions_stretch_a_message(budget):
+    access = "{kind: aloha, bandwidth_hz: 1.0e+6, slot_s: 0.01, send_probability: 0.25}"
+    rate = f"{FIXED}\n  rate: {{kind: fixed, link_bit_per_s: 1.0e+6}}"
+    places = [[0, 0], [100, 0], [0, 100], [100, 100]]
+    told = budget(places, rate, access, Occasion(message_bytes=1_250_000))
+    # 10 Mbit: 1000 slots that carry, of which there are p (1-p)^3; standard deviation below 4 %.
+    expected_s = 1000 * 0.01 / (0.25 * 0.75**3)
+    assert [line.message_s for line in told.lines] == pytest.approx([expected_s] * 6, rel=0.12)
+    assert told.access == "aloha, unicast, sends with 0.25; at least 0.11 of the slots carry"
+    assert told.slot_of is None
+    assert told.in_range_MM.sum() == 12
+
+
 def test_who_shares_a_slot_disturbs(budget):
     """Two pairs far apart: 0 and 2 (or 1 and 3) are at once on the air, at full power."""
     places = [[0, 0], [10, 0], [2000, 0], [2010, 0]]

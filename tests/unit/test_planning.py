@@ -1,6 +1,7 @@
 """From an experiment to runs: scenarios, folders, graphs, and what counts as done."""
 
 import json
+from typing import Literal
 
 import pytest
 import yaml
@@ -18,6 +19,8 @@ from emulator.planning import (
 )
 from emulator.reading import dump_scenario
 from emulator.records import parquet
+from emulator.scenario import Scenario
+from emulator.sections import Section
 from emulator.state import LinkRecord
 
 EXPERIMENT = Experiment.model_validate(
@@ -114,6 +117,21 @@ def test_equal_scenarios_share_a_folder_and_others_do_not(tmp_path):
     others = [resolve(wanted["ours", x, seed], {}) for x, seed in ((1.0, 2), (2.0, 1))]
     assert len({run_folder(tmp_path, s) for s in (ours, *others)}) == 3
     assert run_folder(tmp_path, ours).name.startswith("sparse_orthogonal-")
+
+
+def test_what_joins_the_scenario_with_a_default_moves_no_folder(tmp_path):
+    class Weather(Section):
+        kind: Literal["dry"] = "dry"
+        rain_mm: float = 0.0
+
+    class Later(Scenario):
+        weather: Weather = Weather()
+
+    ours = resolve(runs()["ours", 1.0, 1], {})
+    later = Later(**ours.model_dump())
+    assert run_folder(tmp_path, later) == run_folder(tmp_path, ours)
+    wet = Later(**ours.model_dump(), weather={"rain_mm": 1.0})
+    assert run_folder(tmp_path, wet) != run_folder(tmp_path, ours)
 
 
 def test_a_run_is_whole_when_it_ended_and_was_of_this_very_scenario(tmp_path):

@@ -14,6 +14,7 @@ from emulator.records import (
     accuracy_account,
     bytes_account,
     check_account,
+    check_carried,
     ledger_rows,
     metric_rows,
     parameters_account,
@@ -41,7 +42,7 @@ def link_records(draw):
     return LinkRecord(
         exchange_index=draw(st.integers(0, 3)),
         round_index=draw(st.integers(-1, 3)),
-        traffic=draw(st.sampled_from(["setup", "in_cluster", "inter_cluster"])),
+        traffic=draw(st.sampled_from(["setup", "in_cluster", "inter_cluster", "control"])),
         sender=draw(st.integers(0, 9)),
         receiver=draw(st.integers(0, 9)),
         messages=1,
@@ -96,12 +97,28 @@ def test_a_byte_too_many_names_the_burst(record, extra):
             check_account([record, wrong])
 
 
+def test_what_was_carried_is_what_arrived_by_the_account(burst):
+    """28 bytes of IP and UDP a packet that arrived are on the air only; what was lost is not carried."""
+    whole = burst(sender=2, receiver=0)
+    thinned = burst(sender=2, receiver=0, packets=3, packets_lost=1, lost_bytes=100)
+    other = burst(sender=2, receiver=1)
+    to_zero = whole.delivered_bytes + thinned.delivered_bytes - 28 * (2 + 2)
+    carried = [to_zero, other.delivered_bytes - 28 * 2, 0]
+    check_carried(2, [whole, thinned, other], carried)
+    check_carried(2, [whole, thinned, other], [])
+    for device in range(3):
+        wrong = [count + (index == device) for index, count in enumerate(carried)]
+        with pytest.raises(EmulatorError, match=f"link 2->{device}"):
+            check_carried(2, [whole, thinned, other], wrong)
+
+
 @given(ledgers)
 def test_bytes_add_up_by_part_of_the_life_and_by_class(ledger):
     account = bytes_account(ledger)
     total = sum(record.sent_bytes + record.ack_bytes for record in ledger)
     assert account["total"] == total
-    assert account["setup"] + account["in_cluster"] + account["inter_cluster"] == total
+    parts = ("setup", "in_cluster", "inter_cluster", "agreement")
+    assert sum(account[name] for name in parts) == total
     classes = ("payload", "mask", "header", "control", "retransmitted")
     assert sum(account[name] for name in classes) == total
     assert account["lost"] <= total
@@ -200,7 +217,7 @@ def test_a_summary_has_what_readers_rely_on():
     assert summary["routing_accuracy"] is None
     assert (summary["emulated_s"], summary["energy_j"]) == (12.5, 3.0)
     assert set(summary["bytes"]) == {
-        "total", "setup", "in_cluster", "inter_cluster", "payload", "mask", "header", "control",
+        "total", "setup", "in_cluster", "inter_cluster", "agreement", "payload", "mask", "header", "control",
         "retransmitted", "lost",
     }  # fmt: skip
 

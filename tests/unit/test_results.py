@@ -105,7 +105,7 @@ def small_result(**tensors):
 
 
 def small_blob():
-    return pack(Outcome(small_result(), ()), Cost(1.0, 2.0, 3.0, 4))
+    return pack(Outcome(small_result(), ()), Cost(1.0, 2.0, 3.0, [0, 4]))
 
 
 def with_document(text):
@@ -150,7 +150,7 @@ STRIDED = {
 
 @pytest.mark.parametrize("tensor", STRIDED.values(), ids=STRIDED)
 def test_an_array_of_any_strides_comes_back(tensor):
-    outcome, _ = unpack(pack(Outcome(small_result(x=tensor), ()), Cost(1.0, 2.0, 3.0, 4)))
+    outcome, _ = unpack(pack(Outcome(small_result(x=tensor), ()), Cost(1.0, 2.0, 3.0, [0, 4])))
     assert np.array_equal(outcome.result.own_expert.tensors["x"], tensor)
 
 
@@ -162,5 +162,5 @@ def test_a_router_comes_back():
     statistics = router.statistics(states_Sp, [sample % 3 for sample in range(40)], 3)
     tensors = router.fit(statistics, states_Sp, 3)
     result = DeviceResult(0, small_result().own_expert, (), tensors, (), (), (), 1.0, 2.0, 3.0, 1)
-    outcome, _ = unpack(pack(Outcome(result, ()), Cost(1.0, 2.0, 3.0, 4)))
+    outcome, _ = unpack(pack(Outcome(result, ()), Cost(1.0, 2.0, 3.0, [0, 4])))
     assert_same_tensors(outcome.result.router, tensors)

@@ -233,15 +233,24 @@ def test_interleaved_int8_is_refused_in_one_line(problems):
     assert line.startswith("s.yaml: wire.interleave: got true with value_type int8, wanted")
 
 
-def test_a_trace_has_no_slots_and_the_least_power_no_margin(tmp_path):
+@pytest.mark.parametrize("kind", ["tdma", "aloha"])
+def test_a_trace_has_no_slots_and_the_least_power_no_margin(tmp_path, kind):
     trace = tmp_path / "link.trace"
     trace.write_text("1\n2\n")
     channel = {"kind": "wireless", "power": {"kind": "fixed", "power_w": 0.1}}
     recorded = channel | {"rate": {"kind": "trace", "path": str(trace)}}
-    access = {"kind": "tdma", "bandwidth_hz": 1e6}
-    with pytest.raises(ValueError, match=r"got tdma with channel\.rate\.kind trace"):
+    access = {"kind": kind, "bandwidth_hz": 1e6}
+    access |= {"send_probability": 0.2} if kind == "aloha" else {}
+    with pytest.raises(ValueError, match=rf"got {kind} with channel\.rate\.kind trace"):
         Scenario.model_validate({"name": "s", "channel": recorded, "access": access})
     edge = channel | {"power": {"kind": "least_power"}, "rate": {"kind": "nr_cqi"}}
     edge |= {"losses": {"kind": "logistic"}}
     with pytest.raises(ValueError, match=r"got least_power with losses\.kind logistic"):
         Scenario.model_validate({"name": "s", "channel": edge, "access": access})
+
+
+def test_aloha_serves_one_receiver_at_a_time(problems):
+    (line,) = problems(
+        "access: {kind: aloha, bandwidth_hz: 1.0e+6, send_probability: 0.2, cast: broadcast}\n"
+    )
+    assert line.startswith("s.yaml: access.cast: got 'broadcast', wanted one of unicast")

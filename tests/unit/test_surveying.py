@@ -7,6 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from emulator.channel.access import OfdmaAccess, TdmaAccess
+from emulator.channel.energy import FixedPower, LeastPower, Power
 from emulator.errors import EmulatorError
 from emulator.scenario import Scenario
 from emulator.sections import Local
@@ -108,22 +109,28 @@ def test_without_a_compute_budget_everything_is_affordable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("access", "add_up"),
+    ("access", "power", "spent_w"),
     [
-        ({"kind": "ofdma", "bandwidth_hz": 20e3}, True),
-        ({"kind": "ofdma", "bandwidth_hz": 20e3, "cast": "broadcast"}, False),
-        ({"kind": "tdma", "bandwidth_hz": 200e3}, False),
+        ({"kind": "ofdma", "bandwidth_hz": 20e3}, LeastPower(), [0.6, 0.6]),
+        ({"kind": "ofdma", "bandwidth_hz": 20e3}, FixedPower(power_w=0.1), [0.9, 1.5]),
+        ({"kind": "ofdma", "bandwidth_hz": 20e3, "cast": "broadcast"}, LeastPower(), [0.3, 0.5]),
+        ({"kind": "tdma", "bandwidth_hz": 200e3}, FixedPower(power_w=0.1), [0.3, 0.5]),
     ],
 )
-def test_powers_that_are_not_spent_at_once_do_not_add_up(access: dict, add_up: bool) -> None:
+def test_neighbours_cost_what_their_way_of_being_served_costs(
+    access: dict, power: Power, spent_w: list[float]
+) -> None:
+    """Each what it needs; all as much as the neediest; one after the other."""
     one = world()
     scenario = one.scenario.model_copy(
-        update={"access": TypeAdapter(OfdmaAccess | TdmaAccess).validate_python(access)}
+        update={
+            "access": TypeAdapter(OfdmaAccess | TdmaAccess).validate_python(access),
+            "channel": one.scenario.channel.model_copy(update={"power": power}),
+        }
     )
     air = build_world(scenario)
     dense = np.ones((4, 1))
     survey = survey_of(air, (SIZE,), [1] * 4, range(4), dense, [message_of(50)] * 4, 0.0)
-    assert survey.powers_add_up == add_up
     needed_w = np.array([[0.1, 0.2, 0.3], [0.0, 0.5, 0.1]])
-    assert survey.spent_w(needed_w) == pytest.approx([0.6, 0.6] if add_up else [0.3, 0.5])
+    assert survey.spent_w(needed_w) == pytest.approx(spent_w)
     assert survey.spent_w(np.zeros((2, 0))).tolist() == [0.0, 0.0]

@@ -14,6 +14,7 @@ from scipy import stats
 from emulator.channel.access import (
     IdealAccess,
     OfdmaAccess,
+    Slots,
     TdmaAccess,
     distance_2_colours,
 )
@@ -25,7 +26,7 @@ from emulator.channel.placement import (
     distances_m,
 )
 from emulator.errors import ScenarioError
-from emulator.state import Request, Slots
+from emulator.state import Request
 from emulator.units import dbm_from_watts, noise_w
 
 LEAST_P = 1e-3
@@ -168,7 +169,7 @@ def test_nobody_hears_two_of_a_slot_or_one_of_its_own(devices, probability, seed
 
 def test_a_frame_gives_every_device_a_slot_and_every_request_a_part_of_it():
     everybody = np.ones((4, 4), dtype=bool)
-    schedule = TdmaAccess(bandwidth_hz=5e6, slot_s=0.01).bind(everybody)
+    schedule = TdmaAccess(bandwidth_hz=5e6, slot_s=0.01).bind(everybody, 0)
     grants = schedule.plan([_request(2, 0), _request(2, 1), _request(3, 0)])
     assert [grant.slots for grant in grants] == [
         Slots(0.02, 0.005, 0.04),
@@ -178,11 +179,11 @@ def test_a_frame_gives_every_device_a_slot_and_every_request_a_part_of_it():
     assert {grant.bandwidth_hz for grant in grants} == {5e6}
     assert schedule.share(2) == (5e6, 0.125)
     line = _hears(nx.path_graph(5))
-    reused = TdmaAccess(bandwidth_hz=5e6, reuse="distance_2").bind(line)
+    reused = TdmaAccess(bandwidth_hz=5e6, reuse="distance_2").bind(line, 0)
     assert 1 + max(reused.slot_of) == 3
     (grant,) = reused.plan([_request(0, 1)])
     assert grant.interferers == (3,)
-    broadcast = TdmaAccess(bandwidth_hz=5e6, cast="broadcast").bind(everybody)
+    broadcast = TdmaAccess(bandwidth_hz=5e6, cast="broadcast").bind(everybody, 0)
     assert broadcast.share(3) == (5e6, 0.25)
 
 
@@ -190,5 +191,5 @@ def test_a_frame_gives_every_device_a_slot_and_every_request_a_part_of_it():
 def test_own_time_and_emulated_time_are_inverse(offset, slot_s, parts, air_s):
     slots = Slots(offset * slot_s * (parts - 1), slot_s, slot_s * parts)
     (time_s,) = slots.times_at(np.array([air_s]))
-    assert slots.air_s(float(time_s)) == pytest.approx(air_s, rel=1e-9)
-    assert slots.air_s(float(time_s) - 1e-3 * slot_s) < air_s
+    assert slots.carrying_s(float(time_s)) == pytest.approx(air_s, rel=1e-9)
+    assert slots.carrying_s(float(time_s) - 1e-3 * slot_s) < air_s

@@ -330,7 +330,7 @@ def test_presets_fill_the_models_and_carry_a_message(name):
     assert type(model).model_validate(model.model_dump()) == model
     channel = model.bind(5, seed=1)
     packets = packets_of(5, reliable=tuple(range(5)), size=1260)
-    schedule = access.bind(channel.at(0.0).in_range(access.bandwidth_hz, 1.0))
+    schedule = access.bind(channel.at(0.0).in_range(access.bandwidth_hz, 1.0), 0)
     for grant in speak(channel, 0, (1, 2, 3), packets, access=schedule):
         assert channel.transmit(packets, grant)[0].arrived.all()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from emulator.channel.access import OfdmaAccess, TdmaAccess
+from emulator.channel.access import OfdmaAccess, Slots, TdmaAccess
 from emulator.channel.energy import FixedPower
 from emulator.channel.fading import NoFading, RayleighFading
 from emulator.channel.losses import BernoulliLoss
@@ -17,7 +17,7 @@ from emulator.channel.mobility import RandomWaypoint
 from emulator.channel.model import Wireless
 from emulator.channel.pathloss import NoPathLoss
 from emulator.channel.placement import FixedPlacement
-from emulator.state import Grant, Request, Slots, air_bytes
+from emulator.state import Grant, Request, air_bytes
 from emulator.units import linear_from_db, noise_w
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs/channels"
@@ -94,7 +94,7 @@ def test_slots_carry_the_integral_of_the_rate_inside_them(late, fading):
 
 def test_in_slots_every_grant_may_have_all_the_power():
     channel = Wireless(max_power_w=0.1, fading=NoFading(), power=FixedPower(power_w=0.1)).bind(3, 0)
-    schedule = TdmaAccess(bandwidth_hz=1e6).bind(np.ones((3, 3), dtype=bool))
+    schedule = TdmaAccess(bandwidth_hz=1e6).bind(np.ones((3, 3), dtype=bool), 0)
     requests = [Request(0, (r,), 1000, 0.0, 0) for r in (1, 2)]
     grants = channel.set_powers(schedule.plan(requests), requests)
     assert [grant.tx_power_w for grant in grants] == [0.1, 0.1]
@@ -102,7 +102,7 @@ def test_in_slots_every_grant_may_have_all_the_power():
 
 def test_least_power_in_slots_delivers_within_the_deadline():
     channel = Wireless(max_power_w=10.0, fading=NoFading()).bind(4, seed=1)
-    schedule = TdmaAccess(bandwidth_hz=1e6, slot_s=0.001).bind(np.ones((4, 4), dtype=bool))
+    schedule = TdmaAccess(bandwidth_hz=1e6, slot_s=0.001).bind(np.ones((4, 4), dtype=bool), 0)
     packets = packets_of(4)
     requests = [Request(2, (0,), air_bytes(packets), 0.0, 0)]
     (grant,) = channel.set_powers(schedule.plan(requests), requests)
@@ -116,7 +116,7 @@ def test_least_power_in_slots_delivers_within_the_deadline():
 @pytest.mark.parametrize("start_s", [0.0, 0.05, 0.0007, 2.3])
 def test_least_power_counts_the_own_slots_that_are_left(start_s):
     channel = Wireless(max_power_w=10.0, fading=NoFading()).bind(64, seed=1)
-    schedule = TdmaAccess(bandwidth_hz=5e6).bind(np.ones((64, 64), dtype=bool))
+    schedule = TdmaAccess(bandwidth_hz=5e6).bind(np.ones((64, 64), dtype=bool), 0)
     packets = packets_of(4)
     request = Request(40, (0,), air_bytes(packets), start_s, 0)
     (grant,) = channel.set_powers(schedule.plan([request]), [request])

@@ -41,7 +41,7 @@ class FakeOwn:
 
     def __init__(self, device: int, wire: WireFormat) -> None:
         self.id = device
-        self.rounds = 3
+        self.rounds, self.round_index = 3, -1
         self.adapted = SimpleNamespace(layout=LAYOUT)
         self.said: list[tuple[Message, ...]] = []
         self._wire = wire

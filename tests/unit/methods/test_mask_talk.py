@@ -37,7 +37,7 @@ class FakeOwn:
     """As much of a device as the talk asks for."""
 
     def __init__(self, device: int) -> None:
-        self.id, self.seed, self.rounds = device, 5, 1
+        self.id, self.seed, self.rounds, self.round_index = device, 5, 1, -1
         self.adapted = SimpleNamespace(layout=LAYOUT)
         self.told = 0
 

@@ -199,11 +199,11 @@ def test_the_printed_mean_shrinks_what_nobody_else_writes() -> None:
     """Why it is not the default: agreement is no fixed point, and disjoint masks lose their entries."""
     ours, theirs = values(1, SIZE), values(2, SIZE)
     mine_N = np.arange(SIZE) % 2 == 0
-    mean_N, written_N = printed_mean([(3.0, ours, mine_N), (1.0, theirs, ~mine_N)])
+    mean_N, written_N = printed_mean([(3.0, ours, mine_N), (1.0, theirs, ~mine_N)], 2)
     assert written_N.all()
     np.testing.assert_allclose(mean_N[mine_N], ours[mine_N] / 2, rtol=1e-6)
     np.testing.assert_allclose(mean_N[~mine_N], theirs[~mine_N] / 2, rtol=1e-6)
-    agreed, _ = printed_mean([(1.0, ours, mine_N), (1.0, ours, np.ones(SIZE, dtype=np.bool_))])
+    agreed, _ = printed_mean([(1.0, ours, mine_N), (1.0, ours, np.ones(SIZE, dtype=np.bool_))], 2)
     assert np.abs(agreed - ours).max() > 0.1
 
 

@@ -14,6 +14,7 @@ from emulator.backbone.loading import Backbone, Tiny
 from emulator.methods.stacking import Stacking, StackingDevice, factorised, stacked
 from emulator.routing.experts import RoutedModel
 from emulator.state import (
+    AdapterLayout,
     Coordinate,
     FloatArray,
     Kind,
@@ -124,7 +125,10 @@ class OwnOf:
         return values
 
     def exchange(
-        self, messages: Sequence[Message], wait_for: Sequence[int]
+        self,
+        messages: Sequence[Message],
+        wait_for: Sequence[int],
+        known: Sequence[AdapterLayout] = (),
     ) -> Generator[None, None, tuple[Received, ...]]:
         self.said += messages
         yield
@@ -143,6 +147,7 @@ def devices(
     for device in range(3):
         own = OwnOf(backbone, device, links, policy)
         part = Stacking(lora_rank=2, lora_alpha=3).start(own)  # type: ignore[arg-type]
+        part.layouts = [part.adapted.layout] * 3
         noise = 0.05 * normal(device, part.adapted.layout.size)
         part.adapted.load(part.adapted.vector() + noise)
         made.append((own, part))

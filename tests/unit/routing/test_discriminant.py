@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from emulator.backbone.loading import Tiny
 from emulator.routing import RidgeLda
-from emulator.routing.discriminant import RIDGE
 from emulator.state import DoubleArray, Question
 from emulator.tasks.learning import CausalLearner
 from emulator.tasks.synthetic import Synthetic
 
 WIDTH, TASKS = 6, 4
+RIDGE = RidgeLda().ridge
 SCATTERS = ("full", "diagonal", "none")
 
 

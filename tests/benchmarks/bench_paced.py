@@ -1,0 +1,86 @@
+"""How true the paced clock is: achieved against configured rate, on this machine.
+
+    python tests/benchmarks/bench_paced.py
+
+Device 0 sends one burst that is on the air for so many seconds at so many bits per second, frame by
+frame at its moments, over the real connection; device 1 looks at the clock when all of it is there.
+achieved = bits / (that moment - the start of the burst). Told are the error of the achieved rate, its
+median and the worst of the repetitions, and the lag of the frames behind their moments.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+
+import torch
+
+from emulator.exchange.many_processes import Transport
+from emulator.exchange.meeting import Patience
+from emulator.exchange.pacing import Pacer
+from emulator.exchange.posting import Json
+from emulator.forking import Post, run_forked
+from emulator.state import Burst
+
+BIT_PER_S = (10e3, 100e3, 1e6, 10e6, 20e6, 50e6, 100e6, 200e6, 500e6, 1e9)
+BURST_S = (0.2, 1.0)
+REPETITIONS = 7
+LEAD_S = 0.05
+"""Emulated time at which a burst starts: the receiver is ready by then."""
+
+
+def send_and_receive(transport: Transport, post: Post) -> None:
+    """All bursts, one after the other; each device posts the moments it saw."""
+    exchange_index = 0
+    for bit_per_s in BIT_PER_S:
+        for burst_s in BURST_S:
+            for _ in range(REPETITIONS):
+                data = bytes(round(bit_per_s * burst_s / 8))
+                transport.barrier()
+                if transport.device == 0:
+                    pacer = Pacer(1.0)
+                    started_s = time.monotonic() + LEAD_S
+                    burst = Burst(0, 1, exchange_index, LEAD_S + burst_s, data, LEAD_S)
+                    transport.exchange([burst], [], exchange_index, pacer)
+                    seen = {"started_s": started_s, **pacer.lag()}
+                else:
+                    transport.exchange([], [0], exchange_index)
+                    seen = {"ended_s": time.monotonic()}
+                case = {"bit_per_s": bit_per_s, "burst_s": burst_s, "bits": 8 * len(data)}
+                post(0, {"exchange": exchange_index, **case, **seen}, b"")
+                exchange_index += 1
+
+
+def main() -> None:
+    """Measure and print one line for each rate and duration."""
+    torch.set_num_threads(1)
+    told: dict[int, dict[str, float]] = {}
+
+    def on_message(_: int, header: Mapping[str, Json], blob: bytes) -> None:
+        numbers = {key: float(str(value)) for key, value in header.items()}
+        told.setdefault(int(numbers["exchange"]), {}).update(numbers)
+
+    run_forked(2, send_and_receive, on_message, Patience())
+    sys.stdout.write(
+        "                           rate's error [%]      lag of frames [ms]\n"
+        "   Mbit/s  burst [s]      median     worst     p50      p99      max\n"
+    )
+    for first in range(0, len(told), REPETITIONS):
+        runs = [told[index] for index in range(first, first + REPETITIONS)]
+        errors = [
+            100.0 * (run["bits"] / (run["ended_s"] - run["started_s"]) / run["bit_per_s"] - 1.0)
+            for run in runs
+        ]
+        lags = [
+            1e3 * statistics.median(run[f"lag_{name}_s"] for run in runs)
+            for name in ("p50", "p99", "max")
+        ]
+        sys.stdout.write(
+            f"{runs[0]['bit_per_s'] / 1e6:9g} {runs[0]['burst_s']:10.1f} "
+            f"{statistics.median(errors):11.3f} {max(errors, key=abs):9.3f} "
+            f"{lags[0]:7.3f} {lags[1]:8.3f} {lags[2]:8.3f}\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
