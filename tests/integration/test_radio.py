@@ -101,6 +101,7 @@ def test_a_budget_of_the_device_is_what_it_computes_and_its_radio_carries() -> N
         ("paper", ["channel.late=lose", "channel.deadline_s=0.05"]),
         ("indoor_office", []),
         ("urban_sidelink", ["access.cast=broadcast"]),
+        ("urban_sidelink", ["access.kind=aloha", "access.send_probability=0.25"]),
         ("wfl_classic", ["channel.arq_max_tries=3"]),
         ("lossy_link", []),
     ],
