@@ -63,6 +63,9 @@ class Row(Part):
     label: Label = Field(description="name of the row")
     about: str = Field(description="one sentence on what it is")
     overrides: Overrides = Field(default={}, description="what makes it this row")
+    fixed: Overrides = Field(
+        default={}, description="what makes it this row, whatever the axis says"
+    )
     graphs: tuple[Graph, ...] = Field(
         default=("own",), min_length=1, description="who talks to whom"
     )
@@ -76,6 +79,7 @@ class PlannedRow(Part):
     label: str
     about: str
     overrides: Overrides
+    fixed: Overrides
     graph: Graph
     of_paper: bool
     paper: dict[str, float]
@@ -106,6 +110,7 @@ class SuiteUse(Part):
     seeds: int = Field(gt=0, description="runs with seeds 1 ... so many")
     overrides: Overrides = Field(default={}, description="for all rows, before their own")
     rows: tuple[str, ...] = Field(default=(), description="only these rows; default: all")
+    without: tuple[str, ...] = Field(default=(), description="not these rows, unless asked for")
     axis: Axis | None = Field(default=None, description="instead of the experiment's own")
 
 
@@ -113,12 +118,18 @@ class SuiteUse(Part):
 
 
 class Difference(Part):
-    """`above` stands so many points above `below`."""
+    """`above` stands so many points above `below`, in one column or, of each row, in its own.
+
+    at_least holds only where the intervals of the two rows do not touch; a single seed has none.
+    """
 
     kind: Literal["difference"] = "difference"
     above: str
     below: str
     column: str = "accuracy"
+    below_column: str | None = Field(default=None, description="of `below`; default: column")
+    at_least: float | None = Field(default=None, description="the least we promise [points]")
+    at_most: float | None = Field(default=None, description="the most we promise [points]")
     paper: dict[str, float] = Field(default={}, description="the paper's difference [points]")
 
 
@@ -249,7 +260,9 @@ class Experiment(Part):
         for index, claim in enumerate(self.claims):
             spoken |= {f"claims.{index}.{key}": row for key, row in rows_of(claim).items()}
         for suite, use in self.suites.items():
-            spoken |= {f"suites.{suite}.rows.{i}": x for i, x in enumerate(use.rows)}
+            for key in ("rows", "without"):
+                listed = enumerate(getattr(use, key))
+                spoken |= {f"suites.{suite}.{key}.{i}": x for i, x in listed}
         for where, label in spoken.items():
             if label is not None and label not in known:
                 problems.append(f"{where}: got {label!r}, wanted one of {', '.join(known)}")
@@ -269,6 +282,7 @@ class Experiment(Part):
                 label=row.label if graph == row.graphs[0] else f"{row.label} on {graph}",
                 about=row.about,
                 overrides=row.overrides,
+                fixed=row.fixed,
                 graph=graph,
                 of_paper=row.of_paper and graph == row.graphs[0],
                 paper=row.paper if graph == row.graphs[0] else {},

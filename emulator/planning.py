@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from emulator.documents import Raw
+from emulator.documents import Raw, read_mapping
 from emulator.errors import ScenarioError
 from emulator.experiments import (
     Axis,
@@ -273,11 +273,12 @@ def _rows_of(
     for label in wished:
         if label not in known:
             raise ScenarioError([f"--rows: got {label!r}, wanted some of {', '.join(known)}"])
-    chosen = set(wished or use.rows or known)
+    usual = [label for label in use.rows or known if label not in use.without]
+    chosen = set(wished or usual)
     on_another = any(row.needs_reference for row in rows if row.label in chosen)
     if on_another and experiment.reference is not None:
         chosen.add(experiment.reference)
-    drawn = chosen.union(use.rows or known)
+    drawn = chosen.union(usual)
     return tuple(row for row in rows if row.label in drawn), chosen
 
 
@@ -285,7 +286,8 @@ def _overrides(
     suite: Suite, use: SuiteUse, row: PlannedRow, point: Point | None, wish: Wish, seed: int
 ) -> Raw:
     """From the general to the particular; what the user sets on the command line comes last."""
-    told = merged(suite.overrides, use.overrides, row.overrides, point.overrides if point else {})
+    place = point.overrides if point else {}
+    told = merged(suite.overrides, use.overrides, row.overrides, place, row.fixed)
     kind = str(told.get("method.kind", ""))
     rates = suite.learning_rates
     rate = rates.get(row.label.split(" on ")[0], rates.get(kind))
@@ -293,7 +295,23 @@ def _overrides(
         told[RATE] = rate
     if row.graph == "mesh":
         told = merged(told, {"topology": {"kind": "complete"}})
-    return merged(told, wish.overrides, {"seed": seed})
+    return _by_entries(merged(told, wish.overrides, {"seed": seed}), suite)
+
+
+def _by_entries(told: Raw, suite: Suite) -> Raw:
+    """`tasks.names` where a suite's tasks are entries with columns of their own (hub): those entries."""
+    names = told.get("tasks.names")
+    if not isinstance(names, list):
+        return told
+    entries = read_mapping(suite_scenario(suite), "a scenario").get("tasks", {}).get("tasks")
+    if entries is None:
+        return told
+    entry_of = {entry["name"]: entry for entry in entries}
+    if unknown := [name for name in names if name not in entry_of]:
+        known = ", ".join(entry_of)
+        raise ScenarioError([f"tasks.names: got {x!r}, wanted some of {known}" for x in unknown])
+    rest = {key: value for key, value in told.items() if key != "tasks.names"}
+    return merged(rest, {"tasks.tasks": [entry_of[name] for name in names]})
 
 
 def _message_bytes(reference: Path) -> int:

@@ -5,6 +5,7 @@ bounds and growth are judged along all of it, orders and savings at its last pla
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from emulator.experiments import Bound, Claim, Difference, Growth, Order, Saving
@@ -13,6 +14,8 @@ from emulator.report.runs import RunLine, by_seed, estimate_of, places
 from emulator.report.statistics import Estimate, estimate, paired
 
 HOLDS = "direction holds"
+KEPT = "holds"
+TOUCH = "intervals touch"
 
 
 def sentence(claim: Claim, lines: Sequence[RunLine]) -> str:
@@ -29,8 +32,11 @@ def sentence(claim: Claim, lines: Sequence[RunLine]) -> str:
 
 
 def _difference(claim: Difference, lines: Sequence[RunLine]) -> str:
-    """Direction, whether intervals touch, and the size beside the paper's; on an axis place by place."""
-    what = f"`{claim.above}` above `{claim.below}` in {column(claim.column).heading}"
+    """Direction, whether intervals touch, what we promise of the size, and the paper's beside it.
+
+    On an axis place by place.
+    """
+    what = _compared(claim)
     found = [(x, _gap(claim, lines, x)) for x in places(lines)]
     gaps = [(x, gap) for x, gap in found if gap is not None]
     if not gaps:
@@ -39,6 +45,7 @@ def _difference(claim: Difference, lines: Sequence[RunLine]) -> str:
         return f"{what}: {_along(claim, lines, gaps)}."
     gap = gaps[0][1]
     parts = [f"{_points(gap)}, {_direction(gap)}", _touching(claim, lines, None)]
+    parts += [f"{promise}: {kept}" for promise, kept in _promises(claim, lines, None, gap).items()]
     parts += [_size(gap, name, points) for name, points in claim.paper.items()]
     return f"{what}: {'; '.join(parts)}."
 
@@ -46,16 +53,42 @@ def _difference(claim: Difference, lines: Sequence[RunLine]) -> str:
 def _along(
     claim: Difference, lines: Sequence[RunLine], gaps: Sequence[tuple[float | None, Estimate]]
 ) -> str:
-    """The differences at all places of the axis, and at which of them the direction holds."""
+    """The differences at all places of the axis, and at which of them direction and promises hold."""
     told = [f"{_points(gap)} at {x:g} ({_touching(claim, lines, x)})" for x, gap in gaps]
-    held = [f"{x:g}" for x, gap in gaps if _direction(gap) == HOLDS]
-    if len(held) == len(gaps):
-        verdict = "direction holds everywhere"
-    elif held:
-        verdict = f"direction holds at {', '.join(held)} only"
-    else:
-        verdict = "direction holds nowhere"
-    return f"{', '.join(told)}; {verdict}"
+    verdicts = [f"direction {_where([(x, _direction(gap) == HOLDS) for x, gap in gaps])}"]
+    kept = [(x, _promises(claim, lines, x, gap)) for x, gap in gaps]
+    verdicts += [f"{p} {_where([(x, here[p] == KEPT) for x, here in kept])}" for p in kept[0][1]]
+    return "; ".join([", ".join(told), *verdicts])
+
+
+def _where(held: Sequence[tuple[float | None, bool]]) -> str:
+    """At which places of the axis something holds."""
+    there = [f"{x:g}" for x, holds in held if holds]
+    if len(there) == len(held):
+        return "holds everywhere"
+    return f"holds at {', '.join(there)} only" if there else "holds nowhere"
+
+
+def _promises(
+    claim: Difference, lines: Sequence[RunLine], x: float | None, gap: Estimate
+) -> dict[str, str]:
+    """What we promise of a difference's size, in words, and whether it holds at one place."""
+    told = {}
+    if (least := claim.at_least) is not None:
+        kept = _kept(replace(gap, mean=gap.mean - least / 100))
+        if kept == KEPT and _touching(claim, lines, x) == TOUCH:
+            kept = "does not hold (intervals touch)"
+        told[f"at least {least:+g} points"] = kept
+    if (most := claim.at_most) is not None:
+        told[f"at most {most:+g} points"] = _kept(replace(gap, mean=most / 100 - gap.mean))
+    return told
+
+
+def _kept(margin: Estimate) -> str:
+    """Whether what is left to a bound is not below 0; of several seeds, with all of its interval."""
+    if margin.count > 1 and margin.low < 0 <= margin.high:
+        return "not settled (it lies within the interval)"
+    return KEPT if margin.mean >= 0 else "does not hold"
 
 
 def _direction(gap: Estimate) -> str:
@@ -68,7 +101,19 @@ def _direction(gap: Estimate) -> str:
 def _gap(claim: Difference, lines: Sequence[RunLine], x: float | None) -> Estimate | None:
     """The paired difference at one place; None where runs are missing."""
     above = by_seed(lines, claim.above, claim.column, x)
-    return paired(above, by_seed(lines, claim.below, claim.column, x))
+    return paired(above, by_seed(lines, claim.below, _below_column(claim), x))
+
+
+def _compared(claim: Difference) -> str:
+    """What stands above what."""
+    heading, other = column(claim.column).heading, column(_below_column(claim)).heading
+    if heading == other:
+        return f"`{claim.above}` above `{claim.below}` in {heading}"
+    return f"{heading} (`{claim.above}`) above {other} (`{claim.below}`)"
+
+
+def _below_column(claim: Difference) -> str:
+    return claim.below_column or claim.column
 
 
 def _size(gap: Estimate, name: str, points: float) -> str:
@@ -164,7 +209,7 @@ def _points(gap: Estimate) -> str:
 def _touching(claim: Difference, lines: Sequence[RunLine], x: float | None) -> str:
     """Whether the intervals of the two rows touch at one place."""
     first = estimate_of(lines, claim.above, claim.column, x)
-    second = estimate_of(lines, claim.below, claim.column, x)
+    second = estimate_of(lines, claim.below, _below_column(claim), x)
     if first is None or second is None or min(first.count, second.count) == 1:
         return "one seed has no interval"
-    return "intervals touch" if first.touches(second) else "intervals do not touch"
+    return TOUCH if first.touches(second) else "intervals do not touch"

@@ -44,6 +44,8 @@ def check_columns(experiment: Experiment, name: str) -> None:
         spoken |= {f"charts.{index}.{k}": getattr(chart, k, "accuracy") for k in names}
     for index, claim in enumerate(experiment.claims):
         spoken[f"claims.{index}.column"] = claim.column
+        if below := getattr(claim, "below_column", None):
+            spoken[f"claims.{index}.below_column"] = below
     wrong = {w: c for w, c in spoken.items() if c not in COLUMNS and not c.startswith("accuracy/")}
     if wrong:
         known = ", ".join(COLUMNS)

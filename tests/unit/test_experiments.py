@@ -60,6 +60,11 @@ def test_each_further_graph_makes_a_row():
         ("reference: ours", "baseline: x", "e.yaml: baseline: got 'x', wanted one of lora, "),
         ("[random, clusters]", "[ring]", "e.yaml: rows.0.graphs.0: got 'ring', wanted 'own', "),
         ("reference: ours", "reference: lora", "got 'lora', wanted a row on its own graph"),
+        (
+            "seeds: 2",
+            "seeds: 2, without: [x]",
+            "e.yaml: suites.tiny.without.0: got 'x', wanted one",
+        ),
         ("title: Small", "- x", "wanted a YAML mapping"),
     ],
 )
@@ -132,6 +137,16 @@ def test_every_experiment_of_the_package_is_sound(name):
 def test_every_suite_is_a_scenario(suite):
     overrides = [f"{key}={value}" for key, value in suite.overrides.items()]
     assert read_scenario(suite_scenario(suite), overrides).scenario.devices == 10
+
+
+def test_budgets_limit_all_that_send_in_their_rounds():
+    experiment = read_experiment("budget")
+    axes = [experiment.axis, *(use.axis for use in experiment.suites.values() if use.axis)]
+    limits = [point.overrides.keys() for axis in axes if axis for point in axis.points]
+    assert limits
+    assert all(keys == {"stop.bytes_total"} for keys in limits)
+    free = {row.overrides["method.kind"] for row in experiment.rows if row.fixed}
+    assert free == {"local", "experts_once"}
 
 
 def test_the_paper_is_quoted_rightly():

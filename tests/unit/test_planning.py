@@ -80,6 +80,50 @@ def test_a_row_on_a_mesh_waits_for_nobody():
     assert (first.after, resolve(first, {}).topology.kind) == (None, "complete")
 
 
+def test_what_is_fixed_is_one_run_at_all_places(tmp_path):
+    rows = (EXPERIMENT.rows[1].model_copy(update={"fixed": {"rounds": 3}}),)
+    wanted = plan("small", EXPERIMENT.model_copy(update={"rows": rows}), wish(seeds=1)).wanted
+    scenarios = [resolve(run, {}) for run in wanted]
+    assert [(run.x, scenario.rounds) for run, scenario in zip(wanted, scenarios, strict=True)] == [
+        (1.0, 3),
+        (2.0, 3),
+    ]
+    assert len({run_folder(tmp_path, scenario) for scenario in scenarios}) == 1
+
+
+def test_what_a_suite_leaves_out_runs_if_asked_for():
+    use = EXPERIMENT.suites["tiny"].model_copy(update={"without": ("lora",)})
+    without = EXPERIMENT.model_copy(update={"suites": {"tiny": use}})
+    assert {row.label for row in plan("small", without, wish()).rows} == {
+        "lora on clusters",
+        "ours",
+    }
+    asked = plan("small", without, wish(rows=("lora",)))
+    assert {run.row.label for run in asked.wanted} == {"lora", "ours"}
+
+
+def on_qwen(overrides):
+    """The first run of the small experiment on the suite `qwen`, with no axis."""
+    use = EXPERIMENT.suites["tiny"].model_copy(update={"overrides": overrides})
+    experiment = EXPERIMENT.model_copy(update={"suites": {"qwen": use}, "axis": None})
+    return plan("small", experiment, wish(suite="qwen", rows=("ours",))).wanted[0]
+
+
+def test_tasks_of_the_hub_are_picked_by_name():
+    run = on_qwen({"devices": 2, "tasks.names": ["piqa", "boolq"]})
+    tasks = resolve(run, {}).tasks
+    assert tasks.names == ("piqa", "boolq")
+    assert tasks.tasks[1].dataset == "google/boolq"
+    assert "tasks.names" not in run.overrides
+
+
+def test_an_unknown_task_of_the_hub_lists_the_known_ones():
+    with pytest.raises(
+        ScenarioError, match=r"tasks\.names: got 'sort', wanted some of boolq, piqa"
+    ):
+        on_qwen({"devices": 2, "tasks.names": ["sort"]})
+
+
 def test_chosen_rows_bring_their_reference():
     assert {key[0] for key in runs(rows=("lora",))} == {"lora", "ours"}
     assert {key[0] for key in runs(rows=("ours",), seeds=1)} == {"ours"}

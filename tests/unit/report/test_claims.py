@@ -40,6 +40,62 @@ def test_a_difference_along_an_axis_is_told_place_by_place(rows):
     assert nowhere.endswith("direction holds nowhere.")
 
 
+LEAST = "at least +5 points"
+
+
+@pytest.mark.parametrize(
+    ("ours", "lora", "verdict"),
+    [
+        ([0.70, 0.71, 0.72], [0.50, 0.51, 0.52], "holds"),
+        ([0.50, 0.70, 0.90], [0.40, 0.60, 0.80], "does not hold (intervals touch)"),
+        ([0.70, 0.75, 0.80], [0.66, 0.68, 0.76], "not settled (it lies within the interval)"),
+        ([0.54, 0.55, 0.56], [0.51, 0.52, 0.53], "does not hold"),
+        ([0.70], [0.50], "holds"),  # one seed has no interval, as is told before it
+        ([0.54], [0.50], "does not hold"),
+    ],
+)
+def test_at_least_so_many_points_with_intervals_apart(rows, ours, lora, verdict):
+    told = sentence(
+        Difference(above="ours", below="lora", at_least=5.0), rows(ours=ours, lora=lora)
+    )
+    assert told.endswith(f"; {LEAST}: {verdict}.")
+
+
+@pytest.mark.parametrize(
+    ("best", "verdict"),
+    [
+        ([0.72, 0.73, 0.71], "holds"),
+        ([0.75, 0.70, 0.74], "not settled (it lies within the interval)"),
+        ([0.75, 0.76, 0.74], "does not hold"),
+    ],
+)
+def test_at_most_so_many_points(rows, best, verdict):
+    claim = Difference(above="best", below="ours", at_most=3.0)
+    told = sentence(claim, rows(best=best, ours=[0.70, 0.71, 0.69]))
+    assert told.endswith(f"; at most +3 points: {verdict}.")
+
+
+def test_what_is_promised_is_judged_at_every_place(rows):
+    lines = rows(x=10.0, ours=[0.80, 0.82], once=[0.60, 0.61])
+    lines += rows(x=30.0, ours=[0.80, 0.82], once=[0.78, 0.80])
+    told = sentence(Difference(above="ours", below="once", at_least=5.0, at_most=30.0), lines)
+    assert told.endswith(
+        f"; direction holds everywhere; {LEAST} holds at 10 only; at most +30 points holds everywhere."
+    )
+
+
+def test_a_column_above_another_of_the_same_row(line):
+    lines = [
+        line("lora", seed, forgetting=forgetting, dilution=dilution)
+        for seed, forgetting, dilution in ((1, 0.6, 0.2), (2, 0.7, 0.3))
+    ]
+    claim = Difference(above="lora", below="lora", column="forgetting", below_column="dilution")
+    assert sentence(claim, lines) == (
+        "own task lost by an exchange (`lora`) above own task lost by dilution (`lora`): +40.0 ± 0.0 "
+        "points, direction holds; intervals touch."
+    )
+
+
 def test_a_size_like_the_papers(rows):
     lines = rows(ours=[0.60, 0.61, 0.66], lora=[0.50, 0.52, 0.53])
     told = sentence(Difference(above="ours", below="lora", paper={"Qwen": 9.97}), lines)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from emulator.errors import ScenarioError
-from emulator.experiments import Bound, Experiment
+from emulator.experiments import Bound, Difference, Experiment
 from emulator.report.charts import draw, pareto_front
 from emulator.report.runs import around_exchanges, lines_csv
 from emulator.report.tables import Drawn, check_columns, document
@@ -143,6 +143,14 @@ def test_an_unknown_column_is_told():
     assert caught.value.problems[0].startswith(
         "two: columns.1: got 'speed', wanted accuracy/TASK or one of accuracy, "
     )
+
+
+def test_an_unknown_column_of_a_claim_is_told():
+    claim = Difference(above="lora", below="ours", below_column="speed")
+    with pytest.raises(ScenarioError) as caught:
+        check_columns(EXPERIMENT.model_copy(update={"claims": (claim,)}), "two")
+    (told,) = caught.value.problems
+    assert told.startswith("two: claims.0.below_column: got 'speed', wanted ")
 
 
 def test_charts_are_pages_that_share_the_script(drawn, tmp_path):
