@@ -54,7 +54,8 @@ def decode(packets_data: Sequence[bytes], known: Known, arrival_s: float) -> Rec
         indices_n = _mask(header, known).indices
         kept_q = survivors.kept_by_mask(indices_n) if header.has_body else indices_n
         status_N = np.zeros(header.size, dtype=np.uint8)
-        status_N[indices_n] = Coordinate.LOST
+        if kept_q.size < indices_n.size:
+            status_N[indices_n] = Coordinate.LOST
     status_N[kept_q] = Coordinate.RECEIVED
     values_q = survivors.values(kept_q, layout)
     values_N: FloatArray | ByteArray = np.zeros(header.size, dtype=np.float32)
