@@ -13,7 +13,6 @@ from torch import nn
 from emulator.adapters.attach import frozen_twin, own_twin
 from emulator.backbone.loading import Backbone
 from emulator.errors import EmulatorError
-from emulator.methods import SparseOrthogonal
 from emulator.protocols import Learner
 from emulator.routing.experts import RoutedModel, expert_gates
 from emulator.routing.routes import ABSTAINED, auroc, routes
@@ -172,8 +171,7 @@ def mixture_of(scenario: Scenario, backbone: Backbone, experts: Sequence[Expert]
     """
     if experts[0].form == "weights":
         return RoutedWeights(backbone.model, experts, own_twin)
-    method = scenario.method
-    active_ranks = method.active_ranks if isinstance(method, SparseOrthogonal) else None
+    active_ranks = getattr(scenario.method, "active_ranks", None)
     return RoutedModel(
         backbone.model, experts, frozen_twin, active_ranks, scenario.router.layer_gate
     )

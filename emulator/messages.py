@@ -216,6 +216,7 @@ def _plain_name(annotation: Any) -> str:
     }
     if annotation in words:
         return words[annotation]
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    section = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    if section or get_origin(annotation) is dict:
         return "a mapping"
     return str(annotation).removeprefix("typing.")

@@ -5,9 +5,10 @@ devices of a task average, then every task's expert goes to everybody and the sa
 """
 
 from collections.abc import Generator, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from emulator.methods.lora_by_task import LoraByTask
 from emulator.methods.sparse_orthogonal import SparseOrthogonal
@@ -33,19 +34,51 @@ class ExpertsOnce(BaseModel):
     density: float = Field(
         default=0.25, gt=0, le=1, description="kept share of B (adapter: sparse_orthogonal)"
     )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="what else differs from the defaults of the adapter's method, e.g. "
+        "{mask_selection: random}",
+    )
 
-    def start(self, own: Own) -> "ExpertsOnceDevice":
-        """The other method's part, its rounds taken away."""
-        fields: dict[str, float | None] = {
-            "lora_rank": self.lora_rank,
-            "lora_alpha": self.lora_alpha,
-        }
+    @model_validator(mode="after")
+    def _options_fit(self) -> "ExpertsOnce":
+        taken = sorted(self.options.keys() & type(self).model_fields.keys())
+        if taken:
+            raise ValueError(
+                f"options: got {', '.join(taken)}, wanted it beside options, not inside"
+            )
+        try:
+            _ = self.inner
+        except ValidationError as error:
+            raise ValueError(self._problem(error.errors()[0])) from None
+        return self
+
+    def _problem(self, found: ErrorDetails) -> str:
+        """What is wrong with an option, in one line."""
+        where = ".".join(map(str, ("options", *found["loc"])))
+        if found["type"] == "extra_forbidden":
+            return f"{where}: got an unknown key, wanted an option of {self.adapter}"
+        wanted = found["msg"].removeprefix("Input should be ")
+        return f"{where}: got {found['input']!r}, wanted {wanted} (an option of {self.adapter})"
+
+    @property
+    def inner(self) -> SparseOrthogonal | LoraByTask:
+        """The other method."""
+        fields = {"lora_rank": self.lora_rank, "lora_alpha": self.lora_alpha, **self.options}
         if self.learning_rate is not None:
             fields["learning_rate"] = self.learning_rate
         if self.adapter == "lora":
-            return ExpertsOnceDevice(own, LoraByTask.model_validate(fields).start(own))
-        fields["density"] = self.density
-        return ExpertsOnceDevice(own, SparseOrthogonal.model_validate(fields).start(own))
+            return LoraByTask.model_validate(fields)
+        return SparseOrthogonal.model_validate({**fields, "density": self.density})
+
+    @property
+    def active_ranks(self) -> int | None:
+        """As the other method."""
+        return getattr(self.inner, "active_ranks", None)
+
+    def start(self, own: Own) -> "ExpertsOnceDevice":
+        """The other method's part, its rounds taken away."""
+        return ExpertsOnceDevice(own, self.inner.start(own))
 
 
 class ExpertsOnceDevice:

@@ -95,6 +95,19 @@ def test_experts_once_is_silent_until_the_last_round(run: Callable[..., Run], ad
     assert done.experts() == ["reverse", "sort"]
 
 
+def test_the_control_can_follow_an_ablation(run: Callable[..., Run]) -> None:
+    """The same masks, experts and top-k as the method itself has with these options."""
+    options = {"mask_selection": "random", "density_allocation": "uniform", "active_ranks": 2}
+    ours = run("sparse_orthogonal", *(f"method.{key}={value}" for key, value in options.items()))
+    once = run("experts_once", f"method.options={json.dumps(options)}")
+    plain = run("experts_once")
+    assert once.values("density/model.layers.0.self_attn.q_proj") == ours.values(
+        "density/model.layers.0.self_attn.q_proj"
+    )
+    assert once.values("warmup_loss") == [] != plain.values("warmup_loss")
+    assert once.summary["bytes"]["in_cluster"] < ours.summary["bytes"]["in_cluster"]
+
+
 def test_lora_by_task_averages_with_its_task_alone(run: Callable[..., Run]) -> None:
     done = run("lora_by_task", "tasks.names=[reverse,sort]")
     pairs = {(r["sender"], r["receiver"]) for r in done.ledger if r["traffic"] == "in_cluster"}

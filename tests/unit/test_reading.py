@@ -105,6 +105,22 @@ WRONG = {
         "channel: {preset: lossy_link, losses: {kind: outage, threshold_db: 3}}",
         "s.yaml: access.kind: got ideal where rate or losses depend on the noise of the band, wanted",
     ),
+    "an option inside the experts": (
+        "method: {kind: experts_once, options: {mask_selektion: random}}",
+        "s.yaml: method.options.mask_selektion: got an unknown key, wanted an option of sparse_ortho",
+    ),
+    "a choice inside the experts": (
+        "method: {kind: experts_once, options: {mask_selection: rendom}}",
+        "s.yaml: method.options.mask_selection: got 'rendom', wanted 'magnitude', 'random' or",
+    ),
+    "an option that has a place of its own": (
+        "method: {kind: experts_once, options: {density: 0.2}}",
+        "s.yaml: method.options: got density, wanted it beside options, not inside",
+    ),
+    "a number for options": (
+        "method: {kind: experts_once, options: 3}",
+        "s.yaml: method.options: got 3, wanted a mapping",
+    ),
     "two ways to say how long a fade lasts": (
         "channel: {preset: paper, fading: {speed_mps: 1.5, fc_ghz: 5.9}}",
         "s.yaml: channel.fading.coherence_s: got 1.0 with speed_mps 1.5, wanted one of them",
