@@ -2,6 +2,9 @@
 
 import os
 import sys
+import warnings
+from pathlib import Path
+from typing import TextIO
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # before NumPy is imported, or it is too late
@@ -12,6 +15,23 @@ def main() -> None:
     """Run the command line."""
     from emulator.cli import app
 
+    of_others = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        """The emulator's own warnings are for its user: one line, and no line of code."""
+        if Path(filename).is_relative_to(Path(__file__).parent):
+            sys.stderr.write(f"warning: {message}\n")
+        else:
+            of_others(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
     app(prog_name="emulator", args=sys.argv[1:])
 
 

@@ -95,11 +95,13 @@ def run(
 
 @app.command()
 def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Overrides = None) -> None:
-    """Check a scenario and print it in full; nothing is run."""
+    """Check a scenario and its air and print it in full; model and data are left to run --dry-run."""
     with _clear_messages():
         from emulator.reading import dump_scenario
 
-        sys.stdout.write(dump_scenario(_read(scenario, override, more, speaks=True).scenario))
+        found = _read(scenario, override, more, speaks=True).scenario
+        found.bind_air()
+        sys.stdout.write(dump_scenario(found))
 
 
 @app.command()

@@ -20,6 +20,7 @@ UNITS = {
     "_hz": "Hz",
     "_ghz": "GHz",
     "_mps": "m/s",
+    "_m_per_s": "m/s",
     "_dbm": "dBm",
     "_per_db": "1/dB",
     "_db": "dB",
@@ -63,7 +64,8 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
             f"{where}: got {got!r}, wanted text (in quotes, or YAML takes it for something else)"
         ]
     shown = "nothing" if kind == "missing" else repr(got)
-    return [f"{where}: got {shown}, wanted {_wanted(parent, keys[-1]) or problem['msg']}"]
+    wanted = _wanted(parent, keys[-1]) or problem["msg"].removeprefix("Input should be ")
+    return [f"{where}: got {shown}, wanted {wanted}"]
 
 
 # ── the types behind a path ──────────────────────────────────────────────────────────────────────

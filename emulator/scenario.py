@@ -35,7 +35,16 @@ from emulator.methods import (
     Stacking,
 )
 from emulator.plugins import plugin_or
-from emulator.protocols import Access, ChannelModel, Method, Router, TaskSuite, Topology
+from emulator.protocols import (
+    Access,
+    BoundAccess,
+    BoundChannel,
+    ChannelModel,
+    Method,
+    Router,
+    TaskSuite,
+    Topology,
+)
 from emulator.routing import Arrow, BagOfWords, Cosine, Oracle, RidgeLda, Uniform
 from emulator.sections import (
     Asynchronous,
@@ -183,6 +192,12 @@ class Scenario(Section):
     def run_name(self) -> str:
         """`<name>-<method>-<seed>`: the default output folder under runs/."""
         return f"{self.name}-{self.method.kind.rsplit(':', 1)[-1]}-{self.seed}"
+
+    def bind_air(self) -> tuple[BoundChannel, BoundAccess]:
+        """The air between its devices. Raises ScenarioError for places or gains that are not there."""
+        channel = self.channel.bind(self.devices, self.seed)
+        hears_MM = channel.at(0.0).in_range(self.access.bandwidth_hz, 1.0)
+        return channel, self.access.bind(hears_MM, self.seed)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Scenario":

@@ -77,6 +77,7 @@ class Shim:
         self._access = access
         self._channel = channel
         self._radio_free_s = 0.0
+        self._put_off: list[tuple[float, float]] = []
         self._sent_bytes = 0
         self._energy_j = 0.0
 
@@ -98,6 +99,7 @@ class Shim:
         receivers = sorted({r for message in send.messages for r in message.receivers})
         messages = {r: [m for m in send.messages if r in m.receivers] for r in receivers}
         ready_s = max(send.now_s, self._radio_free_s)
+        self._put_off = [span for span in self._put_off if span[1] > ready_s]
         outgoing, requests = [], []
         for group in self._served_together(messages):
             packets = [p for m in messages[group[0]] for p in packets_of[id(m)]]
@@ -105,12 +107,15 @@ class Shim:
             requests.append(
                 Request(self._device, group, air_bytes(packets), ready_s, exchange_index)
             )
-        grants = self._channel.set_powers(self._access.plan(requests), requests)
         bursts, records = [], []
-        for packets, grant in zip(outgoing, grants, strict=True):
-            receptions = self._channel.transmit(packets, grant)
-            if not grant.wait_s:  # what waits for somebody is sent in passing, when they are back
-                self._radio_free_s = max(self._radio_free_s, receptions[0].arrival_s)
+        for packets, (grant, receptions) in zip(
+            outgoing, self._on_air(requests, outgoing), strict=True
+        ):
+            end_s = receptions[0].arrival_s
+            if grant.start_s > ready_s:  # what waits for somebody is sent when they are back
+                self._put_off.append((grant.start_s, end_s))
+            else:
+                self._radio_free_s = max(self._radio_free_s, end_s)
             energy_j = self._channel.energy_j(grant, receptions[0])
             self._energy_j += energy_j
             for receiver, reception in zip(grant.receivers, receptions, strict=True):
@@ -122,6 +127,29 @@ class Shim:
                 records.append(record)
         order = sorted(range(len(bursts)), key=lambda index: bursts[index].receiver)
         return tuple(bursts[i] for i in order), tuple(records[i] for i in order)
+
+    def _on_air(
+        self, requests: Sequence[Request], outgoing: Sequence[Sequence[Packet]]
+    ) -> list[tuple[Grant, tuple[Reception, ...]]]:
+        """Each request's grant, and what becomes of its packets at each receiver."""
+        while True:
+            grants = self._channel.set_powers(self._access.plan(requests), requests)
+            heard = [self._channel.transmit(*pair) for pair in zip(outgoing, grants, strict=True)]
+            clear = [
+                self._after_put_off(request, grant.start_s, told[0].arrival_s)
+                for request, grant, told in zip(requests, grants, heard, strict=True)
+            ]
+            if clear == requests:
+                return list(zip(grants, heard, strict=True))
+            requests = clear
+
+    def _after_put_off(self, request: Request, start_s: float, end_s: float) -> Request:
+        """The request; after what an earlier send has put off, if it would run into that.
+
+        There is one radio: what waits for somebody who is away has it for itself when they are back.
+        """
+        in_the_way = [to_s for from_s, to_s in self._put_off if from_s < end_s and start_s < to_s]
+        return replace(request, ready_s=max(in_the_way, default=request.ready_s))
 
     def _served_together(self, messages: Mapping[int, Sequence[Message]]) -> list[tuple[int, ...]]:
         """Receivers by transmission: one each, or all that are told the same."""

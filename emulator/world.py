@@ -111,8 +111,7 @@ def build_world(scenario: Scenario) -> World:
             if examples
         }
 
-    channel = scenario.channel.bind(scenario.devices, seed)
-    hears_MM = channel.at(0.0).in_range(scenario.access.bandwidth_hz, 1.0)
+    channel, access = scenario.bind_air()
     return World(
         scenario=scenario,
         backbone=backbone,
@@ -121,7 +120,7 @@ def build_world(scenario: Scenario) -> World:
         paraphrased=asked(paraphrased),
         unseen=asked(unseen),
         channel=channel,
-        access=scenario.access.bind(hears_MM, seed),
+        access=access,
     )
 
 

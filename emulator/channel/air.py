@@ -22,7 +22,7 @@ from emulator.channel.snapshot import WirelessSnapshot
 from emulator.channel.transfer import Block, Transfer
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.state import BoolArray, DoubleArray, Grant, Packet, Reception, Request
-from emulator.units import bits_from_bytes, noise_w
+from emulator.units import bits_from_bytes, db_from_linear, noise_w
 
 if TYPE_CHECKING:
     from emulator.channel.model import Wireless
@@ -146,7 +146,9 @@ class WirelessChannel:
         except ScenarioError:
             raise
         except EmulatorError as error:
-            raise EmulatorError(f"{link}: {error}") from error
+            snr = float(self.snr(grant, 0).min())
+            told = f"{link}, SNR {db_from_linear(snr):.1f} dB" if snr > 0.0 else link
+            raise EmulatorError(f"{told}: {error}") from error
         if bool((reliable_P & ~sent.outcome.arrived).any()):
             raise EmulatorError(
                 f"{link}: a reliable packet was lost "

@@ -58,7 +58,9 @@ class BlockFlow:
             bit_per_s = self.rate_of_block(block)
             if block == MAX_BLOCKS or (bit_per_s <= 0.0 and math.isinf(self.block_s)):
                 raise EmulatorError(
-                    f"a transfer of {bits_K[-1]:.0f} bits is at {carried_bits:.0f} bits after "
+                    "out of range, the link does not carry it: its rate is 0 bit/s for ever"
+                    if math.isinf(self.block_s)
+                    else f"a transfer of {bits_K[-1]:.0f} bits is at {carried_bits:.0f} bits after "
                     f"{block} coherence blocks of {self.block_s:g} s: the link does not carry it"
                 )
             if bit_per_s > 0.0:

@@ -58,7 +58,9 @@ class Wireless(BaseModel):
         default=0.0, ge=0, description="Receiver noise figure over -174 dBm/Hz [dB]."
     )
     interference_w: FiniteFloat = Field(
-        default=0.0, ge=0, description="What else every receiver hears in its band [W]."
+        default=0.0,
+        ge=0,
+        description="What else a receiver hears in the band of each of its links, however narrow [W].",
     )
     offline: tuple[Offline, ...] = Field(
         default=(), description="Who is away when; transfers wait for both ends."

@@ -11,7 +11,8 @@ from emulator.errors import ScenarioError
 class Offline(BaseModel):
     """A device neither sends nor receives from one emulated time to another.
 
-    What would start in that time waits until both ends are back; a transfer that has started goes on.
+    What would start in that time waits until both ends are back, a broadcast until all its receivers
+    are; a transfer that has started goes on. The deadline does not wait.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -321,4 +321,23 @@ def test_an_absent_neighbour_does_not_keep_the_radio_from_others():
         arrivals.append([burst.arrival_s for burst in bursts])
     assert [near < index + 0.5 for index, (near, _) in enumerate(arrivals)] == [True] * 3
     assert [far > 100.0 for _, far in arrivals] == [False, True, True]
-    assert bursts[1].start_s == 100.0
+    assert bursts[1].start_s == arrivals[1][1]
+
+
+@pytest.mark.parametrize("cast", ["unicast", "broadcast"])
+def test_what_was_put_off_has_the_radio_for_itself(cast):
+    """Three messages for somebody who is away until 100 s, one who says something while they go out."""
+    model = lossy(0.0, offline=({"device": 2, "from_s": 0.5, "to_s": 100.0},))
+    air = shim(model, access=OfdmaAccess(bandwidth_hz=1e6, cast=cast))
+    spans = []
+    for exchange_index, (now_s, receivers) in enumerate(
+        [(1.0, (2,)), (2.0, (2,)), (3.0, (1,)), (4.0, (2,)), (100.0 + 1e-6, (1,))]
+    ):
+        (burst,), _ = air.emit(send(message(receivers=receivers), now_s=now_s), exchange_index)
+        spans.append((burst.start_s, burst.arrival_s))
+    assert spans[0][0] == 100.0
+    assert spans[2][0] == 3.0  # who is there is not kept waiting
+    first, second, _, third, last = spans
+    assert second[0] == first[1]
+    assert third[0] == second[1]
+    assert last[0] == third[1]

@@ -230,7 +230,9 @@ def test_a_link_below_the_first_stair_for_ever_is_named():
     channel = _without_geometry(fading=NoFading(), rate=NrCqiRate(), losses=LogisticLoss()).bind(
         2, seed=1
     )
-    with pytest.raises(EmulatorError, match=r"link 0 -> 1: a transfer of .* does not carry it"):
+    with pytest.raises(
+        EmulatorError, match=r"link 0 -> 1, SNR -9\.\d dB: out of range, the link does"
+    ):
         channel.transmit(_packets(1), Grant(0, (1,), 0.0, BAND_HZ, _power_w(-9.0), 0))
 
 
