@@ -110,9 +110,10 @@ def check_carried(sender: int, records: Iterable[LinkRecord], data_bytes_to: Seq
 def bytes_account(records: Sequence[LinkRecord]) -> dict[str, int]:
     """Bytes put on the air, by part of the life and by class.
 
-    total = setup + in_cluster + inter_cluster + agreement = payload + mask + header + control +
-    retransmitted, where agreement is what devices tell each other to find out whether to stop, control
-    is acknowledgements and header includes checksums and IPv4+UDP. A broadcast counts once. lost is the part that did not arrive, at each receiver of a broadcast.
+    total = setup + in_cluster + inter_cluster + agreement = payload + mask + header + ack +
+    retransmitted. agreement is what devices tell each other to find out whether to stop (traffic
+    `control`), header includes checksums and IPv4+UDP. A broadcast counts once. lost is the part that
+    did not arrive, at each receiver of a broadcast.
     """
 
     def of_traffic(traffic: str) -> int:
@@ -128,7 +129,7 @@ def bytes_account(records: Sequence[LinkRecord]) -> dict[str, int]:
         "payload": sum(r.payload_bytes for r in aired),
         "mask": sum(r.mask_bytes for r in aired),
         "header": sum(r.header_bytes + r.checksum_bytes for r in aired),
-        "control": sum(r.ack_bytes for r in records),
+        "ack": sum(r.ack_bytes for r in records),
         "retransmitted": sum(r.retransmitted_bytes for r in aired),
         "lost": sum(r.lost_bytes for r in records),
     }

@@ -294,7 +294,7 @@ def test_the_ledger_adds_up_to_the_summary(finished):
     assert told["total_bytes"] == spent["total"] > 0
     for name in ("payload", "mask", "retransmitted", "lost"):
         assert told[f"{name}_bytes"] == spent[name]
-    assert told["ack_bytes"] == spent["control"]
+    assert told["ack_bytes"] == spent["ack"]
     assert told["header_bytes"] + told["checksum_bytes"] == spent["header"]
 
 

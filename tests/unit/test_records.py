@@ -119,7 +119,7 @@ def test_bytes_add_up_by_part_of_the_life_and_by_class(ledger):
     assert account["total"] == total
     parts = ("setup", "in_cluster", "inter_cluster", "agreement")
     assert sum(account[name] for name in parts) == total
-    classes = ("payload", "mask", "header", "control", "retransmitted")
+    classes = ("payload", "mask", "header", "ack", "retransmitted")
     assert sum(account[name] for name in classes) == total
     assert account["lost"] <= total
 
@@ -217,7 +217,7 @@ def test_a_summary_has_what_readers_rely_on():
     assert summary["routing_accuracy"] is None
     assert (summary["emulated_s"], summary["energy_j"]) == (12.5, 3.0)
     assert set(summary["bytes"]) == {
-        "total", "setup", "in_cluster", "inter_cluster", "agreement", "payload", "mask", "header", "control",
+        "total", "setup", "in_cluster", "inter_cluster", "agreement", "payload", "mask", "header", "ack",
         "retransmitted", "lost",
     }  # fmt: skip
 
