@@ -288,7 +288,8 @@ class Scenario(Section):
             return [
                 f"{got} for stacking, wanted {wanted} (it adds products up, it does not average)"
             ]
-        printed = isinstance(method, SparseOrthogonal) and method.aggregation == "printed"
+        inner = method.inner if isinstance(method, ExpertsOnce) else method
+        printed = isinstance(inner, SparseOrthogonal) and inner.aggregation == "printed"
         if printed and policy == "renormalise":
             return [
                 f"{got} with method.aggregation printed, wanted mask_mean or another policy (Eq 10 "

@@ -25,6 +25,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from emulator.errors import EmulatorError
 from emulator.methods.gossip import introduce, receivers_of, weights_at
 from emulator.methods.lost import listener_of
 from emulator.methods.speech import values_message
@@ -90,8 +91,13 @@ class StackingDevice:
         self._adapt()
         if config.budget == "device":
             values_of_a_rank = self.adapted.layout.size // self.rank
-            affordable = own.parameter_budget(config.budget_neighbours) // values_of_a_rank
-            self.rank = max(1, min(affordable, self.rank))
+            affordable = own.parameter_budget(config.budget_neighbours)
+            if affordable < values_of_a_rank:
+                raise EmulatorError(
+                    f"device {own.id}: got a budget of {affordable} values, wanted at least "
+                    f"{values_of_a_rank}, those of one rank (local.compute_budget or power)"
+                )
+            self.rank = min(affordable // values_of_a_rank, self.rank)
             self._adapt()
         self.everything = Mask.full(self.adapted.layout.size)
         self.listener = listener_of(own.lost_coordinates)

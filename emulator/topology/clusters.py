@@ -216,6 +216,7 @@ class _Nest:
 
     def _powers_fit(self, members: list[int]) -> bool:
         """Whether every member can serve all others at once."""
-        needed = self._survey.required_power_w[np.ix_(members, members, [len(members) - 1])][..., 0]
-        np.fill_diagonal(needed, 0.0)
-        return bool((self._survey.spent_w(needed) <= self._survey.max_power_w[members]).all())
+        others = len(members) - 1
+        needed_cc = self._survey.required_power_w[np.ix_(members, members, [others])][..., 0]
+        needed_w = needed_cc[~np.eye(others + 1, dtype=np.bool_)].reshape(others + 1, others)
+        return bool((self._survey.spent_w(needed_w) <= self._survey.max_power_w[members]).all())

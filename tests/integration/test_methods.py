@@ -240,6 +240,11 @@ def test_stacking_adds_up_devices_of_different_ranks(run: Callable[..., Run]) ->
     assert done.values("trained_parameters") == [full / 2, full / 4] * 2
     files = [done.folder / f"adapters/device-0{i}/adapter_model.safetensors" for i in range(4)]
     assert len({file.read_bytes() for file in files}) == 1
+    poor = ["method.kind=stacking", "method.budget=device", f"local.compute_budget=[{full}]"]
+    order = ["run", str(ROOT / "configs" / "quickstart.yaml"), "--driver", "one_process", *poor]
+    result = CliRunner().invoke(app, [*order, "--out", str(done.folder / "poor")])
+    assert result.exit_code == 1
+    assert f"wanted at least {full / 8:.0f}, those of one rank" in result.output
     told = {(r["sender"], r["values"]) for r in done.ledger if r["traffic"] == "in_cluster"}
     assert told == {(0, full / 2), (1, full / 4), (2, full / 2), (3, full / 4)}
 

@@ -117,6 +117,11 @@ WRONG = {
         "method: {kind: experts_once, options: {density: 0.2}}",
         "s.yaml: method.options: got density, wanted it beside options, not inside",
     ),
+    "a policy that the experts cannot mean": (
+        "method: {kind: experts_once, options: {aggregation: printed}}\n"
+        "wire: {lost_coordinates: renormalise}",
+        "s.yaml: wire.lost_coordinates: got renormalise with method.aggregation printed, wanted",
+    ),
     "a number for options": (
         "method: {kind: experts_once, options: 3}",
         "s.yaml: method.options: got 3, wanted a mapping",

@@ -213,6 +213,16 @@ def test_power_counts_all_neighbours_at_once():
     assert agnes(dataclasses.replace(survey, required_power_w=power), 1.0) == ((0, 1), (2,))
 
 
+@pytest.mark.parametrize("sharing", ["as_needed", "equally", "in_turn"])
+def test_a_device_is_no_neighbour_of_itself(sharing):
+    """0.6 for one neighbour, 0.2 for each of three: enough for all four under any sharing."""
+    power = np.zeros((4, 4, 5))
+    for neighbours in (1, 2, 3):
+        power[:, :, neighbours] = 0.6 / neighbours
+    survey = dataclasses.replace(_line(4, 0.01), required_power_w=power, power_sharing=sharing)
+    assert agnes(survey, 1.0) == ((0, 1, 2, 3),)
+
+
 def test_the_mesh_joins_members_only_with_equal_weights():
     survey = _line(5, 0.25, blocks=[0, 0, 0, 1, 1])
     mesh = ClusterMesh(max_collision_rate=0.05)
