@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from emulator.channel.access import Cast, OfdmaAccess, TdmaAccess
+from emulator.channel.access import Cast, OfdmaAccess, TdmaAccess, bound_access
 from emulator.channel.cqi import NrCqiRate
 from emulator.channel.fading import RicianFading
 from emulator.channel.families import ValidityWarning
@@ -233,7 +233,8 @@ def cast_airtime(links: MeanLinks) -> Picture | str:
     hears_MM = links.channel.at(0.0).in_range(*links.access.share(1))
     curves, rows = [], []
     for cast in CASTS:
-        access = links.bound(scheme.model_copy(update={"cast": cast}))
+        cast_so = scheme.model_copy(update={"cast": cast})
+        access = bound_access(cast_so, links.channel, links.scenario.seed)
         points = []
         for most in range(1, devices):
             heard = [(i, j) for i, j in nearest_links(links, most) if hears_MM[i, j]]

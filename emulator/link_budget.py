@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import RenderableType
 from rich.text import Text
 
-from emulator.channel.access import TdmaSchedule
+from emulator.channel.access import TdmaSchedule, bound_access
 from emulator.channel.air import WirelessChannel
 from emulator.channel.aloha import AlohaAccess
 from emulator.channel.fading import NoFading
@@ -27,7 +27,7 @@ from emulator.channel.placement import distances_m
 from emulator.channel.presence import all_there_s
 from emulator.channel.transfer import Block
 from emulator.errors import ScenarioError
-from emulator.protocols import Access, BoundAccess
+from emulator.protocols import BoundAccess
 from emulator.report.link_table import FEW_DEVICES, LinkBudget, LinkLine, link_table
 from emulator.scenario import Scenario
 from emulator.state import Grant, Request
@@ -100,13 +100,8 @@ class MeanLinks:
 
     @cached_property
     def access(self) -> BoundAccess:
-        """Who is on the air when, as `world.build_world` binds it."""
-        return self.bound(self.scenario.access)
-
-    def bound(self, scheme: Access) -> BoundAccess:
-        """A scheme with those who hear each other at the start."""
-        hears_MM = self.channel.at(0.0).in_range(scheme.bandwidth_hz, 1.0)
-        return scheme.bind(hears_MM, self.scenario.seed)
+        """Who is on the air when, as in a run."""
+        return bound_access(self.scenario.access, self.channel, self.scenario.seed)
 
     def grants(self, links: Sequence[tuple[int, int]]) -> list[Grant]:
         """One grant for each link (sender, receiver), with its power.

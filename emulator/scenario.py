@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from emulator.backbone.loading import CausalLM, SentenceEncoder, Tiny
-from emulator.channel.access import IdealAccess, OfdmaAccess, TdmaAccess
+from emulator.channel.access import IdealAccess, OfdmaAccess, TdmaAccess, bound_access
 from emulator.channel.aloha import AlohaAccess
 from emulator.channel.ideal import Ideal
 from emulator.channel.model import Wireless
@@ -196,8 +196,7 @@ class Scenario(Section):
     def bind_air(self) -> tuple[BoundChannel, BoundAccess]:
         """The air between its devices. Raises ScenarioError for places or gains that are not there."""
         channel = self.channel.bind(self.devices, self.seed)
-        hears_MM = channel.at(0.0).in_range(self.access.bandwidth_hz, 1.0)
-        return channel, self.access.bind(hears_MM, self.seed)
+        return channel, bound_access(self.access, channel, self.seed)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Scenario":

@@ -38,8 +38,9 @@ def spectral_counts(
 ) -> IndexArray:
     """Entries to keep in each module under a budget Q (Eq 22, with `min` for the printed `max`).
 
-    tau is the temperature. w_l = n_l exp(H_l / tau) / sum_m n_m exp(H_m / tau); s_l = min(1, Q w_l / n_l); what overflows is
-    shared out again among the unsaturated modules. Returns integer counts [L] by largest remainder.
+    tau is the temperature. w_l = n_l exp(H_l / tau) / sum_m n_m exp(H_m / tau);
+    s_l = min(1, Q w_l / n_l); what overflows is shared out again among the unsaturated modules. Returns
+    integer counts [L] by largest remainder.
     Laws: the counts sum to min(Q, sum n_l), 0 <= count_l <= n_l, equal entropies give equal densities.
     """
     sizes = module_sizes_L.astype(np.float64)

@@ -16,10 +16,14 @@ import networkx as nx
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from emulator.protocols import Access, BoundAccess, BoundChannel
 from emulator.state import BoolArray, DoubleArray, Grant, Request, Turns
 from emulator.streams import stream
 
 Cast = Literal["unicast", "broadcast"]
+
+SLOT_ROUNDING = 1e-9
+"""What ends so little after a slot, in slots, has ended with it."""
 
 COLOURING_DRAWS = 200
 """Random orders in which nodes are coloured greedily besides DSATUR's; the fewest colours win."""
@@ -104,7 +108,8 @@ class TdmaAccess(BaseModel):
     both of share a slot: a colouring of the square of the graph of who hears whom. Nobody then
     receives from two, or while it sends (half duplex); what is left of those who share its slot, from
     further away, disturbs it. That holds for who hears whom at the start: a link beyond that graph may
-    join two of a slot and is served as if they took turns. Several requests of a sender share its slot in equal parts.
+    join two of a slot and is served as if they took turns. Several requests of a sender share its slot
+    in equal parts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -123,10 +128,6 @@ class TdmaAccess(BaseModel):
         if self.reuse == "none":
             return TdmaSchedule(self, tuple(range(len(hears_MM))))
         return TdmaSchedule(self, distance_2_colours(hears_MM))
-
-
-SLOT_ROUNDING = 1e-9
-"""What ends so little after a slot, in slots, has ended with it."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,11 @@ class TdmaSchedule:
             others = tuple(i for i in same_slot if i != request.sender)
             grants.append(grant_of(request, self.scheme.bandwidth_hz, slots, others))
         return tuple(grants)
+
+
+def bound_access(scheme: Access, channel: BoundChannel, seed: int) -> BoundAccess:
+    """A scheme with those who hear each other at the start of a run."""
+    return scheme.bind(channel.at(0.0).in_range(scheme.bandwidth_hz, 1.0), seed)
 
 
 def equal_parts(

@@ -33,9 +33,7 @@ class Gossip:
         """Introduce: who is where, and with how many samples."""
         own = self.own
         samples, _ = yield from introduce(own)
-        dense = np.ones((own.devices, len(own.adapted.module_names)))
-        planned = [self._message(0, own.adapted.vector(), ())] * own.devices
-        own.survey = own.survey_of(samples, range(own.devices), dense, planned)
+        survey_dense(own, samples, [self._message(0, own.adapted.vector(), ())] * own.devices)
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
         """x_i += sum_j w_ij (Q(x_j) - Q(x_i)); what is lost, as `wire.lost_coordinates` says."""
@@ -80,6 +78,12 @@ def introduce(own: Own, more: bytes = b"") -> Generator[Step, Inbox, tuple[list[
     return [INTRODUCTION.unpack_from(each)[0] for each in told], [
         each[INTRODUCTION.size :] for each in told
     ]
+
+
+def survey_dense(own: Own, samples: Sequence[int], planned: Sequence[Message]) -> None:
+    """The survey of devices without masks, each a block of its own; planned: a message of each."""
+    dense_ML = np.ones((own.devices, len(own.adapted.module_names)))
+    own.survey = own.survey_of(samples, range(own.devices), dense_ML, planned)
 
 
 def weights_at(device: int, links: Sequence[Link]) -> dict[int, float]:

@@ -218,7 +218,7 @@ class SparseOrthogonalDevice:
         ]
         sizes_L = np.array(self.layout.sizes)
         wished_ML = np.rint(np.stack([tail[: sizes_L.size] for tail in tails]) * sizes_L)
-        poorest = {block: _least(wished_ML.sum(axis=1), blocks, block) for block in blocks}
+        poorest = {block: _least(wished_ML.sum(axis=1), blocks, block) for block in set(blocks)}
         counts_ML = wished_ML[[poorest[block] for block in blocks]].astype(np.int64)
         self.counts_L: IndexArray = counts_ML[own.id]
         self.densities_ML: DoubleArray = counts_ML / sizes_L
@@ -228,8 +228,9 @@ class SparseOrthogonalDevice:
                 block: self.layout_of_A.split(tail[sizes_L.size :])
                 for block, tail in zip(blocks, tails, strict=True)
             }
-        messages = {count: self._planned_message(count) for count in counts_ML.sum(axis=1).tolist()}
-        self.planned = [messages[count] for count in counts_ML.sum(axis=1).tolist()]
+        totals: list[int] = counts_ML.sum(axis=1).tolist()
+        messages = {count: self._planned_message(count) for count in totals}
+        self.planned = [messages[count] for count in totals]
         self.blocks, self.samples = blocks, samples
         self.task_of_block = dict(zip(blocks, tasks, strict=True))
         if own.id == 0:

@@ -26,7 +26,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emulator.errors import EmulatorError
-from emulator.methods.gossip import introduce, receivers_of, weights_at
+from emulator.methods.gossip import introduce, receivers_of, survey_dense, weights_at
 from emulator.methods.lost import listener_of
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
@@ -112,14 +112,12 @@ class StackingDevice:
 
     def setup(self) -> Generator[Step, Inbox, None]:
         """Introduce: who is where, with how many samples, and of which rank where that is not known."""
-        own, devices = self.own, self.own.devices
+        own = self.own
         told = RANK.pack(self.rank) if self.config.budget == "device" else b""
         samples, tails = yield from introduce(own, told)
         ranks = [RANK.unpack(tail)[0] if tail else self.rank for tail in tails]
         self.layouts = [of_rank(self.adapted.layout, rank) for rank in ranks]
-        planned = [self._planned(layout) for layout in self.layouts]
-        dense = np.ones((devices, len(self.adapted.module_names)))
-        own.survey = own.survey_of(samples, range(devices), dense, planned)
+        survey_dense(own, samples, [self._planned(layout) for layout in self.layouts])
 
     def _planned(self, layout: AdapterLayout) -> Message:
         """A round's message of a device."""

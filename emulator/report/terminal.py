@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emulator.errors import ScenarioError
+from emulator.report.account import PARTS
 from emulator.report.settings import differing
 
 Summary = dict[str, Any]
@@ -108,9 +109,9 @@ def _sections(summaries: Sequence[Summary]) -> list[tuple[str, list[Row]]]:
         for label, key, show in further
         if any(_routing(summary).get(key) is not None for summary in summaries)
     ]
-    parts = {"setup": "setup", "in_cluster": "rounds", "inter_cluster": "final exchange"}
-    if any(summary["bytes"].get("agreement") for summary in summaries):
-        parts["agreement"] = "agreement on the end"
+    parts = {"agreement" if part == "control" else part: name for part, name in PARTS.items()}
+    if not any(summary["bytes"].get("agreement") for summary in summaries):
+        del parts["agreement"]
     on_air: list[Row] = [
         (name, lambda s, p=part: s["bytes"].get(p, 0), _size)  # type: ignore[misc]
         for part, name in parts.items()

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE))
+sys.path += [str(HERE), str(HERE.parent / "toys")]
 
 from network import ADDRESSES, STORE_PORT, Network, finish  # noqa: E402
+from written import files_of  # noqa: E402
 
 from emulator.exchange.frames import HEADER_BYTES, pack  # noqa: E402
 from emulator.exchange.many_processes import _BURST_TAG, _GATHER_TAG  # noqa: E402
@@ -28,7 +29,6 @@ pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 ROOT = HERE.parents[1]
 DEVICES = len(ADDRESSES)
 LINKS = sorted(permutations(range(DEVICES), 2))
-MACHINE_KEYS = ("wall_s", "cpu_s", "train_cpu_s", "peak_rss_mb", "own_memory_mb")
 
 SCENARIO = """\
 name: hosts
@@ -108,16 +108,6 @@ def data_bytes(burst: LinkRecord) -> int:
 def messages_of(burst: LinkRecord) -> int:
     """How many messages it is to torch.distributed."""
     return len(pack(Burst(burst.sender, burst.receiver, 0, 0.0, bytes(data_bytes(burst)))))
-
-
-def files_of(out: Path) -> dict[str, bytes]:
-    """A run's files, without what describes the machine."""
-    files = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
-    del files["environment.json"]
-    summary = json.loads(files["summary.json"])
-    assert all(summary.pop(key) >= 0 for key in MACHINE_KEYS)
-    files["summary.json"] = json.dumps(summary).encode()
-    return files
 
 
 @pytest.fixture(scope="module")

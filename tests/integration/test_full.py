@@ -17,6 +17,10 @@ from emulator.backbone.loading import Tiny
 from emulator.cli import app
 from emulator.infer import respondent
 
+sys.path.append(str(Path(__file__).parents[1] / "toys"))
+
+from written import files_of
+
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
 SMALL = [
@@ -27,7 +31,6 @@ SMALL = [
     "tasks.test_samples=4",
     "topology.degree=2",
 ]
-MACHINE_KEYS = ("wall_s", "cpu_s", "train_cpu_s", "peak_rss_mb", "own_memory_mb")
 
 
 def emulate(out: Path, *overrides: str) -> Result:
@@ -43,16 +46,6 @@ def emulate_in_many(out: Path, *overrides: str) -> subprocess.CompletedProcess[s
     command += ["--driver", "many_processes", "--out", str(out), "--set", *SMALL, *overrides]
     env = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
-
-
-def files_of(out: Path) -> dict[str, bytes]:
-    """All files of a run; what describes the machine taken out."""
-    files = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
-    del files["environment.json"]
-    summary = json.loads(files["summary.json"])
-    assert all(summary.pop(key) >= 0 for key in MACHINE_KEYS)
-    files["summary.json"] = json.dumps(summary).encode()
-    return files
 
 
 def rounds_on_air(out: Path, traffic: str) -> set[int]:

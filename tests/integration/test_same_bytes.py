@@ -10,9 +10,12 @@ from subprocess import PIPE
 
 import pytest
 
+sys.path.append(str(Path(__file__).parents[1] / "toys"))
+
+from written import files_of
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("devices=4", "rounds=2", "local.steps=3", "local.batch_size=8", "tasks.test_samples=10")
-MACHINE_KEYS = ("wall_s", "cpu_s", "train_cpu_s", "peak_rss_mb", "own_memory_mb")
 ALOHA = "access={kind: aloha, bandwidth_hz: 1000000.0, slot_s: 0.001, send_probability: 0.25}"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4")
 
@@ -35,17 +38,7 @@ def start(
     env = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    return written(out)
-
-
-def written(out: Path) -> dict[str, bytes]:
-    """The files of a run; keys that describe the machine taken out."""
-    files = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
-    del files["environment.json"]
-    summary = json.loads(files["summary.json"])
-    assert all(summary.pop(key) >= 0 for key in MACHINE_KEYS)
-    files["summary.json"] = json.dumps(summary).encode()
-    return files
+    return files_of(out)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +90,7 @@ def test_ranks_started_last_to_first_on_a_busy_machine_write_the_same(
         for process in (*load, *started):
             process.kill()
             process.wait()
-    assert written(out) == reference
+    assert files_of(out) == reference
 
 
 @pytest.mark.parametrize("access", [(), (ALOHA,)], ids=["ofdma", "aloha"])
