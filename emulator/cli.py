@@ -59,6 +59,12 @@ def run(
         Path | None, typer.Option(help="output folder; default runs/<name>-<method>-<seed>")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="replace an earlier run")] = False,
+    devices_per_host: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="under a launcher of one process a host: fork so many devices here"
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="no table at the end")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check and load everything, print the devices, stop")
@@ -86,7 +92,8 @@ def run(
             build_world(chosen)
             sys.stdout.write(f"{chosen.devices}\n")
             return
-        written = run_order(Order(chosen, driver, folder, force), Console(stderr=True))
+        order = Order(chosen, driver, folder, force, devices_per_host)
+        written = run_order(order, Console(stderr=True))
         if written is not None and not quiet:
             from emulator.report.terminal import comparison
 

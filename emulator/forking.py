@@ -1,9 +1,10 @@
-"""One child process per device, forked from one warmed parent and watched by it.
+"""One child process per device of this machine, forked from one warmed parent and watched by it.
 
 The parent imports and loads what all devices share, starts no threads and touches no accelerator,
-then forks: its direct children are exactly the devices. It serves the store, reads what they post
-over one pipe each, and ends them all when one fails or somebody interrupts. Children ignore SIGINT
-and die with their parent.
+then forks: its direct children are exactly its devices. It serves the store (of several parents one
+does), reads what they post over one pipe each, and ends them all when one fails or somebody interrupts.
+Children ignore SIGINT and die with their parent. Where they are more than the cores, no more than these
+compute at a time.
 """
 
 import ctypes
@@ -22,9 +23,12 @@ from typing import NoReturn
 import torch
 
 from emulator.errors import DeviceFailedError
-from emulator.exchange.many_processes import StoreHost, Transport
+from emulator.exchange.cores import Cores, cores_here
+from emulator.exchange.interfaces import use_interface_towards
+from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Address, Patience
 from emulator.exchange.posting import NO_ROUND, Done, Failure, Inlet, Json, Message, Outlet
+from emulator.exchange.store import StoreHost
 
 OnMessage = Callable[[int, Mapping[str, Json], bytes], None]
 """Called with a device, the header it posted and the bytes it posted with it."""
@@ -50,8 +54,27 @@ class Usage:
     peak_rss_mb: float
 
 
+@dataclass(frozen=True)
+class Crew:
+    """The devices of one machine, and where they meet those of others."""
+
+    ids: range
+    devices: int
+    """On all machines."""
+    address: Address
+    """Of the store."""
+    listener: socket.socket | None
+    """The store's, where this machine is to serve it."""
+
+
+def whole_crew(devices: int) -> Crew:
+    """All devices on this machine."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=devices)
+    return Crew(range(devices), devices, Address(*listener.getsockname()), listener)
+
+
 def run_forked(
-    devices: int, child_main: ChildMain, on_message: OnMessage, patience: Patience
+    crew: Crew, child_main: ChildMain, on_message: OnMessage, patience: Patience
 ) -> dict[int, Usage]:
     """Run `child_main` in one forked child per device; return when all have ended well.
 
@@ -60,20 +83,27 @@ def run_forked(
     when a child fails or dies, ProtocolError and ScenarioError as the child raised them, and
     KeyboardInterrupt on SIGINT or SIGTERM.
     """
-    listener = socket.create_server(("127.0.0.1", 0), backlog=devices)
-    address = Address(*listener.getsockname())
     fleet = _Fleet(on_message)
+    cores = Cores(cores_here()) if len(crew.ids) > cores_here() else None
     with _interrupts() as interrupt_fd:
+        parents_fds = (interrupt_fd, *([crew.listener.fileno()] if crew.listener else []))
         try:
             with _held_back(), _frozen_heap():
-                for device in range(devices):
-                    birth = _Birth(device, devices, address, patience, os.getpid())
-                    fleet.fork(birth, child_main, (listener.fileno(), interrupt_fd))
-            with StoreHost(listener, address, devices):
+                for device in crew.ids:
+                    birth = _Birth(device, crew, patience, cores, os.getpid())
+                    fleet.fork(birth, child_main, parents_fds)
+            if crew.listener is None:
                 return fleet.supervise(interrupt_fd)
+            with StoreHost(crew.listener, crew.address, crew.devices) as host:
+                usage = fleet.supervise(interrupt_fd)
+                host.await_farewell()
+                return usage
         finally:
             fleet.end()
-            listener.close()
+            if cores is not None:
+                cores.close()
+            if crew.listener is not None:
+                crew.listener.close()
 
 
 @dataclass(frozen=True)
@@ -81,9 +111,9 @@ class _Birth:
     """What a child is told."""
 
     device: int
-    devices: int
-    address: Address
+    crew: Crew
     patience: Patience
+    cores: Cores | None
     parent_pid: int
 
 
@@ -196,8 +226,12 @@ def _live(
 ) -> NoReturn:
     """The child's whole existence."""
     try:
+        crew = birth.crew
         _come_of_age(birth.parent_pid, inherited_fds)
-        with Transport(birth.device, birth.devices, birth.address, birth.patience) as transport:
+        use_interface_towards(crew.address.host)
+        with Transport(
+            birth.device, crew.devices, crew.address, birth.patience, birth.cores
+        ) as transport:
             child_main(transport, outlet.message)
         outlet.done()
         _exit(0)
@@ -224,7 +258,6 @@ def _come_of_age(parent_pid: int, inherited_fds: tuple[int, ...]) -> None:
     for descriptor in inherited_fds:
         os.close(descriptor)
     die_with_parent(parent_pid)
-    use_loopback()
     torch.set_num_threads(1)
 
 
@@ -234,12 +267,6 @@ def die_with_parent(parent_pid: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent_pid:
             raise DeviceFailedError("the parent is gone")
-
-
-def use_loopback() -> None:
-    """Let gloo talk over the loopback interface, unless the environment names another."""
-    loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""The same device run under a launcher that starts one process per device and sets the environment.
+"""The same run under a launcher, which starts processes here and elsewhere and sets their environment.
 
-torchrun, srun, Kubernetes and compose agree on RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; here
-alone they are read. torchrun's agent serves the store itself; otherwise device 0 does.
+Each process is one device, or a parent that forks all devices of its host. torchrun, srun, Kubernetes
+and compose agree on RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; here alone they are read. torchrun's
+agent serves the store itself; otherwise the process of RANK 0 does.
 """
 
 import errno
@@ -12,12 +13,12 @@ from contextlib import contextmanager
 
 import torch
 
-from emulator.errors import EmulatorError
-from emulator.exchange.many_processes import StoreHost, Transport
+from emulator.errors import EmulatorError, ScenarioError
+from emulator.exchange.interfaces import use_interface_towards
+from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Address, Patience
-from emulator.forking import ChildMain, OnMessage, use_loopback
-
-_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+from emulator.exchange.store import StoreHost
+from emulator.forking import ChildMain, Crew, OnMessage
 
 
 def environment_world() -> tuple[int, int] | None:
@@ -36,19 +37,46 @@ def environment_world() -> tuple[int, int] | None:
     return process_rank, world_size
 
 
+def devices_here(
+    place: tuple[int, int] | None, devices: int, devices_per_host: int | None
+) -> range:
+    """The devices of this process, or of its children. Raises ScenarioError when counts do not fit."""
+    if place is None:
+        if devices_per_host is not None:
+            raise ScenarioError(
+                [
+                    f"--devices-per-host: got {devices_per_host} without a launcher, wanted RANK and "
+                    "WORLD_SIZE of this host among hosts, MASTER_ADDR and MASTER_PORT"
+                ]
+            )
+        return range(devices)
+    rank, processes = place
+    per_process = devices_per_host or 1
+    wanted = -(-devices // per_process)
+    if processes == wanted:
+        return range(rank * per_process, min((rank + 1) * per_process, devices))
+    if devices_per_host is None:
+        problem = (
+            f"WORLD_SIZE: got {processes} processes, wanted {devices}: one per device (or "
+            f"--set devices={processes}, or --devices-per-host where a process is a host)"
+        )
+    else:
+        problem = (
+            f"WORLD_SIZE: got {processes} hosts, wanted {wanted}: {devices} devices, "
+            f"--devices-per-host {devices_per_host}"
+        )
+    raise ScenarioError([problem])
+
+
 def run_launched(child_main: ChildMain, on_message: OnMessage, patience: Patience) -> None:
     """Run this process's device; what it posts goes to `on_message` here, in the same process.
 
     Raises what `child_main` raises, and EmulatorError, naming address and port, when the store cannot
     be reached or its port is in use.
     """
-    world = environment_world()
-    if world is None:
-        raise EmulatorError("RANK and WORLD_SIZE: not set, wanted a launcher's environment")
-    device, devices = world
+    device, devices = _place()
     address = _address()
-    if address.host in _LOCAL_HOSTS:
-        use_loopback()
+    use_interface_towards(address.host)
     torch.set_num_threads(1)
     with (
         _store(device, devices, address),
@@ -57,10 +85,37 @@ def run_launched(child_main: ChildMain, on_message: OnMessage, patience: Patienc
         child_main(transport, lambda _, header, blob: on_message(device, header, blob))
 
 
+def launched_crew(devices: int, devices_per_host: int) -> Crew:
+    """The devices that this process forks, of as many as there are; the last host may have fewer.
+
+    Raises ScenarioError when counts do not fit, EmulatorError when the store's port is in use.
+    """
+    place = _place()
+    address = _address()
+    return Crew(
+        ids=devices_here(place, devices, devices_per_host),
+        devices=devices,
+        address=address,
+        listener=_listen(address) if _serves_store(place[0]) else None,
+    )
+
+
+def _place() -> tuple[int, int]:
+    world = environment_world()
+    if world is None:
+        raise EmulatorError("RANK and WORLD_SIZE: not set, wanted a launcher's environment")
+    return world
+
+
+def _serves_store(process_rank: int) -> bool:
+    """Whether this process serves the store, not the launcher or another process."""
+    return process_rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)
+
+
 @contextmanager
 def _store(device: int, devices: int, address: Address) -> Iterator[None]:
-    """Serve the store at device 0 until all have left, unless the launcher serves it."""
-    if device != 0 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True):
+    """Serve the store, where this process does, until all have left."""
+    if not _serves_store(device):
         yield
         return
     with StoreHost(_listen(address), address, devices) as host:

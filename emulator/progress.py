@@ -1,5 +1,6 @@
 """The live view of a run: one line per device; silent where nobody watches."""
 
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -14,11 +15,11 @@ MOST_ROWS = 24
 class Progress:
     """Per device: round, loss, emulated time, bytes on the air."""
 
-    def __init__(self, title: str, devices: int, rounds: int, console: Console) -> None:
+    def __init__(self, title: str, devices: Sequence[int], rounds: int, console: Console) -> None:
         self._title = title
         self._rounds = rounds
         self._rows: dict[int, tuple[int, float, float, int]] = {
-            device: (0, float("nan"), 0.0, 0) for device in range(devices)
+            device: (0, float("nan"), 0.0, 0) for device in devices
         }
         self._stage = "setup"
         self._live = Live(console=console, refresh_per_second=4, transient=True)

@@ -19,8 +19,8 @@ from emulator.exchange.pacing import Pacer
 from emulator.exchange.posting import Json
 from emulator.exchange.walk import Outcome
 from emulator.folder import check_folder, run_files, write_folder
-from emulator.forking import Post, run_forked
-from emulator.launching import environment_world, run_launched
+from emulator.forking import Crew, Post, run_forked, whole_crew
+from emulator.launching import devices_here, environment_world, launched_crew, run_launched
 from emulator.progress import Progress
 from emulator.records import check_carried, pacing_account
 from emulator.results import Cost, pack, unpack
@@ -41,13 +41,15 @@ class Order:
     driver: str
     out: Path
     force: bool
+    devices_per_host: int | None = None
+    """Under a launcher: this process is the parent of so many devices, not one itself."""
 
 
 def run(order: Order, console: Console) -> Path | None:
     """Run a scenario and write its folder; returns the folder where this process wrote it.
 
-    Under a launcher (RANK and WORLD_SIZE are set) this process is one device and device 0 writes.
-    Raises ScenarioError for wrong input, DeviceFailedError for the death of a device, and lets
+    Under a launcher (RANK and WORLD_SIZE are set) this process is one device, or the parent of its
+    host's, and the one with device 0 writes. Raises ScenarioError for wrong input, DeviceFailedError for the death of a device, and lets
     KeyboardInterrupt through; in all three cases nothing is left half-written.
     """
     started_s = time.monotonic()
@@ -57,13 +59,7 @@ def run(order: Order, console: Console) -> Path | None:
         check_folder(order.out, force=order.force)
     if place is not None and order.driver == "one_process":
         raise ScenarioError(["--driver: got one_process under a launcher, wanted many_processes"])
-    if place is not None and place[1] != scenario.devices:
-        raise ScenarioError(
-            [
-                f"WORLD_SIZE: got {place[1]} processes, wanted {scenario.devices}: one per device "
-                f"(or --set devices={place[1]})"
-            ]
-        )
+    devices = devices_here(place, scenario.devices, order.devices_per_host)
     if isinstance(scenario.clock, Paced) and order.driver == "one_process":
         raise ScenarioError(
             ["--driver: got one_process under clock.kind paced, wanted many_processes"]
@@ -74,17 +70,20 @@ def run(order: Order, console: Console) -> Path | None:
     patience = Patience(stall_timeout_s=scenario.stall_timeout_s * silent_rounds)
     title = f"{scenario.run_name} ({scenario.devices} devices, {scenario.rounds} rounds)"
     watched = console if place is None or place[0] == 0 else Console(quiet=True)
-    with Progress(title, scenario.devices, scenario.rounds, watched) as progress:
+    with Progress(title, devices, scenario.rounds, watched) as progress:
         progress.stage("loading")
         world = build_world(scenario)
         before_cpu_s = time.process_time()
         progress.stage("running")
         if order.driver == "one_process":
             blobs = _run_in_one_process(world, progress)
-        elif place is not None:
-            blobs = _run_launched(world, progress, patience)
+        elif place is None:
+            blobs = _run_forked(world, progress, patience, whole_crew(scenario.devices))
+        elif order.devices_per_host is not None:
+            crew = launched_crew(scenario.devices, order.devices_per_host)
+            blobs = _run_forked(world, progress, patience, crew)
         else:
-            blobs = _run_forked(world, progress, patience)
+            blobs = _run_launched(world, progress, patience)
         if not blobs:
             return None
         progress.stage("writing")
@@ -92,7 +91,8 @@ def run(order: Order, console: Console) -> Path | None:
         costs = [cost for _, cost in unpacked]
         for outcome, cost in unpacked:
             check_carried(outcome.result.device, outcome.link_records, cost.data_bytes_to)
-        forked = place is None and order.driver == "many_processes"
+        launched = place is not None and order.devices_per_host is None
+        forked = order.driver == "many_processes" and not launched
         machine: dict[str, Any] = {
             "wall_s": time.monotonic() - started_s,
             "cpu_s": sum(cost.cpu_s for cost in costs) + (before_cpu_s if forked else 0.0),
@@ -135,8 +135,8 @@ def _run_in_one_process(world: World, progress: Progress) -> list[bytes]:
     ]
 
 
-def _run_forked(world: World, progress: Progress, patience: Patience) -> list[bytes]:
-    """One child per device; device 0 posts what it gathered."""
+def _run_forked(world: World, progress: Progress, patience: Patience, crew: Crew) -> list[bytes]:
+    """One child per device of this machine; device 0 posts what it gathered."""
     import torch._dynamo  # noqa: F401  # every optimiser imports it: once here, not in each child
 
     gathered: list[bytes] = []
@@ -151,7 +151,7 @@ def _run_forked(world: World, progress: Progress, patience: Patience) -> list[by
         for blob in _live_here(world, transport, post):
             post(world.scenario.rounds, {}, blob)
 
-    run_forked(world.scenario.devices, child, on_message, patience)
+    run_forked(crew, child, on_message, patience)
     return gathered
 
 

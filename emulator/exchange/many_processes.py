@@ -1,4 +1,4 @@
-"""One life in this process, the others elsewhere: the only door to torch.distributed.
+"""One life in this process, the others elsewhere: with the store, the only door to torch.distributed.
 
 What gloo demands, and where it is met:
 - A wait that times out closes every connection of the process. So silence is never loss (a burst is
@@ -12,19 +12,19 @@ What gloo demands, and where it is met:
 
 import ctypes
 import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from types import TracebackType
 
 import torch
 import torch.distributed as dist
-from torch.distributed import PrefixStore, Store, TCPStore, Work  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, Work  # type: ignore[attr-defined]
 
-from emulator.errors import EmulatorError, ProtocolError
+from emulator.errors import ProtocolError
+from emulator.exchange.cores import Cores
 from emulator.exchange.frames import HEADER_BYTES, pack
 from emulator.exchange.inbound import Inbound
 from emulator.exchange.inbound import Work as Waitable
@@ -32,18 +32,15 @@ from emulator.exchange.mailbox import Mailbox
 from emulator.exchange.meeting import Address, Patience, lost, silent
 from emulator.exchange.pacing import Pacer, moments
 from emulator.exchange.stall import Board, Watch
+from emulator.exchange.store import FAREWELL_S, LEFT_KEY, all_there, open_store
 from emulator.exchange.walk import OnCommit, Outcome, Walk
 from emulator.protocols import Air, Life
 from emulator.state import Burst, Send
 
 _BURST_TAG, _GATHER_TAG, _BREAK_TAG = 1, 2, 3
 _STORE_SLICE_S = 1.0
-_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.05
-_FAREWELL_S = 10.0
 MOST_UNDER_WAY = 256
 """Frames that may be under way while nobody waits: 16 MiB for each device."""
-
-_LEFT_KEY = "left"
 
 
 def run(
@@ -80,21 +77,30 @@ class Transport:
     """Carries bursts between processes; devices in lockstep, one exchange after another.
 
     A context manager: leaving it normally waits for all devices, leaving it by an exception does not.
-    What it hands to torch.distributed is counted as it is handed over.
+    What it hands to torch.distributed is counted as it is handed over. While it waits, its device
+    lends its permit to compute, where it needs one.
     """
 
     def __init__(
-        self, process_rank: int, world_size: int, address: Address, patience: Patience
+        self,
+        process_rank: int,
+        world_size: int,
+        address: Address,
+        patience: Patience,
+        cores: Cores | None = None,
     ) -> None:
         """Join the devices that meet at a store which somebody hosts.
 
         Raises EmulatorError, naming the address, when it cannot be reached in time.
         """
+        self._cores = cores
+        if cores is not None:
+            cores.take()
         self.device = process_rank
         self.devices = world_size
         self._handed_over: Counter[tuple[int, int]] = Counter()  # bytes by tag and receiver
         self._bursts_to: Counter[int] = Counter()
-        self._store = _open_store(address, patience.connect_timeout_s)
+        self._store = open_store(address, patience.connect_timeout_s)
         self._stall_timeout_s = patience.stall_timeout_s
         self._met: set[int] = set()
         self._streams: dict[int, Inbound] = {}
@@ -111,7 +117,7 @@ class Transport:
             timeout=timedelta(seconds=patience.stall_timeout_s),
         )
         self._watch = Watch(
-            process_rank, Board(lambda: _open_store(address, _FAREWELL_S)), self._break_off
+            process_rank, Board(lambda: open_store(address, FAREWELL_S)), self._break_off
         )
 
     def __enter__(self) -> "Transport":
@@ -143,7 +149,7 @@ class Transport:
         where = f"exchange {exchange_index}"
         receivers = [burst.receiver for burst in bursts]
         self._end_gossip(where)
-        with self._watch.exchange(exchange_index, receivers, wait_for):
+        with self._idle(), self._watch.exchange(exchange_index, receivers, wait_for):
             self._meet({*receivers, *wait_for}, where)
             streams = [self._stream(sender) for sender in wait_for]
             self._expect(wait_for, streams, where)
@@ -172,7 +178,7 @@ class Transport:
         if send.next_s is None:
             raise ProtocolError(f"device {self.device}: got no next_s to promise")
         where = f"exchange {exchange_index}"
-        with self._watch.waiting():
+        with self._waiting():
             self._meet({*(burst.receiver for burst in bursts), *send.listen_to}, where)
             for burst in bursts:
                 self._send(pack(burst, send.next_s), burst.receiver, _BURST_TAG, where)
@@ -192,7 +198,7 @@ class Transport:
 
     def _end_gossip(self, where: str) -> None:
         """Nothing of a time without waiting is left on its way."""
-        with self._watch.waiting():
+        with self._waiting():
             self._mailbox.close()
             self._finish_oldest(0, where)
 
@@ -207,7 +213,7 @@ class Transport:
         """All devices call it; device 0 gets every device's blob in order, the others an empty list."""
         index, self._gathers = self._gathers, self._gathers + 1
         where = f"gather {index}"
-        with self._watch.waiting():
+        with self._waiting():
             if self.device != 0:
                 frames = pack(Burst(self.device, 0, index, 0.0, blob))
                 self._meet({0}, where)
@@ -239,7 +245,7 @@ class Transport:
         """Wait until all devices are here. It goes over the store and makes no connection."""
         name, self._barriers = f"barrier/{self._barriers}", self._barriers + 1
         self._store.set(f"{name}/{self.device}", "")
-        with self._watch.waiting():
+        with self._waiting():
             self._await_keys({f"{name}/{device}": device for device in range(self.devices)}, name)
 
     def close(self) -> None:
@@ -255,7 +261,19 @@ class Transport:
             raise
         self._watch.close()
         dist.destroy_process_group()
-        self._store.add(_LEFT_KEY, 1)
+        self._store.add(LEFT_KEY, 1)
+        if self._cores is not None:
+            self._cores.give_back()
+
+    def _idle(self) -> AbstractContextManager[None]:
+        """Not computing."""
+        return nullcontext() if self._cores is None else self._cores.lent()
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Waiting for others, and so not computing."""
+        with self._idle(), self._watch.waiting():
+            yield
 
     def _abandon(self) -> None:
         """Leave alone and at once: peers see their connections close.
@@ -280,7 +298,7 @@ class Transport:
     def _await_keys(self, keys: Mapping[str, int], where: str) -> None:
         """Wait until the store holds all keys; each is set by the peer beside it."""
         deadline_s = time.monotonic() + self._stall_timeout_s
-        while not _all_there(self._store, list(keys), _STORE_SLICE_S):
+        while not all_there(self._store, list(keys), _STORE_SLICE_S):
             if self._watch.verdict is not None:
                 raise self._watch.verdict
             if time.monotonic() > deadline_s:
@@ -372,67 +390,3 @@ def _taken(work: Work | None) -> Work:
     if work is None:
         raise ProtocolError("torch.distributed did nothing: this process has left its group")
     return work
-
-
-# ── the store ────────────────────────────────────────────────────────────────────────────────────
-
-
-class StoreHost:
-    """Serves the store, in threads of its own, on a socket that listens already. A context manager."""
-
-    def __init__(self, listener: socket.socket, address: Address, devices: int) -> None:
-        self._devices = devices
-        master = TCPStore(
-            address.host,
-            address.port,
-            is_master=True,
-            wait_for_workers=False,
-            master_listen_fd=listener.detach(),
-        )
-        self._store: Store | None = PrefixStore(address.prefix, master)
-
-    def __enter__(self) -> "StoreHost":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the threads, even if a traceback still refers to this object."""
-        self._store = None
-
-    def await_farewell(self) -> None:
-        """Return when all devices have closed their transports, or after ten seconds."""
-        deadline_s = time.monotonic() + _FAREWELL_S
-        while self._store is not None and time.monotonic() < deadline_s:
-            if self._store.add(_LEFT_KEY, 0) >= self._devices:
-                return
-            time.sleep(0.005)
-
-
-def _open_store(address: Address, connect_timeout_s: float) -> Store:
-    try:
-        store = TCPStore(
-            address.host,
-            address.port,
-            timeout=timedelta(seconds=connect_timeout_s),
-            wait_for_workers=False,
-        )
-    except RuntimeError as error:
-        raise EmulatorError(
-            f"store at {address.host}:{address.port}: not reachable within {connect_timeout_s:g} s "
-            f"({str(error).splitlines()[0]})"
-        ) from None
-    return PrefixStore(address.prefix, store)
-
-
-def _all_there(store: Store, keys: list[str], patience_s: float) -> bool:
-    """Whether the store holds all keys by then.
-
-    It is asked again and again, ever less often: a wait of the store's own that times out is reported
-    on standard error as if it were a fault.
-    """
-    deadline_s, pause_s = time.monotonic() + patience_s, _SHORTEST_PAUSE_S
-    while not store.check(keys):
-        if time.monotonic() > deadline_s:
-            return False
-        time.sleep(pause_s)
-        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-    return True

@@ -23,7 +23,7 @@ from emulator.exchange.frames import FRAME_BYTES, HEADER_BYTES
 from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Patience
 from emulator.exchange.posting import Json
-from emulator.forking import Post, run_forked
+from emulator.forking import Post, run_forked, whole_crew
 from emulator.state import Burst
 
 SIZES = (100, 4_000, 60_000, 250_000, 1_000_000, 4_000_000)
@@ -113,7 +113,9 @@ def first_exchange_s(devices: int) -> float:
         post(0, {}, b"")
 
     began_s = time.perf_counter()
-    run_forked(devices, main, lambda *_: ended_s.append(time.perf_counter()), Patience())
+    run_forked(
+        whole_crew(devices), main, lambda *_: ended_s.append(time.perf_counter()), Patience()
+    )
     return max(ended_s) - began_s
 
 
@@ -128,7 +130,7 @@ def main() -> None:
         def on_message(_: int, header: Mapping[str, Json], blob: bytes) -> None:
             report(processes, int(str(header["size"])), json.loads(str(header["blocks"])))  # noqa: B023
 
-        run_forked(processes, measure, on_message, Patience())
+        run_forked(whole_crew(processes), measure, on_message, Patience())
     for devices in (16, 64):
         seconds = first_exchange_s(devices)
         sys.stdout.write(f"{devices} devices, fork to first exchange: {seconds:.2f} s\n")

@@ -19,7 +19,7 @@ from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Patience
 from emulator.exchange.pacing import Pacer
 from emulator.exchange.posting import Json
-from emulator.forking import Post, run_forked
+from emulator.forking import Post, run_forked, whole_crew
 from emulator.state import Burst
 
 BIT_PER_S = (10e3, 100e3, 1e6, 10e6, 20e6, 50e6, 100e6, 200e6, 500e6, 1e9)
@@ -60,7 +60,7 @@ def main() -> None:
         numbers = {key: float(str(value)) for key, value in header.items()}
         told.setdefault(int(numbers["exchange"]), {}).update(numbers)
 
-    run_forked(2, send_and_receive, on_message, Patience())
+    run_forked(whole_crew(2), send_and_receive, on_message, Patience())
     sys.stdout.write(
         "                           rate's error [%]      lag of frames [ms]\n"
         "   Mbit/s  burst [s]      median     worst     p50      p99      max\n"

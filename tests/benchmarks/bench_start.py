@@ -21,7 +21,7 @@ from rich.table import Table  # noqa: E402
 from emulator.device import Device, live  # noqa: E402
 from emulator.exchange import many_processes  # noqa: E402
 from emulator.exchange.meeting import Patience  # noqa: E402
-from emulator.forking import run_forked  # noqa: E402
+from emulator.forking import run_forked, whole_crew  # noqa: E402
 from emulator.run import own_memory_mb  # noqa: E402
 from emulator.scenario import Scenario  # noqa: E402
 from emulator.shim import Shim  # noqa: E402
@@ -57,7 +57,12 @@ def main() -> None:
         own.train(1)
         post(0, {"exchanged_s": exchanged_s, "own_mb": own_memory_mb()}, b"")
 
-    run_forked(devices, child, lambda device, head, _: posted.update({device: head}), Patience())
+    run_forked(
+        whole_crew(devices),
+        child,
+        lambda device, head, _: posted.update({device: head}),
+        Patience(),
+    )
     last_s = max(head["exchanged_s"] for head in posted.values())
     table = Table(title=f"{devices} devices, tiny backbone, cold start", title_justify="left")
     for column in ("", "measured", "target"):

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from emulator import forking
+from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Patience
-from emulator.forking import run_forked
+from emulator.forking import Post, run_forked, whole_crew
 
 TOYS = Path(__file__).parents[1] / "toys"
 sys.path.append(str(TOYS))
@@ -27,7 +29,7 @@ def forked(devices: int, main) -> tuple[dict[int, str], dict[int, int]]:
         else:
             records[device] += header["records"]
 
-    usage = run_forked(devices, main, on_message, Patience())
+    usage = run_forked(whole_crew(devices), main, on_message, Patience())
     assert sorted(usage) == list(range(devices))
     assert all(used.cpu_s > 0 and used.peak_rss_mb > 1 for used in usage.values())
     return dict(sorted(fingerprints.items())), records
@@ -54,6 +56,30 @@ def test_sizes_cover_empty_inline_and_several_frames() -> None:
 def test_a_single_device_needs_nobody() -> None:
     graph = GRAPHS["complete"](1)
     assert forked(1, child_main(graph))[0] == reference(1, graph)
+
+
+def test_no_more_devices_compute_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six devices on two cores: never three at once, often two; and the same bytes."""
+    monkeypatch.setattr(forking, "cores_here", lambda: 2)
+    graph, spans = GRAPHS["ring"](6), []
+
+    def main(transport: Transport, post: Post) -> None:
+        began_s = time.monotonic()
+        time.sleep(0.05)
+        post(0, {"began_s": began_s, "ended_s": time.monotonic(), "records": 0}, b"")
+        child_main(graph, exchanges=1)(transport, post)
+
+    fingerprints = {}
+
+    def on_message(device, header, blob) -> None:
+        fingerprints.update({device: header["fingerprint"]} if "fingerprint" in header else {})
+        spans.extend([(header["began_s"], header["ended_s"])] if "began_s" in header else [])
+
+    forking.run_forked(whole_crew(6), main, on_message, Patience())
+    assert dict(sorted(fingerprints.items())) == reference(6, graph, exchanges=1)
+    at_once = [sum(a <= moment < b for a, b in spans) for moment, _ in spans]
+    assert len(at_once) == 6
+    assert max(at_once) == 2
 
 
 def test_sixteen_devices_start_soon() -> None:

@@ -15,7 +15,7 @@ from emulator.errors import DeviceFailedError, EmulatorError, ProtocolError, Sce
 from emulator.exchange import many_processes
 from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Address, Patience
-from emulator.forking import ChildMain, Post, run_forked
+from emulator.forking import ChildMain, Post, run_forked, whole_crew
 
 TOYS = Path(__file__).parents[1] / "toys"
 sys.path.append(str(TOYS))
@@ -30,7 +30,7 @@ def run_toys(main: ChildMain, devices: int = DEVICES, stall_timeout_s: float = 6
     pids: list[int] = []
     try:
         run_forked(
-            devices,
+            whole_crew(devices),
             main,
             lambda _, header, blob: pids.append(header["pid"]) if "pid" in header else None,
             Patience(stall_timeout_s=stall_timeout_s),
@@ -128,7 +128,7 @@ def test_a_failing_message_handler_ends_the_run() -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        run_forked(2, main, on_message, Patience())
+        run_forked(whole_crew(2), main, on_message, Patience())
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 

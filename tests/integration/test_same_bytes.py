@@ -93,6 +93,53 @@ def test_ranks_started_last_to_first_on_a_busy_machine_write_the_same(
     assert files_of(out) == reference
 
 
+def run_on_hosts(out: Path, hosts: list[tuple[tuple[str, ...], dict[str, str]]]) -> None:
+    """Run the small scenario on hosts, each with a launcher and an environment of its own."""
+    run = ["-m", "emulator", "run", "configs/quickstart.yaml", "--quiet", "--devices-per-host", "3"]
+    run += ["--out", str(out), "--set", "method.kind=sparse_orthogonal", *SMALL]
+    started: list[subprocess.Popen[str]] = []
+    try:
+        for launcher, environment in hosts:
+            env = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, *launcher, *run],
+                    cwd=ROOT,
+                    env={**env, **environment},
+                    stderr=PIPE,
+                    text=True,
+                )
+            )
+        said = [process.communicate(timeout=300)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in started] == [0] * len(hosts), said
+
+
+def test_parents_on_two_hosts_write_the_same(
+    reference: dict[str, bytes], free_port: int, tmp_path: Path
+) -> None:
+    """Devices 0 to 2 of one parent, device 3 of another; the first serves the store."""
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port)}
+    run_on_hosts(tmp_path / "run", [((), {**meeting, "RANK": rank}) for rank in "10"])
+    assert files_of(tmp_path / "run") == reference
+
+
+@pytest.mark.parametrize("rendezvous", ["static", "c10d"])
+def test_torchrun_on_two_hosts_writes_the_same(
+    rendezvous: str, reference: dict[str, bytes], free_port: int, tmp_path: Path
+) -> None:
+    """One process per host, which forks that host's devices."""
+    here = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", rendezvous)
+    here += ("--rdzv-endpoint", f"127.0.0.1:{free_port}", "--rdzv-id", "same")
+    torchrun = ("-m", "torch.distributed.run", *here)
+    hosts = [(*torchrun, "--node-rank", rank) for rank in "01"]
+    run_on_hosts(tmp_path / "run", [(launcher, {}) for launcher in hosts])
+    assert files_of(tmp_path / "run") == reference
+
+
 @pytest.mark.parametrize("access", [(), (ALOHA,)], ids=["ofdma", "aloha"])
 def test_the_baseline_writes_the_same(access: tuple[str, ...], tmp_path: Path) -> None:
     one = start(tmp_path / "one", "lora", *access, driver="one_process")

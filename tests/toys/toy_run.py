@@ -12,7 +12,7 @@ from toy_lives import ToyAir, ring
 
 from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Patience
-from emulator.forking import Post, run_forked
+from emulator.forking import Post, run_forked, whole_crew
 from emulator.state import Known, Send
 
 DEVICES = 4
@@ -40,7 +40,7 @@ def main() -> None:
             sys.stdout.flush()
 
     try:
-        run_forked(DEVICES, endless, on_message, Patience())
+        run_forked(whole_crew(DEVICES), endless, on_message, Patience())
     except KeyboardInterrupt:
         restored = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         sys.stdout.write(f"interrupted, handler restored: {restored}\n")

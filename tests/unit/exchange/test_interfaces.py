@@ -1,0 +1,26 @@
+"""Gloo listens where the others can reach it."""
+
+import os
+
+import pytest
+
+from emulator.exchange.interfaces import VARIABLE, use_interface_towards
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_local_store_is_reached_over_loopback(host: str, monkeypatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    use_interface_towards(host)
+    assert os.environ[VARIABLE].startswith("lo")
+
+
+def test_an_interface_that_was_named_is_kept(monkeypatch) -> None:
+    monkeypatch.setenv(VARIABLE, "wlan7")
+    use_interface_towards("localhost")
+    assert os.environ[VARIABLE] == "wlan7"
+
+
+def test_an_unknown_host_leaves_it_to_gloo(monkeypatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    use_interface_towards("no-such-host.invalid")
+    assert VARIABLE not in os.environ
