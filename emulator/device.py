@@ -47,6 +47,7 @@ from emulator.state import (
     FloatArray,
     Inbox,
     IndexArray,
+    Kind,
     Known,
     Link,
     Mask,
@@ -123,8 +124,7 @@ class Device:
         self.round_index = SETUP_ROUND
         self._steps_done_early = 0
         self._answering = Answering(world, self._learner)
-        every = scenario.evaluation.own_task_every
-        self.inspection = Inspection(self, self._answering, every)
+        self.inspection = Inspection(self, self._answering, scenario.evaluation.own_task_every)
         self._clusters: tuple[tuple[int, ...], ...] = ()
         self._records: list[MetricRecord] = []
 
@@ -321,9 +321,9 @@ class Device:
         pause_s = self._training.next_duration_s(self._steps_of_a_round())
         return math.inf if self.round_index == self.rounds - 1 else self.now_s + pause_s
 
-    def value_type(self) -> ValueType:
-        """How adapter values travel."""
-        return self._world.scenario.wire.number_type
+    def value_type(self, kind: Kind = Kind.VALUES) -> ValueType:
+        """How adapter values, or routing statistics, travel."""
+        return self._world.scenario.wire.type_of(kind)
 
     def to_send(self, vector_N: FloatArray) -> FloatArray:
         """The trained vector as it is told this round.
@@ -337,10 +337,10 @@ class Device:
         self._held_back_N = told_N - self.as_received(told_N)
         return told_N
 
-    def as_received(self, values_N: FloatArray) -> FloatArray:
-        """Adapter values as every receiver will see them, rounded to the wire's type [N]."""
-        layout = self.adapted.layout
-        rounded = quantise(values_N, self.value_type(), layout, Mask.full(layout.size))
+    def as_received(self, values: FloatArray, kind: Kind = Kind.VALUES) -> FloatArray:
+        """Adapter values [N], or statistics, as every receiver will see them."""
+        layout, mask = self.adapted.layout, Mask.full(self.adapted.layout.size)
+        rounded = quantise(values, self.value_type(kind), layout, mask)
         return np.asarray(rounded, dtype=np.float32)
 
     # ── answering ────────────────────────────────────────────────────────────────────────────────

@@ -24,6 +24,7 @@ from emulator.state import (
     Grant,
     Inbox,
     IndexArray,
+    Kind,
     Link,
     LinkRecord,
     LostCoordinates,
@@ -506,15 +507,15 @@ class Own(Protocol):
         """Send and wait; the clock moves on to the last arrival."""
         ...
 
-    def value_type(self) -> ValueType:
-        """How adapter values travel."""
+    def value_type(self, kind: Kind = Kind.VALUES) -> ValueType:
+        """How adapter values, or routing statistics, travel."""
         ...
 
     def to_send(self, vector_N: FloatArray) -> FloatArray:
         """The trained vector, with error feedback plus what rounding has held back; once a round."""
         ...
 
-    def as_received(self, values: FloatArray) -> FloatArray:
+    def as_received(self, values: FloatArray, kind: Kind = Kind.VALUES) -> FloatArray:
         """Values as every receiver will see them (rounded to the wire's type)."""
         ...
 

@@ -110,14 +110,16 @@ class ExpertRing:
         self._round_index = round_index
         mine = [Parcel(self.tellers(self.index)[b], b, v) for b, v in experts.items()]
         if statistics.size:
-            mine.append(Parcel(self.leader, None, statistics))
+            told = self.own.as_received(statistics, Kind.STATISTICS)
+            mine.append(Parcel(self.leader, None, told))
         everything, bundle = list(mine), mine
         for step in range(len(self.clusters) - 1):
             bundle = yield from self._pass_on(bundle, step, layout)
             everything += bundle
         of_clusters = sorted((p for p in everything if p.block is None), key=lambda p: p.origin)
         if of_clusters:  # in one order everywhere: one rounding
-            statistics = np.sum([p.values for p in of_clusters], axis=0, dtype=np.float32)
+            total: FloatArray = np.sum([p.values for p in of_clusters], axis=0, dtype=np.float32)
+            statistics = self.own.as_received(total, Kind.STATISTICS)
         return (yield from self._spread(self._merge(everything), layout, statistics))
 
     def _merge(self, parcels: list[Parcel]) -> dict[int, FloatArray]:

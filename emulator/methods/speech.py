@@ -8,7 +8,6 @@ from emulator.state import (
     Mask,
     Message,
     Traffic,
-    ValueType,
 )
 
 
@@ -89,7 +88,7 @@ def statistics_message(
     statistics: FloatArray,
     receivers: tuple[int, ...],
 ) -> Message:
-    """Additive routing statistics, in float32: a covariance does not survive rounding."""
+    """Additive routing statistics."""
     return Message(
         kind=Kind.STATISTICS,
         traffic=traffic,
@@ -100,7 +99,7 @@ def statistics_message(
         layout=layout,
         mask=Mask.full(layout.size),
         values=statistics,
-        value_type=ValueType.FLOAT32,
+        value_type=own.value_type(Kind.STATISTICS),
         mask_known=True,
         reliable=True,
     )

@@ -15,6 +15,7 @@ from emulator.errors import WireError
 from emulator.state import (
     IP_UDP_BYTES,
     IndexArray,
+    Kind,
     LostCoordinates,
     Message,
     Packet,
@@ -62,6 +63,9 @@ class WireFormat(BaseModel):
     value_type: Literal["float32", "bfloat16", "float16", "int8"] = Field(
         default="bfloat16", description="How methods write adapter values on the wire"
     )
+    statistics_type: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="How methods write the routing statistics on the wire"
+    )
     error_feedback: bool = Field(
         default=False,
         description="Methods add to what they send what rounding has held back in earlier rounds",
@@ -102,6 +106,10 @@ class WireFormat(BaseModel):
     def number_type(self) -> ValueType:
         """`value_type` as messages name it."""
         return _VALUE_TYPES[self.value_type]
+
+    def type_of(self, kind: Kind) -> ValueType:
+        """How the values of a kind of message travel."""
+        return _VALUE_TYPES[self.statistics_type if kind is Kind.STATISTICS else self.value_type]
 
     @property
     def room_bytes(self) -> int:

@@ -46,11 +46,11 @@ class FakeOwn:
         self.said: list[tuple[Message, ...]] = []
         self._wire = wire
 
-    def value_type(self) -> ValueType:
-        return self._wire.number_type
+    def value_type(self, kind: Kind = Kind.VALUES) -> ValueType:
+        return self._wire.type_of(kind)
 
-    def as_received(self, values_N: FloatArray) -> FloatArray:
-        rounded = quantise(values_N, self.value_type(), LAYOUT, Mask.full(LAYOUT.size))
+    def as_received(self, values: FloatArray, kind: Kind = Kind.VALUES) -> FloatArray:
+        rounded = quantise(values, self.value_type(kind), LAYOUT, Mask.full(LAYOUT.size))
         return np.asarray(rounded, dtype=np.float32)
 
     def exchange(
@@ -70,6 +70,7 @@ class Network:
         blocks: list[int],
         routed: str = "routed",
         number: str = "bfloat16",
+        statistics: str = "float32",
     ) -> None:
         self.clusters, self.blocks = clusters, blocks
         self.devices = len(blocks)
@@ -79,7 +80,7 @@ class Network:
         self.masks = {
             b: Mask.from_dense(draws.random(LAYOUT.size) < 0.3) for b in sorted(set(blocks))
         }
-        self.wire = WireFormat(value_type=number)
+        self.wire = WireFormat(value_type=number, statistics_type=statistics)
         self.owns = [FakeOwn(i, self.wire) for i in range(self.devices)]
         self.experts: dict[tuple[int, int], FloatArray] = {}
         for c, members in enumerate(clusters):
@@ -224,6 +225,18 @@ def test_one_cluster_needs_no_expert_bytes() -> None:
         np.testing.assert_array_equal(statistics, network.statistics[0])
         for block, values in experts.items():
             assert values.tobytes() == network.experts[0, block].tobytes()
+
+
+def test_statistics_of_two_bytes_are_the_same_everywhere() -> None:
+    """Half the bytes; a leader rounds what it keeps as it rounds what it says."""
+    exact, coarse = (Network(THREE, SHARED, statistics=kind) for kind in ("float32", "bfloat16"))
+    of_exact, of_coarse = exact.trade(), coarse.trade()
+    assert len({statistics.tobytes() for _, statistics, _ in of_coarse}) == 1
+    assert of_coarse[0][1].tobytes() != of_exact[0][1].tobytes()
+    np.testing.assert_allclose(of_coarse[0][1], of_exact[0][1], rtol=2**-6, atol=2**-6)
+    sent = [m for own in coarse.owns for ms in own.said for m in ms if m.kind is Kind.STATISTICS]
+    saved = expert_bytes(exact.records) - expert_bytes(coarse.records)
+    assert saved == sum(2 * STATISTICS.size * len(message.receivers) for message in sent) > 0
 
 
 def test_one_cluster_without_statistics_needs_no_bytes_at_all() -> None:
