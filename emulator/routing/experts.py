@@ -67,6 +67,7 @@ class MixtureLinear(nn.Module):
         """Gates of the sequences to come; one row serves all of them. Closed experts cost nothing."""
         open_R = (gates_SE > 0).any(dim=0).repeat_interleave(self.ranks)
         self._gates_SE, self._open_R = gates_SE, open_R
+        self._gates_S1R = self._of_ranks(gates_SE.unsqueeze(1))
         self._open_A_Rk, self._open_B_dR = self.stack_A_Rk[open_R], self.stack_B_dR[:, open_R]
 
     def forward(self, hidden_STk: Tensor) -> Tensor:
@@ -80,9 +81,10 @@ class MixtureLinear(nn.Module):
     def _rank_gates(self, hidden_STk: Tensor) -> Tensor:
         """The gates of the open ranks, [S or 1, T or 1, R]."""
         if self._layer_gate is None:
-            gates_STE = self._gates_SE.unsqueeze(1)
-        else:
-            gates_STE = self._layer_gate(hidden_STk, self._gates_SE)
+            return self._gates_S1R
+        return self._of_ranks(self._layer_gate(hidden_STk, self._gates_SE))
+
+    def _of_ranks(self, gates_STE: Tensor) -> Tensor:
         return gates_STE.repeat_interleave(self.ranks, dim=-1)[..., self._open_R]
 
 

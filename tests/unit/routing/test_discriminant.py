@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from emulator.backbone.loading import Tiny
 from emulator.routing import RidgeLda
 from emulator.state import DoubleArray, Question
-from emulator.tasks.learning import CausalLearner
+from emulator.tasks.causal import CausalLearner
 from emulator.tasks.synthetic import Synthetic
 
 WIDTH, TASKS = 6, 4

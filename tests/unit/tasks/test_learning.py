@@ -18,16 +18,11 @@ from emulator.backbone.loading import Backbone, Tiny
 from emulator.errors import ScenarioError
 from emulator.state import Example, Shard
 from emulator.streams import stream
-from emulator.tasks import learning
-from emulator.tasks.learning import (
-    COSINE_TEMPERATURE,
-    IGNORED,
-    CausalLearner,
-    EncoderLearner,
-    epochs,
-    learner_for,
-    score,
-)
+from emulator.tasks import batches, causal
+from emulator.tasks.batches import epochs
+from emulator.tasks.causal import IGNORED, CausalLearner
+from emulator.tasks.encoder import COSINE_TEMPERATURE, EncoderLearner
+from emulator.tasks.learning import learner_for, score
 
 SORT = Example("sort", "tag02 : d b c a ->", "a b c d", completion="a b c d")
 SHORT = Example("sort", "tag02 : b a ->", "a b", completion="a b")
@@ -91,7 +86,7 @@ def test_score_is_the_share_of_right_answers_named_by_kind() -> None:
     ],
 )
 def test_the_last_number_of_a_text(text: str, number: str) -> None:
-    assert learning.last_number(text) == number
+    assert causal.last_number(text) == number
 
 
 # ── causal language models ───────────────────────────────────────────────────────────────────────
@@ -164,7 +159,7 @@ def test_a_choice_is_the_likeliest_one_by_a_slow_sum(
             ]
         )
     ]
-    sums, means = [], []
+    sums, means, all_totals = [], [], []
     for example in examples:
         totals, lengths = [], []
         for choice in example.choices:
@@ -179,10 +174,17 @@ def test_a_choice_is_the_likeliest_one_by_a_slow_sum(
             totals.append(total)
             lengths.append(len(tokens))
         assert np.diff(sorted(totals)).min() > 1e-3  # no near ties that rounding could turn
+        all_totals += totals
         sums.append(example.choices[int(np.argmax(totals))])
         means.append(example.choices[int(np.argmax(np.divide(totals, lengths)))])
     assert learner.predict(tiny.model, examples) == tuple(sums)
     assert sums != means
+    together = learner._log_likelihoods(tiny.model, examples)
+    np.testing.assert_allclose(together, all_totals, rtol=1e-4)
+    (model := LoraModel(tiny.model, tiny.target_modules, 4, 4, ("lora_B",))).start_optimiser(0.1)
+    np.testing.assert_allclose(
+        learner._log_likelihoods(model.module, examples), all_totals, rtol=1e-4
+    )
 
 
 def test_what_is_learnt_is_generated_and_chosen(tiny: Backbone, learner: CausalLearner) -> None:
@@ -216,7 +218,7 @@ def test_answers_do_not_depend_on_who_is_asked_together(
 ) -> None:
     examples = [SORT, SHORT, replace(SORT, prompt="tag11 : k j i h g f ->")]
     together = learner.predict(tiny.model, examples)
-    monkeypatch.setattr(learning, "PREDICT_BATCH", 2)
+    monkeypatch.setattr(batches, "ANSWER_TOKENS", 30)
     assert learner.predict(tiny.model, examples) == together
 
 
@@ -340,7 +342,7 @@ def test_predictions_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch)
     learner = EncoderLearner(FakeEncoder())
     examples = [ROAD, SIDE, replace(ROAD, prompt="odd down"), replace(SIDE, prompt="odd")]
     together = learner.predict(FakeModel(), examples)
-    monkeypatch.setattr(learning, "PREDICT_BATCH", 1)
+    monkeypatch.setattr(batches, "ANSWER_TOKENS", 1)
     assert learner.predict(FakeModel(), examples) == together
 
 

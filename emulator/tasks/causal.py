@@ -1,0 +1,229 @@
+"""How a causal language model learns from examples and answers them.
+
+Shapes: S sequences, T tokens, V vocabulary, U choices of all examples of a batch.
+"""
+
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from peft import PeftModel
+from torch import Tensor, nn
+
+from emulator.protocols import LoadedBackbone
+from emulator.state import Example, Shard
+from emulator.streams import Stream
+from emulator.tasks.batches import answered_alike, epochs
+
+IGNORED = -100
+"""Label of a position that is not learned from."""
+
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class CausalBatch:
+    """input_ids, attention_mask, labels [S, T]; labels are IGNORED on prompts and padding."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+
+
+class CausalLearner:
+    """A causal language model: completions are learned, choices compared by their likelihood."""
+
+    def __init__(self, backbone: LoadedBackbone) -> None:
+        self._tokenizer = backbone.tokenizer
+        self._max_tokens = backbone.max_tokens
+
+    def router_text(self, example: Example) -> str:
+        """The prompt; for a choice whose prompt does not end in "Answer:", with its choices."""
+        if example.kind != "choice" or example.prompt.rstrip().endswith("Answer:"):
+            return example.prompt
+        return f"{example.prompt}\nChoices: {', '.join(example.choices)}\nAnswer:"
+
+    def batches(self, shard: Shard, batch_size: int, stream: Stream) -> Iterator[CausalBatch]:
+        """Endless batches; the shard is tokenised once."""
+        encoded = self._encode(shard.train)
+        for chosen in epochs(len(encoded), batch_size, stream):
+            yield self._collate([encoded[i] for i in chosen])
+
+    def loss(self, model: nn.Module, batch: CausalBatch) -> Tensor:
+        """Mean cross-entropy over the completion tokens, shape ()."""
+        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+        logits_STV = output.logits[:, :-1]
+        return F.cross_entropy(
+            logits_STV.reshape(-1, logits_STV.shape[-1]).float(),
+            batch.labels[:, 1:].reshape(-1),
+            ignore_index=IGNORED,
+        )
+
+    def tokens(self, batch: CausalBatch) -> int:
+        """Tokens of prompts and completions."""
+        return int(batch.attention_mask.sum())
+
+    def predict(self, model: nn.Module, examples: Sequence[Example]) -> tuple[str, ...]:
+        """The most likely choice, or the greedily decoded answer, of each example."""
+        lengths = [len(prompt) + len(completion) for prompt, completion in self._encode(examples)]
+        if examples[0].kind == "choice":  # each takes a copy of its prompt's cache
+            copies = [len(e.choices) * n for e, n in zip(examples, lengths, strict=True)]
+            return answered_alike(examples, copies, partial(self._choose, model))
+        return answered_alike(examples, lengths, partial(self._generate, model))
+
+    def answer(self, model: nn.Module, question: Example, max_new_tokens: int) -> str:
+        """The most likely of the choices; without any what is decoded, at most so many tokens."""
+        if question.choices:
+            return self._choose(model, [question])[0]
+        prompt = self._tokenizer(question.prompt)["input_ids"]
+        room = max(1, self._max_tokens - max_new_tokens)
+        return self._decode(model, [prompt[-room:]], max_new_tokens)[0].strip()
+
+    def unread(self, question: Example, max_new_tokens: int) -> str:
+        """Which part of a question does not fit beside its answer; empty when all of it does."""
+        prompt = self._tokenizer(self.router_text(question))["input_ids"]
+        answers = (
+            [len(ids) for ids in self._completions(question.choices)] if question.choices else []
+        )
+        room = max(1, self._max_tokens - max(answers, default=max_new_tokens))
+        return f"the first {len(prompt) - room} tokens" if len(prompt) > room else ""
+
+    def _encode(self, examples: Sequence[Example]) -> list[tuple[list[int], list[int]]]:
+        """Token ids of prompt and completion of each, the end token included; prompts lose their head."""
+        prompts = self._prompts(examples)
+        completions = self._completions(
+            [e.answer if e.kind == "choice" else e.completion for e in examples]
+        )
+        return [
+            (prompt[-(self._max_tokens - len(ids)) :], ids)
+            for prompt, ids in zip(prompts, completions, strict=True)
+        ]
+
+    def _prompts(self, examples: Sequence[Example]) -> list[list[int]]:
+        """Token ids of all prompts, uncut."""
+        ids: list[list[int]] = self._tokenizer([self.router_text(e) for e in examples])["input_ids"]
+        return ids
+
+    def _completions(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of answers behind a prompt, with the end token; room for one more token is left."""
+        spaced = [text if text[:1].isspace() else f" {text}" for text in texts]
+        encoded = self._tokenizer(spaced, add_special_tokens=False)["input_ids"]
+        end = self._tokenizer.eos_token_id
+        return [[*ids, end][: self._max_tokens - 1] for ids in encoded]
+
+    def _collate(self, pairs: Sequence[tuple[list[int], list[int]]]) -> CausalBatch:
+        """Pad on the right to the longest pair."""
+        width = max(len(prompt) + len(completion) for prompt, completion in pairs)
+        input_ids = torch.full((len(pairs), width), self._tokenizer.pad_token_id)
+        labels = torch.full((len(pairs), width), IGNORED)
+        attention = torch.zeros((len(pairs), width), dtype=torch.long)
+        for row, (prompt, completion) in enumerate(pairs):
+            length = len(prompt) + len(completion)
+            input_ids[row, :length] = torch.tensor(prompt + completion)
+            labels[row, len(prompt) : length] = torch.tensor(completion)
+            attention[row, :length] = 1
+        return CausalBatch(input_ids, attention, labels)
+
+    def _choose(self, model: nn.Module, examples: Sequence[Example]) -> list[str]:
+        """argmax over choices of sum log p(choice tokens | prompt); every prompt is read once.
+
+        A prompt too long loses its head, so much that the longest of its choices fits behind it.
+        """
+        totals_U = iter(self._log_likelihoods(model, examples))
+        chosen = []
+        for example in examples:
+            of_choices = [next(totals_U) for _ in example.choices]
+            chosen.append(example.choices[of_choices.index(max(of_choices))])
+        return chosen
+
+    def _log_likelihoods(self, model: nn.Module, examples: Sequence[Example]) -> list[float]:
+        """Of every choice of every example, in order [U]."""
+        choices = [self._completions(example.choices) for example in examples]
+        rooms = [self._max_tokens - max(map(len, of_one)) for of_one in choices]
+        prompts = [p[-room:] for p, room in zip(self._prompts(examples), rooms, strict=True)]
+        asked = self._padded(prompts, "left")
+        owner_U = torch.tensor([i for i, of_one in enumerate(choices) for _ in of_one])
+        told = self._padded(list(chain.from_iterable(choices)), "right")
+        ids_UT, mask_UT = told["input_ids"], told["attention_mask"]
+        lengths_S = asked["attention_mask"].sum(1)
+        with torch.inference_mode():
+            read = model(
+                **asked,
+                position_ids=_positions(asked["attention_mask"]),
+                use_cache=True,
+                **_last(model),
+            )
+            read.past_key_values.batch_select_indices(owner_U)
+            mask_past_UT = torch.cat([asked["attention_mask"][owner_U], mask_UT[:, :-1]], dim=1)
+            followed = model(
+                input_ids=ids_UT[:, :-1],
+                attention_mask=mask_past_UT,
+                position_ids=lengths_S[owner_U, None] + torch.arange(ids_UT.shape[1] - 1),
+                past_key_values=read.past_key_values,
+            )
+            logits_UTV = torch.cat([read.logits[owner_U, -1:], followed.logits], dim=1)
+            log_p_UTV = F.log_softmax(logits_UTV.float(), dim=-1)
+            picked_UT = log_p_UTV.gather(-1, ids_UT.unsqueeze(-1)).squeeze(-1)
+            totals: list[float] = (picked_UT * mask_UT).sum(-1).tolist()
+        return totals
+
+    def _padded(self, ids: Sequence[list[int]], side: str) -> dict[str, Tensor]:
+        """input_ids and attention_mask [S, T], as wide as the longest."""
+        padded = self._tokenizer.pad(
+            {"input_ids": list(ids)}, return_tensors="pt", padding_side=side
+        )
+        return {name: padded[name] for name in ("input_ids", "attention_mask")}
+
+    def _generate(self, model: nn.Module, examples: Sequence[Example]) -> list[str]:
+        """Greedy answers, as many tokens as the longest right one needs."""
+        pairs = self._encode(examples)
+        longest = max(len(completion) for _, completion in pairs)
+        texts = self._decode(model, [prompt for prompt, _ in pairs], longest)
+        return [
+            last_number(text) if example.kind == "number" else text.strip()
+            for text, example in zip(texts, examples, strict=True)
+        ]
+
+    def _decode(
+        self, model: nn.Module, prompts: Sequence[list[int]], max_new_tokens: int
+    ) -> list[str]:
+        """Greedy continuations with the key-value cache, special tokens left out."""
+        padded = self._padded(prompts, "left")
+        with torch.inference_mode():
+            output = model.generate(  # type: ignore[operator]
+                **padded,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                repetition_penalty=1.0,
+                pad_token_id=self._tokenizer.pad_token_id,
+                eos_token_id=self._tokenizer.eos_token_id,
+            )
+        texts: list[str] = self._tokenizer.batch_decode(
+            output[:, padded["input_ids"].shape[1] :], skip_special_tokens=True
+        )
+        return texts
+
+
+def _positions(mask_ST: Tensor) -> Tensor:
+    """The position of each token behind the padding on its left."""
+    return (mask_ST.cumsum(1) - 1).clamp(min=0)
+
+
+def _last(model: nn.Module) -> dict[str, Any]:
+    """Asks a model for the logits of the last token alone, where it can: a vocabulary is large."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    known = "logits_to_keep" in inspect.signature(base.forward).parameters
+    return {"logits_to_keep": 1} if known else {}
+
+
+def last_number(text: str) -> str:
+    """The last number of a text without thousands separators; empty when there is none."""
+    found = NUMBER.findall(text)
+    return found[-1].replace(",", "") if found else ""
