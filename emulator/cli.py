@@ -219,6 +219,22 @@ def infer(
 
 
 @app.command()
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="which; default: the usual ones")
+    ] = None,
+) -> None:
+    """Measure this machine under the emulator: tables of figures beside their targets."""
+    with _clear_messages():
+        from emulator.benching import chosen, figures_of
+        from emulator.report.figures_table import figures_table
+
+        for name in chosen(names or []):
+            sys.stderr.write(f"{name} ...\n")
+            _console().print(figures_table(name, list(figures_of(name))))
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of scenario files."""
     import json

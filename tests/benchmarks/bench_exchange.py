@@ -1,23 +1,20 @@
 """What the exchange costs: Transport against bare torch.distributed, on this machine.
 
-    python tests/benchmarks/bench_exchange.py
-
 In every exchange each process sends one burst to every other and receives one from each. `bare` is
 isend/irecv of the same frames (same sizes, same order, buffers made once); `one message` sends each
 burst as a single gloo message. The three alternate in blocks, so that a busy machine troubles them
 alike; rate ratios are medians over the blocks, CPU ratios compare sums (1 = as cheap as the other,
-less = dearer). Also: seconds from the fork of 16 and 64 devices to the
-end of their first exchange on a ring.
+less = dearer).
 """
 
 import json
 import statistics
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.distributed as dist
+from figures import Figure, tell
 
 from emulator.exchange.frames import FRAME_BYTES, HEADER_BYTES
 from emulator.exchange.many_processes import Transport
@@ -26,7 +23,10 @@ from emulator.exchange.posting import Json
 from emulator.forking import Post, run_forked, whole_crew
 from emulator.state import Burst
 
-SIZES = (100, 4_000, 60_000, 250_000, 1_000_000, 4_000_000)
+SIZES = (4_000, 60_000, 1_000_000, 4_000_000)
+FRAMED = 60_000
+"""From here on a burst is long enough for its rate to be a target [bytes]."""
+
 BLOCKS = 7
 BLOCK_S = 0.15
 ROUGH_S_PER_BYTE = 1e-8
@@ -89,52 +89,36 @@ def measure(transport: Transport, post: Post) -> None:
             post(0, {"size": size, "blocks": json.dumps(blocks)}, b"")
 
 
-def report(processes: int, size: int, blocks: dict[str, list[list[float]]]) -> None:
+def compared(processes: int, size: int, blocks: dict[str, list[list[float]]]) -> Iterator[Figure]:
+    """The rate, and how it stands to the other ways."""
     wall_s = {name: [pair[0] for pair in pairs] for name, pairs in blocks.items()}
     cpu_s = {name: sum(pair[1] for pair in pairs) for name, pairs in blocks.items()}
     own = wall_s["transport"]
-    rate_mb_per_s = size * (processes - 1) / statistics.median(own) / 1e6
-    line = f"{processes:9d} {size:10,d} {statistics.median(own) * 1e3:8.3f} {rate_mb_per_s:8.1f}"
+    name = f"{processes} processes, bursts of {size:,d} B"
+    yield Figure(name, size * (processes - 1) / statistics.median(own) / 1e6, "MB/s out")
     for other in ("bare", "one message"):
         rate = statistics.median(b / a for a, b in zip(own, wall_s[other], strict=True))
-        line += f" {rate:8.2f} {cpu_s[other] / cpu_s['transport']:8.2f}"
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+        target = 0.9 if other == "bare" and size >= FRAMED else None
+        yield Figure(f"{name}: rate against {other}", rate, at_least=target)
+    yield Figure(f"{name}: CPU, bare against ours", cpu_s["bare"] / cpu_s["transport"])
 
 
-def first_exchange_s(devices: int) -> float:
-    """Seconds from before the first fork until every device has exchanged once on a ring."""
-    ended_s: list[float] = []
-
-    def main(transport: Transport, post: Post) -> None:
-        own = transport.device
-        others = sorted({(own - 1) % devices, (own + 1) % devices})
-        transport.exchange([Burst(own, d, 0, 0.0, bytes(1000)) for d in others], others, 0)
-        post(0, {}, b"")
-
-    began_s = time.perf_counter()
-    run_forked(
-        whole_crew(devices), main, lambda *_: ended_s.append(time.perf_counter()), Patience()
-    )
-    return max(ended_s) - began_s
-
-
-def main() -> None:
+def figures() -> Iterator[Figure]:
+    """Of two and of four processes."""
     torch.set_num_threads(1)
-    sys.stdout.write(
-        "                                           against bare      against one message\n"
-        "processes      bytes       ms MB/s out     rate      CPU     rate      CPU\n"
-    )
     for processes in (2, 4):
-
-        def on_message(_: int, header: Mapping[str, Json], blob: bytes) -> None:
-            report(processes, int(str(header["size"])), json.loads(str(header["blocks"])))  # noqa: B023
-
-        run_forked(whole_crew(processes), measure, on_message, Patience())
-    for devices in (16, 64):
-        seconds = first_exchange_s(devices)
-        sys.stdout.write(f"{devices} devices, fork to first exchange: {seconds:.2f} s\n")
+        told: list[Mapping[str, Json]] = []
+        run_forked(
+            whole_crew(processes),
+            measure,
+            lambda _, header, blob, told=told: told.append(header),
+            Patience(),
+        )
+        for header in told:
+            yield from compared(
+                processes, int(str(header["size"])), json.loads(str(header["blocks"]))
+            )
 
 
 if __name__ == "__main__":
-    main()
+    tell("Exchange against bare torch.distributed", figures())

@@ -1,7 +1,5 @@
 """How true the paced clock is: achieved against configured rate, on this machine.
 
-    python tests/benchmarks/bench_paced.py
-
 Device 0 sends one burst that is on the air for so many seconds at so many bits per second, frame by
 frame at its moments, over the real connection; device 1 looks at the clock when all of it is there.
 achieved = bits / (that moment - the start of the burst). Told are the error of the achieved rate, its
@@ -9,11 +7,11 @@ median and the worst of the repetitions, and the lag of the frames behind their 
 """
 
 import statistics
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
+from figures import Figure, tell
 
 from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Patience
@@ -51,8 +49,8 @@ def send_and_receive(transport: Transport, post: Post) -> None:
                 exchange_index += 1
 
 
-def main() -> None:
-    """Measure and print one line for each rate and duration."""
+def figures() -> Iterator[Figure]:
+    """The error of the rate and the lag of the frames, for each rate and duration."""
     torch.set_num_threads(1)
     told: dict[int, dict[str, float]] = {}
 
@@ -61,26 +59,21 @@ def main() -> None:
         told.setdefault(int(numbers["exchange"]), {}).update(numbers)
 
     run_forked(whole_crew(2), send_and_receive, on_message, Patience())
-    sys.stdout.write(
-        "                           rate's error [%]      lag of frames [ms]\n"
-        "   Mbit/s  burst [s]      median     worst     p50      p99      max\n"
-    )
     for first in range(0, len(told), REPETITIONS):
         runs = [told[index] for index in range(first, first + REPETITIONS)]
+        name = f"{runs[0]['bit_per_s'] / 1e6:g} Mbit/s for {runs[0]['burst_s']:g} s"
         errors = [
             100.0 * (run["bits"] / (run["ended_s"] - run["started_s"]) / run["bit_per_s"] - 1.0)
             for run in runs
         ]
-        lags = [
-            1e3 * statistics.median(run[f"lag_{name}_s"] for run in runs)
-            for name in ("p50", "p99", "max")
-        ]
-        sys.stdout.write(
-            f"{runs[0]['bit_per_s'] / 1e6:9g} {runs[0]['burst_s']:10.1f} "
-            f"{statistics.median(errors):11.3f} {max(errors, key=abs):9.3f} "
-            f"{lags[0]:7.3f} {lags[1]:8.3f} {lags[2]:8.3f}\n"
+        yield Figure(
+            f"{name}: rate too low by, median", -statistics.median(errors), "%", at_most=1.0
         )
+        yield Figure(f"{name}: at worst", -min(errors), "%")
+        for part in ("p50", "p99", "max"):
+            lag_s = statistics.median(run[f"lag_{part}_s"] for run in runs)
+            yield Figure(f"{name}: lag of frames, {part}", 1e3 * lag_s, "ms")
 
 
 if __name__ == "__main__":
-    main()
+    tell("Paced clock: achieved against configured rate", figures())

@@ -1,22 +1,21 @@
 """Cold start and memory: from the first line of the program to the first exchange of all devices.
 
-    python tests/benchmarks/bench_start.py [devices]
-
-Prints the seconds spent on imports, on building the world, and from there to the end of the first
-exchange of the last device; and the memory that each device holds alone after one local step.
+The seconds spent on imports, on building the world, and from there to the end of the first exchange
+of the last device; and what each device holds alone after one local step: memory, descriptors, threads.
 """
 
 import os
-import sys
 import time
 
 STARTED_S = time.monotonic()
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"
 
+from collections.abc import Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
+
 import torch._dynamo  # noqa: E402, F401
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+from figures import Figure, tell  # noqa: E402
 
 from emulator.device import Device, live  # noqa: E402
 from emulator.exchange import many_processes  # noqa: E402
@@ -29,6 +28,7 @@ from emulator.state import DeviceResult, Expert  # noqa: E402
 from emulator.world import build_world  # noqa: E402
 
 IMPORTED_S = time.monotonic()
+DEVICES = 16
 
 
 def first_exchange_of(life):
@@ -39,9 +39,19 @@ def first_exchange_of(life):
     return DeviceResult(-1, nothing, (), {}, (), (), (), 0.0, 0.0, 0.0, 0)
 
 
-def main() -> None:
-    devices = int(sys.argv[1]) if len(sys.argv) > 1 else 16
-    world = build_world(Scenario(name="start", devices=devices))
+def held_here() -> dict[str, float]:
+    """What this process holds."""
+    return {
+        "own memory": own_memory_mb(),
+        "descriptors": len(list(Path("/proc/self/fd").iterdir())),
+        "threads": len(list(Path("/proc/self/task").iterdir())),
+    }
+
+
+def figures() -> Iterator[Figure]:
+    """Of 16 devices."""
+    yield Figure("imports", IMPORTED_S - STARTED_S, "s")
+    world = build_world(Scenario(name="start", devices=DEVICES))
     built_s = time.monotonic()
     posted = {}
 
@@ -55,26 +65,26 @@ def main() -> None:
         own = Device(world, device)
         scenario.method.start(own)
         own.train(1)
-        post(0, {"exchanged_s": exchanged_s, "own_mb": own_memory_mb()}, b"")
+        post(0, {"exchanged_s": exchanged_s, **held_here()}, b"")
 
     run_forked(
-        whole_crew(devices),
+        whole_crew(DEVICES),
         child,
         lambda device, head, _: posted.update({device: head}),
         Patience(),
     )
     last_s = max(head["exchanged_s"] for head in posted.values())
-    table = Table(title=f"{devices} devices, tiny backbone, cold start", title_justify="left")
-    for column in ("", "measured", "target"):
-        table.add_column(column, justify="right")
-    table.add_row("imports", f"{IMPORTED_S - STARTED_S:.2f} s", "")
-    table.add_row("world (backbone, data)", f"{built_s - IMPORTED_S:.2f} s", "")
-    table.add_row("fork to first exchange of all", f"{last_s - built_s:.2f} s", "")
-    table.add_row("all but imports", f"{last_s - IMPORTED_S:.2f} s", "<= 5 s")
-    most = max(head["own_mb"] for head in posted.values())
-    table.add_row("own memory of a device, most", f"{most:.0f} MB", "<= 110 MB")
-    Console(width=80).print(table)
+    yield Figure("world (backbone, data)", built_s - IMPORTED_S, "s")
+    yield Figure("fork to first exchange of all", last_s - built_s, "s")
+    yield Figure("all but imports", last_s - IMPORTED_S, "s", at_most=3.0)
+    for what, unit, target in (
+        ("own memory", "MB", 80.0),
+        ("descriptors", "", None),
+        ("threads", "", None),
+    ):
+        most = max(head[what] for head in posted.values())
+        yield Figure(f"{what} of a device, most", most, unit, at_most=target)
 
 
 if __name__ == "__main__":
-    main()
+    tell(f"{DEVICES} devices, tiny backbone, cold start", figures())

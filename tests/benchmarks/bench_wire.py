@@ -1,18 +1,16 @@
-"""Speed of the wire on one core: `python tests/benchmarks/bench_wire.py`.
+"""Speed of the wire on one core.
 
 Values: MB/s of float32 in and out, mask known to the receiver. Masks: million kept entries per
 second; `digest` is the first computation of `Mask.digest`, which a static mask pays once. The best of
 several runs, since others use the machine too.
 """
 
-import sys
+import math
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from figures import Figure, tell
 
 from emulator.state import AdapterLayout, Kind, Known, Mask, Message, Traffic, ValueType
 from emulator.streams import stream
@@ -69,25 +67,31 @@ def bench(message: Message) -> tuple[float, float, int]:
     return best_s(lambda: wire.encode(message)), best_s(lambda: decode(data, known, 0.0)), num_bytes
 
 
-def main() -> None:
-    """Print both tables."""
-    print(f"values, known mask of density 0.25 of N = {N}    encode      decode  [MB/s of float32]")
+def figures() -> Iterator[Figure]:
+    """Values of every type, masks of every density."""
     mask = mask_of(0.25)
     for value_type in (ValueType.FLOAT32, ValueType.BFLOAT16, ValueType.FLOAT16, ValueType.INT8):
         encode_s, decode_s, _ = bench(message_of(mask, value_type))
-        rates = [4e-6 * mask.count / seconds for seconds in (encode_s, decode_s)]
-        print(f"{value_type.name.lower():>40} {rates[0]:12.0f} {rates[1]:12.0f}")
-    print(
-        f"masks, N = {N}                 encode      decode      digest  [M entries/s]  bits/entry"
-    )
+        name = f"values as {value_type.name.lower()}, mask of density 0.25 known"
+        for what, seconds in (("in", encode_s), ("out", decode_s)):
+            rate = 4e-6 * mask.count / seconds
+            yield Figure(f"{name}: {what}", rate, "MB/s of float32", at_least=500.0)
     for density in (0.001, 0.01, 0.1, 0.25, 0.5):
         mask = mask_of(density)
         encode_s, decode_s, num_bytes = bench(message_of(mask, None))
         digest_s = best_s(lambda mask=mask: Mask(mask.size, mask.indices).digest)
-        rates = [1e-6 * mask.count / seconds for seconds in (encode_s, decode_s, digest_s)]
-        row = " ".join(f"{rate:11.1f}" for rate in rates)
-        print(f"{density:>28} {row} {8 * num_bytes / mask.count:26.3f}")
+        for what, seconds in (("in", encode_s), ("out", decode_s), ("digest", digest_s)):
+            rate = 1e-6 * mask.count / seconds
+            target = None if what == "digest" else 20.0
+            yield Figure(f"mask of density {density}: {what}", rate, "M entries/s", target)
+        share = 8 * num_bytes / mask.size / entropy_bits(density)
+        yield Figure(f"mask of density {density}: bits over entropy", share, at_most=1.05)
+
+
+def entropy_bits(density: float) -> float:
+    """Of one coordinate of a random mask."""
+    return -density * math.log2(density) - (1 - density) * math.log2(1 - density)
 
 
 if __name__ == "__main__":
-    main()
+    tell(f"Wire, one core, N = {N:,d}", figures())

@@ -1,0 +1,86 @@
+"""What a device more costs: start, round, memory, for 4 to 128 devices with next to nothing to learn.
+
+Dec-LoRA on a random graph of three neighbours: one local step of two examples and one exchange a round.
+ms a device and round: wall from the first commit of all to the last, times the cores, over devices and
+rounds; if rounds cost the same for each device, it does not grow.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+import torch._dynamo  # noqa: E402, F401
+from figures import Figure, tell  # noqa: E402
+
+from emulator.device import live  # noqa: E402
+from emulator.exchange import many_processes  # noqa: E402
+from emulator.exchange.cores import cores_here  # noqa: E402
+from emulator.exchange.meeting import Patience  # noqa: E402
+from emulator.forking import run_forked, whole_crew  # noqa: E402
+from emulator.run import own_memory_mb  # noqa: E402
+from emulator.scenario import Scenario  # noqa: E402
+from emulator.shim import Shim  # noqa: E402
+from emulator.world import build_world  # noqa: E402
+
+SIZES = (4, 16, 64, 128)
+ROUNDS = 6
+SCENARIO = {
+    "name": "scale",
+    "rounds": ROUNDS,
+    "method": {"kind": "lora"},
+    "topology": {"kind": "random_regular", "degree": 3},
+    "channel": {"kind": "ideal"},
+    "tasks": {"kind": "synthetic", "names": ["reverse"], "train_samples": 256, "test_samples": 1},
+    "local": {"steps": 1, "batch_size": 2},
+}
+
+
+def figures() -> Iterator[Figure]:
+    """For each number of devices."""
+    for devices in SIZES:
+        world = build_world(Scenario.model_validate({**SCENARIO, "devices": devices}))
+        began_s = time.monotonic()
+        committed_s: dict[int, list[float]] = {}
+        held: list[dict[str, float]] = []
+
+        def child(transport, post, world=world) -> None:
+            device, scenario = transport.device, world.scenario
+            air = Shim(device, scenario.wire, world.access, world.channel)
+
+            def on_commit(_device, commit, _links) -> None:
+                post(commit.state.round_index, {"committed_s": time.monotonic()}, b"")
+
+            many_processes.run(live(world, device), air, transport, on_commit)
+            descriptors = len(list(Path("/proc/self/fd").iterdir()))
+            threads = len(list(Path("/proc/self/task").iterdir()))
+            told = {"memory_mb": own_memory_mb(), "descriptors": descriptors, "threads": threads}
+            post(ROUNDS, told, b"")
+
+        def on_message(device, header, _blob, seen=committed_s, held=held) -> None:
+            if "committed_s" in header:
+                seen.setdefault(device, []).append(header["committed_s"])
+            else:
+                held.append(header)
+
+        run_forked(whole_crew(devices), child, on_message, Patience())
+        ended_s = time.monotonic()
+        first_s = max(times[0] for times in committed_s.values())
+        last_s = max(times[-1] for times in committed_s.values())
+        name = f"{devices} devices"
+        yield Figure(f"{name}: fork to the first round's end", first_s - began_s, "s")
+        round_s = (last_s - first_s) / (ROUNDS - 1)
+        yield Figure(f"{name}: rounds", 1.0 / round_s, "1/s")
+        yield Figure(f"{name}: a device and round", 1e3 * round_s * cores_here() / devices, "ms")
+        yield Figure(f"{name}: all of it", ended_s - began_s, "s")
+        for what, unit in (("memory", "MB"), ("descriptors", ""), ("threads", "")):
+            most = max(each[f"{what}_mb" if unit else what] for each in held)
+            target = 80.0 if unit else None
+            yield Figure(f"{name}: {what} of one, most", most, unit, at_most=target)
+
+
+if __name__ == "__main__":
+    tell("Scale: tiny backbone, three neighbours each", figures())

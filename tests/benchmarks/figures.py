@@ -1,0 +1,31 @@
+"""What a benchmark has measured, beside what was aimed at: a table, or JSON lines under --json."""
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from rich.console import Console
+
+from emulator.report.figures_table import figures_table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure; `unit` may be empty for ratios, `at_least` and `at_most` are targets."""
+
+    what: str
+    value: float
+    unit: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+def tell(title: str, figures: Iterable[Figure]) -> None:
+    """Print figures as they come, or all of them as one table."""
+    if "--json" in sys.argv:
+        for figure in figures:
+            sys.stdout.write(json.dumps(asdict(figure)) + "\n")
+            sys.stdout.flush()
+        return
+    Console(width=100).print(figures_table(title, [asdict(figure) for figure in figures]))
