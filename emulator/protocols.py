@@ -7,7 +7,7 @@ Shapes: S sequences, T tokens, H hidden width, E experts, M devices, N adapter c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from emulator.state import (
@@ -247,6 +247,10 @@ class Learner(Protocol):
         """Endless training batches of one shard, each epoch shuffled anew by the stream."""
         ...
 
+    def parts(self, batch: Any, size: int) -> Iterator[tuple[Any, float]]:
+        """A batch in parts of so many examples, each with its share in the loss of the whole."""
+        ...
+
     def loss(self, model: Module, batch: Any) -> Tensor:
         """Mean training loss, shape ()."""
         ...
@@ -367,8 +371,8 @@ class AdaptedModel(Protocol):
         """A fresh optimiser over the entries of `learns`, by default all kept ones; others rest."""
         ...
 
-    def step(self, loss: Tensor) -> None:
-        """One optimiser step along the gradient of the loss."""
+    def step(self, losses: Iterable[Tensor]) -> None:
+        """One optimiser step along the gradient of the sum of losses, one in memory at a time."""
         ...
 
 

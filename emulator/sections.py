@@ -32,6 +32,15 @@ class Local(Section):
 
     steps: int = Field(default=15, gt=0, description="E: local steps of a round")
     batch_size: int = Field(default=32, gt=0, description="examples of a step")
+    micro_batch_size: int | None = Field(
+        default=None,
+        gt=0,
+        description="examples that are in memory at once; default: all of a step",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="keep only the inputs of layers and compute them once more: less memory, more time",
+    )
     step_s: float = Field(default=0.1, ge=0, description="emulated time of a step [s]")
     speeds: tuple[PositiveFloat, ...] = Field(
         default=(),

@@ -2,11 +2,17 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from emulator.errors import EmulatorError
 from emulator.protocols import AdaptedModel, Learner
@@ -46,15 +52,17 @@ class LocalTraining:
         """So many optimiser steps. Raises EmulatorError for a loss that is no number any more."""
         started_cpu_s = time.thread_time()
         losses, tokens = [], 0
-        with torch.random.fork_rng(devices=[]):
+        checkpointing = self._world.scenario.local.gradient_checkpointing
+        recomputed = recomputing(adapted.module) if checkpointing else nullcontext()
+        with torch.random.fork_rng(devices=[]), recomputed:
             torch.manual_seed(
                 torch_seed(self._world.scenario.seed, "train", self._device, self._sessions)
             )
             for _ in range(steps):
                 batch = next(self._batches)
-                loss = self._learner.loss(adapted.module, batch)
-                adapted.step(loss)
-                losses.append(loss.item())
+                of_parts: list[float] = []
+                adapted.step(self._losses(adapted.module, batch, of_parts))
+                losses.append(math.fsum(of_parts))
                 tokens += self._learner.tokens(batch)
                 if not math.isfinite(losses[-1]):
                     raise EmulatorError(
@@ -69,6 +77,14 @@ class LocalTraining:
         energy_j = duration_s * self._world.scenario.local.compute_power_w
         return Trained(float(np.mean(losses)), duration_s, energy_j, cpu_s)
 
+    def _losses(self, module: nn.Module, batch: Any, told: list[float]) -> Iterator[Tensor]:
+        """The shares of a batch's parts in its loss, one by one; their values are told."""
+        local = self._world.scenario.local
+        for part, share in self._learner.parts(batch, local.micro_batch_size or local.batch_size):
+            loss = share * self._learner.loss(module, part)
+            told.append(loss.item())
+            yield loss
+
     def next_duration_s(self, steps: int) -> float:
         """What the next so many steps will take, where that does not depend on their tokens [s]."""
         return self._duration_s(steps, math.nan) if steps else 0.0
@@ -79,6 +95,28 @@ class LocalTraining:
         duration_s = local.duration_s(self._device, steps, flop)
         luck = stream(seed, "straggler", self._device, self._sessions).random()
         return duration_s * (local.straggler_factor if luck < local.straggler_probability else 1.0)
+
+
+@contextmanager
+def recomputing(module: nn.Module) -> Iterator[None]:
+    """Layers keep only their inputs and are computed once more on the way back: time for memory.
+
+    Layers believe that they are in training; what is inside them (dropout) does not.
+    """
+    layers = [part for part in module.modules() if isinstance(part, GradientCheckpointingLayer)]
+    if not layers:
+        raise EmulatorError(
+            "local.gradient_checkpointing: got a backbone whose layers cannot be computed twice"
+        )
+    for layer in layers:
+        layer.gradient_checkpointing, layer.training = True, True
+        again = partial(checkpoint, use_reentrant=False)
+        layer._gradient_checkpointing_func = again  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.gradient_checkpointing, layer.training = False, False
 
 
 def linear_weights(model: nn.Module) -> int:

@@ -8,7 +8,7 @@ Shapes: k inputs and d outputs of a module, r lora_rank, R any rank.
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, cast
 
@@ -119,9 +119,9 @@ class LoraModel:
         """A fresh AdamW over the entries of `learns` (default: all kept ones); the others rest."""
         self._trained.start_optimiser(learning_rate, learns or self.mask)
 
-    def step(self, loss: torch.Tensor) -> None:
-        """One optimiser step along the gradient of `loss`; entries outside the mask do not move."""
-        self._trained.step(loss)
+    def step(self, losses: Iterable[torch.Tensor]) -> None:
+        """One optimiser step along the gradient of their sum; entries outside the mask do not move."""
+        self._trained.step(losses)
 
     def vector(self) -> FloatArray:
         """The trained entries [N], copied; zero outside the mask once restricted."""

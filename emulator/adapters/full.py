@@ -5,7 +5,7 @@ rounded for the wire is then what was learnt, not the weight that it is a small 
 differences averages weights. Tied weights (embeddings and output head) are one tensor, counted once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -68,9 +68,9 @@ class FullModel:
         """A fresh AdamW over the entries of `learns` (default: all kept ones); the others rest."""
         self._trained.start_optimiser(learning_rate, learns or self.mask)
 
-    def step(self, loss: torch.Tensor) -> None:
-        """One optimiser step along the gradient of `loss`."""
-        self._trained.step(loss)
+    def step(self, losses: Iterable[torch.Tensor]) -> None:
+        """One optimiser step along the gradient of their sum."""
+        self._trained.step(losses)
         self._write_weights()
 
     def vector(self) -> FloatArray:

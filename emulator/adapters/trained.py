@@ -3,7 +3,7 @@
 Shapes: N coordinates, n of which learn.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -38,10 +38,11 @@ class TrainedVector:
         )
         self.optimiser = torch.optim.AdamW([self.parameter], lr=learning_rate, weight_decay=0.0)
 
-    def step(self, loss: Tensor) -> None:
-        """One optimiser step along the gradient of `loss`; entries that do not learn do not move."""
+    def step(self, losses: Iterable[Tensor]) -> None:
+        """One optimiser step along the gradient of their sum; entries that do not learn do not move."""
         self._grad_N.zero_()
-        loss.backward()  # type: ignore[no-untyped-call]
+        for loss in losses:
+            loss.backward()  # type: ignore[no-untyped-call]
         if self._learning is None:
             self.parameter.grad = self._grad_N
             self.optimiser.step()

@@ -55,9 +55,22 @@ class CausalLearner:
         for chosen in epochs(len(encoded), batch_size, stream):
             yield self._collate([encoded[i] for i in chosen])
 
+    def parts(self, batch: CausalBatch, size: int) -> Iterator[tuple[CausalBatch, float]]:
+        """So many sequences each; the loss is a mean over tokens, so that is what they share it by."""
+        if size >= len(batch.input_ids):
+            yield batch, 1.0
+            return
+        whole = int((batch.labels != IGNORED).sum())
+        columns = (batch.input_ids, batch.attention_mask, batch.labels)
+        for rows in zip(*(torch.split(column, size) for column in columns), strict=True):
+            part = CausalBatch(*rows)
+            yield part, int((part.labels != IGNORED).sum()) / whole
+
     def loss(self, model: nn.Module, batch: CausalBatch) -> Tensor:
         """Mean cross-entropy over the completion tokens, shape ()."""
-        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+        output = model(
+            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+        )
         logits_STV = output.logits[:, :-1]
         return F.cross_entropy(
             logits_STV.reshape(-1, logits_STV.shape[-1]).float(),

@@ -4,7 +4,7 @@ Shapes: S sequences, T tokens, U distinct choices of a batch, H hidden width.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -49,6 +49,19 @@ class EncoderLearner:
             self._check(example)
         for chosen in epochs(len(shard.train), batch_size, stream):
             yield self._collate([shard.train[i] for i in chosen])
+
+    def parts(self, batch: EncoderBatch, size: int) -> Iterator[tuple[EncoderBatch, float]]:
+        """So many texts each, all with the batch's choices."""
+        whole = len(batch.target)
+        if size >= whole:
+            yield batch, 1.0
+            return
+        for rows_s in torch.split(torch.arange(whole), size):
+            texts = {name: column[rows_s] for name, column in batch.texts.items()}
+            part = replace(
+                batch, texts=texts, allowed=batch.allowed[rows_s], target=batch.target[rows_s]
+            )
+            yield part, len(rows_s) / whole
 
     def loss(self, model: nn.Module, batch: EncoderBatch) -> Tensor:
         """Cross-entropy of softmax(cosine / COSINE_TEMPERATURE) over each example's choices."""

@@ -1,13 +1,21 @@
 """The pace of local training: as declared, whatever the host."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
+import torch
+from torch import nn
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from emulator.adapters.attach import LoraModel
 from emulator.errors import EmulatorError
 from emulator.scenario import Scenario
 from emulator.sections import Local
+from emulator.state import FloatArray
+from emulator.tasks.causal import CausalLearner
 from emulator.tasks.learning import learner_for
-from emulator.training import LocalTraining, linear_weights
+from emulator.training import LocalTraining, linear_weights, recomputing
 from emulator.world import World, build_world
 
 STEPS = 3
@@ -21,7 +29,7 @@ class Frozen:
         self.form = form
         self.steps = 0
 
-    def step(self, loss: object) -> None:
+    def step(self, losses: object) -> None:
         self.steps += 1
 
 
@@ -87,14 +95,58 @@ def test_stragglers_are_drawn_by_device_and_session() -> None:
 def test_a_loss_that_is_no_number_ends_the_run() -> None:
     air = world()
 
-    class Broken(Frozen):
-        def step(self, loss: object) -> None:
-            super().step(loss)
-            with np.errstate(all="ignore"):
-                loss.data.fill_(float("nan"))
+    class Broken(CausalLearner):
+        def loss(self, model: nn.Module, batch: object) -> torch.Tensor:
+            return torch.tensor(float("nan"))
 
+    class Asking(Frozen):
+        def step(self, losses: Iterable[torch.Tensor]) -> None:
+            self.steps += len(list(losses))
+
+    broken = LocalTraining(air, 0, Broken(air.backbone), air.shards[0])
     with pytest.raises(EmulatorError, match="device 0: the loss diverged"):
-        training(air, 0).run(Broken(air), STEPS)
+        broken.run(Asking(air), STEPS)
+
+
+def learnt(**local: object) -> tuple[FloatArray, FloatArray, float]:
+    """What three steps make of a fresh B, the last gradient, and the mean loss."""
+    air = world(batch_size=8, **local)
+    backbone = air.backbone
+    model = LoraModel(backbone.model, backbone.target_modules, 4, 4, ("lora_B",))
+    model.start_optimiser(1e-6)
+    loss = training(air, 0).run(model, STEPS).loss
+    return model.vector(), model._trained._grad_N.numpy(), loss
+
+
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_parts_of_a_batch_add_up_to_it(size: int) -> None:
+    whole, gradient, loss = learnt()
+    _, of_parts, loss_of_parts = learnt(micro_batch_size=size)
+    np.testing.assert_allclose(of_parts, gradient, rtol=1e-3, atol=1e-5 * np.abs(gradient).max())
+    assert loss_of_parts == pytest.approx(loss, rel=1e-5)
+    assert learnt(micro_batch_size=8)[0].tobytes() == whole.tobytes()
+
+
+def test_layers_computed_twice_learn_the_same_bit_for_bit() -> None:
+    passes: list[int] = []
+    plain, _, loss = learnt()
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, _: passes.append(1) if isinstance(module, LlamaRMSNorm) else None
+    )
+    try:
+        learnt()
+        once = len(passes)
+        recomputed, _, loss_again = learnt(gradient_checkpointing=True)
+    finally:
+        handle.remove()
+    assert recomputed.tobytes() == plain.tobytes()
+    assert loss_again == loss
+    assert len(passes) - once > 1.8 * once  # all but the last norm, behind the layers
+
+
+def test_a_backbone_without_such_layers_is_refused() -> None:
+    with pytest.raises(EmulatorError, match="gradient_checkpointing"), recomputing(nn.Linear(2, 2)):
+        pass
 
 
 def test_one_way_to_declare_a_pace() -> None:

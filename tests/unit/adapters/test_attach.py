@@ -58,7 +58,7 @@ def loss_of(module: nn.Module, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
 
 def train(model: LoraModel, tokens: dict[str, torch.Tensor], steps: int) -> None:
     for _ in range(steps):
-        model.step(loss_of(model.module, tokens))
+        model.step([loss_of(model.module, tokens)])
 
 
 def some_mask(size: int, density: float = 0.3) -> Mask:
@@ -236,7 +236,7 @@ def test_output_and_gradient_equal_a_plain_peft_model(
     model._trained.optimiser.register_step_pre_hook(
         lambda *_: seen.append(model._trained.parameter.grad.numpy().copy())
     )
-    model.step(ours)
+    model.step([ours])
     np.testing.assert_allclose(
         seen[0], torch.cat([g.flatten() for g in wanted]).numpy(), rtol=1e-6, atol=1e-9
     )

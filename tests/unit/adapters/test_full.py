@@ -39,7 +39,7 @@ def loss_of(module: nn.Module, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
 
 def train(model: FullModel, tokens: dict[str, torch.Tensor], steps: int) -> None:
     for _ in range(steps):
-        model.step(loss_of(model.module, tokens))
+        model.step([loss_of(model.module, tokens)])
 
 
 def drawn(model: FullModel, seed: int = 1) -> FloatArray:

@@ -203,7 +203,7 @@ def test_what_is_learnt_is_generated_and_chosen(tiny: Backbone, learner: CausalL
     model.start_optimiser(0.02)
     for batch in islice(learner.batches(shard, 4, stream(1, "test")), 40):
         loss = learner.loss(model.module, batch)
-        model.step(loss)
+        model.step([loss])
     assert loss.item() < 0.05
     assert learner.predict(model.module, [SORT, SHORT]) == ("a b c d", "a b")
     assert learner.predict(model.module, [SUM]) == ("3",)
