@@ -82,7 +82,7 @@ class LoraModel:
             weight.requires_grad_(False)
         names = tuple(name for name in self._weights if name.rsplit(".", 1)[1] in trained)
         self.layout = AdapterLayout(names, tuple(tuple(self._weights[n].shape) for n in names))
-        self._trained = TrainedVector(self.layout)
+        self._trained = TrainedVector(self.layout, next(backbone.parameters()).device)
         for name, entries, gradient in self._trained.views():
             weight = self._weights[name]
             entries.copy_(weight.detach())
@@ -146,8 +146,8 @@ class LoraModel:
         type. The backbone itself and the trained entries stay as they are.
         """
         for name, base in self._bases.items():
-            factor_B_dR = torch.from_numpy(factors[f"{name}.lora_B"])
-            factor_A_Rk = torch.from_numpy(factors[f"{name}.lora_A"])
+            factor_B_dR = torch.from_numpy(factors[f"{name}.lora_B"]).to(base.weight.device)
+            factor_A_Rk = torch.from_numpy(factors[f"{name}.lora_A"]).to(base.weight.device)
             product_dk = self.scaling * (factor_B_dR @ factor_A_Rk)
             self._absorbed[name] = self._absorbed.get(name, 0.0) + product_dk
             total_dk = self._frozen[name].detach() + self._absorbed[name]
@@ -161,7 +161,9 @@ class LoraModel:
                 name: (
                     self.scaling * (weights[f"{name}.lora_B"] @ weights[f"{name}.lora_A"])
                     + self._absorbed.get(name, 0.0)
-                ).numpy()
+                )
+                .cpu()
+                .numpy()
                 for name in self._bases
             }
 
@@ -180,4 +182,4 @@ class LoraModel:
 
     def tensors(self) -> dict[str, FloatArray]:
         """All layer tensors by name, trained and frozen, copied."""
-        return {name: w.detach().numpy().copy() for name, w in self._weights.items()}
+        return {name: np.array(w.detach().cpu().numpy()) for name, w in self._weights.items()}

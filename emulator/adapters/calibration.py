@@ -26,6 +26,7 @@ def spectral_entropies(
                 .get_parameter("weight")
                 .detach()
                 .double()
+                .cpu()
                 .numpy(),
                 moments[name],
                 num_tokens,
@@ -69,4 +70,4 @@ def input_second_moments(
     finally:
         for handle in handles:
             handle.remove()
-    return {name: moment.numpy() for name, moment in moments.items()}, tokens_seen
+    return {name: moment.cpu().numpy() for name, moment in moments.items()}, tokens_seen

@@ -90,7 +90,7 @@ def model_differences(model: bytes, backbone: nn.Module) -> dict[str, FloatArray
 
 def _weights(backbone: nn.Module) -> dict[str, FloatArray]:
     """All weights in float32, tied ones once."""
-    return {name: w.detach().float().numpy() for name, w in backbone.named_parameters()}
+    return {name: w.detach().float().cpu().numpy() for name, w in backbone.named_parameters()}
 
 
 def _loaded(data: bytes) -> dict[str, FloatArray]:

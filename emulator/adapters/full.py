@@ -44,7 +44,7 @@ class FullModel:
         names = tuple(self._frozen)
         self.layout = AdapterLayout(names, tuple(tuple(self._frozen[n].shape) for n in names))
         self.mask = Mask.full(self.layout.size)
-        self._trained = TrainedVector(self.layout)
+        self._trained = TrainedVector(self.layout, next(backbone.parameters()).device)
         self._differences = {name: entries for name, entries, _ in self._trained.views()}
         for name, _, gradient in self._trained.views():
             self._weights[name].requires_grad_(True)

@@ -5,6 +5,7 @@ Shapes: N coordinates, n of which learn.
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,11 +15,11 @@ from emulator.state import AdapterLayout, FloatArray, Mask
 class TrainedVector:
     """The trained entries [N] of a layout and their gradient [N], of which layers may hold views."""
 
-    def __init__(self, layout: AdapterLayout) -> None:
+    def __init__(self, layout: AdapterLayout, device: torch.device) -> None:
         """All entries zero; the optimiser is yet to be started."""
         self._layout = layout
-        self._flat_N = torch.zeros(layout.size)
-        self._grad_N = torch.zeros(layout.size)
+        self._flat_N = torch.zeros(layout.size, device=device)
+        self._grad_N = torch.zeros(layout.size, device=device)
         self._learning: Tensor | None = None
 
     def views(self) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -32,7 +33,8 @@ class TrainedVector:
 
     def start_optimiser(self, learning_rate: float, learns: Mask) -> None:
         """A fresh AdamW over the entries of `learns`: its state and its step grow with n, not N."""
-        self._learning = None if learns.is_full else torch.from_numpy(learns.indices)
+        chosen = None if learns.is_full else torch.from_numpy(learns.indices)
+        self._learning = None if chosen is None else chosen.to(self._flat_N.device)
         self.parameter = nn.Parameter(
             self._flat_N if self._learning is None else self._flat_N[self._learning].clone()
         )
@@ -54,7 +56,7 @@ class TrainedVector:
 
     def vector(self) -> FloatArray:
         """The entries [N], copied."""
-        copied: FloatArray = self._flat_N.numpy().copy()
+        copied: FloatArray = np.array(self._flat_N.cpu().numpy())
         return copied
 
     def load(self, vector_N: FloatArray) -> None:

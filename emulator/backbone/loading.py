@@ -43,6 +43,11 @@ class Backbone:
     target_modules: tuple[str, ...]
     max_tokens: int
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie, and what is read must lie."""
+        return next(self.model.parameters()).device
+
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """input_ids and attention_mask [S, T], padded on the right, cut after max_tokens."""
         encoded = self.tokenizer(
@@ -53,7 +58,7 @@ class Backbone:
             return_tensors="pt",
             padding_side="right",
         )
-        return {name: encoded[name] for name in ("input_ids", "attention_mask")}
+        return {name: encoded[name].to(self.device) for name in ("input_ids", "attention_mask")}
 
     def read(self, texts: Sequence[str]) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
         """Forward passes of the frozen model: (attention_mask [S, T], hidden states [S, T, H] each)."""
@@ -80,7 +85,7 @@ class Backbone:
             states_STH = hidden[len(hidden) // 2 if layer is None else layer]
             weight_ST1 = mask_ST.unsqueeze(-1).to(states_STH.dtype)
             means.append((states_STH * weight_ST1).sum(1) / weight_ST1.sum(1))
-        return torch.cat(means).float()
+        return torch.cat(means).float().cpu()
 
 
 class Tiny(BaseModel):

@@ -33,9 +33,9 @@ class BagOfWords(Scored):
         """How often each token occurs [S, V], sparse."""
         tokens = backbone.tokenize([q.text for q in questions])
         row, column = tokens["attention_mask"].nonzero(as_tuple=True)
-        ids = tokens["input_ids"][row, column].numpy()
+        ids = tokens["input_ids"][row, column].cpu().numpy()
         ones, shape = np.ones(len(ids)), (len(questions), len(backbone.tokenizer))
-        return csr_array((ones, (row.numpy(), ids)), shape=shape)
+        return csr_array((ones, (row.cpu().numpy(), ids)), shape=shape)
 
     def statistics(
         self, features: csr_array, task_of: Sequence[int], num_tasks: int

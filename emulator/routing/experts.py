@@ -52,19 +52,19 @@ class MixtureLinear(nn.Module):
         """experts: in gate order. active_ranks: how many of z a token keeps (None: all)."""
         super().__init__()
         self.base = base
-        self.register_buffer("stack_A_Rk", torch.cat([a for a, _, _ in experts]), persistent=False)
-        self.register_buffer(
-            "stack_B_dR",
-            torch.cat([b * scaling for _, b, scaling in experts], dim=1),
-            persistent=False,
-        )
-        self.ranks = torch.tensor([len(a) for a, _, _ in experts])
+        device = base.weight.device
+        stack_A_Rk = torch.cat([a for a, _, _ in experts])
+        stack_B_dR = torch.cat([b * scaling for _, b, scaling in experts], dim=1)
+        self.register_buffer("stack_A_Rk", stack_A_Rk.to(device), persistent=False)
+        self.register_buffer("stack_B_dR", stack_B_dR.to(device), persistent=False)
+        self.ranks = torch.tensor([len(a) for a, _, _ in experts], device=device)
         self._active_ranks = active_ranks
         self._layer_gate = layer_gate
         self.set_gates(torch.zeros(1, len(experts)))
 
     def set_gates(self, gates_SE: Tensor) -> None:
         """Gates of the sequences to come; one row serves all of them. Closed experts cost nothing."""
+        gates_SE = gates_SE.to(self.ranks.device)
         open_R = (gates_SE > 0).any(dim=0).repeat_interleave(self.ranks)
         self._gates_SE, self._open_R = gates_SE, open_R
         self._gates_S1R = self._of_ranks(gates_SE.unsqueeze(1))

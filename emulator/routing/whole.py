@@ -37,5 +37,5 @@ class RoutedWeights:
                 weight.copy_(self._frozen[name])
                 for gate, expert in zip(gates_E, self._experts, strict=True):
                     if gate:
-                        difference = torch.from_numpy(expert.tensors[name])
+                        difference = torch.from_numpy(expert.tensors[name]).to(weight.device)
                         weight.add_(difference, alpha=gate * expert.scaling)

@@ -68,13 +68,16 @@ class CausalLearner:
 
     def loss(self, model: nn.Module, batch: CausalBatch) -> Tensor:
         """Mean cross-entropy over the completion tokens, shape ()."""
+        device = _device_of(model)
         output = model(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+            input_ids=batch.input_ids.to(device),
+            attention_mask=batch.attention_mask.to(device),
+            use_cache=False,
         )
         logits_STV = output.logits[:, :-1]
         return F.cross_entropy(
             logits_STV.reshape(-1, logits_STV.shape[-1]).float(),
-            batch.labels[:, 1:].reshape(-1),
+            batch.labels[:, 1:].reshape(-1).to(device),
             ignore_index=IGNORED,
         )
 
@@ -160,9 +163,12 @@ class CausalLearner:
         choices = [self._completions(example.choices) for example in examples]
         rooms = [self._max_tokens - max(map(len, of_one)) for of_one in choices]
         prompts = [p[-room:] for p, room in zip(self._prompts(examples), rooms, strict=True)]
-        asked = self._padded(prompts, "left")
-        owner_U = torch.tensor([i for i, of_one in enumerate(choices) for _ in of_one])
-        told = self._padded(list(chain.from_iterable(choices)), "right")
+        device = _device_of(model)
+        asked = self._padded(prompts, "left", device)
+        owner_U = torch.tensor(
+            [i for i, of_one in enumerate(choices) for _ in of_one], device=device
+        )
+        told = self._padded(list(chain.from_iterable(choices)), "right", device)
         ids_UT, mask_UT = told["input_ids"], told["attention_mask"]
         lengths_S = asked["attention_mask"].sum(1)
         with torch.inference_mode():
@@ -177,7 +183,8 @@ class CausalLearner:
             followed = model(
                 input_ids=ids_UT[:, :-1],
                 attention_mask=mask_past_UT,
-                position_ids=lengths_S[owner_U, None] + torch.arange(ids_UT.shape[1] - 1),
+                position_ids=lengths_S[owner_U, None]
+                + torch.arange(ids_UT.shape[1] - 1, device=device),
                 past_key_values=read.past_key_values,
             )
             logits_UTV = torch.cat([read.logits[owner_U, -1:], followed.logits], dim=1)
@@ -186,12 +193,14 @@ class CausalLearner:
             totals: list[float] = (picked_UT * mask_UT).sum(-1).tolist()
         return totals
 
-    def _padded(self, ids: Sequence[list[int]], side: str) -> dict[str, Tensor]:
+    def _padded(
+        self, ids: Sequence[list[int]], side: str, device: torch.device
+    ) -> dict[str, Tensor]:
         """input_ids and attention_mask [S, T], as wide as the longest."""
         padded = self._tokenizer.pad(
             {"input_ids": list(ids)}, return_tensors="pt", padding_side=side
         )
-        return {name: padded[name] for name in ("input_ids", "attention_mask")}
+        return {name: padded[name].to(device) for name in ("input_ids", "attention_mask")}
 
     def _generate(self, model: nn.Module, examples: Sequence[Example]) -> list[str]:
         """Greedy answers, as many tokens as the longest right one needs."""
@@ -207,7 +216,7 @@ class CausalLearner:
         self, model: nn.Module, prompts: Sequence[list[int]], max_new_tokens: int
     ) -> list[str]:
         """Greedy continuations with the key-value cache, special tokens left out."""
-        padded = self._padded(prompts, "left")
+        padded = self._padded(prompts, "left", _device_of(model))
         with torch.inference_mode():
             output = model.generate(  # type: ignore[operator]
                 **padded,
@@ -222,6 +231,10 @@ class CausalLearner:
             output[:, padded["input_ids"].shape[1] :], skip_special_tokens=True
         )
         return texts
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _positions(mask_ST: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class EncoderLearner:
         if size >= whole:
             yield batch, 1.0
             return
-        for rows_s in torch.split(torch.arange(whole), size):
+        for rows_s in torch.split(torch.arange(whole, device=batch.target.device), size):
             texts = {name: column[rows_s] for name, column in batch.texts.items()}
             part = replace(
                 batch, texts=texts, allowed=batch.allowed[rows_s], target=batch.target[rows_s]
@@ -110,12 +110,11 @@ class EncoderLearner:
         allowed = torch.zeros((len(examples), len(names)), dtype=torch.bool)
         for row, example in enumerate(examples):
             allowed[row, [column[choice] for choice in example.choices]] = True
-        return EncoderBatch(
-            self._backbone.tokenize([example.prompt for example in examples]),
-            self._backbone.tokenize(names),
-            allowed,
-            torch.tensor([column[example.answer] for example in examples]),
-        )
+        texts = self._backbone.tokenize([example.prompt for example in examples])
+        target = torch.tensor([column[example.answer] for example in examples])
+        device = texts["input_ids"].device
+        choices = self._backbone.tokenize(names)
+        return EncoderBatch(texts, choices, allowed.to(device), target.to(device))
 
     def _cosines(self, model: nn.Module, batch: EncoderBatch) -> Tensor:
         """[S, U] cosines, minus infinity where a choice is not the example's own."""
