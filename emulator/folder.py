@@ -25,7 +25,7 @@ from emulator.records import (
 )
 from emulator.state import DeviceResult, Expert, LinkRecord, MetricRecord
 from emulator.wire.values import VALUE_BYTES
-from emulator.world import World
+from emulator.world import World, accelerator_of
 
 
 def check_folder(out: Path, *, force: bool) -> None:
@@ -96,7 +96,7 @@ def run_files(
     )
     files = {
         "scenario.yaml": dump_scenario(scenario).encode(),
-        "environment.json": _json(_environment(driver)),
+        "environment.json": _json(_environment(driver, accelerator_of(scenario))),
         "metrics.parquet": parquet(metrics, MetricRecord),
         "ledger.parquet": parquet(ledger, LinkRecord),
         "topology.json": _json(_topology(world, results[0])),
@@ -209,7 +209,7 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _environment(driver: str) -> dict[str, Any]:
+def _environment(driver: str, accelerator: str) -> dict[str, Any]:
     """Where and with what it ran; the one description that differs between machines."""
     packages = ("torch", "transformers", "peft", "numpy", "scipy", "pyarrow", "safetensors")
     versions = {}
@@ -220,6 +220,7 @@ def _environment(driver: str) -> dict[str, Any]:
             versions[package] = "unknown"
     return {
         "driver": driver,
+        "accelerator": accelerator,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),

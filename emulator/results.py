@@ -29,6 +29,7 @@ class Cost:
     """What the process of a device used of the real machine.
 
     data_bytes_to: what it handed to torch.distributed for each device; empty in one process.
+    peak_gpu_mb: of its own tensors; 0 without a GPU.
     """
 
     cpu_s: float
@@ -36,6 +37,7 @@ class Cost:
     own_memory_mb: float
     data_bytes_to: list[int]
     pacing: dict[str, float] | None = None
+    peak_gpu_mb: float = 0.0
 
 
 def pack(outcome: Outcome, cost: Cost) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from emulator.accelerating import peak_gpu_mb, settled, settled_alone
 from emulator.device import live
 from emulator.errors import ScenarioError
 from emulator.exchange import many_processes, one_process
@@ -100,6 +101,8 @@ def run(order: Order, console: Console) -> Path | None:
             "peak_rss_mb": max(cost.peak_rss_mb for cost in costs),
             "own_memory_mb": max(cost.own_memory_mb for cost in costs),
         }
+        if (peak_mb := max(cost.peak_gpu_mb for cost in costs)) > 0:
+            machine["peak_gpu_mb"] = peak_mb
         if isinstance(scenario.clock, Paced):
             rounds_s = max(outcome.result.emulated_s for outcome, _ in unpacked)
             rounds = unpacked[0][0].result.rounds
@@ -115,6 +118,7 @@ def run(order: Order, console: Console) -> Path | None:
 
 def _run_in_one_process(world: World, progress: Progress) -> list[bytes]:
     """All lives in turn."""
+    world = settled_alone(world)
     devices = range(world.scenario.devices)
     metrics: dict[int, list[MetricRecord]] = {device: [] for device in devices}
 
@@ -127,7 +131,7 @@ def _run_in_one_process(world: World, progress: Progress) -> list[bytes]:
         {device: _air(world, device) for device in devices},
         on_commit,
     )
-    whole = Cost(time.process_time(), _peak_rss_mb(), own_memory_mb(), [])
+    whole = Cost(time.process_time(), _peak_rss_mb(), own_memory_mb(), [], None, peak_gpu_mb())
     nothing = Cost(0.0, 0.0, 0.0, [])
     return [
         pack(_with_metrics(outcomes[device], metrics[device]), nothing if device else whole)
@@ -172,7 +176,7 @@ def _run_launched(world: World, progress: Progress, patience: Patience) -> list[
 def _live_here(world: World, transport: Transport, post: Post) -> list[bytes]:
     """Lead this process's device to its end; device 0 returns the results of all, others nothing."""
     metrics: list[MetricRecord] = []
-    device = transport.device
+    device, world = transport.device, settled(world, transport.notes)
 
     def on_commit(_device: int, commit: Commit, links: tuple[LinkRecord, ...]) -> None:
         metrics.extend(commit.records)
@@ -190,6 +194,7 @@ def _live_here(world: World, transport: Transport, post: Post) -> list[bytes]:
         own_memory_mb(),
         transport.data_bytes_to(),
         pacer.lag() if pacer else None,
+        peak_gpu_mb(),
     )
     return transport.gather(pack(_with_metrics(walked, metrics), cost))
 

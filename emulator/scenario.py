@@ -165,7 +165,11 @@ class Scenario(Section):
     stall_timeout_s: float = Field(
         default=1800.0, gt=0, description="give up on a silent device after so much wall time [s]"
     )
-    accelerator: Literal["cpu"] = Field(default="cpu", description="where tensors live")
+    accelerator: Literal["cpu", "cuda", "auto"] = Field(
+        default="cpu",
+        description="where tensors live; auto: on GPUs where there are some (their results repeat to "
+        "rounding only)",
+    )
 
     @field_validator("router")
     @classmethod

@@ -1,8 +1,8 @@
 """What all devices of a run share, built before the first of them lives."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 
@@ -79,13 +79,30 @@ def held_out(
     return validation, tuple(e for i, e in enumerate(examples) if i not in chosen)
 
 
+def accelerator_of(scenario: Scenario) -> Literal["cpu", "cuda"]:
+    """What `accelerator` comes to on this machine. Raises ScenarioError where it is not there.
+
+    Asks the driver and makes no context: safe before a fork.
+    """
+    if scenario.accelerator == "cpu":
+        return "cpu"
+    gpus = torch.cuda.device_count()
+    if scenario.accelerator == "cuda" and not gpus:
+        raise ScenarioError(
+            ["accelerator: got cuda, wanted cpu or auto here: torch finds no GPU on this machine"]
+        )
+    return "cuda" if gpus else "cpu"
+
+
 def build_world(scenario: Scenario) -> World:
     """Load the backbone, share out the data, place the devices.
 
-    Everything here is a function of the scenario alone, so every process builds the same world.
+    Everything here is a function of the scenario alone, so every process builds the same world. Where
+    tensors live on GPUs the questions are left to `with_features`, to be read there.
     Raises ScenarioError where files, models or tasks are missing or do not fit.
     """
     torch.set_num_threads(1)
+    accelerator = accelerator_of(scenario)
     suite, seed, evaluation = scenario.tasks, scenario.seed, scenario.evaluation
     tests = {task: suite.examples(task, "test", seed) for task in suite.names}
     train = {task: suite.examples(task, "train", seed) for task in suite.names}
@@ -105,14 +122,10 @@ def build_world(scenario: Scenario) -> World:
         check_language(backbone, task, examples)
 
     def asked(questions: Mapping[str, tuple[Example, ...]]) -> dict[str, Asked]:
-        return {
-            task: Asked(examples, features_of(scenario, backbone, examples))
-            for task, examples in questions.items()
-            if examples
-        }
+        return {task: Asked(examples, None) for task, examples in questions.items() if examples}
 
     channel, access = scenario.bind_air()
-    return World(
+    world = World(
         scenario=scenario,
         backbone=backbone,
         shards=shards,
@@ -121,6 +134,26 @@ def build_world(scenario: Scenario) -> World:
         unseen=asked(unseen),
         channel=channel,
         access=access,
+    )
+    return world if accelerator == "cuda" else with_features(world)
+
+
+def with_features(world: World) -> World:
+    """The same world, and what the router reads of all questions, by its backbone where it now lies."""
+
+    def read(questions: Mapping[str, Asked]) -> dict[str, Asked]:
+        return {
+            task: replace(
+                asked, features=features_of(world.scenario, world.backbone, asked.examples)
+            )
+            for task, asked in questions.items()
+        }
+
+    return replace(
+        world,
+        tests=read(world.tests),
+        paraphrased=read(world.paraphrased),
+        unseen=read(world.unseen),
     )
 
 

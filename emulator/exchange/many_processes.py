@@ -32,7 +32,7 @@ from emulator.exchange.mailbox import Mailbox
 from emulator.exchange.meeting import Address, Patience, lost, silent
 from emulator.exchange.pacing import Pacer, moments
 from emulator.exchange.stall import Board, Watch
-from emulator.exchange.store import FAREWELL_S, LEFT_KEY, all_there, open_store
+from emulator.exchange.store import FAREWELL_S, LEFT_KEY, Notes, all_there, open_store
 from emulator.exchange.walk import OnCommit, Outcome, Walk
 from emulator.protocols import Air, Life
 from emulator.state import Burst, Send
@@ -119,6 +119,7 @@ class Transport:
         self._watch = Watch(
             process_rank, Board(lambda: open_store(address, FAREWELL_S)), self._break_off
         )
+        self.notes = Notes(self._store, self._waiting, self._stall_timeout_s)
 
     def __enter__(self) -> "Transport":
         return self

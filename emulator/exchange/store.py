@@ -2,6 +2,8 @@
 
 import socket
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
@@ -44,6 +46,36 @@ class StoreHost:
             if self._store.add(LEFT_KEY, 0) >= self._devices:
                 return
             time.sleep(0.005)
+
+
+class Notes:
+    """What processes tell each other before they exchange anything."""
+
+    def __init__(
+        self,
+        store: Store,
+        waiting: Callable[[], AbstractContextManager[None]],
+        stall_timeout_s: float,
+    ) -> None:
+        self._store = store
+        self._waiting = waiting
+        self._stall_timeout_s = stall_timeout_s
+
+    def turn(self, queue: str) -> int:
+        """How many have asked so before."""
+        return int(self._store.add(f"turn/{queue}", 1)) - 1
+
+    def publish(self, title: str, text: str) -> None:
+        """Tell all processes, once."""
+        self._store.set(f"note/{title}", text)
+
+    def read(self, title: str) -> str:
+        """What somebody publishes. Raises EmulatorError when nobody does within stall_timeout_s."""
+        key = f"note/{title}"
+        with self._waiting():
+            if not all_there(self._store, [key], self._stall_timeout_s):
+                raise EmulatorError(f"got no {title} for {self._stall_timeout_s:g} s")
+        return self._store.get(key).decode()
 
 
 def open_store(address: Address, connect_timeout_s: float) -> Store:
