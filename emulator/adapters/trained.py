@@ -5,7 +5,6 @@ Shapes: N coordinates, n of which learn.
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +19,10 @@ class TrainedVector:
         self._layout = layout
         self._flat_N = torch.zeros(layout.size, device=device)
         self._grad_N = torch.zeros(layout.size, device=device)
+        # On the way to and from a GPU values pass through memory that it reaches by itself.
+        self._pinned_N = (
+            torch.empty(layout.size, pin_memory=True) if device.type == "cuda" else None
+        )
         self._learning: Tensor | None = None
 
     def views(self) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -56,13 +59,15 @@ class TrainedVector:
 
     def vector(self) -> FloatArray:
         """The entries [N], copied."""
-        copied: FloatArray = np.array(self._flat_N.cpu().numpy())
+        here_N = self._flat_N if self._pinned_N is None else self._pinned_N.copy_(self._flat_N)
+        copied: FloatArray = here_N.numpy().copy()
         return copied
 
     def load(self, vector_N: FloatArray) -> None:
         """Overwrite the entries; the optimiser keeps its moments."""
         with torch.no_grad():
-            self._flat_N.copy_(torch.from_numpy(vector_N))
+            here_N = torch.from_numpy(vector_N)
+            self._flat_N.copy_(here_N if self._pinned_N is None else self._pinned_N.copy_(here_N))
             if self._learning is not None:
                 self.parameter.copy_(self._flat_N[self._learning])
 
