@@ -8,7 +8,7 @@ one device puts on the air for one other in one exchange; an *exchange* is one S
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -312,8 +312,8 @@ class Survey:
     """What every device knows of all after the introductions; the input of every topology.
 
     positions_m [M, 2]; mean_gain [M, M] (linear power gain, diagonal 0); in_range [M, M] booleans;
-    max_power_w [M]; required_power_w [M, M, M+1]: least power of i towards j when i serves u
-    neighbours at once (u = 0 unused); samples [M]; blocks [M]: the task block (projection) of each
+    max_power_w [M]; required_power_w: of the number u > 0 of neighbours that i serves at once, the
+    least power of i towards j [M, M], worked out when asked for; samples [M]; blocks [M]: the task block (projection) of each
     device; densities [M, L]; module_sizes [L]: entries d*r of B in each module.
     Methods without masks leave densities at 1 and every block different.
     """
@@ -322,7 +322,7 @@ class Survey:
     mean_gain: DoubleArray
     in_range: BoolArray
     max_power_w: DoubleArray
-    required_power_w: DoubleArray
+    required_power_w: Callable[[int], DoubleArray]
     samples: IndexArray
     blocks: IndexArray
     densities: DoubleArray

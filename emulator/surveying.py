@@ -5,6 +5,7 @@ Shapes: M devices, L modules, N coordinates of the trained vector.
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -32,21 +33,21 @@ def survey_of(
     per device.
     """
     channel, scenario = world.channel.at(time_s), world.scenario
-    devices = scenario.devices
     bytes_of = {id(m): air_bytes(scenario.wire.encode(m)) for m in planned}
     bytes_M = np.array([bytes_of[id(m)] for m in planned], dtype=np.int64)
     if isinstance(scenario.graph, RandomFeasible) and scenario.graph.message_bytes:
         bytes_M[:] = scenario.graph.message_bytes
-    required = np.zeros((devices, devices, devices + 1))
-    for neighbours in range(1, devices):
-        share = world.access.share(neighbours)
-        required[:, :, neighbours] = channel.required_power_w(bytes_M, *share)
+
+    @cache
+    def required_power_w(neighbours: int) -> DoubleArray:
+        return channel.required_power_w(bytes_M, *world.access.share(neighbours))
+
     survey = Survey(
         positions_m=channel.positions_m,
         mean_gain=channel.mean_gain,
         in_range=channel.in_range(*world.access.share(1)),
         max_power_w=world.channel.max_power_w,
-        required_power_w=required,
+        required_power_w=required_power_w,
         samples=np.array(samples, dtype=np.int64),
         blocks=np.array(blocks, dtype=np.int64),
         densities=densities_ML,

@@ -160,7 +160,7 @@ class _Nest:
             self._rate_CC[slot] = self._rates(slot)
         self._open_CC = self._reach_CC & (self._rate_CC <= self._limit)
         # Larger clusters are checked one by one; of single devices there are too many pairs for that.
-        served_CC = survey.required_power_w[:, :, 1] <= survey.max_power_w[:, None]
+        served_CC = survey.required_power_w(1) <= survey.max_power_w[:, None]
         self._open_CC &= np.triu(served_CC & served_CC.T, k=1)
 
     def best_pair(self) -> tuple[int, int] | None:
@@ -217,6 +217,6 @@ class _Nest:
     def _powers_fit(self, members: list[int]) -> bool:
         """Whether every member can serve all others at once."""
         others = len(members) - 1
-        needed_cc = self._survey.required_power_w[np.ix_(members, members, [others])][..., 0]
+        needed_cc = self._survey.required_power_w(others)[np.ix_(members, members)]
         needed_w = needed_cc[~np.eye(others + 1, dtype=np.bool_)].reshape(others + 1, others)
         return bool((self._survey.spent_w(needed_w) <= self._survey.max_power_w[members]).all())

@@ -196,7 +196,7 @@ def _add_if_fed(graph: "nx.Graph[int]", low: int, high: int, survey: Survey) -> 
     graph.add_edge(low, high)
     for device in (low, high):
         neighbours = list(graph[device])
-        needed_w = survey.required_power_w[device, neighbours, len(neighbours)]
+        needed_w = survey.required_power_w(len(neighbours))[device, neighbours]
         if survey.spent_w(needed_w) > survey.max_power_w[device]:
             graph.remove_edge(low, high)
             return False

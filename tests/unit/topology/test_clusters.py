@@ -90,12 +90,11 @@ def _surveys(draw):
 
 
 def _required(distance_m, bit_per_s_hz):
-    devices = len(distance_m)
-    power = np.zeros((devices, devices, devices + 1))
-    for neighbours in range(1, devices + 1):
+    def of_neighbours(neighbours):
         snr = 2.0 ** (bit_per_s_hz * neighbours) - 1.0
-        power[:, :, neighbours] = 1e-17 / neighbours * snr * distance_m**2 / 1e-4
-    return power
+        return 1e-17 / neighbours * snr * distance_m**2 / 1e-4
+
+    return of_neighbours
 
 
 def _expected_rate(survey, members) -> float:
@@ -111,7 +110,7 @@ def _expected_rate(survey, members) -> float:
 def _meets_power(survey, members) -> bool:
     served = len(members) - 1
     return all(
-        sum(survey.required_power_w[i, j, served] for j in members if j != i)
+        sum(survey.required_power_w(served)[i, j] for j in members if j != i)
         <= survey.max_power_w[i]
         for i in members
     )
@@ -182,7 +181,7 @@ def _line(devices: int, densities, blocks=None) -> Survey:
         mean_gain=distance_m**-2.0 * (1.0 - np.eye(devices)),
         in_range=~np.eye(devices, dtype=bool),
         max_power_w=np.ones(devices),
-        required_power_w=np.zeros((devices, devices, devices + 1)),
+        required_power_w=lambda _: np.zeros((devices, devices)),
         samples=np.ones(devices, dtype=np.int64),
         blocks=np.arange(devices) if blocks is None else np.array(blocks),
         densities=np.array(np.broadcast_to(densities, (devices, 2)), dtype=np.float64),
@@ -207,8 +206,10 @@ def test_without_masks_nobody_shares_a_cluster_unless_everything_may_collide():
 
 def test_power_counts_all_neighbours_at_once():
     survey = _line(3, 0.01)
-    power = np.zeros((3, 3, 4))
-    power[:, :, 1], power[:, :, 2] = 0.6, 0.6
+
+    def power(_neighbours):
+        return np.full((3, 3), 0.6)
+
     # Alone each link fits; serving two neighbours takes 1.2 of 1.
     assert agnes(dataclasses.replace(survey, required_power_w=power), 1.0) == ((0, 1), (2,))
 
@@ -216,9 +217,10 @@ def test_power_counts_all_neighbours_at_once():
 @pytest.mark.parametrize("sharing", ["as_needed", "equally", "in_turn"])
 def test_a_device_is_no_neighbour_of_itself(sharing):
     """0.6 for one neighbour, 0.2 for each of three: enough for all four under any sharing."""
-    power = np.zeros((4, 4, 5))
-    for neighbours in (1, 2, 3):
-        power[:, :, neighbours] = 0.6 / neighbours
+
+    def power(neighbours):
+        return np.full((4, 4), 0.6 / neighbours)
+
     survey = dataclasses.replace(_line(4, 0.01), required_power_w=power, power_sharing=sharing)
     assert agnes(survey, 1.0) == ((0, 1, 2, 3),)
 
