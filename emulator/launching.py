@@ -72,9 +72,9 @@ def devices_here(
 def run_launched(child_main: ChildMain, on_message: OnMessage, patience: Patience) -> None:
     """Run this process's device; what it posts goes to `on_message` here, in the same process.
 
-    When it returns at device 0, SIGTERM is ignored: the others have left, and some launchers end all
-    when the first has, while what was gathered is still being written. Raises what `child_main` raises, and EmulatorError, naming address and port, when the store cannot
-    be reached or its port is in use.
+    From when the others may leave, device 0 ignores SIGTERM: some launchers end all when the first has
+    ended, and what was gathered is still to be written. Raises what `child_main` raises, and
+    EmulatorError, naming address and port, when the store cannot be reached or its port is in use.
     """
     device, devices = _place()
     address = _address()
