@@ -7,6 +7,7 @@ agent serves the store itself; otherwise the process of RANK 0 does.
 
 import errno
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,8 +72,9 @@ def devices_here(
 def run_launched(child_main: ChildMain, on_message: OnMessage, patience: Patience) -> None:
     """Run this process's device; what it posts goes to `on_message` here, in the same process.
 
-    Raises what `child_main` raises, and EmulatorError, naming address and port, when the store cannot
-    be reached or its port is in use.
+    From when the others may leave, device 0 ignores SIGTERM: some launchers end all when the first has
+    ended, and what was gathered is still to be written. Raises what `child_main` raises, and
+    EmulatorError, naming address and port, when the store cannot be reached or its port is in use.
     """
     device, devices = _place()
     address = _address()
@@ -83,6 +85,8 @@ def run_launched(child_main: ChildMain, on_message: OnMessage, patience: Patienc
         Transport(device, devices, address, patience) as transport,
     ):
         child_main(transport, lambda _, header, blob: on_message(device, header, blob))
+        if device == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def launched_crew(devices: int, devices_per_host: int) -> Crew:

@@ -274,12 +274,27 @@ def test_no_orphans(endless_run) -> None:
 # ── a launcher's environment ─────────────────────────────────────────────────────────────────────
 
 
+LATE_ORDER = """
+import os, signal
+from toy_lives import child_main, ring
+from emulator.exchange.meeting import Patience
+from emulator.launching import run_launched
+run_launched(child_main(ring(2)), lambda device, header, blob: None, Patience())
+os.kill(os.getpid(), signal.SIGTERM)
+print("written")
+"""
+
+
 def launch(device: int, devices: int, port: int, graph: str) -> subprocess.Popen[str]:
+    return start(device, devices, port, [str(TOYS / "toy_lives.py"), graph, str(devices)])
+
+
+def start(device: int, devices: int, port: int, arguments: list[str]) -> subprocess.Popen[str]:
     env = {
-        **os.environ, "RANK": str(device), "WORLD_SIZE": str(devices),
+        **os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "RANK": str(device), "WORLD_SIZE": str(devices),
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
-    command = [sys.executable, str(TOYS / "toy_lives.py"), graph, str(devices)]
+    command = [sys.executable, *arguments]
     return subprocess.Popen(
         command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -299,6 +314,13 @@ def test_launched_devices_that_disagree_all_end(free_port: int) -> None:
     outputs = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [1, 1, 1]
     assert any("ProtocolError: exchange 0: device " in text for _, text in outputs)
+
+
+def test_a_launcher_that_ends_all_when_the_first_has_ended_loses_no_results(free_port: int) -> None:
+    processes = [start(device, 2, free_port, ["-c", LATE_ORDER]) for device in range(2)]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, -signal.SIGTERM]
+    assert outputs[0] == "written\n"
 
 
 def test_a_port_in_use_is_named() -> None:
