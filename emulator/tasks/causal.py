@@ -4,7 +4,6 @@ Shapes: S sequences, T tokens, V vocabulary, U choices of all examples of a batc
 """
 
 import inspect
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,18 +12,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from peft import PeftModel
 from torch import Tensor, nn
 
 from emulator.protocols import LoadedBackbone
 from emulator.state import Example, Shard
 from emulator.streams import Stream
 from emulator.tasks.batches import answered_alike, epochs
+from emulator.tasks.numbers import last_number
 
 IGNORED = -100
 """Label of a position that is not learned from."""
-
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -244,12 +241,7 @@ def _positions(mask_ST: Tensor) -> Tensor:
 
 def _last(model: nn.Module) -> dict[str, Any]:
     """Asks a model for the logits of the last token alone, where it can: a vocabulary is large."""
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    adapted = hasattr(model, "get_base_model")  # PEFT's own forward takes anything
+    base = model.get_base_model() if adapted else model  # type: ignore[operator]
     known = "logits_to_keep" in inspect.signature(base.forward).parameters
     return {"logits_to_keep": 1} if known else {}
-
-
-def last_number(text: str) -> str:
-    """The last number of a text without thousands separators; empty when there is none."""
-    found = NUMBER.findall(text)
-    return found[-1].replace(",", "") if found else ""

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from emulator.errors import ScenarioError
 from emulator.state import Example
 from emulator.streams import stream
-from emulator.tasks.causal import last_number
+from emulator.tasks.numbers import last_number
 from emulator.tasks.paraphrase import Paraphrases, in_other_words
 from emulator.tasks.partition import ByTask, Partition
 

@@ -18,7 +18,7 @@ from emulator.backbone.loading import Backbone, Tiny
 from emulator.errors import ScenarioError
 from emulator.state import Example, Shard
 from emulator.streams import stream
-from emulator.tasks import batches, causal
+from emulator.tasks import batches, numbers
 from emulator.tasks.batches import epochs
 from emulator.tasks.causal import IGNORED, CausalLearner
 from emulator.tasks.encoder import COSINE_TEMPERATURE, EncoderLearner
@@ -86,7 +86,7 @@ def test_score_is_the_share_of_right_answers_named_by_kind() -> None:
     ],
 )
 def test_the_last_number_of_a_text(text: str, number: str) -> None:
-    assert causal.last_number(text) == number
+    assert numbers.last_number(text) == number
 
 
 # ── causal language models ───────────────────────────────────────────────────────────────────────
