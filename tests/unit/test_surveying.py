@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from emulator.channel.access import OfdmaAccess, TdmaAccess
 from emulator.channel.energy import FixedPower, LeastPower, Power
+from emulator.channel.snapshot import WirelessSnapshot
 from emulator.errors import EmulatorError
 from emulator.scenario import Scenario
 from emulator.sections import Local
@@ -134,3 +135,24 @@ def test_neighbours_cost_what_their_way_of_being_served_costs(
     needed_w = np.array([[0.1, 0.2, 0.3], [0.0, 0.5, 0.1]])
     assert survey.spent_w(needed_w) == pytest.approx(spent_w)
     assert survey.spent_w(np.zeros((2, 0))).tolist() == [0.0, 0.0]
+
+
+def test_powers_are_worked_out_once_for_each_number_of_neighbours_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All numbers at once would take memory with the cube of the devices, in every one of them."""
+    air, asked = world(), []
+    really = WirelessSnapshot.required_power_w
+
+    def counted(snapshot, num_bytes, *share):
+        asked.append(share)
+        return really(snapshot, num_bytes, *share)
+
+    monkeypatch.setattr(WirelessSnapshot, "required_power_w", counted)
+    message = message_of(10)
+    survey = survey_of(air, [SIZE], [1] * 4, range(4), np.ones((4, 1)), [message] * 4, 0.0)
+    asked.clear()
+    wanted = really(air.channel.at(0.0), air_bytes(air.scenario.wire.encode(message)), 1e4, 1.0)
+    for _ in range(2):
+        np.testing.assert_array_equal(survey.required_power_w(2), wanted)
+    assert asked == [(1e4, 1.0)]
