@@ -15,7 +15,10 @@ from emulator.errors import EmulatorError, ScenarioError
 if TYPE_CHECKING:
     from emulator.reading import Reading
 
-_NUMBERS_ON_HOST = ("LOCAL_RANK", "SLURM_LOCALID")  # torchrun's and Slurm's; others start one a host
+_NUMBERS_ON_HOST = (
+    "LOCAL_RANK",
+    "SLURM_LOCALID",
+)  # torchrun's and Slurm's; others start one a host
 
 app = typer.Typer(
     help="Emulate wireless devices that fine-tune a frozen LLM together.",

@@ -20,7 +20,13 @@ from emulator.exchange.posting import Json
 from emulator.exchange.walk import Outcome
 from emulator.folder import check_folder, run_files, write_folder
 from emulator.forking import Crew, Post, run_forked, whole_crew
-from emulator.launching import devices_here, environment_world, launched_crew, run_launched, terms_of
+from emulator.launching import (
+    devices_here,
+    environment_world,
+    launched_crew,
+    run_launched,
+    terms_of,
+)
 from emulator.progress import Progress
 from emulator.records import check_carried, pacing_account
 from emulator.results import Cost, pack, unpack

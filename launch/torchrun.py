@@ -22,4 +22,5 @@ if __name__ == "__main__":
     except SignalException:
         sys.exit(130)
     except (DistError, RendezvousError) as error:
-        sys.exit(f"error: the hosts did not find one another: {str(error).splitlines()[0]}")
+        said = (str(error) or "not all came in time").splitlines()[0]
+        sys.exit(f"error: the hosts did not find one another: {said}")

@@ -29,13 +29,6 @@ fi
 "$root/launch/install.sh"
 python="$root/.venv/bin/python"
 
-# Whatever is wrong with the input is said here, before anybody waits for the others.
-devices=$("$python" -m emulator run "$@" --dry-run)
-here=${DEVICES_PER_HOST:-$(((devices + HOSTS - 1) / HOSTS))}
-within "$here" 1 100000 || wrong "DEVICES_PER_HOST: got '$here', wanted a number of devices"
-wanted=$(((devices + here - 1) / here))
-[ "$HOSTS" -eq "$wanted" ] || wrong "HOSTS: got $HOSTS, wanted $wanted for $devices devices, $here a host"
-
 # c10d takes names that a host gives itself, which others may not know: tell it addresses.
 rendezvous=$("$python" - "$MASTER_ADDR" "$port" "${HOST_RANK:-}" <<'PYTHON'
 import socket, sys
@@ -57,7 +50,14 @@ else:
 PYTHON
 ) || exit 2
 
-export OMP_NUM_THREADS=1
+# Whatever is wrong with the input is said here, before anybody waits for the others.
+devices=$("$python" -m emulator run "$@" --dry-run)
+here=${DEVICES_PER_HOST:-$(((devices + HOSTS - 1) / HOSTS))}
+within "$here" 1 100000 || wrong "DEVICES_PER_HOST: got '$here', wanted a number of devices"
+wanted=$(((devices + here - 1) / here))
+[ "$HOSTS" -eq "$wanted" ] || wrong "HOSTS: got $HOSTS, wanted $wanted for $devices devices, $here a host"
+
+export OMP_NUM_THREADS=1 TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}  # else torch tells of every goodbye
 # shellcheck disable=SC2086  # several words
 exec "$python" "$root/launch/torchrun.py" $rendezvous --rdzv-endpoint "$MASTER_ADDR:$port" \
   --nnodes "$HOSTS" --nproc-per-node 1 -m emulator run "$@" --devices-per-host "$here"

@@ -104,7 +104,8 @@ class Transport:
         self._bursts_to: Counter[int] = Counter()
         self._store = open_store(address, patience.connect_timeout_s)
         if terms is not None:
-            join(self._store, process_rank, world_size, terms, patience.stall_timeout_s)
+            with self._idle():
+                join(self._store, process_rank, world_size, terms, patience.stall_timeout_s)
         self._stall_timeout_s = patience.stall_timeout_s
         self._met: set[int] = set()
         self._streams: dict[int, Inbound] = {}
