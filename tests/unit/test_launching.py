@@ -50,10 +50,10 @@ def test_terms_name_every_value(tmp_path: Path) -> None:
 
 def test_terms_leave_out_where_files_lie(tmp_path: Path) -> None:
     """A host may have them elsewhere; what they are called is a term."""
-    placement = "channel.placement={kind: file, path: here/places.csv}"
+    tasks = "tasks={kind: jsonl, folder: texts, names: [trec]}"
     terms = []
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-        terms.append(terms_in(tmp_path / name, placement))
+        terms.append(terms_in(tmp_path / name, tasks))
     assert terms[0] == terms[1]
-    assert terms[0]["channel.placement.path"] == "places.csv"
+    assert terms[0]["tasks.folder"] == "texts"
