@@ -15,6 +15,9 @@ from emulator.errors import EmulatorError, ScenarioError
 if TYPE_CHECKING:
     from emulator.reading import Reading
 
+NUMBERS_ON_HOST = ("LOCAL_RANK", "SLURM_LOCALID")
+"""Where torchrun and Slurm tell a process its number on its host; others start one a host."""
+
 app = typer.Typer(
     help="Emulate wireless devices that fine-tune a frozen LLM together.",
     no_args_is_help=True,
@@ -332,13 +335,19 @@ def _clear_messages(when_interrupted: str = "nothing was written") -> Iterator[N
     try:
         yield
     except ScenarioError as error:
-        if os.environ.get("RANK", "0") == "0":  # under a launcher all find the same: one tells
+        if _tells():
             sys.stderr.writelines(f"error: {problem}\n" for problem in error.problems)
         raise typer.Exit(2) from None
     except EmulatorError as error:
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        if os.environ.get("RANK", "0") == "0":
+        if _tells():
             sys.stderr.write(f"interrupted: {when_interrupted}\n")
         raise typer.Exit(130) from None
+
+
+def _tells() -> bool:
+    """Of the processes that a launcher starts on a host, which all find the same, the first."""
+    own = next((os.environ[name] for name in NUMBERS_ON_HOST if name in os.environ), "0")
+    return own == "0"

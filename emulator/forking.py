@@ -65,6 +65,8 @@ class Crew:
     """Of the store."""
     listener: socket.socket | None
     """The store's, where this machine is to serve it."""
+    terms: Mapping[str, str] | None = None
+    """What all machines must have been told alike."""
 
 
 def whole_crew(devices: int) -> Crew:
@@ -230,7 +232,7 @@ def _live(
         _come_of_age(birth.parent_pid, inherited_fds)
         use_interface_towards(crew.address.host)
         with Transport(
-            birth.device, crew.devices, crew.address, birth.patience, birth.cores
+            birth.device, crew.devices, crew.address, birth.patience, birth.cores, crew.terms
         ) as transport:
             child_main(transport, outlet.message)
         outlet.done()

@@ -6,11 +6,14 @@ agent serves the store itself; otherwise the process of RANK 0 does.
 """
 
 import errno
+import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,6 +23,7 @@ from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Address, Patience
 from emulator.exchange.store import StoreHost
 from emulator.forking import ChildMain, Crew, OnMessage
+from emulator.scenario import Scenario
 
 
 def environment_world() -> tuple[int, int] | None:
@@ -69,12 +73,35 @@ def devices_here(
     raise ScenarioError([problem])
 
 
-def run_launched(child_main: ChildMain, on_message: OnMessage, patience: Patience) -> None:
+def terms_of(scenario: Scenario, devices_per_host: int | None) -> dict[str, str]:
+    """What all hosts must have been told alike, by name; files may lie in different folders."""
+    terms = {"--devices-per-host": str(devices_per_host or "nothing")}
+
+    def add(name: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, below in value.items():
+                add(f"{name}.{key}" if name else key, below)
+        elif isinstance(value, str) and Path(value).is_absolute():
+            terms[name] = Path(value).name
+        else:
+            terms[name] = json.dumps(value)
+
+    add("", scenario.model_dump(mode="json"))
+    return terms
+
+
+def run_launched(
+    child_main: ChildMain,
+    on_message: OnMessage,
+    patience: Patience,
+    terms: Mapping[str, str] | None = None,
+) -> None:
     """Run this process's device; what it posts goes to `on_message` here, in the same process.
 
     From when the others may leave, device 0 ignores SIGTERM: some launchers end all when the first has
-    ended, and what was gathered is still to be written. Raises what `child_main` raises, and
-    EmulatorError, naming address and port, when the store cannot be reached or its port is in use.
+    ended, and what was gathered is still to be written. terms: what all processes must have been told
+    alike. Raises what `child_main` raises, and EmulatorError, naming address and port, when the store
+    cannot be reached or its port is in use.
     """
     device, devices = _place()
     address = _address()
@@ -82,14 +109,14 @@ def run_launched(child_main: ChildMain, on_message: OnMessage, patience: Patienc
     torch.set_num_threads(1)
     with (
         _store(device, devices, address),
-        Transport(device, devices, address, patience) as transport,
+        Transport(device, devices, address, patience, terms=terms) as transport,
     ):
         child_main(transport, lambda _, header, blob: on_message(device, header, blob))
         if device == 0:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def launched_crew(devices: int, devices_per_host: int) -> Crew:
+def launched_crew(devices: int, devices_per_host: int, terms: Mapping[str, str]) -> Crew:
     """The devices that this process forks, of as many as there are; the last host may have fewer.
 
     Raises ScenarioError when counts do not fit, EmulatorError when the store's port is in use.
@@ -101,6 +128,7 @@ def launched_crew(devices: int, devices_per_host: int) -> Crew:
         devices=devices,
         address=address,
         listener=_listen(address) if _serves_store(place[0]) else None,
+        terms=terms,
     )
 
 

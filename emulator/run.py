@@ -21,7 +21,13 @@ from emulator.exchange.posting import Json
 from emulator.exchange.walk import Outcome
 from emulator.folder import check_folder, run_files, write_folder
 from emulator.forking import Crew, Post, run_forked, whole_crew
-from emulator.launching import devices_here, environment_world, launched_crew, run_launched
+from emulator.launching import (
+    devices_here,
+    environment_world,
+    launched_crew,
+    run_launched,
+    terms_of,
+)
 from emulator.progress import Progress
 from emulator.records import check_carried, pacing_account
 from emulator.results import Cost, pack, unpack
@@ -81,7 +87,8 @@ def run(order: Order, console: Console) -> Path | None:
         elif place is None:
             blobs = _run_forked(world, progress, patience, whole_crew(scenario.devices))
         elif order.devices_per_host is not None:
-            crew = launched_crew(scenario.devices, order.devices_per_host)
+            terms = terms_of(scenario, order.devices_per_host)
+            crew = launched_crew(scenario.devices, order.devices_per_host, terms)
             blobs = _run_forked(world, progress, patience, crew)
         else:
             blobs = _run_launched(world, progress, patience)
@@ -169,7 +176,7 @@ def _run_launched(world: World, progress: Progress, patience: Patience) -> list[
     def on_message(device: int, header: Mapping[str, Json], blob: bytes) -> None:
         _show(progress, device, header)
 
-    run_launched(child, on_message, patience)
+    run_launched(child, on_message, patience, terms_of(world.scenario, None))
     return gathered
 
 

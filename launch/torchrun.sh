@@ -3,7 +3,7 @@
 #   launch/torchrun.sh SCENARIO [emulator run arguments]
 # As many processes as the scenario has devices (say devices=4 for another number).
 # MASTER_PORT: a fixed port (default: a free one).
-# On several hosts call torchrun yourself, the same on each, with --nnodes and --rdzv-endpoint.
+# On several hosts: launch/torchrun_hosts.sh.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -28,6 +28,6 @@ except (OSError, OverflowError, ValueError) as error:
 PYTHON
   rendezvous=(--master-addr 127.0.0.1 --master-port "$MASTER_PORT")
 fi
-export OMP_NUM_THREADS=1
-exec "$python" -m torch.distributed.run "${rendezvous[@]}" --nproc-per-node "$devices" \
+export OMP_NUM_THREADS=1 TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}  # else torch tells of every goodbye
+exec "$python" "$root/launch/torchrun.py" "${rendezvous[@]}" --nproc-per-node "$devices" \
   -m emulator run "$@"

@@ -32,7 +32,7 @@ from emulator.exchange.mailbox import Mailbox
 from emulator.exchange.meeting import Address, Patience, lost, silent
 from emulator.exchange.pacing import Pacer, moments
 from emulator.exchange.stall import Board, Watch
-from emulator.exchange.store import FAREWELL_S, LEFT_KEY, Notes, all_there, open_store
+from emulator.exchange.store import FAREWELL_S, LEFT_KEY, Notes, all_there, join, open_store
 from emulator.exchange.walk import OnCommit, Outcome, Walk
 from emulator.protocols import Air, Life
 from emulator.state import Burst, Send
@@ -88,10 +88,12 @@ class Transport:
         address: Address,
         patience: Patience,
         cores: Cores | None = None,
+        terms: Mapping[str, str] | None = None,
     ) -> None:
         """Join the devices that meet at a store which somebody hosts.
 
-        Raises EmulatorError, naming the address, when it cannot be reached in time.
+        terms: what all must have been told alike, if they are to compare it. Raises EmulatorError, naming
+        the address, when it cannot be reached in time, and what `join` raises.
         """
         self._cores = cores
         if cores is not None:
@@ -101,6 +103,9 @@ class Transport:
         self._handed_over: Counter[tuple[int, int]] = Counter()  # bytes by tag and receiver
         self._bursts_to: Counter[int] = Counter()
         self._store = open_store(address, patience.connect_timeout_s)
+        if terms is not None:
+            with self._idle():
+                join(self._store, process_rank, world_size, terms, patience.stall_timeout_s)
         self._stall_timeout_s = patience.stall_timeout_s
         self._met: set[int] = set()
         self._streams: dict[int, Inbound] = {}

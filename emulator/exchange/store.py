@@ -1,21 +1,25 @@
 """The store, where the devices of a run meet: who serves it, and how they reach it."""
 
+import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
-from emulator.errors import EmulatorError
-from emulator.exchange.meeting import Address
+from emulator.errors import EmulatorError, ScenarioError
+from emulator.exchange.meeting import Address, silent
 
 FAREWELL_S = 10.0
 LEFT_KEY = "left"
 """How many devices have closed their transports."""
 
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.05
+_TERMS_KEY, _REFUSED_KEY = "terms", "refused"
+_NEWS_S = 0.5
+"""How long a refusal is left to be read by all: the host of the store may be the next to end."""
 
 
 class StoreHost:
@@ -108,3 +112,45 @@ def all_there(store: Store, keys: list[str], patience_s: float) -> bool:
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
     return True
+
+
+def join(
+    store: Store, device: int, devices: int, terms: Mapping[str, str], stall_timeout_s: float
+) -> None:
+    """Return when all devices have come, on the terms of device 0: what all must be told alike.
+
+    Raises ScenarioError, naming host and term, at every device when one comes on other terms;
+    PeerFailedError, naming it, when one does not come in time.
+    """
+    if device == 0:
+        store.set(_TERMS_KEY, json.dumps(dict(terms)))
+    _await(store, device, {_TERMS_KEY: 0}, stall_timeout_s)
+    problems = _differences(device, terms, json.loads(store.get(_TERMS_KEY)))
+    if problems:
+        store.set(_REFUSED_KEY, json.dumps(problems))
+        raise ScenarioError(problems)
+    store.set(f"joined/{device}", "")
+    _await(store, device, {f"joined/{each}": each for each in range(devices)}, stall_timeout_s)
+
+
+def _await(store: Store, device: int, keys: Mapping[str, int], stall_timeout_s: float) -> None:
+    """Wait until the store holds all keys, each set by the device beside it, or one has refused."""
+    deadline_s = time.monotonic() + stall_timeout_s
+    while not all_there(store, list(keys), _LONGEST_PAUSE_S):
+        if store.check([_REFUSED_KEY]):
+            problems = json.loads(store.get(_REFUSED_KEY))
+            time.sleep(_NEWS_S)
+            raise ScenarioError(problems)
+        if time.monotonic() > deadline_s:
+            peer = next(peer for key, peer in keys.items() if not store.check([key]))
+            raise silent(device, peer, "joining", stall_timeout_s)
+
+
+def _differences(device: int, got: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+    """A line for each term that is not the same."""
+    return [
+        f"device {device} on {socket.gethostname()}: {term}: got {got.get(term, 'nothing')}, "
+        f"wanted {wanted.get(term, 'nothing')} as device 0 has"
+        for term in sorted({*got, *wanted})
+        if got.get(term) != wanted.get(term)
+    ]

@@ -70,7 +70,7 @@ class Host:
         with log.open("wb") as output:
             running = subprocess.Popen(
                 ["ip", "netns", "exec", self.namespace, *command],
-                env={**os.environ, **environment, "GLOO_SOCKET_IFNAME": INTERFACE},
+                env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -17,16 +18,12 @@ from written import files_of
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("devices=4", "rounds=2", "local.steps=3", "local.batch_size=8", "tasks.test_samples=10")
 ALOHA = "access={kind: aloha, bandwidth_hz: 1000000.0, slot_s: 0.001, send_probability: 0.25}"
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4")
 
 
-def start(
-    out: Path, method: str, *more: str, launcher: tuple[str, ...] = (), driver: str
-) -> dict[str, bytes]:
+def start(out: Path, method: str, *more: str, driver: str) -> dict[str, bytes]:
     """Run the small scenario and return its files; keys that describe the machine taken out."""
     command = [
         sys.executable,
-        *launcher,
         "-m",
         "emulator",
         "run",
@@ -63,11 +60,6 @@ def test_forked_processes_write_the_same(reference: dict[str, bytes], tmp_path: 
     assert start(tmp_path / "run", "sparse_orthogonal", driver="many_processes") == reference
 
 
-def test_torchrun_writes_the_same(reference: dict[str, bytes], tmp_path: Path) -> None:
-    files = start(tmp_path / "run", "sparse_orthogonal", launcher=TORCHRUN, driver="many_processes")
-    assert files == reference
-
-
 def test_ranks_started_last_to_first_on_a_busy_machine_write_the_same(
     reference: dict[str, bytes], free_port: int, tmp_path: Path
 ) -> None:
@@ -93,51 +85,46 @@ def test_ranks_started_last_to_first_on_a_busy_machine_write_the_same(
     assert files_of(out) == reference
 
 
-def run_on_hosts(out: Path, hosts: list[tuple[tuple[str, ...], dict[str, str]]]) -> None:
-    """Run the small scenario on hosts, each with a launcher and an environment of its own."""
-    run = ["-m", "emulator", "run", "configs/quickstart.yaml", "--quiet", "--devices-per-host", "3"]
-    run += ["--out", str(out), "--set", "method.kind=sparse_orthogonal", *SMALL]
+def run_on_two_hosts(out: Path, port: int, *more: tuple[str, ...]) -> list[tuple[int, str]]:
+    """Exit code and last words of two parents, the second started first: three devices, then one."""
+    command = [sys.executable, "-m", "emulator", "run", "configs/quickstart.yaml", "--quiet"]
+    command += ["--out", str(out), "--set", "method.kind=sparse_orthogonal", *SMALL]
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     started: list[subprocess.Popen[str]] = []
     try:
-        for launcher, environment in hosts:
-            env = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
+        for rank in (1, 0):
+            env = {**os.environ, **meeting, "RANK": str(rank)}
             started.append(
-                subprocess.Popen(
-                    [sys.executable, *launcher, *run],
-                    cwd=ROOT,
-                    env={**env, **environment},
-                    stderr=PIPE,
-                    text=True,
-                )
+                subprocess.Popen([*command, *more[rank]], cwd=ROOT, env=env, stderr=PIPE, text=True)
             )
         said = [process.communicate(timeout=300)[1] for process in started]
     finally:
         for process in started:
             process.kill()
             process.wait()
-    assert [process.returncode for process in started] == [0] * len(hosts), said
+    return [(process.returncode, words) for process, words in zip(started, said, strict=True)]
 
 
 def test_parents_on_two_hosts_write_the_same(
     reference: dict[str, bytes], free_port: int, tmp_path: Path
 ) -> None:
-    """Devices 0 to 2 of one parent, device 3 of another; the first serves the store."""
-    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port)}
-    run_on_hosts(tmp_path / "run", [((), {**meeting, "RANK": rank}) for rank in "10"])
+    """The first serves the store."""
+    share = ("--devices-per-host", "3")
+    assert run_on_two_hosts(tmp_path / "run", free_port, share, share) == [(0, "")] * 2
     assert files_of(tmp_path / "run") == reference
 
 
-@pytest.mark.parametrize("rendezvous", ["static", "c10d"])
-def test_torchrun_on_two_hosts_writes_the_same(
-    rendezvous: str, reference: dict[str, bytes], free_port: int, tmp_path: Path
-) -> None:
-    """One process per host, which forks that host's devices."""
-    here = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", rendezvous)
-    here += ("--rdzv-endpoint", f"127.0.0.1:{free_port}", "--rdzv-id", "same")
-    torchrun = ("-m", "torch.distributed.run", *here)
-    hosts = [(*torchrun, "--node-rank", rank) for rank in "01"]
-    run_on_hosts(tmp_path / "run", [(launcher, {}) for launcher in hosts])
-    assert files_of(tmp_path / "run") == reference
+def test_hosts_told_different_things_say_so_and_end(free_port: int, tmp_path: Path) -> None:
+    """Counts fit on each for itself: devices 0 and 1 of the first, 3 of the second; 2 would never come."""
+    shares = ("--devices-per-host", "2"), ("--devices-per-host", "3", "seed=7")
+    ends = run_on_two_hosts(tmp_path / "run", free_port, *shares)
+    where = f"device 3 on {socket.gethostname()}"
+    lines = (
+        f"error: {where}: --devices-per-host: got 3, wanted 2 as device 0 has\n"
+        f"error: {where}: seed: got 7, wanted 1 as device 0 has\n"
+    )
+    assert ends == [(2, lines)] * 2
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("access", [(), (ALOHA,)], ids=["ofdma", "aloha"])

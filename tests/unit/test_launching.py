@@ -1,9 +1,12 @@
 """Which devices a launched process is, or forks."""
 
+from pathlib import Path
+
 import pytest
 
 from emulator.errors import ScenarioError
-from emulator.launching import devices_here
+from emulator.launching import devices_here, terms_of
+from emulator.reading import read_scenario
 
 
 def test_without_a_launcher_all_devices_are_here() -> None:
@@ -30,3 +33,27 @@ def test_processes_share_all_devices_in_order(per_process: int | None) -> None:
 def test_counts_that_do_not_fit_are_told(place, devices, per_host, problem) -> None:
     with pytest.raises(ScenarioError, match=problem):
         devices_here(place, devices, per_host)
+
+
+def terms_in(folder: Path, *overrides: str) -> dict[str, str]:
+    (folder / "s.yaml").write_text("name: s\ndevices: 2\ntasks: {kind: synthetic, names: [sort]}\n")
+    return terms_of(read_scenario(folder / "s.yaml", overrides).scenario, 2)
+
+
+def test_terms_name_every_value(tmp_path: Path) -> None:
+    terms = terms_in(tmp_path)
+    assert terms["--devices-per-host"] == terms["devices"] == "2"
+    assert terms["tasks.names"] == '["sort"]'
+    changed = terms_in(tmp_path, "method.density=0.3", "seed=4")
+    assert {name for name in terms if terms[name] != changed[name]} == {"method.density", "seed"}
+
+
+def test_terms_leave_out_where_files_lie(tmp_path: Path) -> None:
+    """A host may have them elsewhere; what they are called is a term."""
+    tasks = "tasks={kind: jsonl, folder: texts, names: [trec]}"
+    terms = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        terms.append(terms_in(tmp_path / name, tasks))
+    assert terms[0] == terms[1]
+    assert terms[0]["tasks.folder"] == "texts"
