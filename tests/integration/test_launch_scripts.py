@@ -149,6 +149,7 @@ def batch(spool: Path, arguments: Sequence[str], **changed: str) -> tuple[int, s
     """Run the batch script as slurmd does: a copy of it, elsewhere, with an allocation of two nodes."""
     script = spool / "slurm_script"
     shutil.copy(LAUNCH / "slurm.sbatch", script)
+    script.chmod(0o700)
     allocation = {
         "PATH": f"{TOYS / 'slurm'}:{os.environ['PATH']}",
         "SLURM_JOB_ID": str(job_with_free_port()),
@@ -163,7 +164,7 @@ def batch(spool: Path, arguments: Sequence[str], **changed: str) -> tuple[int, s
 
 def job_with_free_port() -> int:
     """A job id whose port nobody listens on."""
-    for job in range(30000):
+    for job in range(10000):
         try:
             with socket.create_server(("", 20000 + job)):
                 return job
