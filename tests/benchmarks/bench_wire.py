@@ -75,7 +75,8 @@ def figures() -> Iterator[Figure]:
         name = f"values as {value_type.name.lower()}, mask of density 0.25 known"
         for what, seconds in (("in", encode_s), ("out", decode_s)):
             rate = 4e-6 * mask.count / seconds
-            yield Figure(f"{name}: {what}", rate, "MB/s of float32", at_least=500.0)
+            target = 500.0 if what == "in" else None
+            yield Figure(f"{name}: {what}", rate, "MB/s of float32", target)
     for density in (0.001, 0.01, 0.1, 0.25, 0.5):
         mask = mask_of(density)
         encode_s, decode_s, num_bytes = bench(message_of(mask, None))
