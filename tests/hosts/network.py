@@ -67,10 +67,12 @@ class Host:
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
         """Start a process on this host; its pid is its own, no wrapper's."""
+        named = "GLOO_SOCKET_IFNAME"  # which interface it is, a process is to find out
+        inherited = {name: value for name, value in os.environ.items() if name != named}
         with log.open("wb") as output:
             running = subprocess.Popen(
                 ["ip", "netns", "exec", self.namespace, *command],
-                env={**os.environ, **environment},
+                env={**inherited, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -21,7 +21,7 @@ WRONG = {
     ),
     "a key like no other": (
         "local: {zzz: 3}",
-        "s.yaml: local.zzz: got an unknown key, wanted one of steps, batch_size, step_s, ",
+        "s.yaml: local.zzz: got an unknown key, wanted one of steps, batch_size, micro_batch_size, ",
     ),
     "misspelt kind": (
         "method: {kind: sparse_orthogonl}",

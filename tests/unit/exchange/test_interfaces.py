@@ -7,9 +7,16 @@ import pytest
 from emulator.exchange.interfaces import VARIABLE, use_interface_towards
 
 
+@pytest.fixture
+def unnamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No interface is named; what the test leaves in the environment is taken back."""
+    monkeypatch.setenv(VARIABLE, "")
+    del os.environ[VARIABLE]
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_a_local_store_is_reached_over_loopback(host: str, monkeypatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+@pytest.mark.usefixtures("unnamed")
+def test_a_local_store_is_reached_over_loopback(host: str) -> None:
     use_interface_towards(host)
     assert os.environ[VARIABLE].startswith("lo")
 
@@ -20,7 +27,7 @@ def test_an_interface_that_was_named_is_kept(monkeypatch) -> None:
     assert os.environ[VARIABLE] == "wlan7"
 
 
-def test_an_unknown_host_leaves_it_to_gloo(monkeypatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+@pytest.mark.usefixtures("unnamed")
+def test_an_unknown_host_leaves_it_to_gloo() -> None:
     use_interface_towards("no-such-host.invalid")
     assert VARIABLE not in os.environ
