@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -231,9 +231,14 @@ def _live(
         crew = birth.crew
         _come_of_age(birth.parent_pid, inherited_fds)
         use_interface_towards(crew.address.host)
-        with Transport(
-            birth.device, crew.devices, crew.address, birth.patience, birth.cores, crew.terms
-        ) as transport:
+        cores = birth.cores
+        idle: Callable[[], AbstractContextManager[None]] = cores.lent if cores else nullcontext
+        with (
+            cores.taken() if cores else nullcontext(),
+            Transport(
+                birth.device, crew.devices, crew.address, birth.patience, idle, crew.terms
+            ) as transport,
+        ):
             child_main(transport, outlet.message)
         outlet.done()
         _exit(0)

@@ -66,7 +66,8 @@ def run(order: Order, console: Console) -> Path | None:
         check_folder(order.out, force=order.force)
     if place is not None and order.driver == "one_process":
         raise ScenarioError(["--driver: got one_process under a launcher, wanted many_processes"])
-    devices = devices_here(place, scenario.devices, order.devices_per_host)
+    per_host = order.devices_per_host
+    devices = devices_here(place, scenario.devices, per_host)
     if isinstance(scenario.clock, Paced) and order.driver == "one_process":
         raise ScenarioError(
             ["--driver: got one_process under clock.kind paced, wanted many_processes"]
@@ -86,9 +87,8 @@ def run(order: Order, console: Console) -> Path | None:
             blobs = _run_in_one_process(world, progress)
         elif place is None:
             blobs = _run_forked(world, progress, patience, whole_crew(scenario.devices))
-        elif order.devices_per_host is not None:
-            terms = terms_of(scenario, order.devices_per_host)
-            crew = launched_crew(scenario.devices, order.devices_per_host, terms)
+        elif per_host is not None:
+            crew = launched_crew(scenario.devices, per_host, terms_of(scenario, per_host))
             blobs = _run_forked(world, progress, patience, crew)
         else:
             blobs = _run_launched(world, progress, patience)
@@ -99,8 +99,7 @@ def run(order: Order, console: Console) -> Path | None:
         costs = [cost for _, cost in unpacked]
         for outcome, cost in unpacked:
             check_carried(outcome.result.device, outcome.link_records, cost.data_bytes_to)
-        launched = place is not None and order.devices_per_host is None
-        forked = order.driver == "many_processes" and not launched
+        forked = order.driver == "many_processes" and (place is None or per_host is not None)
         machine: dict[str, Any] = {
             "wall_s": time.monotonic() - started_s,
             "cpu_s": sum(cost.cpu_s for cost in costs) + (before_cpu_s if forked else 0.0),

@@ -313,8 +313,9 @@ class Survey:
 
     positions_m [M, 2]; mean_gain [M, M] (linear power gain, diagonal 0); in_range [M, M] booleans;
     max_power_w [M]; required_power_w: of the number u > 0 of neighbours that i serves at once, the
-    least power of i towards j [M, M], worked out when asked for; samples [M]; blocks [M]: the task block (projection) of each
-    device; densities [M, L]; module_sizes [L]: entries d*r of B in each module.
+    least power of i towards j [M, M], worked out when asked for; samples [M]; blocks [M]: the task
+    block (projection) of each device; densities [M, L]; module_sizes [L]: entries d*r of B in each
+    module.
     Methods without masks leave densities at 1 and every block different.
     """
 

@@ -36,8 +36,8 @@ class TrainedVector:
 
     def start_optimiser(self, learning_rate: float, learns: Mask) -> None:
         """A fresh AdamW over the entries of `learns`: its state and its step grow with n, not N."""
-        chosen = None if learns.is_full else torch.from_numpy(learns.indices)
-        self._learning = None if chosen is None else chosen.to(self._flat_N.device)
+        device = self._flat_N.device
+        self._learning = None if learns.is_full else torch.from_numpy(learns.indices).to(device)
         self.parameter = nn.Parameter(
             self._flat_N if self._learning is None else self._flat_N[self._learning].clone()
         )

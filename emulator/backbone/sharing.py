@@ -26,11 +26,11 @@ def exported(model: nn.Module) -> str:
     for name, tensor in _tensors(model):
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in storages:
-            handle = _handle(storage)
-            storages[tensor.untyped_storage().data_ptr()] = len(handles)
+            handle = _handle(storage)  # which may move it
+            storages[storage.data_ptr()] = len(handles)
             handles.append([storage.is_cuda, *map(_to_json, handle)])
         tensors[name] = [
-            storages[tensor.untyped_storage().data_ptr()],
+            storages[storage.data_ptr()],
             str(tensor.dtype).removeprefix("torch."),
             tensor.storage_offset(),
             list(tensor.shape),

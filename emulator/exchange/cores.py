@@ -23,19 +23,24 @@ class Cores:
         self._free_fd, self._lent_fd = os.pipe()
         os.write(self._lent_fd, bytes(count))
 
-    def take(self) -> None:
-        """Wait for a permit. It is kept until the process ends, but for the times it is lent."""
-        os.read(self._free_fd, 1)
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Wait for a permit and compute. Who fails meanwhile ends the run, and nobody needs it back."""
+        self._take()
+        yield
+        self._give()
 
     @contextmanager
     def lent(self) -> Iterator[None]:
         """While this device waits, another computes. Who fails meanwhile needs no permit any more."""
-        os.write(self._lent_fd, b"\0")
+        self._give()
         yield
-        self.take()
+        self._take()
 
-    def give_back(self) -> None:
-        """For good: this device has nothing more to compute."""
+    def _take(self) -> None:
+        os.read(self._free_fd, 1)
+
+    def _give(self) -> None:
         os.write(self._lent_fd, b"\0")
 
     def close(self) -> None:

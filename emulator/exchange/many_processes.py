@@ -24,7 +24,6 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, Work  # type: ignore[attr-defined]
 
 from emulator.errors import ProtocolError
-from emulator.exchange.cores import Cores
 from emulator.exchange.frames import HEADER_BYTES, pack
 from emulator.exchange.inbound import Inbound
 from emulator.exchange.inbound import Work as Waitable
@@ -32,7 +31,7 @@ from emulator.exchange.mailbox import Mailbox
 from emulator.exchange.meeting import Address, Patience, lost, silent
 from emulator.exchange.pacing import Pacer, moments
 from emulator.exchange.stall import Board, Watch
-from emulator.exchange.store import FAREWELL_S, LEFT_KEY, Notes, all_there, join, open_store
+from emulator.exchange.store import FAREWELL_S, LEFT_KEY, Notes, Wait, await_keys, join, open_store
 from emulator.exchange.walk import OnCommit, Outcome, Walk
 from emulator.protocols import Air, Life
 from emulator.state import Burst, Send
@@ -77,8 +76,7 @@ class Transport:
     """Carries bursts between processes; devices in lockstep, one exchange after another.
 
     A context manager: leaving it normally waits for all devices, leaving it by an exception does not.
-    What it hands to torch.distributed is counted as it is handed over. While it waits, its device
-    lends its permit to compute, where it needs one.
+    What it hands to torch.distributed is counted as it is handed over.
     """
 
     def __init__(
@@ -87,17 +85,16 @@ class Transport:
         world_size: int,
         address: Address,
         patience: Patience,
-        cores: Cores | None = None,
+        idle: Callable[[], AbstractContextManager[None]] = nullcontext,
         terms: Mapping[str, str] | None = None,
     ) -> None:
         """Join the devices that meet at a store which somebody hosts.
 
-        terms: what all must have been told alike, if they are to compare it. Raises EmulatorError, naming
-        the address, when it cannot be reached in time, and what `join` raises.
+        idle: entered while this device waits. terms: what all must have been told alike, if they are to
+        compare it. Raises EmulatorError, naming the address, when it cannot be reached in time, and what
+        `join` raises.
         """
-        self._cores = cores
-        if cores is not None:
-            cores.take()
+        self._idle = idle
         self.device = process_rank
         self.devices = world_size
         self._handed_over: Counter[tuple[int, int]] = Counter()  # bytes by tag and receiver
@@ -268,12 +265,6 @@ class Transport:
         self._watch.close()
         dist.destroy_process_group()
         self._store.add(LEFT_KEY, 1)
-        if self._cores is not None:
-            self._cores.give_back()
-
-    def _idle(self) -> AbstractContextManager[None]:
-        """Not computing."""
-        return nullcontext() if self._cores is None else self._cores.lent()
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
@@ -303,13 +294,13 @@ class Transport:
 
     def _await_keys(self, keys: Mapping[str, int], where: str) -> None:
         """Wait until the store holds all keys; each is set by the peer beside it."""
-        deadline_s = time.monotonic() + self._stall_timeout_s
-        while not all_there(self._store, list(keys), _STORE_SLICE_S):
+
+        def look() -> None:
             if self._watch.verdict is not None:
                 raise self._watch.verdict
-            if time.monotonic() > deadline_s:
-                peer = next(peer for key, peer in keys.items() if not self._store.check([key]))
-                raise silent(self.device, peer, where, self._stall_timeout_s)
+
+        wait = Wait(self.device, where, self._stall_timeout_s, _STORE_SLICE_S)
+        await_keys(self._store, keys, wait, look)
 
     def _stream(self, sender: int) -> Inbound:
         """The bursts of a sender, from its first to its last."""

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import timedelta
 
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
@@ -114,6 +115,30 @@ def all_there(store: Store, keys: list[str], patience_s: float) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class Wait:
+    """Who waits in which part of the run, how long, and how long without looking up."""
+
+    device: int
+    where: str
+    stall_timeout_s: float
+    slice_s: float
+
+
+def await_keys(store: Store, keys: Mapping[str, int], wait: Wait, look: Callable[[], None]) -> None:
+    """Wait until the store holds all keys, each set by the device beside it.
+
+    Raises PeerFailedError, naming the first that did not, after stall_timeout_s, and what `look` raises,
+    which is called after every slice.
+    """
+    deadline_s = time.monotonic() + wait.stall_timeout_s
+    while not all_there(store, list(keys), wait.slice_s):
+        look()
+        if time.monotonic() > deadline_s:
+            peer = next(peer for key, peer in keys.items() if not store.check([key]))
+            raise silent(wait.device, peer, wait.where, wait.stall_timeout_s)
+
+
 def join(
     store: Store, device: int, devices: int, terms: Mapping[str, str], stall_timeout_s: float
 ) -> None:
@@ -124,26 +149,21 @@ def join(
     """
     if device == 0:
         store.set(_TERMS_KEY, json.dumps(dict(terms)))
-    _await(store, device, {_TERMS_KEY: 0}, stall_timeout_s)
+
+    def look() -> None:
+        if store.check([_REFUSED_KEY]):
+            problems = json.loads(store.get(_REFUSED_KEY))
+            time.sleep(_NEWS_S)
+            raise ScenarioError(problems)
+
+    wait = Wait(device, "joining", stall_timeout_s, _LONGEST_PAUSE_S)
+    await_keys(store, {_TERMS_KEY: 0}, wait, look)
     problems = _differences(device, terms, json.loads(store.get(_TERMS_KEY)))
     if problems:
         store.set(_REFUSED_KEY, json.dumps(problems))
         raise ScenarioError(problems)
     store.set(f"joined/{device}", "")
-    _await(store, device, {f"joined/{each}": each for each in range(devices)}, stall_timeout_s)
-
-
-def _await(store: Store, device: int, keys: Mapping[str, int], stall_timeout_s: float) -> None:
-    """Wait until the store holds all keys, each set by the device beside it, or one has refused."""
-    deadline_s = time.monotonic() + stall_timeout_s
-    while not all_there(store, list(keys), _LONGEST_PAUSE_S):
-        if store.check([_REFUSED_KEY]):
-            problems = json.loads(store.get(_REFUSED_KEY))
-            time.sleep(_NEWS_S)
-            raise ScenarioError(problems)
-        if time.monotonic() > deadline_s:
-            peer = next(peer for key, peer in keys.items() if not store.check([key]))
-            raise silent(device, peer, "joining", stall_timeout_s)
+    await_keys(store, {f"joined/{each}": each for each in range(devices)}, wait, look)
 
 
 def _differences(device: int, got: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:

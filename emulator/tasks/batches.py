@@ -1,11 +1,14 @@
 """Which examples make a batch."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
-from emulator.state import Example, IndexArray
+from emulator.state import IndexArray
 from emulator.streams import Stream
+
+Item = TypeVar("Item")
 
 ANSWER_TOKENS = 8192
 """Most tokens of a batch that is answered: a bound to memory, whatever the model and its inputs."""
@@ -25,17 +28,17 @@ def epochs(count: int, batch_size: int, stream: Stream) -> Iterator[IndexArray]:
 
 
 def answered_alike(
-    examples: Sequence[Example],
+    questions: Sequence[Item],
     lengths: Sequence[int],
-    answer: Callable[[Sequence[Example]], Sequence[str]],
+    answer: Callable[[Sequence[Item]], Sequence[str]],
 ) -> tuple[str, ...]:
-    """Answers in the examples' order, asked for in batches of like length: little of it is padding.
+    """Answers in the questions' order, asked for in batches of like length: little of it is padding.
 
-    lengths: of each [tokens]; a batch has at most ANSWER_TOKENS, padding included, or one example.
+    lengths: of each [tokens]; a batch has at most ANSWER_TOKENS, padding included, or one question.
     """
-    answers = [""] * len(examples)
+    answers = [""] * len(questions)
     for batch in _alike(lengths):
-        for index, text in zip(batch, answer([examples[i] for i in batch]), strict=True):
+        for index, text in zip(batch, answer([questions[i] for i in batch]), strict=True):
             answers[index] = text
     return tuple(answers)
 

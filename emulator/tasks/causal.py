@@ -23,6 +23,9 @@ from emulator.tasks.numbers import last_number
 IGNORED = -100
 """Label of a position that is not learned from."""
 
+Encoded = tuple[list[int], list[int]]
+"""Token ids of a prompt and of its completion."""
+
 
 @dataclass(frozen=True)
 class CausalBatch:
@@ -84,11 +87,13 @@ class CausalLearner:
 
     def predict(self, model: nn.Module, examples: Sequence[Example]) -> tuple[str, ...]:
         """The most likely choice, or the greedily decoded answer, of each example."""
-        lengths = [len(prompt) + len(completion) for prompt, completion in self._encode(examples)]
+        pairs = self._encode(examples)
+        lengths = [len(prompt) + len(completion) for prompt, completion in pairs]
         if examples[0].kind == "choice":  # each takes a copy of its prompt's cache
             copies = [len(e.choices) * n for e, n in zip(examples, lengths, strict=True)]
             return answered_alike(examples, copies, partial(self._choose, model))
-        return answered_alike(examples, lengths, partial(self._generate, model))
+        asked = list(zip(examples, pairs, strict=True))
+        return answered_alike(asked, lengths, partial(self._generate, model))
 
     def answer(self, model: nn.Module, question: Example, max_new_tokens: int) -> str:
         """The most likely of the choices; without any what is decoded, at most so many tokens."""
@@ -107,7 +112,7 @@ class CausalLearner:
         room = max(1, self._max_tokens - max(answers, default=max_new_tokens))
         return f"the first {len(prompt) - room} tokens" if len(prompt) > room else ""
 
-    def _encode(self, examples: Sequence[Example]) -> list[tuple[list[int], list[int]]]:
+    def _encode(self, examples: Sequence[Example]) -> list[Encoded]:
         """Token ids of prompt and completion of each, the end token included; prompts lose their head."""
         prompts = self._prompts(examples)
         completions = self._completions(
@@ -130,7 +135,7 @@ class CausalLearner:
         end = self._tokenizer.eos_token_id
         return [[*ids, end][: self._max_tokens - 1] for ids in encoded]
 
-    def _collate(self, pairs: Sequence[tuple[list[int], list[int]]]) -> CausalBatch:
+    def _collate(self, pairs: Sequence[Encoded]) -> CausalBatch:
         """Pad on the right to the longest pair."""
         width = max(len(prompt) + len(completion) for prompt, completion in pairs)
         input_ids = torch.full((len(pairs), width), self._tokenizer.pad_token_id)
@@ -199,14 +204,13 @@ class CausalLearner:
         )
         return {name: padded[name].to(device) for name in ("input_ids", "attention_mask")}
 
-    def _generate(self, model: nn.Module, examples: Sequence[Example]) -> list[str]:
+    def _generate(self, model: nn.Module, asked: Sequence[tuple[Example, Encoded]]) -> list[str]:
         """Greedy answers, as many tokens as the longest right one needs."""
-        pairs = self._encode(examples)
-        longest = max(len(completion) for _, completion in pairs)
-        texts = self._decode(model, [prompt for prompt, _ in pairs], longest)
+        longest = max(len(completion) for _, (_, completion) in asked)
+        texts = self._decode(model, [prompt for _, (prompt, _) in asked], longest)
         return [
             last_number(text) if example.kind == "number" else text.strip()
-            for text, example in zip(texts, examples, strict=True)
+            for text, (example, _) in zip(texts, asked, strict=True)
         ]
 
     def _decode(

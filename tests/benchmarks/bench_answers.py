@@ -4,12 +4,11 @@ Both read the same prompts in the same batches and write the same tokens: the ex
 which one is open, as at the end of the quickstart, are zero.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from figures import Figure, tell
+from figures import Figure, best_s, tell
 
 from emulator.adapters.attach import LoraModel, frozen_twin
 from emulator.backbone.loading import Tiny
@@ -19,16 +18,6 @@ from emulator.tasks.learning import learner_for
 from emulator.tasks.synthetic import Synthetic
 
 RUNS = 5
-
-
-def best_s(work: Callable[[], object]) -> float:
-    """The shortest of some runs."""
-    times = []
-    for _ in range(RUNS):
-        began_s = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began_s)
-    return min(times)
 
 
 def figures() -> Iterator[Figure]:
@@ -49,9 +38,9 @@ def figures() -> Iterator[Figure]:
     mixture.set_gates(torch.tensor([[1.0, 0.0, 0.0, 0.0]]))
     examples = Synthetic(names=("reverse",), test_samples=200).examples("reverse", "test", 1)
     learner = learner_for(backbone)
-    routed_s = best_s(lambda: learner.predict(mixture.module, examples))
-    adapted_s = best_s(lambda: learner.predict(adapted.module, examples))
-    bare_s = best_s(lambda: learner.predict(backbone.model, examples))
+    routed_s = best_s(lambda: learner.predict(mixture.module, examples), RUNS)
+    adapted_s = best_s(lambda: learner.predict(adapted.module, examples), RUNS)
+    bare_s = best_s(lambda: learner.predict(backbone.model, examples), RUNS)
     yield Figure("answers through routed experts", len(examples) / routed_s, "1/s")
     yield Figure("their rate against one PEFT adapter", adapted_s / routed_s, at_least=1.0)
     yield Figure("their rate against the bare backbone", bare_s / routed_s)

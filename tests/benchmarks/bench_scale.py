@@ -8,20 +8,19 @@ rounds; if rounds cost the same for each device, it does not grow.
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
 
 import torch._dynamo  # noqa: E402, F401
 from figures import Figure, tell  # noqa: E402
+from held import UNITS, held_here  # noqa: E402
 
 from emulator.device import live  # noqa: E402
 from emulator.exchange import many_processes  # noqa: E402
 from emulator.exchange.cores import cores_here  # noqa: E402
 from emulator.exchange.meeting import Patience  # noqa: E402
 from emulator.forking import run_forked, whole_crew  # noqa: E402
-from emulator.run import own_memory_mb  # noqa: E402
 from emulator.scenario import Scenario  # noqa: E402
 from emulator.shim import Shim  # noqa: E402
 from emulator.world import build_world  # noqa: E402
@@ -55,10 +54,7 @@ def figures() -> Iterator[Figure]:
                 post(commit.state.round_index, {"committed_s": time.monotonic()}, b"")
 
             many_processes.run(live(world, device), air, transport, on_commit)
-            descriptors = len(list(Path("/proc/self/fd").iterdir()))
-            threads = len(list(Path("/proc/self/task").iterdir()))
-            told = {"memory_mb": own_memory_mb(), "descriptors": descriptors, "threads": threads}
-            post(ROUNDS, told, b"")
+            post(ROUNDS, held_here(), b"")
 
         def on_message(device, header, _blob, seen=committed_s, held=held) -> None:
             if "committed_s" in header:
@@ -76,8 +72,8 @@ def figures() -> Iterator[Figure]:
         yield Figure(f"{name}: rounds", 1.0 / round_s, "1/s")
         yield Figure(f"{name}: a device and round", 1e3 * round_s * cores_here() / devices, "ms")
         yield Figure(f"{name}: all of it", ended_s - began_s, "s")
-        for what, unit in (("memory", "MB"), ("descriptors", ""), ("threads", "")):
-            most = max(each[f"{what}_mb" if unit else what] for each in held)
+        for what, unit in UNITS.items():
+            most = max(each[what] for each in held)
             target = 80.0 if unit else None
             yield Figure(f"{name}: {what} of one, most", most, unit, at_most=target)
 

@@ -12,16 +12,15 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"
 
 from collections.abc import Iterator  # noqa: E402
-from pathlib import Path  # noqa: E402
 
 import torch._dynamo  # noqa: E402, F401
 from figures import Figure, tell  # noqa: E402
+from held import UNITS, held_here  # noqa: E402
 
 from emulator.device import Device, live  # noqa: E402
 from emulator.exchange import many_processes  # noqa: E402
 from emulator.exchange.meeting import Patience  # noqa: E402
 from emulator.forking import run_forked, whole_crew  # noqa: E402
-from emulator.run import own_memory_mb  # noqa: E402
 from emulator.scenario import Scenario  # noqa: E402
 from emulator.shim import Shim  # noqa: E402
 from emulator.state import DeviceResult, Expert  # noqa: E402
@@ -37,15 +36,6 @@ def first_exchange_of(life):
     life.close()
     nothing = Expert("none", 0, 1.0, {})
     return DeviceResult(-1, nothing, (), {}, (), (), (), 0.0, 0.0, 0.0, 0)
-
-
-def held_here() -> dict[str, float]:
-    """What this process holds."""
-    return {
-        "own memory": own_memory_mb(),
-        "descriptors": len(list(Path("/proc/self/fd").iterdir())),
-        "threads": len(list(Path("/proc/self/task").iterdir())),
-    }
 
 
 def figures() -> Iterator[Figure]:
@@ -77,13 +67,9 @@ def figures() -> Iterator[Figure]:
     yield Figure("world (backbone, data)", built_s - IMPORTED_S, "s")
     yield Figure("fork to first exchange of all", last_s - built_s, "s")
     yield Figure("all but imports", last_s - IMPORTED_S, "s", at_most=3.0)
-    for what, unit, target in (
-        ("own memory", "MB", 80.0),
-        ("descriptors", "", None),
-        ("threads", "", None),
-    ):
+    for what, unit in UNITS.items():
         most = max(head[what] for head in posted.values())
-        yield Figure(f"{what} of a device, most", most, unit, at_most=target)
+        yield Figure(f"{what} of a device, most", most, unit, at_most=80.0 if unit else None)
 
 
 if __name__ == "__main__":

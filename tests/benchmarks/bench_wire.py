@@ -6,11 +6,10 @@ several runs, since others use the machine too.
 """
 
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
-from figures import Figure, tell
+from figures import Figure, best_s, tell
 
 from emulator.state import AdapterLayout, Kind, Known, Mask, Message, Traffic, ValueType
 from emulator.streams import stream
@@ -18,16 +17,6 @@ from emulator.wire import WireFormat, decode
 
 N = 4_000_000
 RUNS = 7
-
-
-def best_s(work: Callable[[], object]) -> float:
-    """Shortest wall time of some runs."""
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def message_of(mask: Mask, value_type: ValueType | None) -> Message:
@@ -64,7 +53,8 @@ def bench(message: Message) -> tuple[float, float, int]:
     packets = wire.encode(message)
     data = [packet.data for packet in packets]
     num_bytes = sum(packet.mask_bytes + packet.payload_bytes for packet in packets)
-    return best_s(lambda: wire.encode(message)), best_s(lambda: decode(data, known, 0.0)), num_bytes
+    encode_s = best_s(lambda: wire.encode(message), RUNS)
+    return encode_s, best_s(lambda: decode(data, known, 0.0), RUNS), num_bytes
 
 
 def figures() -> Iterator[Figure]:
@@ -80,7 +70,7 @@ def figures() -> Iterator[Figure]:
     for density in (0.001, 0.01, 0.1, 0.25, 0.5):
         mask = mask_of(density)
         encode_s, decode_s, num_bytes = bench(message_of(mask, None))
-        digest_s = best_s(lambda mask=mask: Mask(mask.size, mask.indices).digest)
+        digest_s = best_s(lambda mask=mask: Mask(mask.size, mask.indices).digest, RUNS)
         for what, seconds in (("in", encode_s), ("out", decode_s), ("digest", digest_s)):
             rate = 1e-6 * mask.count / seconds
             target = None if what == "digest" else 20.0

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
@@ -29,3 +30,13 @@ def tell(title: str, figures: Iterable[Figure]) -> None:
             sys.stdout.flush()
         return
     Console(width=100).print(figures_table(title, [asdict(figure) for figure in figures]))
+
+
+def best_s(work: Callable[[], object], runs: int) -> float:
+    """Shortest wall time of some runs: others use the machine too."""
+    times = []
+    for _ in range(runs):
+        began_s = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began_s)
+    return min(times)

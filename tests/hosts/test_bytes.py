@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 sys.path += [str(HERE), str(HERE.parent / "toys")]
 
 from network import ADDRESSES, STORE_PORT, Network, finish  # noqa: E402
+from small import SCENARIO  # noqa: E402
 from written import files_of  # noqa: E402
 
 from emulator.exchange.frames import HEADER_BYTES, pack  # noqa: E402
@@ -29,17 +30,6 @@ pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 ROOT = HERE.parents[1]
 DEVICES = len(ADDRESSES)
 LINKS = sorted(permutations(range(DEVICES), 2))
-
-SCENARIO = """\
-name: hosts
-devices: 4
-rounds: 2
-tasks: {kind: synthetic, names: [reverse, sort], train_samples: 60, test_samples: 2}
-method: {kind: lora}
-topology: {kind: complete}
-channel: lossy_link
-local: {steps: 1}
-"""
 
 # gloo: each message is announced and then sent, each receive is announced, by a header each; whoever
 # makes a connection first says which it is.

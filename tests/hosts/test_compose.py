@@ -18,20 +18,10 @@ HERE = Path(__file__).parent
 sys.path += [str(HERE), str(HERE.parent / "toys")]
 
 from containers import COMPOSE_FILE, ROOT, SERVICES, Project, RefusedError, compose_command  # noqa: E402
+from small import SCENARIO  # noqa: E402
 from written import files_of  # noqa: E402
 
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
-
-SCENARIO = """\
-name: containers
-devices: 4
-rounds: 2
-tasks: {kind: synthetic, names: [reverse, sort], train_samples: 60, test_samples: 2}
-method: {kind: lora}
-topology: {kind: complete}
-channel: lossy_link
-local: {steps: 1}
-"""
 
 
 def resolved(text: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 TOYS = Path(__file__).parents[1] / "toys"
 sys.path.append(str(TOYS))
 
+from processes import ended  # noqa: E402
 from written import files_of  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,17 +41,6 @@ def start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def ended(started: Sequence[subprocess.Popen[str]]) -> list[tuple[int, str]]:
-    """Exit code and last words of each; none is left."""
-    try:
-        said = [process.communicate(timeout=300)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    return [(process.returncode, words) for process, words in zip(started, said, strict=True)]
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "toys"))
 
+from processes import ended
 from written import files_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,19 +91,13 @@ def run_on_two_hosts(out: Path, port: int, *more: tuple[str, ...]) -> list[tuple
     command = [sys.executable, "-m", "emulator", "run", "configs/quickstart.yaml", "--quiet"]
     command += ["--out", str(out), "--set", "method.kind=sparse_orthogonal", *SMALL]
     meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    started: list[subprocess.Popen[str]] = []
-    try:
-        for rank in (1, 0):
-            env = {**os.environ, **meeting, "RANK": str(rank)}
-            started.append(
-                subprocess.Popen([*command, *more[rank]], cwd=ROOT, env=env, stderr=PIPE, text=True)
-            )
-        said = [process.communicate(timeout=300)[1] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    return [(process.returncode, words) for process, words in zip(started, said, strict=True)]
+    started = []
+    for rank in (1, 0):
+        env = {**os.environ, **meeting, "RANK": str(rank)}
+        started.append(
+            subprocess.Popen([*command, *more[rank]], cwd=ROOT, env=env, stderr=PIPE, text=True)
+        )
+    return ended(started)
 
 
 def test_parents_on_two_hosts_write_the_same(
