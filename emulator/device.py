@@ -256,7 +256,7 @@ class Device:
         """
         frame_s = self._world.scenario.local.planned_s + self._world.channel.deadline_s
         time_s = self._surveyed_s + self._rounds_since_survey * frame_s
-        return (yield from flood(self, self._world.in_range(time_s), body, traffic))
+        return (yield from flood(self, self._world.hop_counts(time_s), body, traffic))
 
     def agree_on_the_end(self, round_index: int) -> Generator[Step, Inbox, None]:
         """With `stop`, tell everybody what was spent; at a limit this round becomes the last."""
@@ -282,7 +282,7 @@ class Device:
         """All links of the round under the scenario's topology; none among those never introduced."""
         if self.survey is None:
             return ()
-        return self._world.scenario.graph.links(round_index, self.survey, self.seed)
+        return self._world.links(round_index, self.survey)
 
     def clusters(self, round_index: int) -> tuple[tuple[int, ...], ...]:
         """The clusters of the survey, each sorted; under any other topology one of all devices."""
@@ -290,7 +290,7 @@ class Device:
         if survey is None:
             raise EmulatorError(f"device {self.id}: got no survey, wanted one before clusters")
         if isinstance(graph, ClusterMesh | TaskMesh):
-            self._clusters = graph.clusters(survey)
+            self._clusters = self._world.once(("clusters", survey), lambda: graph.clusters(survey))
         else:
             self._clusters = (tuple(range(self.devices)),)
         mine = next(members for members in self._clusters if self.id in members)

@@ -5,8 +5,8 @@ Shapes: M devices. hops_MM[i, j] is the least number of hops from i to j.
 
 from collections.abc import Generator
 
-import networkx as nx
 import numpy as np
+from scipy.sparse.csgraph import connected_components, shortest_path
 
 from emulator.errors import ScenarioError
 from emulator.protocols import Own
@@ -25,15 +25,13 @@ from emulator.state import (
 
 
 def flood(
-    own: Own, in_range_MM: BoolArray, body: bytes, traffic: Traffic
+    own: Own, hops_MM: IndexArray, body: bytes, traffic: Traffic
 ) -> Generator[Step, Inbox, dict[int, bytes]]:
     """Tell everybody a few bytes; returns everybody's by device id.
 
     Hop by hop each device passes on what is news to it, to all neighbours but those it came from; the
-    time-to-live is the graph's diameter. Messages are repeated until they arrive. Raises ScenarioError
-    naming the islands when the graph is not connected.
+    time-to-live is the graph's diameter. Messages are repeated until they arrive.
     """
-    hops_MM = hop_counts(in_range_MM)
     neighbours = [i for i in range(own.devices) if hops_MM[own.id, i] == 1]
     bodies = {own.id: body}
     for hop in range(int(hops_MM.max())):
@@ -51,20 +49,17 @@ def flood(
 
 def hop_counts(in_range_MM: BoolArray) -> IndexArray:
     """Hop counts of the in-range graph [M, M]; ScenarioError when some pair is out of reach."""
-    graph = nx.from_numpy_array(in_range_MM)
-    islands = [sorted(island) for island in nx.connected_components(graph)]
-    if len(islands) > 1:
+    num_islands, island_M = connected_components(in_range_MM, directed=False)
+    if num_islands > 1:
+        islands = [np.flatnonzero(island_M == island).tolist() for island in range(num_islands)]
         raise ScenarioError(
             [
                 f"channel: got {len(islands)} islands of devices out of each other's range "
                 f"({'; '.join(map(str, islands))}), wanted a connected network"
             ]
         )
-    hops_MM = np.zeros(in_range_MM.shape, dtype=np.int64)
-    for source, lengths in nx.all_pairs_shortest_path_length(graph):
-        for target, length in lengths.items():
-            hops_MM[source, target] = length
-    return hops_MM
+    hops_MM = shortest_path(in_range_MM, directed=False, unweighted=True)
+    return np.asarray(hops_MM, dtype=np.int64)
 
 
 def news(hops_MM: IndexArray, sender: int, receiver: int, hop: int) -> set[int]:

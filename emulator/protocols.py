@@ -53,7 +53,11 @@ Life = Generator[Step, Inbox, DeviceResult]
 
 
 class Topology(Protocol):
-    """The whole directed graph of a round, computed alike at every device."""
+    """The whole directed graph of a round, computed alike at every device.
+
+    Whose links are the same in every round says so with `fixed: ClassVar[bool] = True` and is asked
+    but once for a survey.
+    """
 
     def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
         """All links of the round, sorted by (receiver, sender)."""

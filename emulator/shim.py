@@ -4,8 +4,11 @@ A Send becomes packets (wire), asks for the air (access), gets its powers and su
 what survives is what drivers carry. Every byte is accounted on the way.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import chain
 
 import numpy as np
 
@@ -13,9 +16,11 @@ from emulator.errors import ProtocolError
 from emulator.protocols import BoundAccess, BoundChannel
 from emulator.state import (
     IP_UDP_BYTES,
+    BoolArray,
     Burst,
     Grant,
     Inbox,
+    IndexArray,
     Kind,
     LinkRecord,
     Message,
@@ -60,10 +65,44 @@ class _Said:
             *(sized if known else (0, 0)),
         )
 
+
+@dataclass(frozen=True, eq=False)
+class _Parcel:
+    """All that a receiver is told in one exchange; what several are told is but one object.
+
+    bytes_P4: each packet's bytes by class: header (with IP and UDP), checksum, mask, payload.
+    said: columns of a `LinkRecord`, sums of `_Said`.
+    """
+
+    messages: tuple[Message, ...]
+    packets: tuple[Packet, ...]
+    bytes_P4: IndexArray
+    reliable_P: BoolArray
+    said: Mapping[str, int]
+
     @classmethod
-    def together(cls, messages: Sequence["_Said"]) -> "_Said":
-        """Of all messages of a burst: sums."""
-        return cls(*(sum(column) for column in zip(*map(astuple, messages), strict=True)))
+    def of(
+        cls,
+        messages: Sequence[Message],
+        packets_of: Sequence[Sequence[Packet]],
+        number_type: ValueType,
+    ) -> "_Parcel":
+        """Of messages in the order they are sent, with the packets of each."""
+        packets = tuple(chain.from_iterable(packets_of))
+        rows = [
+            (p.header_bytes + IP_UDP_BYTES, p.checksum_bytes, p.mask_bytes, p.payload_bytes)
+            for p in packets
+        ]
+        said = Counter[str]()
+        for message, its_packets in zip(messages, packets_of, strict=True):
+            said.update(vars(_Said.of(message, its_packets, number_type)))
+        return cls(
+            tuple(messages),
+            packets,
+            np.array(rows, dtype=np.int64).reshape(-1, 4),
+            np.array([packet.reliable for packet in packets], dtype=np.bool_),
+            said,
+        )
 
 
 class Shim:
@@ -91,24 +130,17 @@ class Shim:
         the device is ready and its last transmission is over.
         """
         _check(self._device, send)
-        packets_of = {id(message): self._wire.encode(message) for message in send.messages}
-        said_of = {
-            id(message): _Said.of(message, packets_of[id(message)], self._wire.number_type)
-            for message in send.messages
-        }
-        receivers = sorted({r for message in send.messages for r in message.receivers})
-        messages = {r: [m for m in send.messages if r in m.receivers] for r in receivers}
+        told = self._told(send)
         ready_s = max(send.now_s, self._radio_free_s)
         self._put_off = [span for span in self._put_off if span[1] > ready_s]
-        outgoing, requests = [], []
-        for group in self._served_together(messages):
-            packets = [p for m in messages[group[0]] for p in packets_of[id(m)]]
-            outgoing.append(packets)
-            requests.append(
-                Request(self._device, group, air_bytes(packets), ready_s, exchange_index)
-            )
+        served = self._served_together(told)
+        requests = [
+            Request(self._device, group, air_bytes(parcel.packets), ready_s, exchange_index)
+            for group, parcel in served
+        ]
+        outgoing = [parcel for _, parcel in served]
         bursts, records = [], []
-        for packets, (grant, receptions) in zip(
+        for parcel, (grant, receptions) in zip(
             outgoing, self._on_air(requests, outgoing), strict=True
         ):
             end_s = receptions[0].arrival_s
@@ -119,22 +151,41 @@ class Shim:
             energy_j = self._channel.energy_j(grant, receptions[0])
             self._energy_j += energy_j
             for receiver, reception in zip(grant.receivers, receptions, strict=True):
-                bursts.append(_burst(grant, receiver, packets, reception))
-                told = messages[receiver]
-                record = _record(told, packets, grant, receiver, reception, energy_j)
-                record = replace(record, **asdict(_Said.together([said_of[id(m)] for m in told])))
+                bursts.append(_burst(grant, receiver, parcel.packets, reception))
+                record = _record(parcel, grant, receiver, reception, energy_j)
                 self._sent_bytes += record.air_bytes + record.ack_bytes
                 records.append(record)
         order = sorted(range(len(bursts)), key=lambda index: bursts[index].receiver)
         return tuple(bursts[i] for i in order), tuple(records[i] for i in order)
 
+    def _told(self, send: Send) -> dict[int, _Parcel]:
+        """What each receiver is told, by receiver; every message is serialised once."""
+        messages: dict[int, list[int]] = {}
+        for index, message in enumerate(send.messages):
+            for receiver in dict.fromkeys(message.receivers):
+                messages.setdefault(receiver, []).append(index)
+        packets_of = [self._wire.encode(message) for message in send.messages]
+
+        @cache
+        def parcel(*indices: int) -> _Parcel:
+            return _Parcel.of(
+                [send.messages[i] for i in indices],
+                [packets_of[i] for i in indices],
+                self._wire.number_type,
+            )
+
+        return {receiver: parcel(*messages[receiver]) for receiver in sorted(messages)}
+
     def _on_air(
-        self, requests: Sequence[Request], outgoing: Sequence[Sequence[Packet]]
+        self, requests: Sequence[Request], outgoing: Sequence[_Parcel]
     ) -> list[tuple[Grant, tuple[Reception, ...]]]:
         """Each request's grant, and what becomes of its packets at each receiver."""
         while True:
             grants = self._channel.set_powers(self._access.plan(requests), requests)
-            heard = [self._channel.transmit(*pair) for pair in zip(outgoing, grants, strict=True)]
+            heard = [
+                self._channel.transmit(parcel.packets, grant)
+                for parcel, grant in zip(outgoing, grants, strict=True)
+            ]
             clear = [
                 self._after_put_off(request, grant.start_s, told[0].arrival_s)
                 for request, grant, told in zip(requests, grants, heard, strict=True)
@@ -151,14 +202,16 @@ class Shim:
         in_the_way = [to_s for from_s, to_s in self._put_off if from_s < end_s and start_s < to_s]
         return replace(request, ready_s=max(in_the_way, default=request.ready_s))
 
-    def _served_together(self, messages: Mapping[int, Sequence[Message]]) -> list[tuple[int, ...]]:
+    def _served_together(
+        self, told: Mapping[int, _Parcel]
+    ) -> list[tuple[tuple[int, ...], _Parcel]]:
         """Receivers by transmission: one each, or all that are told the same."""
         if self._access.cast == "unicast":
-            return [(receiver,) for receiver in messages]
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for receiver, told in messages.items():
-            groups.setdefault(tuple(id(message) for message in told), []).append(receiver)
-        return [tuple(group) for group in groups.values()]
+            return [((receiver,), parcel) for receiver, parcel in told.items()]
+        groups: dict[_Parcel, list[int]] = {}
+        for receiver, parcel in told.items():
+            groups.setdefault(parcel, []).append(receiver)
+        return [(tuple(group), parcel) for parcel, group in groups.items()]
 
     def collect(self, send: Send, bursts: Sequence[Burst]) -> Inbox:
         """The messages of the bursts, in the order of (arrival_s, sender)."""
@@ -197,39 +250,30 @@ def _burst(grant: Grant, receiver: int, packets: Sequence[Packet], reception: Re
 
 
 def _record(
-    messages: Sequence[Message],
-    packets: Sequence[Packet],
-    grant: Grant,
-    receiver: int,
-    reception: Reception,
-    energy_j: float,
+    parcel: _Parcel, grant: Grant, receiver: int, reception: Reception, energy_j: float
 ) -> LinkRecord:
     """One burst in the account; what was on the air, once for all receivers of a broadcast."""
-    size_P = np.array([packet.air_bytes for packet in packets], dtype=np.int64)
-    tried_P = reception.attempts > 0
-    repeats = reception.attempts[[packet.reliable for packet in packets]]
+    attempts_P, size_P = reception.attempts, parcel.bytes_P4.sum(axis=1)
+    first_tries = parcel.bytes_P4[attempts_P > 0].sum(axis=0).tolist()
+    repeats = attempts_P[parcel.reliable_P]
     on_air = receiver == grant.receivers[0]
-
-    def first_tries(bytes_P: list[int]) -> int:
-        return int(np.array(bytes_P, dtype=np.int64)[tried_P].sum())
-
     return LinkRecord(
         exchange_index=grant.exchange_index,
-        round_index=messages[0].round_index,
-        traffic=messages[0].traffic.name.lower(),
+        round_index=parcel.messages[0].round_index,
+        traffic=parcel.messages[0].traffic.name.lower(),
         sender=grant.sender,
         receiver=receiver,
-        messages=len(messages),
-        packets=len(packets),
+        messages=len(parcel.messages),
+        packets=len(parcel.packets),
         packets_lost=int((~reception.arrived).sum()),
-        attempts=int(reception.attempts.sum()),
-        header_bytes=first_tries([packet.header_bytes + IP_UDP_BYTES for packet in packets]),
-        checksum_bytes=first_tries([packet.checksum_bytes for packet in packets]),
-        mask_bytes=first_tries([packet.mask_bytes for packet in packets]),
-        payload_bytes=first_tries([packet.payload_bytes for packet in packets]),
-        retransmitted_bytes=int((size_P * np.maximum(reception.attempts - 1, 0)).sum()),
+        attempts=int(attempts_P.sum()),
+        header_bytes=first_tries[0],
+        checksum_bytes=first_tries[1],
+        mask_bytes=first_tries[2],
+        payload_bytes=first_tries[3],
+        retransmitted_bytes=int(size_P @ np.maximum(attempts_P - 1, 0)),
         ack_bytes=int(repeats.max()) * ack_bytes(len(repeats)) if repeats.size else 0,
-        lost_bytes=int((size_P * (reception.attempts - reception.arrived)).sum()),
+        lost_bytes=int(size_P @ (attempts_P - reception.arrived)),
         delivered_bytes=int(size_P[reception.arrived].sum()),
         start_s=grant.start_s,
         arrival_s=reception.arrival_s,
@@ -240,4 +284,5 @@ def _record(
         late=reception.late,
         on_air=on_air,
         reliable_packets=len(repeats),
+        **parcel.said,
     )

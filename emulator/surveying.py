@@ -12,8 +12,8 @@ import numpy as np
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.scenario import Scenario
 from emulator.sections import Asynchronous
-from emulator.state import DoubleArray, Message, Survey, air_bytes, spent_w
-from emulator.topology.graphs import RandomFeasible
+from emulator.state import DoubleArray, IndexArray, Message, Survey, air_bytes, spent_w
+from emulator.topology.graphs import RandomFeasible, is_fixed
 from emulator.world import World
 
 
@@ -30,13 +30,34 @@ def survey_of(
 
     Positions and powers are in every introduction; as the channel holds the same numbers, they are
     read from there at one time for all, with the gains that follow from them. planned: one message
-    per device.
+    per device. Devices that were told the same get the same object.
     """
-    channel, scenario = world.channel.at(time_s), world.scenario
-    bytes_of = {id(m): air_bytes(scenario.wire.encode(m)) for m in planned}
+    scenario = world.scenario
+    different = {id(message): message for message in planned}
+    bytes_of = {key: air_bytes(scenario.wire.encode(m)) for key, m in different.items()}
     bytes_M = np.array([bytes_of[id(m)] for m in planned], dtype=np.int64)
     if isinstance(scenario.graph, RandomFeasible) and scenario.graph.message_bytes:
         bytes_M[:] = scenario.graph.message_bytes
+    told = (time_s, tuple(samples), tuple(blocks), densities_ML.tobytes(), bytes_M.tobytes())
+
+    def surveyed() -> Survey:
+        known = [np.array(each, dtype=np.int64) for each in (samples, blocks, module_sizes)]
+        return _survey(world, time_s, bytes_M, densities_ML, *known)
+
+    return world.once(("survey", *told), surveyed)
+
+
+def _survey(
+    world: World,
+    time_s: float,
+    bytes_M: IndexArray,
+    densities_ML: DoubleArray,
+    samples_M: IndexArray,
+    blocks_M: IndexArray,
+    module_sizes_L: IndexArray,
+) -> Survey:
+    """Of devices that each send so many bytes on the air."""
+    channel, scenario = world.channel.at(time_s), world.scenario
 
     @cache
     def required_power_w(neighbours: int) -> DoubleArray:
@@ -48,10 +69,10 @@ def survey_of(
         in_range=channel.in_range(*world.access.share(1)),
         max_power_w=world.channel.max_power_w,
         required_power_w=required_power_w,
-        samples=np.array(samples, dtype=np.int64),
-        blocks=np.array(blocks, dtype=np.int64),
+        samples=samples_M,
+        blocks=blocks_M,
         densities=densities_ML,
-        module_sizes=np.array(module_sizes, dtype=np.int64),
+        module_sizes=module_sizes_L,
         power_sharing=world.power_sharing,
     )
     if isinstance(scenario.schedule, Asynchronous):
@@ -62,6 +83,8 @@ def survey_of(
 def _check_fixed(scenario: Scenario, survey: Survey) -> None:
     """Raise ScenarioError where links change: who does not wait must know whom to listen to."""
     graph, seed = scenario.graph, scenario.seed
+    if is_fixed(graph):
+        return
     first = graph.links(0, survey, seed)
     if any(graph.links(r, survey, seed) != first for r in range(1, scenario.rounds)):
         raise ScenarioError(

@@ -1,21 +1,29 @@
 """What all devices of a run share, built before the first of them lives."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 
 from emulator.backbone.loading import Backbone
 from emulator.errors import ScenarioError
+from emulator.flood import hop_counts
 from emulator.protocols import BoundAccess, BoundChannel, Learner
 from emulator.scenario import Scenario
-from emulator.state import BoolArray, Example, PowerSharing, Question, Shard
+from emulator.state import Example, IndexArray, Link, PowerSharing, Question, Shard, Survey
 from emulator.streams import stream
 from emulator.tasks.learning import check_language, learner_for
+from emulator.topology.graphs import is_fixed
+
+Result = TypeVar("Result")
 
 VALIDATION_SHARE = 0.1
 """Share of a task's training examples that is held out where choices are judged on them."""
+
+MOST_HELD = 16
+"""Results of `World.once` that are held; what was asked for longest ago goes first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +51,21 @@ class World:
     unseen: Mapping[str, Asked]
     channel: BoundChannel
     access: BoundAccess
+    _held: OrderedDict[Hashable, object] = field(
+        default_factory=OrderedDict, init=False, repr=False
+    )
+
+    def once(self, key: Hashable, work: Callable[[], Result]) -> Result:
+        """What every device works out alike: done by the first in this process that asks.
+
+        key: the work's name and all that its result depends on besides the world.
+        """
+        if key not in self._held:
+            self._held[key] = work()
+            if len(self._held) > MOST_HELD:
+                self._held.popitem(last=False)
+        self._held.move_to_end(key)
+        return cast(Result, self._held[key])
 
     @property
     def power_sharing(self) -> PowerSharing:
@@ -51,9 +74,24 @@ class World:
             return "in_turn"
         return "equally" if self.channel.splits_power_equally else "as_needed"
 
-    def in_range(self, time_s: float) -> BoolArray:
-        """[M, M] which pairs can exchange one packet within the deadline, at an emulated time."""
-        return self.channel.at(time_s).in_range(*self.access.share(1))
+    def hop_counts(self, time_s: float) -> IndexArray:
+        """[M, M] hops between devices that can exchange one packet within the deadline, at a time.
+
+        Raises ScenarioError where some cannot reach each other.
+        """
+
+        def counted() -> IndexArray:
+            return hop_counts(self.channel.at(time_s).in_range(*self.access.share(1)))
+
+        return self.once(("hops", time_s), counted)
+
+    def links(self, round_index: int, survey: Survey) -> tuple[Link, ...]:
+        """All links of a round under the scenario's topology."""
+        graph, seed = self.scenario.graph, self.scenario.seed
+        drawn_for = None if is_fixed(graph) else round_index
+        return self.once(
+            ("links", survey, drawn_for), lambda: graph.links(round_index, survey, seed)
+        )
 
 
 def held_out(

@@ -13,9 +13,10 @@ from itertools import chain, combinations, permutations
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from emulator.state import DoubleArray, Link, Survey
+from emulator.topology.graphs import FixedGraph
 from emulator.topology.mixing import metropolis_links
 
 TIE = 1e-9
@@ -80,10 +81,9 @@ def agnes(survey: Survey, max_collision_rate: float) -> Clusters:
     return tuple(tuple(members) for members in nest.members if members)
 
 
-class ClusterMesh(BaseModel):
+class ClusterMesh(FixedGraph):
     """A full mesh in each cluster, weights 1/|c|; nothing between clusters."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["clusters"] = "clusters"
     max_collision_rate: float = Field(
         default=0.1, ge=0, le=1, description="S_max: largest collision rate of a cluster."
@@ -99,7 +99,7 @@ class ClusterMesh(BaseModel):
         return metropolis_links(chain.from_iterable(meshes), survey.devices)
 
 
-class TaskMesh(BaseModel):
+class TaskMesh(FixedGraph):
     """A full mesh among the devices of each task; nothing between tasks.
 
     Weights are by samples, w_ij = N_j / Σ N over the task, so that all its data count alike. Laws: one
@@ -107,7 +107,6 @@ class TaskMesh(BaseModel):
     shards every weight is 1/|group|.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["tasks"] = "tasks"
 
     def clusters(self, survey: Survey) -> Clusters:

@@ -1,10 +1,11 @@
 """Fixed graphs with Metropolis weights. All but `edges` and `none` must be connected, or ScenarioError
 names the islands.
 
-`round_index` is part of the door and changes nothing here; `seed` matters to random graphs only.
+`round_index` is part of the door and changes nothing here (`FixedGraph`); `seed` matters to random
+graphs only.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import networkx as nx
 import numpy as np
@@ -12,6 +13,7 @@ from networkx.utils import UnionFind
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from emulator.errors import ScenarioError
+from emulator.protocols import Topology
 from emulator.state import Link, Survey
 from emulator.streams import stream
 from emulator.topology.mixing import metropolis_links
@@ -20,10 +22,21 @@ MAX_DRAWS = 100
 """A random graph is drawn anew until it is connected, at most so often."""
 
 
-class Ring(BaseModel):
-    """Device i and i+1 (mod M). Two devices have one edge, one device has none."""
+class FixedGraph(BaseModel):
+    """A topology whose links are the same in every round, so that they are drawn but once."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    fixed: ClassVar[bool] = True
+
+
+def is_fixed(topology: Topology) -> bool:
+    """Whether it says that its links are the same in every round."""
+    return bool(getattr(topology, "fixed", False))
+
+
+class Ring(FixedGraph):
+    """Device i and i+1 (mod M). Two devices have one edge, one device has none."""
+
     kind: Literal["ring"] = "ring"
 
     def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
@@ -33,10 +46,9 @@ class Ring(BaseModel):
         return metropolis_links(edges, devices)
 
 
-class Complete(BaseModel):
+class Complete(FixedGraph):
     """Everybody with everybody, every weight 1/M."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["complete"] = "complete"
 
     def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
@@ -44,10 +56,9 @@ class Complete(BaseModel):
         return metropolis_links(nx.complete_graph(survey.devices).edges, survey.devices)
 
 
-class RandomGeometric(BaseModel):
+class RandomGeometric(FixedGraph):
     """Everybody with all within a radius of the surveyed positions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["random_geometric"] = "random_geometric"
     radius_m: FiniteFloat = Field(gt=0, description="Largest distance of two neighbours [m].")
 
@@ -61,10 +72,9 @@ class RandomGeometric(BaseModel):
         return metropolis_links(graph.edges, survey.devices)
 
 
-class ErdosRenyi(BaseModel):
+class ErdosRenyi(FixedGraph):
     """Each pair is an edge with the same probability, drawn until the graph is connected."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["erdos_renyi"] = "erdos_renyi"
     probability: float = Field(gt=0, le=1, description="Probability of each edge.")
 
@@ -80,10 +90,9 @@ class ErdosRenyi(BaseModel):
         raise _not_connected(graph, f"erdos_renyi with probability {self.probability:g}")
 
 
-class RandomRegular(BaseModel):
+class RandomRegular(FixedGraph):
     """Every device has the same number of neighbours, drawn until the graph is connected."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["random_regular"] = "random_regular"
     degree: int = Field(ge=1, description="Neighbours of each device.")
 
@@ -109,7 +118,7 @@ class RandomRegular(BaseModel):
         raise _not_connected(graph, f"random_regular with degree {self.degree}")
 
 
-class RandomFeasible(BaseModel):
+class RandomFeasible(FixedGraph):
     """A random connected graph of so many edges, each device's within range and power limit.
 
     Every pair that is drawn must be in range, and every device must be able to serve all its
@@ -117,7 +126,6 @@ class RandomFeasible(BaseModel):
     then further pairs, in keyed random order; drawn anew until all edges have found a place.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["random_feasible"] = "random_feasible"
     num_edges: int = Field(ge=1, description="Undirected edges of the whole graph.")
     message_bytes: int | None = Field(
@@ -160,10 +168,9 @@ class RandomFeasible(BaseModel):
         return graph
 
 
-class ListedEdges(BaseModel):
+class ListedEdges(FixedGraph):
     """The edges that the scenario lists: another run's graph, or one of one's own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["edges"] = "edges"
     edges: tuple[tuple[int, int], ...] = Field(description="Pairs of device ids; need not connect.")
 
@@ -180,10 +187,9 @@ class ListedEdges(BaseModel):
         return metropolis_links(self.edges, survey.devices)
 
 
-class Isolated(BaseModel):
+class Isolated(FixedGraph):
     """Nobody with nobody."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["none"] = "none"
 
     def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:

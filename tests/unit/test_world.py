@@ -1,12 +1,16 @@
-"""What devices share: the validation split."""
+"""What devices share: the validation split, and what all of them work out alike."""
 
+import networkx as nx
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from emulator.errors import ScenarioError
+from emulator.flood import hop_counts
 from emulator.state import Example
-from emulator.world import build_world, held_out
+from emulator.topology.graphs import Ring
+from emulator.world import MOST_HELD, build_world, held_out
 
 
 def rows(count):
@@ -44,3 +48,49 @@ def test_a_world_of_validation_asks_what_nobody_trains_on(read):
     assert len(asked) == 2 * 5
     assert not trained & asked
     assert trained | asked == {e for shard in test.shards for e in shard.train}
+
+
+def test_what_all_work_out_alike_is_done_once_and_little_is_held(read):
+    world = build_world(read("devices: 4").scenario)
+    done: list[int] = []
+
+    def work(number):
+        return lambda: done.append(number) or number
+
+    for number in [0, 1, 0, *range(MOST_HELD + 1), 0]:
+        assert world.once(("number", number), work(number)) == number
+    assert done == [*range(MOST_HELD + 1), 0]  # 0 was asked for longest ago when one too many came
+
+
+def test_fixed_links_are_drawn_once_and_others_for_each_round(read, monkeypatch):
+    world = build_world(read("devices: 4\nmethod: {kind: lora}\ntopology: {kind: ring}").scenario)
+    survey, asked = object(), []
+
+    def links(graph, round_index, survey, seed):
+        asked.append((round_index, survey, seed))
+        return ()
+
+    monkeypatch.setattr(Ring, "links", links)
+    for round_index in (0, 1, 1, 2):
+        world.links(round_index, survey)
+    assert asked == [(0, survey, 1)]
+    monkeypatch.setattr(Ring, "fixed", False)
+    for round_index in (1, 1, 2):
+        world.links(round_index, survey)
+    assert asked[1:] == [(1, survey, 1), (2, survey, 1)]
+
+
+@given(st.integers(2, 12), st.floats(0.2, 1.0), st.integers(0, 1000))
+def test_hops_are_those_of_the_undirected_graph(devices, probability, seed):
+    heard_MM = np.random.default_rng(seed).random((devices, devices)) < probability
+    np.fill_diagonal(heard_MM, False)
+    graph = nx.from_numpy_array(heard_MM)
+    if nx.is_connected(graph):
+        lengths = dict(nx.all_pairs_shortest_path_length(graph))
+        wanted = [[lengths[i][j] for j in range(devices)] for i in range(devices)]
+        assert hop_counts(heard_MM).tolist() == wanted
+    else:
+        islands = [sorted(island) for island in nx.connected_components(graph)]
+        with pytest.raises(ScenarioError) as error:
+            hop_counts(heard_MM)
+        assert f"({'; '.join(map(str, islands))})" in str(error.value)
