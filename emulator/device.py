@@ -390,7 +390,7 @@ class Device:
             experts=experts,
             router=self._answering.router(),
             records=tuple(self._records),
-            links=self.links(self.rounds - 1),
+            links=tuple(x for x in self.links(self.rounds - 1) if x.receiver == self.id),
             clusters=self._clusters,
             emulated_s=self.now_s,
             compute_energy_j=self.compute_energy_j,

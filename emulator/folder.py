@@ -99,7 +99,7 @@ def run_files(
         "environment.json": _json(_environment(driver, accelerator_of(scenario))),
         "metrics.parquet": parquet(metrics, MetricRecord),
         "ledger.parquet": parquet(ledger, LinkRecord),
-        "topology.json": _json(_topology(world, results[0])),
+        "topology.json": _json(_topology(world, results)),
         "summary.json": _json({**summary, **parameters, **machine}),
     }
     for result in results:
@@ -193,13 +193,14 @@ def expert_folders(tasks: Sequence[str]) -> list[str]:
     ]
 
 
-def _topology(world: World, result: DeviceResult) -> dict[str, Any]:
+def _topology(world: World, results: Sequence[DeviceResult]) -> dict[str, Any]:
     """Where devices stand, who is with whom, who mixes whom."""
     return {
         "positions_m": world.channel.at(0.0).positions_m.tolist(),
-        "clusters": result.clusters,
+        "clusters": results[0].clusters,
         "links": [
             {"sender": link.sender, "receiver": link.receiver, "weight": link.weight}
+            for result in results
             for link in result.links
         ],
     }

@@ -5,7 +5,7 @@ Units are in the column names. Rows are sorted, so equal runs give equal bytes.
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -260,7 +260,7 @@ def pacing_account(lags: Sequence[Mapping[str, float]], round_s: float) -> dict[
 
 def to_json(record: LinkRecord | MetricRecord) -> dict[str, Any]:
     """A record as plain JSON values; floats come back exactly."""
-    return asdict(record)
+    return dict(vars(record))
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -2,7 +2,7 @@
 
 import json
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,13 +52,13 @@ def pack(outcome: Outcome, cost: Cost) -> bytes:
         ],
         "metrics": [to_json(r) for r in result.records],
         "ledger": [to_json(r) for r in outcome.link_records],
-        "links": [asdict(link) for link in result.links],
+        "links": [vars(link) for link in result.links],
         "clusters": result.clusters,
         "emulated_s": result.emulated_s,
         "compute_energy_j": result.compute_energy_j,
         "train_cpu_s": result.train_cpu_s,
         "rounds": result.rounds,
-        "cost": asdict(cost),
+        "cost": vars(cost),
     }
     tensors: dict[str, FloatArray] = {f"router/{k}": v for k, v in result.router.items()}
     for index, expert in enumerate(experts):

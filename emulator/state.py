@@ -587,7 +587,7 @@ class Expert:
 class DeviceResult:
     """What a device leaves behind: its own expert, all it can answer with, and its measurements.
 
-    links: those of the last round; clusters: empty under a topology without any.
+    links: those of the last round that end at the device; clusters: empty under a topology without any.
     """
 
     device: int
