@@ -302,9 +302,8 @@ def _frozen_heap() -> Iterator[None]:
     """Keep the children's garbage collectors off what they inherit.
 
     It stays shared in memory, and nothing of the parent's that owns a thread is taken down in a child,
-    where that thread does not exist.
+    where that thread does not exist; the parent's garbage is kept as well.
     """
-    gc.collect()
     gc.freeze()
     try:
         yield
