@@ -53,11 +53,8 @@ Life = Generator[Step, Inbox, DeviceResult]
 
 
 class Topology(Protocol):
-    """The whole directed graph of a round, computed alike at every device.
-
-    Whose links are the same in every round says so with `fixed: ClassVar[bool] = True` and is asked
-    but once for a survey.
-    """
+    """The whole directed graph of a round, computed alike at every device; asked once for all rounds
+    where the class says `fixed: ClassVar[bool] = True`."""
 
     def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
         """All links of the round, sorted by (receiver, sender)."""
