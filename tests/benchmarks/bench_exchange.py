@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from figures import Figure, tell
 
+from emulator.exchange.cores import cores_here
 from emulator.exchange.frames import FRAME_BYTES, HEADER_BYTES
 from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Patience
@@ -104,9 +105,9 @@ def compared(processes: int, size: int, blocks: dict[str, list[list[float]]]) ->
 
 
 def figures() -> Iterator[Figure]:
-    """Of two and of four processes."""
+    """Of two and of four processes; no more than cores: who sends bare messages takes no turns."""
     torch.set_num_threads(1)
-    for processes in (2, 4):
+    for processes in sorted({2, max(2, min(4, cores_here()))}):
         told: list[Mapping[str, Json]] = []
         run_forked(
             whole_crew(processes),
