@@ -38,10 +38,11 @@ def survey_of(
     bytes_M = np.array([bytes_of[id(m)] for m in planned], dtype=np.int64)
     if isinstance(scenario.graph, RandomFeasible) and scenario.graph.message_bytes:
         bytes_M[:] = scenario.graph.message_bytes
-    told = (time_s, tuple(samples), tuple(blocks), densities_ML.tobytes(), bytes_M.tobytes())
+    listed = (samples, blocks, module_sizes)
+    told = (time_s, bytes_M.tobytes(), densities_ML.tobytes(), *map(tuple, listed))
 
     def surveyed() -> Survey:
-        known = [np.array(each, dtype=np.int64) for each in (samples, blocks, module_sizes)]
+        known = [np.array(each, dtype=np.int64) for each in listed]
         return _survey(world, time_s, bytes_M, densities_ML, *known)
 
     return world.once(("survey", *told), surveyed)

@@ -162,13 +162,18 @@ def test_powers_are_worked_out_once_for_each_number_of_neighbours_that_is_asked_
 def test_who_is_told_the_same_gets_the_same_survey() -> None:
     air, message = world(), message_of(10)
 
-    def surveyed(samples: list[int], density: float, time_s: float = 0.0) -> Survey:
+    def surveyed(samples: list[int], density: float, size: int = SIZE) -> Survey:
         dense_ML = np.full((4, 1), density)
-        return survey_of(air, [SIZE], samples, range(4), dense_ML, [message] * 4, time_s)
+        return survey_of(air, [size], samples, range(4), dense_ML, [message] * 4, 0.0)
 
     first = surveyed([1, 2, 3, 4], 0.5)
     assert surveyed([1, 2, 3, 4], 0.5) is first
     assert first.samples.tolist() == [1, 2, 3, 4]
-    others = [surveyed([1, 2, 3, 5], 0.5), surveyed([1, 2, 3, 4], 0.25)]
-    assert len({id(each) for each in (first, *others)}) == 3
-    assert [each.densities[0, 0] for each in others] == [0.5, 0.25]
+    others = [
+        surveyed([1, 2, 3, 5], 0.5),
+        surveyed([1, 2, 3, 4], 0.25),
+        surveyed([1, 2, 3, 4], 0.5, size=2 * SIZE),
+    ]
+    assert len({id(each) for each in (first, *others)}) == 4
+    assert [each.densities[0, 0] for each in others] == [0.5, 0.25, 0.5]
+    assert [each.module_sizes.tolist() for each in others] == [[SIZE], [SIZE], [2 * SIZE]]
