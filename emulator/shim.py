@@ -34,44 +34,12 @@ from emulator.state import (
 from emulator.wire import WireFormat, ack_bytes, decode, split_burst, tensors_of
 
 
-@dataclass(frozen=True)
-class _Said:
-    """What a message is about, in counts: columns of a `LinkRecord`, by their names."""
-
-    value_messages: int
-    values: int
-    value_tensors: int
-    mask_entries: int
-    mask_coordinates: int
-    known_entries: int
-    known_coordinates: int
-
-    @classmethod
-    def of(cls, message: Message, packets: Sequence[Packet], number_type: ValueType) -> "_Said":
-        """Its adapter values, if it has any, and its mask, if that leaves anything out or travels."""
-        mask, sized = message.mask, (message.mask.count, message.mask.size)
-        travels = any(packet.mask_bytes for packet in packets)
-        known = message.mask_known and not mask.is_full and not travels
-        valued = (
-            message.kind in (Kind.VALUES, Kind.EXPERT)
-            and message.values is not None
-            and message.value_type is number_type
-        )
-        return cls(
-            int(valued),
-            mask.count if valued else 0,
-            tensors_of(mask.indices, message.layout) if valued else 0,
-            *(sized if travels else (0, 0)),
-            *(sized if known else (0, 0)),
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class _Parcel:
     """All that a receiver is told in one exchange; what several are told is but one object.
 
     bytes_P4: each packet's bytes by class: header (with IP and UDP), checksum, mask, payload.
-    said: columns of a `LinkRecord`, sums of `_Said`.
+    said: what the messages are about, in counts: columns of a `LinkRecord`.
     """
 
     messages: tuple[Message, ...]
@@ -95,7 +63,7 @@ class _Parcel:
         ]
         said = Counter[str]()
         for message, its_packets in zip(messages, packets_of, strict=True):
-            said.update(vars(_Said.of(message, its_packets, number_type)))
+            said.update(_said(message, its_packets, number_type))
         return cls(
             tuple(messages),
             packets,
@@ -232,6 +200,27 @@ def _check(device: int, send: Send) -> None:
             f"device {device}: got messages of {len(kinds)} kinds of traffic or another source, "
             "wanted one traffic and round per exchange, all its own"
         )
+
+
+def _said(message: Message, packets: Sequence[Packet], number_type: ValueType) -> dict[str, int]:
+    """Its adapter values, if it has any, and its mask, if that leaves anything out or travels."""
+    mask = message.mask
+    travels = any(packet.mask_bytes for packet in packets)
+    known = message.mask_known and not mask.is_full and not travels
+    valued = (
+        message.kind in (Kind.VALUES, Kind.EXPERT)
+        and message.values is not None
+        and message.value_type is number_type
+    )
+    return {
+        "value_messages": int(valued),
+        "values": mask.count if valued else 0,
+        "value_tensors": tensors_of(mask.indices, message.layout) if valued else 0,
+        "mask_entries": mask.count if travels else 0,
+        "mask_coordinates": mask.size if travels else 0,
+        "known_entries": mask.count if known else 0,
+        "known_coordinates": mask.size if known else 0,
+    }
 
 
 def _burst(grant: Grant, receiver: int, packets: Sequence[Packet], reception: Reception) -> Burst:
