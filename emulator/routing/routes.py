@@ -6,7 +6,6 @@ Shapes: S questions, T tasks.
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 from emulator.state import DoubleArray, FloatArray
 
@@ -34,7 +33,7 @@ def auroc(known_K: DoubleArray, unseen_U: DoubleArray) -> float:
 
     The area under the ROC curve of telling them apart by familiarity: 1 perfect, 0.5 a coin.
     """
-    ranks = rankdata(np.concatenate([known_K, unseen_U]))
-    num_known, num_unseen = len(known_K), len(unseen_U)
-    wins = ranks[:num_known].sum() - num_known * (num_known + 1) / 2
-    return float(wins / (num_known * num_unseen))
+    sorted_U = np.sort(unseen_U)
+    below = np.searchsorted(sorted_U, known_K, side="left").sum()
+    not_above = np.searchsorted(sorted_U, known_K, side="right").sum()
+    return float((below + not_above) / 2 / (len(known_K) * len(unseen_U)))
