@@ -69,15 +69,22 @@ class CausalLearner:
     def loss(self, model: nn.Module, batch: CausalBatch) -> Tensor:
         """Mean cross-entropy over the completion tokens, shape ()."""
         device = _device_of(model)
-        output = model(
+        next_ST = batch.labels[:, 1:]
+        asked_A = torch.arange(next_ST.shape[1])
+        some: dict[str, Tensor] = {}
+        if _knows_more_words_than_it_is_wide(model):
+            asked_A = (next_ST != IGNORED).any(dim=0).nonzero().flatten()
+            some = {"logits_to_keep": asked_A.to(device)}
+        logits_STV = model(
             input_ids=batch.input_ids.to(device),
             attention_mask=batch.attention_mask.to(device),
             use_cache=False,
-        )
-        logits_STV = output.logits[:, :-1]
+            **some,
+        ).logits
+        logits_SAV = logits_STV if some else logits_STV[:, :-1]
         return F.cross_entropy(
-            logits_STV.reshape(-1, logits_STV.shape[-1]).float(),
-            batch.labels[:, 1:].reshape(-1).to(device),
+            logits_SAV.flatten(0, 1).float(),
+            next_ST[:, asked_A].flatten().to(device),
             ignore_index=IGNORED,
         )
 
@@ -245,7 +252,19 @@ def _positions(mask_ST: Tensor) -> Tensor:
 
 def _last(model: nn.Module) -> dict[str, Any]:
     """Asks a model for the logits of the last token alone, where it can: a vocabulary is large."""
-    adapted = hasattr(model, "get_base_model")  # PEFT's own forward takes anything
-    base = model.get_base_model() if adapted else model  # type: ignore[operator]
-    known = "logits_to_keep" in inspect.signature(base.forward).parameters
-    return {"logits_to_keep": 1} if known else {}
+    return {"logits_to_keep": 1} if _gives_some_logits(model) else {}
+
+
+def _knows_more_words_than_it_is_wide(model: nn.Module) -> bool:
+    """Whether logits are so many that only those should be computed that are asked for."""
+    config = _base(model).config
+    return _gives_some_logits(model) and bool(config.vocab_size > config.hidden_size)
+
+
+def _gives_some_logits(model: nn.Module) -> bool:
+    return "logits_to_keep" in inspect.signature(_base(model).forward).parameters
+
+
+def _base(model: nn.Module) -> Any:
+    """What PEFT adapts; its own forward takes anything."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]

@@ -18,7 +18,7 @@ from emulator.backbone.loading import Backbone, Tiny
 from emulator.errors import ScenarioError
 from emulator.state import Example, Shard
 from emulator.streams import stream
-from emulator.tasks import batches, numbers
+from emulator.tasks import batches, causal, numbers
 from emulator.tasks.batches import epochs
 from emulator.tasks.causal import IGNORED, CausalLearner
 from emulator.tasks.encoder import COSINE_TEMPERATURE, EncoderLearner
@@ -115,9 +115,11 @@ def test_labels_cover_exactly_the_completion_and_the_end_token(
     assert (batch.attention_mask.sum(1) == batch.input_ids.shape[1]).any()  # no wider than need be
 
 
+@pytest.mark.parametrize("large", [False, True])
 def test_the_loss_is_the_mean_over_completion_tokens(
-    tiny: Backbone, learner: CausalLearner
+    tiny: Backbone, learner: CausalLearner, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(causal, "_knows_more_words_than_it_is_wide", lambda _model: large)
     shard = Shard(0, "sort", (SORT, SHORT))
     batch = next(iter(learner.batches(shard, 2, stream(1, "test"))))
     losses = []
