@@ -64,8 +64,10 @@ class Backbone:
         """Forward passes of the frozen model: (attention_mask [S, T], hidden states [S, T, H] each)."""
         for start in range(0, len(texts), STATES_BATCH):
             tokens = self.tokenize(texts[start : start + STATES_BATCH])
-            with torch.inference_mode():
-                output = self.model(**tokens, output_hidden_states=True)
+            with torch.inference_mode():  # by its body: a large vocabulary makes many logits
+                output = self.model.base_model(  # type: ignore[operator]
+                    **tokens, output_hidden_states=True
+                )
             yield tokens["attention_mask"], output.hidden_states
 
     def prompt_states(self, texts: Sequence[str], layer: int | None) -> Tensor:

@@ -52,6 +52,7 @@ def figures() -> Iterator[Figure]:
         life = first_exchange_of(live(world, device))
         many_processes.run(life, air, transport, lambda *_: None)
         exchanged_s = time.monotonic()
+        transport.barrier()
         own = Device(world, device)
         scenario.method.start(own)
         own.train(1)
