@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from emulator.backbone.sharing import adopt, exported
+from emulator.errors import ScenarioError
 from emulator.exchange.store import Notes
 from emulator.world import World, accelerator_of, with_features
 
@@ -23,6 +24,12 @@ def settled(world: World, notes: Notes) -> World:
         return world
     host, gpus = platform.node(), torch.cuda.device_count()
     turn = notes.turn(f"GPUs of {host}")
+    if world.scenario.backend == "nccl" and turn >= gpus:
+        raise ScenarioError(
+            [
+                f"backend: got nccl and more devices than the {gpus} GPUs of {host}, wanted gloo there"
+            ]
+        )
     place = f"weights on GPU {turn % gpus} of {host}"
     torch.cuda.set_device(turn % gpus)
     if turn < gpus:

@@ -25,10 +25,10 @@ import torch
 from emulator.errors import DeviceFailedError
 from emulator.exchange.cores import Cores, cores_here
 from emulator.exchange.interfaces import use_interface_towards
-from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Address, Patience
 from emulator.exchange.posting import NO_ROUND, Done, Failure, Inlet, Json, Message, Outlet
 from emulator.exchange.store import StoreHost
+from emulator.exchange.transport import Transport
 
 OnMessage = Callable[[int, Mapping[str, Json], bytes], None]
 """Called with a device, the header it posted and the bytes it posted with it."""

@@ -19,9 +19,9 @@ import torch
 
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.exchange.interfaces import use_interface_towards
-from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Address, Patience
 from emulator.exchange.store import StoreHost
+from emulator.exchange.transport import Transport
 from emulator.forking import ChildMain, Crew, OnMessage
 from emulator.scenario import Scenario
 

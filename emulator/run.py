@@ -14,10 +14,10 @@ from emulator.accelerating import peak_gpu_mb, settled, settled_alone
 from emulator.device import live
 from emulator.errors import ScenarioError
 from emulator.exchange import many_processes, one_process
-from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Patience
 from emulator.exchange.pacing import Pacer
 from emulator.exchange.posting import Json
+from emulator.exchange.transport import Transport
 from emulator.exchange.walk import Outcome
 from emulator.folder import check_folder, run_files, write_folder
 from emulator.forking import Crew, Post, run_forked, whole_crew
@@ -183,6 +183,8 @@ def _live_here(world: World, transport: Transport, post: Post) -> list[bytes]:
     """Lead this process's device to its end; device 0 returns the results of all, others nothing."""
     metrics: list[MetricRecord] = []
     device, world = transport.device, settled(world, transport.notes)
+    if world.scenario.backend == "nccl":
+        transport.carry_between_gpus()
 
     def on_commit(_device: int, commit: Commit, links: tuple[LinkRecord, ...]) -> None:
         metrics.extend(commit.records)

@@ -170,6 +170,10 @@ class Scenario(Section):
         description="where tensors live; auto: on GPUs where there are some (their results repeat to "
         "rounding only)",
     )
+    backend: Literal["gloo", "nccl"] = Field(
+        default="gloo",
+        description="what carries data between processes; nccl: between GPUs, one for each device",
+    )
 
     @field_validator("router")
     @classmethod
@@ -211,6 +215,7 @@ class Scenario(Section):
             *self._schedule_fits(),
             *self._policy_fits(),
             *self._air_fits(),
+            *self._backend_fits(),
         ]
         if problems:
             raise ValueError("\n".join(problems))
@@ -231,6 +236,19 @@ class Scenario(Section):
                 "says by itself when a link may send)"
             )
         return problems
+
+    def _backend_fits(self) -> list[str]:
+        """NCCL knows GPUs only, and devices that exchange together as fast as they can."""
+        against = {
+            "accelerator: cpu": self.accelerator == "cpu",
+            "schedule.kind: asynchronous": isinstance(self.schedule, Asynchronous),
+            "clock.kind: paced": isinstance(self.clock, Paced),
+        }
+        return [
+            f"backend: got nccl with {key}, wanted gloo, or another {key.split(':')[0]}"
+            for key, there in against.items()
+            if there and self.backend == "nccl"
+        ]
 
     def _schedule_fits(self) -> list[str]:
         """What needs all devices at one point has no place among devices that do not wait."""

@@ -124,12 +124,14 @@ def accelerator_of(scenario: Scenario) -> Literal["cpu", "cuda"]:
     """
     if scenario.accelerator == "cpu":
         return "cpu"
-    gpus = torch.cuda.device_count()
-    if scenario.accelerator == "cuda" and not gpus:
-        raise ScenarioError(
-            ["accelerator: got cuda, wanted cpu or auto here: torch finds no GPU on this machine"]
-        )
-    return "cuda" if gpus else "cpu"
+    if torch.cuda.device_count():
+        return "cuda"
+    here = "here: torch finds no GPU on this machine"
+    if scenario.accelerator == "cuda":
+        raise ScenarioError([f"accelerator: got cuda, wanted cpu or auto {here}"])
+    if scenario.backend == "nccl":
+        raise ScenarioError([f"backend: got nccl, wanted gloo {here}"])
+    return "cpu"
 
 
 def build_world(scenario: Scenario) -> World:

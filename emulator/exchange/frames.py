@@ -60,9 +60,24 @@ def pack(burst: Burst, next_s: float = math.nan) -> list[torch.Tensor]:
     Law: together they hold HEADER_BYTES + len(data) bytes, and Inbound makes them the burst again.
     """
     head = burst.data[: FRAME_BYTES - HEADER_BYTES]
-    first = bytearray(HEADER_BYTES + len(head))
+    first = _with_header(burst, next_s, room=len(head))
+    first[HEADER_BYTES:] = head
+    frames = [torch.frombuffer(first, dtype=torch.uint8)]
+    if len(head) < len(burst.data):
+        frames += cut(view(burst.data)[len(head) :])
+    return frames
+
+
+def announce(burst: Burst) -> torch.Tensor:
+    """The header alone [HEADER_BYTES] uint8: the data goes another way."""
+    return torch.frombuffer(_with_header(burst, math.nan, room=0), dtype=torch.uint8)
+
+
+def _with_header(burst: Burst, next_s: float, room: int) -> bytearray:
+    """A burst's header, and so much room behind it."""
+    whole = bytearray(HEADER_BYTES + room)
     _HEADER.pack_into(
-        first,
+        whole,
         0,
         _MAGIC,
         burst.exchange_index,
@@ -72,14 +87,10 @@ def pack(burst: Burst, next_s: float = math.nan) -> list[torch.Tensor]:
         next_s,
         len(burst.data),
     )
-    first[HEADER_BYTES:] = head
-    frames = [torch.frombuffer(first, dtype=torch.uint8)]
-    if len(head) < len(burst.data):
-        frames += cut(_view(burst.data)[len(head) :])
-    return frames
+    return whole
 
 
-def _view(data: bytes) -> torch.Tensor:
+def view(data: bytes) -> torch.Tensor:
     """The bytes as a tensor [n] uint8, not copied; nobody writes to it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given buffer is not writable")

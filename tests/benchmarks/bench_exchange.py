@@ -18,9 +18,9 @@ from figures import Figure, tell
 
 from emulator.exchange.cores import cores_here
 from emulator.exchange.frames import FRAME_BYTES, HEADER_BYTES
-from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Patience
 from emulator.exchange.posting import Json
+from emulator.exchange.transport import Transport
 from emulator.forking import Post, run_forked, whole_crew
 from emulator.state import Burst
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 import torch
 from figures import Figure, tell
 
-from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Patience
 from emulator.exchange.pacing import Pacer
 from emulator.exchange.posting import Json
+from emulator.exchange.transport import Transport
 from emulator.forking import Post, run_forked, whole_crew
 from emulator.state import Burst
 

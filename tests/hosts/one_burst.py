@@ -17,9 +17,9 @@ sys.path.append(str(Path(__file__).parents[1] / "toys"))
 
 from toy_air import packets_of, slow_link
 
-from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Patience
 from emulator.exchange.pacing import Pacer
+from emulator.exchange.transport import Transport
 from emulator.forking import Post
 from emulator.launching import run_launched
 from emulator.state import Burst, Grant

@@ -21,7 +21,7 @@ from small import SCENARIO  # noqa: E402
 from written import files_of  # noqa: E402
 
 from emulator.exchange.frames import HEADER_BYTES, pack  # noqa: E402
-from emulator.exchange.many_processes import _BURST_TAG, _GATHER_TAG  # noqa: E402
+from emulator.exchange.transport import _BURST_TAG, _GATHER_TAG  # noqa: E402
 from emulator.records import read_ledger  # noqa: E402
 from emulator.state import IP_UDP_BYTES, Burst, LinkRecord  # noqa: E402
 

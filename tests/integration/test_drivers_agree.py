@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from emulator import forking
-from emulator.exchange.many_processes import Transport
+from emulator.exchange import direct
 from emulator.exchange.meeting import Patience
+from emulator.exchange.transport import Transport
 from emulator.forking import Post, run_forked, whole_crew
 
 TOYS = Path(__file__).parents[1] / "toys"
@@ -41,6 +42,20 @@ def test_forked_processes_equal_one_process(name: str) -> None:
     fingerprints, _ = forked(4, child_main(graph))
     assert fingerprints == reference(4, graph)
     assert len(set(fingerprints.values())) == 4
+
+
+@pytest.mark.parametrize("name", sorted(GRAPHS))
+def test_data_between_gpus_is_data_by_frames(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By gloo and main memory in the place of NCCL and GPUs."""
+    monkeypatch.setattr(direct, "BACKEND", "gloo")
+    monkeypatch.setattr(direct, "PLACE", "cpu")
+    graph = GRAPHS[name](4)
+
+    def main(transport: Transport, post: Post) -> None:
+        transport.carry_between_gpus()
+        child_main(graph)(transport, post)
+
+    assert forked(4, main)[0] == reference(4, graph)
 
 
 def test_every_link_record_is_committed_once() -> None:

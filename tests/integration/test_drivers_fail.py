@@ -13,8 +13,8 @@ import pytest
 
 from emulator.errors import DeviceFailedError, EmulatorError, ProtocolError, ScenarioError
 from emulator.exchange import many_processes
-from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Address, Patience
+from emulator.exchange.transport import Transport
 from emulator.forking import ChildMain, Post, run_forked, whole_crew
 
 TOYS = Path(__file__).parents[1] / "toys"

@@ -13,6 +13,7 @@ import numpy as np
 
 from emulator.exchange import many_processes, one_process
 from emulator.exchange.meeting import Patience
+from emulator.exchange.transport import Transport
 from emulator.exchange.walk import Outcome
 from emulator.forking import ChildMain
 from emulator.launching import run_launched
@@ -169,7 +170,7 @@ def reference(devices: int, graph: Graph, exchanges: int = EXCHANGES) -> dict[in
 def child_main(graph: Graph, exchanges: int = EXCHANGES) -> ChildMain:
     """A device's run for the forked and the launched driver."""
 
-    def main(transport: many_processes.Transport, post: Callable[..., None]) -> None:
+    def main(transport: Transport, post: Callable[..., None]) -> None:
         air = ToyAir(transport.device, transport.devices, graph)
 
         def on_commit(device: int, commit: Commit, records: tuple[LinkRecord, ...]) -> None:

@@ -10,8 +10,8 @@ import sys
 
 from toy_lives import ToyAir, ring
 
-from emulator.exchange.many_processes import Transport
 from emulator.exchange.meeting import Patience
+from emulator.exchange.transport import Transport
 from emulator.forking import Post, run_forked, whole_crew
 from emulator.state import Known, Send
 
