@@ -205,6 +205,23 @@ def test_what_needs_all_devices_at_one_point_is_refused_where_nobody_waits(chang
         Scenario.model_validate(alone | changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "key", "other"),
+    [
+        ({}, "accelerator: cpu", "accelerator"),
+        ({"schedule": {"kind": "asynchronous"}}, "schedule.kind: asynchronous", "schedule.kind"),
+        ({"clock": {"kind": "paced"}}, "clock.kind: paced", "clock.kind"),
+    ],
+)
+def test_nccl_is_refused_where_it_cannot_be(changes, key, other):
+    ours = {"name": "s", "accelerator": "cuda", "backend": "nccl"}
+    assert Scenario.model_validate(ours).backend == "nccl"
+    without = {k: v for k, v in ours.items() if changes or k != "accelerator"}
+    wanted = f"backend: got nccl with {key}, wanted gloo, or another {other}"
+    with pytest.raises(ValueError, match=wanted):
+        Scenario.model_validate({**without, **changes})
+
+
 # ── lost coordinates ─────────────────────────────────────────────────────────────────────────────
 
 

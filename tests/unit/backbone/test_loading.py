@@ -38,6 +38,18 @@ def problem(backbone: CausalLM | SentenceEncoder) -> str:
 # ── what is loaded ───────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc/self/maps here")
+def test_processes_of_a_machine_share_the_weights_as_pages_of_their_file(tiny: Backbone) -> None:
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    spans = [
+        tuple(int(end, 16) for end in line[0].split("-"))
+        for line in maps
+        if line[-1] == str(WEIGHTS_FOLDER / "model.safetensors")
+    ]
+    for parameter in tiny.model.parameters():
+        assert any(low <= parameter.data_ptr() < high for low, high in spans)
+
+
 def test_the_embedded_backbone_is_frozen_and_names_its_modules(tiny: Backbone) -> None:
     assert (tiny.family, tiny.name, tiny.max_tokens) == (
         "causal_lm",
