@@ -113,7 +113,12 @@ def run_launched(
     ):
         child_main(transport, lambda _, header, blob: on_message(device, header, blob))
         if device == 0:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            outlive_the_others()
+
+
+def outlive_the_others() -> None:
+    """Ignore SIGTERM from here on: what was gathered is still to be written."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def launched_crew(devices: int, devices_per_host: int, terms: Mapping[str, str]) -> Crew:

@@ -25,6 +25,7 @@ from emulator.launching import (
     devices_here,
     environment_world,
     launched_crew,
+    outlive_the_others,
     run_launched,
     terms_of,
 )
@@ -56,8 +57,9 @@ def run(order: Order, console: Console) -> Path | None:
     """Run a scenario and write its folder; returns the folder where this process wrote it.
 
     Under a launcher (RANK and WORLD_SIZE are set) this process is one device, or the parent of its
-    host's, and the one with device 0 writes. Raises ScenarioError for wrong input, DeviceFailedError for the death of a device, and lets
-    KeyboardInterrupt through; in all three cases nothing is left half-written.
+    host's, and the one with device 0 writes. Raises ScenarioError for wrong input, DeviceFailedError
+    for the death of a device, and lets KeyboardInterrupt through; in all three cases nothing is left
+    half-written.
     """
     started_s = time.monotonic()
     place = environment_world()
@@ -90,6 +92,7 @@ def run(order: Order, console: Console) -> Path | None:
         elif per_host is not None:
             crew = launched_crew(scenario.devices, per_host, terms_of(scenario, per_host))
             blobs = _run_forked(world, progress, patience, crew)
+            outlive_the_others()
         else:
             blobs = _run_launched(world, progress, patience)
         if not blobs:

@@ -285,6 +285,26 @@ print("written")
 """
 
 
+HOST_ORDER = """
+import os, signal, sys
+from pathlib import Path
+from rich.console import Console
+from emulator import run as running
+from emulator.scenario import Scenario
+write_folder = running.write_folder
+def write(out, files):
+    os.kill(os.getpid(), signal.SIGTERM)
+    write_folder(out, files)
+running.write_folder = write
+tasks = {"kind": "synthetic", "names": ["sort"], "train_samples": 4, "test_samples": 1}
+scenario = Scenario(
+    name="host", devices=2, rounds=1, tasks=tasks, method={"kind": "local"}, local={"steps": 1}
+)
+order = running.Order(scenario, "many_processes", Path(sys.argv[1]), False, devices_per_host=1)
+running.run(order, Console(quiet=True))
+"""
+
+
 def launch(device: int, devices: int, port: int, graph: str) -> subprocess.Popen[str]:
     return start(device, devices, port, [str(TOYS / "toy_lives.py"), graph, str(devices)])
 
@@ -335,3 +355,13 @@ def test_an_unreachable_store_is_named(free_port: int) -> None:
         EmulatorError, match=rf"^store at 127\.0\.0\.1:{free_port}: not reachable within 1 s"
     ):
         Transport(1, 2, Address("127.0.0.1", free_port), Patience(connect_timeout_s=1.0))
+
+
+def test_a_host_that_is_told_to_end_while_it_writes_writes_on(
+    free_port: int, tmp_path: Path
+) -> None:
+    order = ["-c", HOST_ORDER, str(tmp_path / "run")]
+    processes = [start(host, 2, free_port, order) for host in range(2)]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert (tmp_path / "run" / "summary.json").is_file()
