@@ -1,5 +1,6 @@
-"""The live view of a run: one line per device; silent where nobody watches."""
+"""The live view of a run: one line per device; where nobody watches, a line now and then."""
 
+import time
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -10,6 +11,9 @@ from rich.text import Text
 
 MOST_ROWS = 24
 """More devices than this are shown as one line of means."""
+
+TOLD_EVERY_S = 30.0
+"""How often a log learns how far the run is; never, under --quiet."""
 
 
 class Progress:
@@ -24,6 +28,8 @@ class Progress:
         self._stage = "setup"
         self._live = Live(console=console, refresh_per_second=4, transient=True)
         self._shown = console.is_terminal
+        self._console = console
+        self._told_s = time.monotonic()
 
     def __enter__(self) -> "Progress":
         if self._shown:
@@ -54,6 +60,10 @@ class Progress:
         self._rows[device] = (rounds_done, loss, now_s, total)
         if self._shown:
             self._live.update(self._table())
+        elif time.monotonic() - self._told_s >= TOLD_EVERY_S:
+            self._told_s = time.monotonic()
+            done = min(row[0] for row in self._rows.values())
+            self._console.print(f"{self._title}: {done} done", highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:
         title = Text(f"{self._title}: {self._stage}", no_wrap=True)
