@@ -13,7 +13,7 @@ MOST_ROWS = 24
 """More devices than this are shown as one line of means."""
 
 TOLD_EVERY_S = 30.0
-"""How often a log learns how far the run is; never, under --quiet."""
+"""How often a log learns how far the run is."""
 
 
 class Progress:

@@ -35,5 +35,5 @@ def test_a_log_learns_now_and_then_how_far_all_are(monkeypatch: pytest.MonkeyPat
     assert lines == ["run (2 devices, 4 rounds): 1 done", "run (2 devices, 4 rounds): 3 done"]
 
 
-def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_beside_others_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(monkeypatch, quiet=True) == []
