@@ -6,7 +6,7 @@ router, `experts/device-NN/` holds the experts and the fitted router. No data is
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ from emulator.errors import ScenarioError
 from emulator.protocols import Learner
 from emulator.reading import read_scenario
 from emulator.routing.experts import expert_gates
+from emulator.routing.oracle import Oracle
 from emulator.scenario import Scenario
 from emulator.state import Example, Expert, FloatArray
 from emulator.tasks.learning import learner_for
+from emulator.tasks.synthetic import Synthetic
 from emulator.world import features_of
 
 CHANGEABLE = ("router.top_m", "router.temperature", "backbone.name")
@@ -104,6 +106,13 @@ class Respondent:
         scenario = self._scenario
         if not scenario.method.routes:
             return torch.ones(len(self._experts)).numpy()
+        if isinstance(scenario.router, Oracle):
+            known = ", ".join(sorted({expert.task for expert in self._experts.values()}))
+            raise ScenarioError(
+                [f"--task: got none under router.kind oracle, wanted the true one of {known}"]
+            )
+        if isinstance(scenario.tasks, Synthetic):  # its questions have no choices to route by
+            question = replace(question, choices=(), kind="text")
         features = features_of(scenario, self._backbone, [question])
         try:
             gates_ST = scenario.router.gates(self._fitted, features)

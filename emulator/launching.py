@@ -29,15 +29,15 @@ from emulator.scenario import Scenario
 def environment_world() -> tuple[int, int] | None:
     """(process_rank, world_size) as a launcher set them; None when there is no launcher.
 
-    Raises EmulatorError when only one is set or they make no sense.
+    Raises ScenarioError when only one is set or they make no sense.
     """
     rank, world = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
     if rank is None and world is None:
         return None
     process_rank, world_size = _number("RANK"), _number("WORLD_SIZE")
     if not 0 <= process_rank < world_size:
-        raise EmulatorError(
-            f"RANK: got {process_rank}, wanted 0 <= RANK < WORLD_SIZE = {world_size}"
+        raise ScenarioError(
+            [f"RANK: got {process_rank}, wanted 0 <= RANK < WORLD_SIZE = {world_size}"]
         )
     return process_rank, world_size
 
@@ -113,12 +113,7 @@ def run_launched(
     ):
         child_main(transport, lambda _, header, blob: on_message(device, header, blob))
         if device == 0:
-            outlive_the_others()
-
-
-def outlive_the_others() -> None:
-    """Ignore SIGTERM from here on: what was gathered is still to be written."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def launched_crew(devices: int, devices_per_host: int, terms: Mapping[str, str]) -> Crew:
@@ -140,7 +135,7 @@ def launched_crew(devices: int, devices_per_host: int, terms: Mapping[str, str])
 def _place() -> tuple[int, int]:
     world = environment_world()
     if world is None:
-        raise EmulatorError("RANK and WORLD_SIZE: not set, wanted a launcher's environment")
+        raise ScenarioError(["RANK and WORLD_SIZE: not set, wanted a launcher's environment"])
     return world
 
 
@@ -163,7 +158,7 @@ def _store(device: int, devices: int, address: Address) -> Iterator[None]:
 def _address() -> Address:
     host = os.environ.get("MASTER_ADDR")
     if not host:
-        raise EmulatorError("MASTER_ADDR: not set, wanted the host of device 0")
+        raise ScenarioError(["MASTER_ADDR: not set, wanted the host of device 0"])
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return Address(host, _number("MASTER_PORT"), f"emulator/{attempt}")
 
@@ -185,5 +180,5 @@ def _listen(address: Address) -> socket.socket:
 def _number(name: str) -> int:
     text = os.environ.get(name, "")
     if not text.isdecimal():
-        raise EmulatorError(f"{name}: got {text!r}, wanted a number")
+        raise ScenarioError([f"{name}: got {text!r}, wanted a number"])
     return int(text)

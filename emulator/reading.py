@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from emulator.documents import Raw, read_mapping
 from emulator.errors import ScenarioError, did_you_mean
@@ -82,7 +82,7 @@ def _completed(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) ->
         problems += [line for item in error.errors() for line in lines_of(item, raw)]
     if problems:
         raise ScenarioError([f"{source}: {problem}" for problem in problems])
-    return Reading(scenario, (*notes, *_router_note(raw, scenario)))
+    return Reading(scenario, (*notes, *_router_note(raw, scenario), *_unmeasured(scenario)))
 
 
 def dump_scenario(scenario: Scenario) -> str:
@@ -99,6 +99,23 @@ def _router_note(raw: Raw, scenario: Scenario) -> list[str]:
     if asked == scenario.router.kind:
         return []
     return [f"router: {asked} gives way to {scenario.router.kind} under {scenario.method.kind}"]
+
+
+def _unmeasured(scenario: Scenario) -> list[str]:
+    """What is asked about routing under a method that routes nothing."""
+    if scenario.method.routes:
+        return []
+    evaluation, kind = scenario.evaluation, scenario.method.kind
+    asked = {
+        "unseen_tasks": bool(evaluation.unseen_tasks),
+        "controls": bool(evaluation.controls),
+        "paraphrases: routing": evaluation.paraphrases == "routing",
+    }
+    return [
+        f"evaluation.{key} measures nothing under {kind}, which routes nothing"
+        for key, there in asked.items()
+        if there
+    ]
 
 
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────
@@ -157,12 +174,22 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Raw:
     return result
 
 
-def _complete_kinds(raw: Raw) -> None:
-    """A section that says no kind is of its default kind."""
-    for key, field in Scenario.model_fields.items():
+def _complete_kinds(
+    whole: Raw, keys: tuple[str, ...] = (), model: type[BaseModel] = Scenario
+) -> None:
+    """A section that says no kind is of its default kind, and so are those inside it."""
+    place = whole
+    for key in keys:
+        place = place[key]
+    for key, field in model.model_fields.items():
+        if not isinstance(place.get(key), dict):
+            continue
         default = getattr(field.get_default(call_default_factory=True), "kind", None)
-        if default and isinstance(raw.get(key), dict):
-            raw[key] = {"kind": default, **raw[key]}
+        if default:
+            place[key] = {"kind": default, **place[key]}
+        below = model_of_kind((*keys, key), whole, str(place[key].get("kind")))
+        if below is not None:
+            _complete_kinds(whole, (*keys, key), below)
 
 
 def _anchor_paths(raw: Raw, folder: Path) -> None:

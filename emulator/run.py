@@ -3,7 +3,8 @@
 import platform
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ from emulator.exchange.transport import Transport
 from emulator.exchange.walk import Outcome
 from emulator.folder import check_folder, run_files, write_folder
 from emulator.forking import Crew, Post, run_forked, whole_crew
+from emulator.interrupting import interruptible, uninterrupted
 from emulator.launching import (
     devices_here,
     environment_world,
     launched_crew,
-    outlive_the_others,
     run_launched,
     terms_of,
 )
@@ -58,8 +59,8 @@ def run(order: Order, console: Console) -> Path | None:
 
     Under a launcher (RANK and WORLD_SIZE are set) this process is one device, or the parent of its
     host's, and the one with device 0 writes. Raises ScenarioError for wrong input, DeviceFailedError
-    for the death of a device, and lets KeyboardInterrupt through; in all three cases nothing is left
-    half-written.
+    for the death of a device, and KeyboardInterrupt on SIGINT and SIGTERM; in all three cases nothing
+    is written. What is there to be written is written whatever comes.
     """
     started_s = time.monotonic()
     place = environment_world()
@@ -80,7 +81,11 @@ def run(order: Order, console: Console) -> Path | None:
     patience = Patience(stall_timeout_s=scenario.stall_timeout_s * silent_rounds)
     title = f"{scenario.run_name} ({scenario.devices} devices, {scenario.rounds} rounds)"
     watched = console if place is None or place[0] == 0 else Console(quiet=True)
-    with Progress(title, devices, scenario.rounds, watched) as progress:
+    alone = place is None or per_host is not None
+    with (
+        interruptible() if alone else nullcontext(),
+        Progress(title, devices, scenario.rounds, watched) as progress,
+    ):
         progress.stage("loading")
         world = build_world(scenario)
         before_cpu_s = time.process_time()
@@ -92,34 +97,43 @@ def run(order: Order, console: Console) -> Path | None:
         elif per_host is not None:
             crew = launched_crew(scenario.devices, per_host, terms_of(scenario, per_host))
             blobs = _run_forked(world, progress, patience, crew)
-            outlive_the_others()
         else:
             blobs = _run_launched(world, progress, patience)
         if not blobs:
             return None
         progress.stage("writing")
-        unpacked = sorted((unpack(blob) for blob in blobs), key=lambda pair: pair[0].result.device)
-        costs = [cost for _, cost in unpacked]
-        for outcome, cost in unpacked:
-            check_carried(outcome.result.device, outcome.link_records, cost.data_bytes_to)
-        forked = order.driver == "many_processes" and (place is None or per_host is not None)
-        machine: dict[str, Any] = {
-            "wall_s": time.monotonic() - started_s,
-            "cpu_s": sum(cost.cpu_s for cost in costs) + (before_cpu_s if forked else 0.0),
-            "train_cpu_s": sum(outcome.result.train_cpu_s for outcome, _ in unpacked),
-            "peak_rss_mb": max(cost.peak_rss_mb for cost in costs),
-            "own_memory_mb": max(cost.own_memory_mb for cost in costs),
-        }
-        if (peak_mb := max(cost.peak_gpu_mb for cost in costs)) > 0:
-            machine["peak_gpu_mb"] = peak_mb
-        if isinstance(scenario.clock, Paced):
-            rounds_s = max(outcome.result.emulated_s for outcome, _ in unpacked)
-            rounds = unpacked[0][0].result.rounds
-            round_s = rounds_s * scenario.clock.time_scale / rounds
-            machine["pacing"] = pacing_account([cost.pacing or {} for cost in costs], round_s)
-        outcomes = [outcome for outcome, _ in unpacked]
-        write_folder(order.out, run_files(world, outcomes, order.driver, machine))
+        with uninterrupted():
+            _write(order, world, blobs, before_cpu_s, started_s)
         return order.out
+
+
+def _write(
+    order: Order, world: World, blobs: Sequence[bytes], before_cpu_s: float, started_s: float
+) -> None:
+    """The folder of a run from what all devices left behind. before_cpu_s: of what children share."""
+    scenario = world.scenario
+    unpacked = sorted((unpack(blob) for blob in blobs), key=lambda pair: pair[0].result.device)
+    costs = [cost for _, cost in unpacked]
+    for outcome, cost in unpacked:
+        check_carried(outcome.result.device, outcome.link_records, cost.data_bytes_to)
+    launched = environment_world() is not None and order.devices_per_host is None
+    forked = order.driver == "many_processes" and not launched
+    machine: dict[str, Any] = {
+        "wall_s": time.monotonic() - started_s,
+        "cpu_s": sum(cost.cpu_s for cost in costs) + (before_cpu_s if forked else 0.0),
+        "train_cpu_s": sum(outcome.result.train_cpu_s for outcome, _ in unpacked),
+        "peak_rss_mb": max(cost.peak_rss_mb for cost in costs),
+        "own_memory_mb": max(cost.own_memory_mb for cost in costs),
+    }
+    if (peak_mb := max(cost.peak_gpu_mb for cost in costs)) > 0:
+        machine["peak_gpu_mb"] = peak_mb
+    if isinstance(scenario.clock, Paced):
+        rounds_s = max(outcome.result.emulated_s for outcome, _ in unpacked)
+        rounds = unpacked[0][0].result.rounds
+        round_s = rounds_s * scenario.clock.time_scale / rounds
+        machine["pacing"] = pacing_account([cost.pacing or {} for cost in costs], round_s)
+    outcomes = [outcome for outcome, _ in unpacked]
+    write_folder(order.out, run_files(world, outcomes, order.driver, machine))
 
 
 # ── drivers ──────────────────────────────────────────────────────────────────────────────────────

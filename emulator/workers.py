@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -146,6 +147,8 @@ def _lead(
     try:
         work(scenario, folder)
         notes.unlink(missing_ok=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except EmulatorError as error:
         verdict.send_bytes("; ".join(str(error).splitlines()).encode())
     except Exception as error:  # a bug in one run must not end the others

@@ -32,6 +32,9 @@ WANTED = {
 }
 """What a table needs of a summary."""
 
+MOST_BESIDE = 5
+"""Runs that one table has room for."""
+
 LONGEST_SETTING = 30
 """Characters of a setting that a table shows."""
 
@@ -54,13 +57,43 @@ def read_summary(folder: Path) -> Summary:
 
 
 def comparison(folders: Sequence[Path]) -> RenderableType:
-    """Runs side by side: what was learnt, what it cost, how they were set, where they lie."""
+    """Runs side by side: what was learnt, what it cost, how they were set, where they lie.
+
+    More than MOST_BESIDE come in several tables.
+    """
     summaries = [read_summary(folder) for folder in folders]
-    table = Table(title=_title(summaries), title_justify="left", title_style="bold")
-    table.add_column("")
+    differences = differing(folders) if len(folders) > 1 else []
     methods = [summary["method"] for summary in summaries]
-    for method, folder in zip(methods, folders, strict=True):
-        table.add_column(method if methods.count(method) == 1 else folder.name, justify="right")
+    names = [
+        method if methods.count(method) == 1 else folder.name
+        for method, folder in zip(methods, folders, strict=True)
+    ]
+    tables = [
+        _beside(
+            summaries[low : low + MOST_BESIDE],
+            names[low : low + MOST_BESIDE],
+            [(key, told[low : low + MOST_BESIDE]) for key, told in differences],
+            _title(summaries) if low == 0 else "",
+        )
+        for low in range(0, len(folders), MOST_BESIDE)
+    ]
+    places = [
+        Text(f"{s['method']}: {folder}") for s, folder in zip(summaries, folders, strict=True)
+    ]
+    return Group(*tables, Text("Files", style="italic"), *places)
+
+
+def _beside(
+    summaries: Sequence[Summary],
+    names: Sequence[str],
+    differences: Sequence[tuple[str, Sequence[str]]],
+    title: str,
+) -> Table:
+    """One table, a column a run."""
+    table = Table(title=title or None, title_justify="left", title_style="bold")
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
     comparable = len(summaries) == 2 and len({_setting(s) for s in summaries}) == 1
     if comparable:
         table.add_column("difference", justify="right", style="dim")
@@ -73,15 +106,12 @@ def comparison(folders: Sequence[Path]) -> RenderableType:
             if comparable:
                 shown.append(_difference(values[0], values[1], show))
             table.add_row(f"  {label}", *shown)
-    if differences := differing(folders) if len(folders) > 1 else []:
+    if differences:
         table.add_section()
         table.add_row(Text("settings that differ", style="italic"))
         for key, told in differences:
             table.add_row(f"  {key}", *map(_short, told))
-    places = [
-        Text(f"{s['method']}: {folder}") for s, folder in zip(summaries, folders, strict=True)
-    ]
-    return Group(table, Text("Files", style="italic"), *places)
+    return table
 
 
 Row = tuple[str, Callable[[Summary], float | None], Callable[[float], str]]
@@ -100,6 +130,7 @@ def _sections(summaries: Sequence[Summary]) -> list[tuple[str, list[Row]]]:
     ]
     further: tuple[tuple[str, str, Callable[[float], str]], ...] = (
         ("routed right in other words", "accuracy_paraphrased", _share),
+        ("left to the backbone, other words", "abstained_paraphrased", _share),
         ("left to the backbone", "abstained", _share),
         ("left to the backbone, unseen tasks", "abstained_unseen", _share),
         ("unseen told from known (AUROC)", "abstention_auroc", lambda x: f"{x:.3f}"),

@@ -294,6 +294,7 @@ from emulator.scenario import Scenario
 write_folder = running.write_folder
 def write(out, files):
     os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
     write_folder(out, files)
 running.write_folder = write
 tasks = {"kind": "synthetic", "names": ["sort"], "train_samples": 4, "test_samples": 1}

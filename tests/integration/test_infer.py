@@ -93,6 +93,24 @@ def test_it_chooses_among_choices(folder: Path) -> None:
     assert any(f"answer       {choice}\n" in stdout for choice in ("p c d g", "g d c p"))
 
 
+def test_choices_change_no_route_where_tasks_have_none(folder: Path) -> None:
+    asked = respondent(folder, 0)
+    for prompt, task in (("tag01 : g d c p ->", "reverse"), ("tag02 : g d c p ->", "sort")):
+        free, choosing = (asked.reply(prompt, choices, 8) for choices in ((), ("a", "p c d g")))
+        assert free.gates == choosing.gates
+        assert choosing.answered_by == (task,)
+
+
+def test_an_oracle_needs_the_true_task(tmp_path: Path) -> None:
+    told = finished(tmp_path / "run", router={"kind": "oracle"})
+    code, _, stderr = call(told, "tag01 : g d c p ->")
+    assert (code, stderr) == (
+        2,
+        "error: --task: got none under router.kind oracle, wanted the true one of reverse, sort\n",
+    )
+    assert "answered by  sort" in call(told, "tag01 : g d c p ->", "--task", "sort")[1]
+
+
 def test_settings_of_the_router_may_be_changed_that_its_tensors_do_not_hold(folder: Path) -> None:
     asked = respondent(folder, 0, ["router.top_m=2", "router.temperature=1e6"])
     reply = asked.reply("tag01 : g d c p ->", (), 4)

@@ -8,6 +8,7 @@ from emulator.channel.access import OfdmaAccess
 from emulator.channel.losses import BernoulliLoss
 from emulator.methods import Lora
 from emulator.reading import read_scenario
+from emulator.tasks.partition import ByTask
 
 # ── overrides ────────────────────────────────────────────────────────────────────────────────────
 
@@ -57,6 +58,20 @@ def test_another_kind_deep_down_drops_in_one_note(read):
         "--set channel.rate.kind=fixed drops channel.rate.gap_db (fixed has no such field)",
     )
     assert reading.scenario.channel.rate.link_bit_per_s == 1000
+
+
+def test_a_key_deep_down_leaves_its_section_of_its_default_kind(read):
+    scenario = read("rounds: 2", "tasks.partition.imbalance=1.5", "channel=paper").scenario
+    assert scenario.tasks.partition == ByTask(imbalance=1.5)
+
+
+def test_what_measures_nothing_under_a_method_is_noted(read):
+    asked = ("evaluation.unseen_tasks=[mirror]", "evaluation.paraphrases=routing")
+    assert read("rounds: 2", *asked).notes == ()
+    assert read("method: {kind: lora}", *asked).notes == (
+        "evaluation.unseen_tasks measures nothing under lora, which routes nothing",
+        "evaluation.paraphrases: routing measures nothing under lora, which routes nothing",
+    )
 
 
 def test_the_same_kind_drops_nothing(read):

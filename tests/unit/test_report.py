@@ -56,6 +56,15 @@ def shown(*folders):
     return {row[0]: row[1:] for row in rows}, lines
 
 
+def test_many_runs_come_in_tables_of_five(run_folder):
+    runs = [run_folder(f"run{n}", SUMMARY, f"name: quick\nrounds: {n}\n") for n in range(7)]
+    _, lines = shown(*runs)
+    named = [[n for n in range(7) if f"run{n} " in line] for line in lines if "┃" in line]
+    assert [found for found in named if found] == [[0, 1, 2, 3, 4], [5, 6]]
+    told = [line.split("│")[2:-1] for line in lines if "│   rounds " in line and "MB" not in line]
+    assert [[int(cell) for cell in row] for row in told] == [[0, 1, 2, 3, 4], [5, 6]]
+
+
 def test_one_run_in_its_units(run_folder):
     rows, lines = shown(run_folder("a", SUMMARY))
     assert lines[0].strip() == "quick: 2 devices, rounds 3, seed 1"
