@@ -68,12 +68,14 @@ def comparison(folders: Sequence[Path]) -> RenderableType:
         method if methods.count(method) == 1 else folder.name
         for method, folder in zip(methods, folders, strict=True)
     ]
+    comparable = len(summaries) == 2 and len({_setting(s) for s in summaries}) == 1
     tables = [
         _beside(
             summaries[low : low + MOST_BESIDE],
             names[low : low + MOST_BESIDE],
             [(key, told[low : low + MOST_BESIDE]) for key, told in differences],
             _title(summaries) if low == 0 else "",
+            comparable,
         )
         for low in range(0, len(folders), MOST_BESIDE)
     ]
@@ -88,13 +90,13 @@ def _beside(
     names: Sequence[str],
     differences: Sequence[tuple[str, Sequence[str]]],
     title: str,
+    comparable: bool,
 ) -> Table:
-    """One table, a column a run."""
+    """One table, a column a run, and one for the difference of two that can be compared."""
     table = Table(title=title or None, title_justify="left", title_style="bold")
     table.add_column("")
     for name in names:
         table.add_column(name, justify="right")
-    comparable = len(summaries) == 2 and len({_setting(s) for s in summaries}) == 1
     if comparable:
         table.add_column("difference", justify="right", style="dim")
     for heading, rows in _sections(summaries):
