@@ -68,7 +68,7 @@ def run(
             min=1, help="under a launcher of one process a host: fork so many devices here"
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no table at the end")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no table, and nothing in a log")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check and load everything, print the devices, stop")
     ] = False,
@@ -96,7 +96,7 @@ def run(
             sys.stdout.write(f"{chosen.devices}\n")
             return
         order = Order(chosen, driver, folder, force, devices_per_host)
-        written = run_order(order, Console(stderr=True))
+        written = run_order(order, Console(stderr=True, quiet=quiet and not sys.stderr.isatty()))
         if written is not None and not quiet:
             from emulator.report.terminal import comparison
 

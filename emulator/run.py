@@ -96,6 +96,9 @@ def run(order: Order, console: Console) -> Path | None:
             blobs = _run_forked(world, progress, patience, whole_crew(scenario.devices))
         elif per_host is not None:
             crew = launched_crew(scenario.devices, per_host, terms_of(scenario, per_host))
+            if place[1] > 1:
+                others = f"meeting {place[1] - 1} more hosts at {crew.address.host}"
+                console.print(f"{title}: {others}", highlight=False, soft_wrap=True)
             blobs = _run_forked(world, progress, patience, crew)
         else:
             blobs = _run_launched(world, progress, patience)

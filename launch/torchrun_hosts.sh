@@ -57,6 +57,10 @@ within "$here" 1 100000 || wrong "DEVICES_PER_HOST: got '$here', wanted a number
 wanted=$(((devices + here - 1) / here))
 [ "$HOSTS" -eq "$wanted" ] || wrong "HOSTS: got $HOSTS, wanted $wanted for $devices devices, $here a host"
 
+case " $* " in
+  *" --quiet "*) ;;
+  *) echo "meeting at $MASTER_ADDR:$port, $HOSTS hosts in all" >&2 ;;
+esac
 export OMP_NUM_THREADS=1 TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}  # else torch tells of every goodbye
 # shellcheck disable=SC2086  # several words
 exec "$python" "$root/launch/torchrun.py" $rendezvous --rdzv-endpoint "$MASTER_ADDR:$port" \
