@@ -29,6 +29,7 @@ from emulator.exchange.meeting import Address, Patience
 from emulator.exchange.posting import NO_ROUND, Done, Failure, Inlet, Json, Message, Outlet
 from emulator.exchange.store import StoreHost
 from emulator.exchange.transport import Transport
+from emulator.interrupting import handled
 
 OnMessage = Callable[[int, Mapping[str, Json], bytes], None]
 """Called with a device, the header it posted and the bytes it posted with it."""
@@ -281,14 +282,14 @@ def _interrupts() -> Iterator[int]:
     """A descriptor that becomes readable on SIGINT or SIGTERM; nothing else happens then."""
     read_fd, write_fd = os.pipe()
     os.set_blocking(write_fd, False)
-    before = {number: signal.signal(number, _noted) for number in _SIGNALS}
-    previous_fd = signal.set_wakeup_fd(write_fd)
     try:
-        yield read_fd
+        with handled(dict.fromkeys(_SIGNALS, _noted)):
+            previous_fd = signal.set_wakeup_fd(write_fd)
+            try:
+                yield read_fd
+            finally:
+                signal.set_wakeup_fd(previous_fd)
     finally:
-        signal.set_wakeup_fd(previous_fd)
-        for number, handler in before.items():
-            signal.signal(number, handler)
         os.close(read_fd)
         os.close(write_fd)
 

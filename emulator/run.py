@@ -81,14 +81,15 @@ def run(order: Order, console: Console) -> Path | None:
     patience = Patience(stall_timeout_s=scenario.stall_timeout_s * silent_rounds)
     title = f"{scenario.run_name} ({scenario.devices} devices, {scenario.rounds} rounds)"
     watched = console if place is None or place[0] == 0 else Console(quiet=True)
-    alone = place is None or per_host is not None
+    launched = place is not None and per_host is None
     with (
-        interruptible() if alone else nullcontext(),
+        nullcontext() if launched else interruptible(),
         Progress(title, devices, scenario.rounds, watched) as progress,
     ):
         progress.stage("loading")
         world = build_world(scenario)
-        before_cpu_s = time.process_time()
+        shares_parent = order.driver == "many_processes" and not launched
+        parent_cpu_s = time.process_time() if shares_parent else 0.0
         progress.stage("running")
         if order.driver == "one_process":
             blobs = _run_in_one_process(world, progress)
@@ -106,24 +107,22 @@ def run(order: Order, console: Console) -> Path | None:
             return None
         progress.stage("writing")
         with uninterrupted():
-            _write(order, world, blobs, before_cpu_s, started_s)
+            _write(order, world, blobs, parent_cpu_s, started_s)
         return order.out
 
 
 def _write(
-    order: Order, world: World, blobs: Sequence[bytes], before_cpu_s: float, started_s: float
+    order: Order, world: World, blobs: Sequence[bytes], parent_cpu_s: float, started_s: float
 ) -> None:
-    """The folder of a run from what all devices left behind. before_cpu_s: of what children share."""
+    """The folder of a run from what all devices left behind. parent_cpu_s: of what children share."""
     scenario = world.scenario
     unpacked = sorted((unpack(blob) for blob in blobs), key=lambda pair: pair[0].result.device)
     costs = [cost for _, cost in unpacked]
     for outcome, cost in unpacked:
         check_carried(outcome.result.device, outcome.link_records, cost.data_bytes_to)
-    launched = environment_world() is not None and order.devices_per_host is None
-    forked = order.driver == "many_processes" and not launched
     machine: dict[str, Any] = {
         "wall_s": time.monotonic() - started_s,
-        "cpu_s": sum(cost.cpu_s for cost in costs) + (before_cpu_s if forked else 0.0),
+        "cpu_s": sum(cost.cpu_s for cost in costs) + parent_cpu_s,
         "train_cpu_s": sum(outcome.result.train_cpu_s for outcome, _ in unpacked),
         "peak_rss_mb": max(cost.peak_rss_mb for cost in costs),
         "own_memory_mb": max(cost.own_memory_mb for cost in costs),

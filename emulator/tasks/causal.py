@@ -257,8 +257,8 @@ def _last(model: nn.Module) -> dict[str, Any]:
 
 def _knows_more_words_than_it_is_wide(model: nn.Module) -> bool:
     """Whether logits are so many that only those should be computed that are asked for."""
-    config = _base(model).config
-    return _gives_some_logits(model) and bool(config.vocab_size > config.hidden_size)
+    config = _base(model).config.get_text_config()
+    return bool(config.vocab_size > config.hidden_size) and _gives_some_logits(model)
 
 
 def _gives_some_logits(model: nn.Module) -> bool:
