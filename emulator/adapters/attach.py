@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import LoraVariant
 from torch import nn
 
 from emulator.adapters.trained import TrainedVector
@@ -37,6 +38,22 @@ def own_twin(model: nn.Module) -> nn.Module:
         copied = parameter.detach().to(torch.float32, copy=True)
         memo[id(parameter)] = nn.Parameter(copied, requires_grad=False)
     return copy.deepcopy(model, memo)
+
+
+class Unscaled(LoraVariant):
+    """W x + B A x: PEFT's plain LoRA without its product with a scaling of 1, a sixteenth of a step."""
+
+    @staticmethod
+    def forward(
+        module: LoraLayer,
+        active_adapter: str,
+        x: torch.Tensor,
+        result: torch.Tensor,
+        **_kwargs: Any,
+    ) -> torch.Tensor:
+        """The same bits as with the product."""
+        low_rank: torch.Tensor = module.lora_B[active_adapter](module.lora_A[active_adapter](x))
+        return result + low_rank
 
 
 class LoraModel:
@@ -73,6 +90,9 @@ class LoraModel:
             for name, layer in self.module.named_modules()
             if isinstance(layer, LoraLayer)
         }
+        if self.scaling == 1:
+            for layer in layers.values():
+                layer.lora_variant[ADAPTER] = Unscaled()
         self._weights = {
             f"{name}.{side}": getattr(layer, side)[ADAPTER].weight
             for name, layer in layers.items()
