@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.numpy import save
 
 from emulator.adapters.export import model_files, peft_files
@@ -26,6 +27,9 @@ from emulator.records import (
 from emulator.state import DeviceResult, Expert, LinkRecord, MetricRecord
 from emulator.wire.values import VALUE_BYTES
 from emulator.world import World, accelerator_of
+
+ARITHMETIC_VARIABLES = ("ATEN_CPU_", "DNNL_", "GOTO", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_")
+"""How variables begin that may choose other instructions for sums, and so their last digits."""
 
 
 def check_folder(out: Path, *, force: bool) -> None:
@@ -225,6 +229,12 @@ def _environment(driver: str, accelerator: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "variables": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(ARITHMETIC_VARIABLES)
+        },
         "cores": os.cpu_count(),
         "packages": versions,
     }
