@@ -100,7 +100,7 @@ def run_files(
     )
     files = {
         "scenario.yaml": dump_scenario(scenario).encode(),
-        "environment.json": _json(_environment(driver, accelerator_of(scenario))),
+        "environment.json": _json(environment(driver, accelerator_of(scenario))),
         "metrics.parquet": parquet(metrics, MetricRecord),
         "ledger.parquet": parquet(ledger, LinkRecord),
         "topology.json": _json(_topology(world, results)),
@@ -214,8 +214,8 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _environment(driver: str, accelerator: str) -> dict[str, Any]:
-    """Where and with what it ran; the one description that differs between machines."""
+def environment(driver: str, accelerator: str) -> dict[str, Any]:
+    """Where and with what it runs; the one description that differs between machines."""
     packages = ("torch", "transformers", "peft", "numpy", "scipy", "pyarrow", "safetensors")
     versions = {}
     for package in ("wireless-dfl-emulator", *packages):

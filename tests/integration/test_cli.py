@@ -139,13 +139,6 @@ def test_a_run_tells_what_scripts_rely_on(finished):
     assert summary["bytes"]["total"] > 0
 
 
-def test_a_run_tells_what_may_change_its_last_digits(quick, tmp_path, monkeypatch):
-    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
-    call("run", quick, "--driver", "one_process", "--out", tmp_path / "out", "--quiet")
-    told = json.loads((tmp_path / "out" / "environment.json").read_text())
-    assert told["instructions"] and told["variables"]["OPENBLAS_CORETYPE"] == "Haswell"
-
-
 def test_without_a_terminal_there_is_the_table_and_nothing_else(finished):
     out, stdout, stderr = finished
     assert stderr == ""
