@@ -227,7 +227,10 @@ def bench(
         list[str] | None, typer.Argument(metavar="[NAME]...", help="which; default: the usual ones")
     ] = None,
 ) -> None:
-    """Measure this machine under the emulator: tables of figures beside their targets."""
+    """Measure this machine under the emulator: tables of figures beside their targets.
+
+    start, efficiency, ring, exchange, wire, answers, scale (the usual ones) and paced.
+    """
     with _clear_messages():
         from emulator.benching import chosen, figures_of
         from emulator.report.figures_table import figures_table

@@ -21,6 +21,8 @@ def read_mapping(path: Path, wanted: str) -> Raw:
         raw = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
     except FileNotFoundError:
         raise ScenarioError([f"{path}: no such file, wanted {wanted} in YAML"]) from None
+    except IsADirectoryError:
+        raise ScenarioError([f"{path}: got a folder, wanted {wanted} in YAML"]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError([f"{path}: cannot be read: {error}"]) from None
     except yaml.YAMLError as error:

@@ -330,8 +330,10 @@ class Scenario(Section):
         if isinstance(graph, RandomRegular) and (
             graph.degree >= self.devices or graph.degree * self.devices % 2
         ):
+            fitting = [d for d in range(1, self.devices) if d * self.devices % 2 == 0]
+            nearest = min(fitting, key=lambda d: abs(d - graph.degree), default=None)
             problems.append(
                 f"topology.degree: got {graph.degree} for {self.devices} devices, wanted less than "
-                "devices, and degree x devices even"
+                f"devices, and degree x devices even{f', such as {nearest}' if nearest else ''}"
             )
         return problems

@@ -4,7 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,6 +18,7 @@ LEFT_KEY = "left"
 """How many devices have closed their transports."""
 
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.05
+_LONGEST_CONNECT_PAUSE_S = 0.5
 _TERMS_KEY, _REFUSED_KEY = "terms", "refused"
 _NEWS_S = 0.5
 """How long a refusal is left to be read by all: the host of the store may be the next to end."""
@@ -86,18 +87,35 @@ class Notes:
 def open_store(address: Address, connect_timeout_s: float) -> Store:
     """The store at an address. Raises EmulatorError, naming it, when it cannot be reached in time."""
     try:
+        _await_listener(address, connect_timeout_s)
         store = TCPStore(
             address.host,
             address.port,
             timeout=timedelta(seconds=connect_timeout_s),
             wait_for_workers=False,
         )
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         raise EmulatorError(
             f"store at {address.host}:{address.port}: not reachable within {connect_timeout_s:g} s "
             f"({str(error).splitlines()[0]})"
         ) from None
     return PrefixStore(address.prefix, store)
+
+
+def _await_listener(address: Address, patience_s: float) -> None:
+    """Return when somebody listens there; raises the last OSError when nobody does by then.
+
+    A TCPStore would wait for that, too, but twice as long as it is told, with a page of complaints.
+    """
+    there = (address.host, address.port)
+    deadline_s, pause_s = time.monotonic() + patience_s, _SHORTEST_PAUSE_S
+    while time.monotonic() + pause_s < deadline_s:
+        with suppress(OSError):  # a name may be nobody's yet, too
+            socket.create_connection(there, deadline_s - time.monotonic()).close()
+            return
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_CONNECT_PAUSE_S)
+    socket.create_connection(there, timeout=_SHORTEST_PAUSE_S).close()
 
 
 def all_there(store: Store, keys: list[str], patience_s: float) -> bool:

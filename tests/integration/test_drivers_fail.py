@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from emulator.errors import DeviceFailedError, EmulatorError, ProtocolError, ScenarioError
 from emulator.exchange import many_processes
 from emulator.exchange.meeting import Address, Patience
+from emulator.exchange.store import StoreHost, open_store
 from emulator.exchange.transport import Transport
 from emulator.forking import ChildMain, Post, run_forked, whole_crew
 
@@ -356,6 +358,23 @@ def test_an_unreachable_store_is_named(free_port: int) -> None:
         EmulatorError, match=rf"^store at 127\.0\.0\.1:{free_port}: not reachable within 1 s"
     ):
         Transport(1, 2, Address("127.0.0.1", free_port), Patience(connect_timeout_s=1.0))
+
+
+def test_a_store_is_waited_for_as_long_as_told_and_quietly(free_port: int, capfd) -> None:
+    began_s = time.monotonic()
+    with pytest.raises(EmulatorError):
+        open_store(Address("127.0.0.1", free_port), 2.0)
+    assert 1.0 < time.monotonic() - began_s < 3.5
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_store_may_come_late(free_port: int) -> None:
+    address = Address("127.0.0.1", free_port)
+    with ThreadPoolExecutor() as pool:
+        opening = pool.submit(open_store, address, 20.0)
+        time.sleep(0.5)
+        with StoreHost(socket.create_server(("127.0.0.1", free_port)), address, 1):
+            opening.result().set("here", "")
 
 
 def test_a_host_that_is_told_to_end_while_it_writes_writes_on(

@@ -208,7 +208,7 @@ def test_what_is_no_mapping_is_told_with_its_line(tmp_path, text, pattern):
 def test_no_such_file_a_folder_and_foreign_bytes(tmp_path):
     with pytest.raises(ScenarioError, match=r"nowhere\.yaml: no such file, wanted a scenario"):
         read_scenario(tmp_path / "nowhere.yaml")
-    with pytest.raises(ScenarioError, match="cannot be read"):
+    with pytest.raises(ScenarioError, match="got a folder, wanted a scenario"):
         read_scenario(tmp_path)
     (tmp_path / "s.yaml").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(ScenarioError, match="cannot be read"):
