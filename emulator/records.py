@@ -198,6 +198,34 @@ def routing_account(metrics: Sequence[MetricRecord]) -> dict[str, Any]:
     }
 
 
+def asked_account(metrics: Sequence[MetricRecord]) -> dict[str, float | None]:
+    """What `evaluation` asks for besides, as means over devices and exchanges; None where it did not.
+
+    answers_paraphrased: final answers in words unseen in training. forgetting: the own task's accuracy
+    before an exchange less that after it; dilution: less that of the diluted adapter, the control.
+    exchange_shift: how far an exchange moved what was learnt. control_...: the own task at the end,
+    without a router.
+    """
+
+    def mean_of(*names: str) -> float | None:
+        return _mean(m.value for m in metrics if m.metric in names)
+
+    def of_answers(pattern: str) -> float | None:
+        return mean_of(*(pattern.format(answer) for answer in ANSWER_METRICS))
+
+    before, after = of_answers("before_{}"), of_answers("own_{}")
+    diluted = of_answers("diluted_{}")
+    return {
+        "answers_paraphrased": of_answers("{}_paraphrased"),
+        "forgetting": None if before is None or after is None else before - after,
+        "dilution": None if before is None or diluted is None else before - diluted,
+        "exchange_shift": mean_of("exchange_shift"),
+        "control_alone": mean_of("control/alone"),
+        "control_summed": mean_of("control/summed"),
+        "control_diluted": mean_of("control/diluted"),
+    }
+
+
 def summarise(
     description: Mapping[str, Any],
     own_task: Sequence[str],
@@ -217,6 +245,7 @@ def summarise(
         "accuracy": accuracy_account(metrics, own_task, int(description["rounds"]) - 1),
         "routing_accuracy": mean_of("routing_accuracy"),
         "routing": routing_account(metrics),
+        "asked": asked_account(metrics),
         "collision_rate": mean_of("collision_rate"),
         "bytes": bytes_account(ledger),
         "packets": {

@@ -32,16 +32,16 @@ SUMMARY_VALUES: Mapping[str, tuple[str, ...]] = {
     "energy_compute_j": ("energy_compute_j",),
     "energy_j": ("energy_j",),
     "wall_s": ("wall_s",),
+    "exchange_shift": ("asked", "exchange_shift"),
+    "forgetting": ("asked", "forgetting"),
+    "dilution": ("asked", "dilution"),
 }
 """Column -> where summary.json has it."""
 
 LARGEST = ("collision_rate", "collision_rate_expected")
 """Metrics whose largest value over devices is a column of its own, `<metric>_max`."""
 
-AROUND_EXCHANGES = ("exchange_shift", "forgetting", "dilution")
-"""Columns of runs with evaluation.own_task_every, see `around_exchanges`."""
-
-RUN_COLUMNS = (*SUMMARY_VALUES, *(f"{metric}_max" for metric in LARGEST), *AROUND_EXCHANGES)
+RUN_COLUMNS = (*SUMMARY_VALUES, *(f"{metric}_max" for metric in LARGEST))
 """All columns that a run may have, in the order of results.csv."""
 
 
@@ -71,7 +71,6 @@ def read_run(row: str, x: float | None, folder: Path) -> RunLine:
     for metric in LARGEST:
         found = metrics.filter(pc.equal(metrics["metric"], metric))["value"]
         values[f"{metric}_max"] = pc.max(found).as_py() if len(found) else None
-    values |= around_exchanges(metrics)
     return RunLine(
         row=row,
         x=x,
@@ -83,25 +82,6 @@ def read_run(row: str, x: float | None, folder: Path) -> RunLine:
         values=values,
         per_task=summary["accuracy"]["per_task"],
     )
-
-
-def around_exchanges(metrics: pa.Table) -> dict[str, float | None]:
-    """What exchanges did to the own adapter, mean over devices and the rounds looked at.
-
-    `forgetting` is the own task's accuracy before less after, `dilution` before less diluted (the
-    control); None where nobody looked.
-    """
-
-    def mean_of(prefix: str) -> float | None:
-        found = metrics.filter(pc.starts_with(metrics["metric"], prefix))["value"]
-        return None if len(found) == 0 else float(pc.mean(found).as_py())
-
-    before, after, diluted = mean_of("before_"), mean_of("own_"), mean_of("diluted_")
-    return {
-        "exchange_shift": mean_of("exchange_shift"),
-        "forgetting": None if before is None or after is None else before - after,
-        "dilution": None if before is None or diluted is None else before - diluted,
-    }
 
 
 def metric_table(folder: Path) -> pa.Table:

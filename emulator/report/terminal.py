@@ -32,6 +32,17 @@ WANTED = {
 }
 """What a table needs of a summary."""
 
+ASKED = {
+    "answers_paraphrased": "answers in other words",
+    "forgetting": "own task, lost by an exchange",
+    "dilution": "own task, lost by dilution (control)",
+    "exchange_shift": "moved by an exchange, of what was learnt",
+    "control_alone": "own task, by its own experts alone",
+    "control_summed": "own task, by all experts summed",
+    "control_diluted": "own task, by its own, diluted",
+}
+"""What `evaluation` may ask for, by its key in a summary."""
+
 MOST_BESIDE = 5
 """Runs that one table has room for."""
 
@@ -160,11 +171,18 @@ def _sections(summaries: Sequence[Summary]) -> list[tuple[str, list[Row]]]:
     if any("pacing" in summary for summary in summaries):
         lag: Row = ("behind the paced clock, worst of 100", _lag_s, lambda x: f"{1e3 * x:.1f} ms")
         cost.append(lag)
-    return [
+    asked: list[Row] = [
+        (label, lambda s, k=key: s.get("asked", {}).get(k), _share)  # type: ignore[misc]
+        for key, label in ASKED.items()
+        if any(summary.get("asked", {}).get(key) is not None for summary in summaries)
+    ]
+    sections = [
         ("accuracy: every device answers every task, task unknown", accuracy),
+        ("asked for besides", asked),
         ("bytes on the air", on_air),
         ("time and energy", cost),
     ]
+    return [(heading, rows) for heading, rows in sections if rows]
 
 
 def confusion(folder: Path) -> Table | None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from emulator.errors import EmulatorError
 from emulator.records import (
     accuracy_account,
+    asked_account,
     bytes_account,
     check_account,
     check_carried,
@@ -203,6 +204,36 @@ def test_routes_are_means_over_devices_row_by_row():
         "confusion": {"sort": {"abstained": 0.625, "reverse": 0.0, "sort": 0.375}},
     }
     assert routing_account(ANSWERS)["confusion"] == {}
+
+
+def test_what_exchanges_did_is_before_less_after_less_diluted():
+    looks = {
+        "before_exact_match": [1.0, 0.8],
+        "own_exact_match": [0.5, 0.3],
+        "diluted_exact_match": [0.7, 0.5],
+        "exchange_shift": [0.2, 0.4],
+        "control/summed": [0.25, 0.75],
+        "accuracy_paraphrased": [0.125],
+    }
+    found = asked_account(
+        [
+            MetricRecord(device, 4, "sort", metric, value)
+            for metric, values in looks.items()
+            for device, value in enumerate(values)
+        ]
+    )
+    assert found.pop("control_alone") is None
+    assert found.pop("control_diluted") is None
+    assert found == pytest.approx(
+        {
+            "answers_paraphrased": 0.125,
+            "forgetting": 0.5,
+            "dilution": 0.3,
+            "exchange_shift": 0.3,
+            "control_summed": 0.5,
+        }
+    )
+    assert set(asked_account(ANSWERS).values()) == {None}
 
 
 def test_a_summary_has_what_readers_rely_on():

@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 
-import pyarrow as pa
 import pytest
 
 from emulator.errors import ScenarioError
 from emulator.experiments import Bound, Difference, Experiment
 from emulator.report.charts import draw, pareto_front
-from emulator.report.runs import around_exchanges, lines_csv
+from emulator.report.runs import lines_csv
 from emulator.report.tables import Drawn, check_columns, document
 
 EXPERIMENT = Experiment.model_validate(
@@ -176,24 +175,6 @@ def test_charts_are_pages_that_share_the_script(drawn, tmp_path):
     data = (tmp_path / "accuracy-over-bytes_total.csv").read_text().splitlines()
     assert data[0] == "row,x,bytes_total,accuracy,half_width"
     assert data[2:] == ["ours,,1000000.0,0.9,"]
-
-
-def test_what_exchanges_did_is_before_less_after_less_diluted():
-    def looked(**of_metrics):
-        rows = [(name, value) for name, values in of_metrics.items() for value in values]
-        return pa.table({"metric": [n for n, _ in rows], "value": [v for _, v in rows]})
-
-    found = around_exchanges(
-        looked(
-            before_exact_match=[1.0, 0.8],
-            own_exact_match=[0.5, 0.3],
-            diluted_exact_match=[0.7, 0.5],
-            exchange_shift=[0.2, 0.4],
-            train_loss=[9.0],
-        )
-    )
-    assert found == pytest.approx({"exchange_shift": 0.3, "forgetting": 0.5, "dilution": 0.3})
-    assert set(around_exchanges(looked(train_loss=[9.0])).values()) == {None}
 
 
 def test_the_front_is_what_nobody_beats():
