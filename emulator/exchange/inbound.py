@@ -32,12 +32,12 @@ class Inbound:
 
     def __init__(self, post_receive: Callable[[torch.Tensor], Work]) -> None:
         self._post_receive = post_receive
-        self._posted: deque[tuple[torch.Tensor, Work]] = deque()
+        self._posted: deque[tuple[_Frame, Work]] = deque()
         self._likely_frames = 1
         self._missing_frames = 0
         self._header: Header | None = None
         self._parts: list[memoryview] = []
-        self._used: list[torch.Tensor] = []
+        self._used: list[_Frame] = []
 
     def expect(self) -> None:
         """Post the receives that a burst like the last one needs."""
@@ -70,10 +70,8 @@ class Inbound:
 
     def _post(self, frames: int) -> None:
         while len(self._posted) < frames:
-            frame = (
-                self._used.pop() if self._spare() else torch.empty(FRAME_BYTES, dtype=torch.uint8)
-            )
-            self._posted.append((frame, self._post_receive(frame)))
+            frame = self._used.pop() if self._spare() else _Frame()
+            self._posted.append((frame, self._post_receive(frame.tensor)))
 
     def _spare(self) -> bool:
         """Whether a frame can be filled anew: none can while a burst is being put together."""
@@ -83,4 +81,12 @@ class Inbound:
         frame, work = self._posted.popleft()
         wait(work)
         self._used.append(frame)
-        return frame.numpy().data
+        return frame.view
+
+
+class _Frame:
+    """Room for a frame, as torch and as Python see it."""
+
+    def __init__(self) -> None:
+        self.tensor = torch.empty(FRAME_BYTES, dtype=torch.uint8)
+        self.view = self.tensor.numpy().data

@@ -37,21 +37,25 @@ class Observer:
         self._really: dict[str, Callable[..., Any]] = {}
 
     def install(self) -> None:
-        """Replace the three functions of torch.distributed that the emulator calls."""
-        for name in ("isend", "irecv", "destroy_process_group"):
-            self._really[name] = getattr(dist, name)
-            setattr(dist, name, getattr(self, name))
+        """Replace what every transfer ends in, isend and irecv too, and how a process leaves."""
+        for name in ("send", "recv"):
+            self._really[name] = getattr(dist.ProcessGroup, name)
+        self._really["destroy_process_group"] = dist.destroy_process_group
+        dist.ProcessGroup.send = lambda group, *order: self.send(group, *order)
+        dist.ProcessGroup.recv = lambda group, *order: self.recv(group, *order)
+        dist.destroy_process_group = self.destroy_process_group
 
-    def isend(self, tensor: Any, peer: int, tag: int) -> Any:
+    def send(self, group: Any, tensors: Any, peer: int, tag: int) -> Any:
         """Count a message, then send it."""
         self._counts["messages"][f"{tag}/{peer}"] += 1
-        self._counts["bytes"][f"{tag}/{peer}"] += tensor.numel() * tensor.element_size()
-        return self._really["isend"](tensor, peer, tag=tag)
+        said = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        self._counts["bytes"][f"{tag}/{peer}"] += said
+        return self._really["send"](group, tensors, peer, tag)
 
-    def irecv(self, tensor: Any, peer: int, tag: int) -> Any:
+    def recv(self, group: Any, tensors: Any, peer: int, tag: int) -> Any:
         """Count a receive, then post it."""
         self._counts["receives"][f"{tag}/{peer}"] += 1
-        return self._really["irecv"](tensor, peer, tag=tag)
+        return self._really["recv"](group, tensors, peer, tag)
 
     def destroy_process_group(self) -> None:
         """Look at the sockets when all is quiet, then let them close."""

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.errors import DeviceFailedError, ProtocolError, ScenarioError
-from emulator.exchange.meeting import lost
+from emulator.exchange.meeting import PeerFailedError
 from emulator.exchange.posting import NO_ROUND, Done, Failure, Inlet, Message, Outlet
 
 
@@ -49,7 +49,7 @@ def test_failures_keep_their_kind_and_lose_no_line() -> None:
         Failure.of(ValueError("a\nb")),
         Failure.of(ProtocolError("x")),
         Failure.of(ScenarioError(["one", "two"])),
-        Failure.of(lost(1, 4, "exchange 2", "closed")),
+        Failure.of(PeerFailedError(4, "exchange 2: device 1 lost device 4 (closed)")),
     ]
     arrived = posted(lambda outlet: [outlet.failed(failure) for failure in failures], 7)
     assert arrived == failures
