@@ -82,7 +82,8 @@ def _completed(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) ->
         problems += [line for item in error.errors() for line in lines_of(item, raw)]
     if problems:
         raise ScenarioError([f"{source}: {problem}" for problem in problems])
-    return Reading(scenario, (*notes, *_router_note(raw, scenario), *_unmeasured(scenario)))
+    notes += [*_router_note(raw, scenario), *_unmeasured(scenario), *_in_vain(scenario)]
+    return Reading(scenario, tuple(notes))
 
 
 def dump_scenario(scenario: Scenario) -> str:
@@ -115,6 +116,18 @@ def _unmeasured(scenario: Scenario) -> list[str]:
         f"evaluation.{key} measures nothing under {kind}, which routes nothing"
         for key, there in asked.items()
         if there
+    ]
+
+
+def _in_vain(scenario: Scenario) -> list[str]:
+    """What costs bytes and changes nothing."""
+    every = getattr(scenario.method, "recluster_every", None)
+    mobility = getattr(scenario.channel, "mobility", None)
+    if every is None or getattr(mobility, "kind", None) != "static":
+        return []
+    return [
+        f"method.recluster_every: {every} repeats the setup to the same clusters, for nobody moves "
+        "(channel.mobility.kind: static)"
     ]
 
 

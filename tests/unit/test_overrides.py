@@ -65,6 +65,14 @@ def test_a_key_deep_down_leaves_its_section_of_its_default_kind(read):
     assert scenario.tasks.partition == ByTask(imbalance=1.5)
 
 
+def test_what_repeats_the_setup_in_vain_is_noted(read):
+    again = "method.recluster_every=2"
+    (note,) = read("rounds: 4", again, "channel=paper").notes
+    assert note.startswith("method.recluster_every: 2 repeats the setup to the same clusters")
+    walks = "channel: {preset: paper, mobility: {kind: random_waypoint, min_speed_m_per_s: 1, max_speed_m_per_s: 2}}"
+    assert read(f"rounds: 4\n{walks}", again).notes == ()
+
+
 def test_what_measures_nothing_under_a_method_is_noted(read):
     asked = ("evaluation.unseen_tasks=[mirror]", "evaluation.paraphrases=routing")
     assert read("rounds: 2", *asked).notes == ()
