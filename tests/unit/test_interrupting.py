@@ -6,7 +6,14 @@ import threading
 
 import pytest
 
-from emulator.interrupting import interruptible, uninterrupted
+from emulator.interrupting import handled, interruptible, uninterrupted
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """Whoever starts tests in the background has them ignore it."""
+    with handled({signal.SIGINT: signal.default_int_handler}):
+        yield
 
 
 def handlers() -> list[object]:
