@@ -17,6 +17,10 @@ from emulator.report.runs import RunLine, csv_text, estimate_of, metric_table, p
 from emulator.report.statistics import estimate
 from emulator.report.tables import Drawn
 
+COLOURS_OF_PLOTLY = 10
+SYMBOLS = ("circle", "square", "diamond")
+"""Of markers: the next one where plotly's colours begin again."""
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -118,7 +122,7 @@ def _against(
     y_text, x_text = column(y_name), column(x_name)
     figure = _figure(drawn.title, x_text.title, y_text.title)
     table: list[tuple[str, float | None, float, float, float | None]] = []
-    for row in drawn.rows:
+    for index, row in enumerate(drawn.rows):
         found = [
             (place, estimate_of(drawn.lines, row.label, x_name, place), y)
             for place in places(drawn.lines)
@@ -128,6 +132,7 @@ def _against(
         figure.add_scatter(
             name=row.label,
             mode="lines+markers",
+            marker={"size": 8, "symbol": SYMBOLS[index // COLOURS_OF_PLOTLY % len(SYMBOLS)]},
             x=[x.mean * x_text.scale for _, x, _ in mine],
             y=[y.mean * y_text.scale for _, _, y in mine],
             error_y=_whiskers([y.half_width for _, _, y in mine], y_text),
