@@ -123,7 +123,8 @@ def _in_vain(scenario: Scenario) -> list[str]:
     """What costs bytes and changes nothing."""
     every = getattr(scenario.method, "recluster_every", None)
     mobility = getattr(scenario.channel, "mobility", None)
-    if every is None or getattr(mobility, "kind", None) != "static":
+    gains_change = getattr(scenario.channel, "gain", None) is not None
+    if every is None or gains_change or getattr(mobility, "kind", None) != "static":
         return []
     return [
         f"method.recluster_every: {every} repeats the setup to the same clusters, for nobody moves "

@@ -4,7 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -107,29 +107,40 @@ def _await_listener(address: Address, patience_s: float) -> None:
 
     A TCPStore would wait for that, too, but twice as long as it is told, with a page of complaints.
     """
-    there = (address.host, address.port)
-    deadline_s, pause_s = time.monotonic() + patience_s, _SHORTEST_PAUSE_S
-    while time.monotonic() + pause_s < deadline_s:
-        with suppress(OSError):  # a name may be nobody's yet, too
-            socket.create_connection(there, deadline_s - time.monotonic()).close()
-            return
-        time.sleep(pause_s)
-        pause_s = min(2 * pause_s, _LONGEST_CONNECT_PAUSE_S)
-    socket.create_connection(there, timeout=_SHORTEST_PAUSE_S).close()
+    deadline_s = time.monotonic() + patience_s
+    why_not = OSError()
+
+    def listens() -> bool:
+        nonlocal why_not
+        left_s = max(deadline_s - time.monotonic(), _SHORTEST_PAUSE_S)
+        try:
+            socket.create_connection((address.host, address.port), left_s).close()
+        except OSError as error:  # a name may be nobody's yet, too
+            why_not = error
+            return False
+        return True
+
+    if not _in_time(listens, patience_s, _LONGEST_CONNECT_PAUSE_S):
+        raise why_not
 
 
 def all_there(store: Store, keys: list[str], patience_s: float) -> bool:
     """Whether the store holds all keys by then.
 
-    It is asked again and again, ever less often: a wait of the store's own that times out is reported
-    on standard error as if it were a fault.
+    It is asked again and again: a wait of the store's own that times out is reported on standard error
+    as if it were a fault.
     """
+    return _in_time(lambda: store.check(keys), patience_s, _LONGEST_PAUSE_S)
+
+
+def _in_time(so: Callable[[], bool], patience_s: float, longest_pause_s: float) -> bool:
+    """Whether it is so by then; asked again and again, ever less often."""
     deadline_s, pause_s = time.monotonic() + patience_s, _SHORTEST_PAUSE_S
-    while not store.check(keys):
+    while not so():
         if time.monotonic() > deadline_s:
             return False
         time.sleep(pause_s)
-        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        pause_s = min(2 * pause_s, longest_pause_s)
     return True
 
 

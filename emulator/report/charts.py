@@ -57,13 +57,14 @@ def _lines(chart: Lines, drawn: Drawn) -> Drawing:
     as_text = column(chart.column)
     figure = _figure(drawn.title, drawn.axis_label, as_text.title)
     table: list[list[object]] = []
-    for row in drawn.rows:
+    for index, row in enumerate(drawn.rows):
         found = [
             (x, estimate_of(drawn.lines, row.label, chart.column, x)) for x in places(drawn.lines)
         ]
         along = [(x, value) for x, value in found if value is not None]
         figure.add_scatter(
             name=row.label,
+            marker=_marker(index),
             x=[x for x, _ in along],
             y=[value.mean * as_text.scale for _, value in along],
             error_y=_whiskers([value.half_width for _, value in along], as_text),
@@ -132,13 +133,18 @@ def _against(
         figure.add_scatter(
             name=row.label,
             mode="lines+markers",
-            marker={"size": 8, "symbol": SYMBOLS[index // COLOURS_OF_PLOTLY % len(SYMBOLS)]},
+            marker=_marker(index),
             x=[x.mean * x_text.scale for _, x, _ in mine],
             y=[y.mean * y_text.scale for _, _, y in mine],
             error_y=_whiskers([y.half_width for _, _, y in mine], y_text),
         )
         table += [(row.label, place, x.mean, y.mean, _finite(y.half_width)) for place, x, y in mine]
     return figure, table
+
+
+def _marker(index: int) -> dict[str, object]:
+    """Of a row, by its place among all."""
+    return {"size": 8, "symbol": SYMBOLS[index // COLOURS_OF_PLOTLY % len(SYMBOLS)]}
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -148,10 +148,9 @@ def _sections(summaries: Sequence[Summary]) -> list[tuple[str, list[Row]]]:
         ("left to the backbone, unseen tasks", "abstained_unseen", _share),
         ("unseen told from known (AUROC)", "abstention_auroc", lambda x: f"{x:.3f}"),
     )
-    accuracy += [
+    routed: list[Row] = [
         (label, lambda s, k=key: _routing(s).get(k), show)  # type: ignore[misc]
         for label, key, show in further
-        if any(_routing(summary).get(key) is not None for summary in summaries)
     ]
     parts = {"agreement" if part == "control" else part: name for part, name in PARTS.items()}
     if not any(summary["bytes"].get("agreement") for summary in summaries):
@@ -174,11 +173,17 @@ def _sections(summaries: Sequence[Summary]) -> list[tuple[str, list[Row]]]:
     asked: list[Row] = [
         (label, lambda s, k=key: s.get("asked", {}).get(k), _share)  # type: ignore[misc]
         for key, label in ASKED.items()
-        if any(summary.get("asked", {}).get(key) is not None for summary in summaries)
     ]
+
+    def measured(rows: Sequence[Row]) -> list[Row]:
+        return [row for row in rows if any(row[1](s) is not None for s in summaries)]
+
     sections = [
-        ("accuracy: every device answers every task, task unknown", accuracy),
-        ("asked for besides", asked),
+        (
+            "accuracy: every device answers every task, task unknown",
+            [*accuracy, *measured(routed)],
+        ),
+        ("asked for besides", measured(asked)),
         ("bytes on the air", on_air),
         ("time and energy", cost),
     ]

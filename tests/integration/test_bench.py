@@ -29,6 +29,11 @@ def test_every_benchmark_is_there() -> None:
     assert names == {*benching.ALL, "routers"}
 
 
+def test_help_names_every_benchmark() -> None:
+    told = CliRunner().invoke(app, ["bench", "--help"]).stdout
+    assert [name for name in benching.ALL if name not in told] == []
+
+
 def test_figures_are_shown_beside_their_targets(folder: Path) -> None:
     done = CliRunner().invoke(app, ["bench", "wire"])
     assert done.exit_code == 0
