@@ -33,6 +33,8 @@ class DeviceFailedError(EmulatorError):
 
 
 def did_you_mean(got: str, known: Iterable[str]) -> str:
-    """'; did you mean ...?' when something known is close."""
-    close = difflib.get_close_matches(got, list(known), n=1, cutoff=0.6)
+    """'; did you mean ...?' when something known is close; swapped letters are closest."""
+    words = list(known)
+    swapped = [word for word in words if sorted(word) == sorted(got)]
+    close = swapped or difflib.get_close_matches(got, words, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def bare_cpu_s(world: World, backbone: Backbone, shard: Shard, trains_a: bool) -
     """CPU seconds of one device's local steps."""
     local = world.scenario.local
     config = LoraConfig(r=8, lora_alpha=8, target_modules=list(backbone.target_modules))
-    model = get_peft_model(backbone.model, config)
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+        model = get_peft_model(backbone.model, config)  # which asks transformers an old question
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_B" in name or ("lora_A" in name and trains_a))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

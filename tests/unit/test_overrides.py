@@ -113,6 +113,7 @@ WRONG_OVERRIDES = {
     "misspelt key": ("local.stps=3", "local.stps: got an unknown key; did you mean 'steps'?"),
     "into a number": ("rounds.a=3", "rounds: got {'a': 3}, wanted a whole number"),
     "misspelt kind": ("method.kind=loraa", "did you mean 'lora'?"),
+    "swapped letters": ("method.kind=loar", "did you mean 'lora'?"),
     "misspelt preset": ("channel=papper", "channel.preset: got 'papper'"),
     "a unit": ("access.bandwidth_hz=20 MHz", "access.bandwidth_hz: got '20 MHz', wanted a number"),
 }
