@@ -13,8 +13,9 @@ Shapes: M devices, L modules, N coordinates, S sequences, E experts.
 """
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from emulator.answering import Answering
 from emulator.errors import EmulatorError
 from emulator.flood import flood
 from emulator.inspection import Inspection
-from emulator.methods.speech import values_message
+from emulator.methods.speech import planned_message
 from emulator.plugins import check_part
 from emulator.protocols import AdaptedModel, AdapterMethod, Learner, Life
 from emulator.sections import Asynchronous
@@ -184,13 +185,8 @@ class Device:
 
     def parameter_budget(self, neighbours: int) -> int:
         """How many values the device can afford to train and to send to so many neighbours."""
-        layout = self.adapted.layout
-
-        def message_of(count: int) -> Message:
-            mask = Mask(layout.size, np.arange(count, dtype=np.int64))
-            return values_message(self, 0, mask, np.zeros(count, dtype=np.float32), ())
-
-        return parameter_budget(self._world, self.id, layout.size, neighbours, message_of)
+        told = partial(planned_message, self)
+        return parameter_budget(self._world, self.id, self.adapted.layout.size, neighbours, told)
 
     def largest_entries(self, counts_L: IndexArray, free_N: BoolArray) -> Mask:
         """The mask of the largest trained entries in each module, of those that are free."""
@@ -342,6 +338,10 @@ class Device:
         layout, mask = self.adapted.layout, Mask.full(self.adapted.layout.size)
         rounded = quantise(values, self.value_type(kind), layout, mask)
         return np.asarray(rounded, dtype=np.float32)
+
+    def try_diluted(self, own_share: Callable[[], DoubleArray], round_index: int) -> None:
+        """The control of this exchange, where it is looked at: how the own values do at their weight [N]."""
+        self.inspection.diluted(own_share, round_index)
 
     # ── answering ────────────────────────────────────────────────────────────────────────────────
 

@@ -3,19 +3,21 @@
 Shapes: N coordinates of the trained vector.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from emulator.answering import Answering
 from emulator.protocols import Own
-from emulator.state import FloatArray
+from emulator.state import DoubleArray, FloatArray
 
 
 class Inspection:
     """Looks before and after the exchanges of every `every`-th round (0: never) and changes nothing.
 
     Metrics: `before_*` and `own_*`, own-task accuracy of the own adapter before and after; `diluted_*`,
-    the control without which a drop proves no interference: the own adapter averaged, with its own
-    mixing weight, with ones that nobody has touched; `exchange_shift`, ||after - before|| / ||before
+    the control without which a drop proves no interference: the own adapter averaged, as the method
+    averages, with ones that nobody has touched; `exchange_shift`, ||after - before|| / ||before
     - start|| of the trained vector, unless the exchange starts a fresh one (stacking): that was never
     moved.
     """
@@ -35,16 +37,19 @@ class Inspection:
         """After the local steps of a round."""
         if not self._looks_in(round_index):
             return
-        own = self._own
-        trained_N = own.adapted.vector()
-        self._trained_N = trained_N
+        self._trained_N = self._own.adapted.vector()
         self._try("before_", round_index)
-        if links := own.links(round_index):
-            kept = 1.0 - sum(link.weight for link in links if link.receiver == own.id)
-            diluted_N = self._start_N + kept * (trained_N - self._start_N)
-            own.adapted.load(diluted_N.astype(np.float32))
-            self._try("diluted_", round_index)
-            own.adapted.load(trained_N)
+
+    def diluted(self, own_share: Callable[[], DoubleArray], round_index: int) -> None:
+        """In the exchange, before anything of others is in it; own_share: the own values' weight [N]."""
+        if not self._looks_in(round_index):
+            return
+        adapted = self._own.adapted
+        trained_N = adapted.vector()
+        diluted_N = self._start_N + own_share() * (trained_N - self._start_N)
+        adapted.load(diluted_N.astype(np.float32))
+        self._try("diluted_", round_index)
+        adapted.load(trained_N)
 
     def after(self, round_index: int) -> None:
         """After the exchange."""

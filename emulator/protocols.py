@@ -512,6 +512,10 @@ class Own(Protocol):
         """Send and wait; the clock moves on to the last arrival."""
         ...
 
+    def try_diluted(self, own_share: Callable[[], DoubleArray], round_index: int) -> None:
+        """Before merging: how the own values do alone at the weights they have in the merge [N]."""
+        ...
+
     def value_type(self, kind: Kind = Kind.VALUES) -> ValueType:
         """How adapter values, or routing statistics, travel."""
         ...

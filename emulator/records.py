@@ -110,9 +110,8 @@ def check_carried(sender: int, records: Iterable[LinkRecord], data_bytes_to: Seq
 def bytes_account(records: Sequence[LinkRecord]) -> dict[str, int]:
     """Bytes put on the air, by part of the life and by class.
 
-    total = setup + in_cluster + inter_cluster + agreement = payload + mask + header + ack +
-    retransmitted. agreement is what devices tell each other to find out whether to stop (traffic
-    `control`), header includes checksums and IPv4+UDP. A broadcast counts once. lost is the part that
+    total = setup + in_cluster + inter_cluster + control = payload + mask + header + ack +
+    retransmitted. control is what devices tell each other to find out whether to stop, header includes checksums and IPv4+UDP. A broadcast counts once. lost is the part that
     did not arrive, at each receiver of a broadcast.
     """
 
@@ -125,7 +124,7 @@ def bytes_account(records: Sequence[LinkRecord]) -> dict[str, int]:
         "setup": of_traffic("setup"),
         "in_cluster": of_traffic("in_cluster"),
         "inter_cluster": of_traffic("inter_cluster"),
-        "agreement": of_traffic("control"),
+        "control": of_traffic("control"),
         "payload": sum(r.payload_bytes for r in aired),
         "mask": sum(r.mask_bytes for r in aired),
         "header": sum(r.header_bytes + r.checksum_bytes for r in aired),
@@ -202,7 +201,8 @@ def asked_account(metrics: Sequence[MetricRecord]) -> dict[str, float | None]:
     """What `evaluation` asks for besides, as means over devices and exchanges; None where it did not.
 
     answers_paraphrased: final answers in words unseen in training. forgetting: the own task's accuracy
-    before an exchange less that after it; dilution: less that of the diluted adapter, the control.
+    before an exchange less that after it; dilution: less that of the diluted adapter, the control;
+    both of exchanges in which both were looked at.
     exchange_shift: how far an exchange moved what was learnt. control_...: the own task at the end,
     without a router.
     """
@@ -210,15 +210,18 @@ def asked_account(metrics: Sequence[MetricRecord]) -> dict[str, float | None]:
     def mean_of(*names: str) -> float | None:
         return _mean(m.value for m in metrics if m.metric in names)
 
-    def of_answers(pattern: str) -> float | None:
-        return mean_of(*(pattern.format(answer) for answer in ANSWER_METRICS))
+    def looks(prefix: str) -> dict[tuple[int, int], float]:
+        names = [prefix + answer for answer in ANSWER_METRICS]
+        return {(m.device, m.round_index): m.value for m in metrics if m.metric in names}
 
-    before, after = of_answers("before_{}"), of_answers("own_{}")
-    diluted = of_answers("diluted_{}")
+    def lost(to: str) -> float | None:
+        before, after = looks("before_"), looks(to)
+        return _mean(before[look] - after[look] for look in sorted(before.keys() & after.keys()))
+
     return {
-        "answers_paraphrased": of_answers("{}_paraphrased"),
-        "forgetting": None if before is None or after is None else before - after,
-        "dilution": None if before is None or diluted is None else before - diluted,
+        "answers_paraphrased": mean_of(*(f"{answer}_paraphrased" for answer in ANSWER_METRICS)),
+        "forgetting": lost("own_"),
+        "dilution": lost("diluted_"),
         "exchange_shift": mean_of("exchange_shift"),
         "control_alone": mean_of("control/alone"),
         "control_summed": mean_of("control/summed"),

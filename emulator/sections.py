@@ -131,7 +131,7 @@ class Evaluation(Section):
 class Stop(Section):
     """Limits of a run: the round in which the devices find one of them used up is the last.
 
-    What was spent so far is flooded before each exchange (accounted as setup); the last round and the
+    What was spent so far is flooded before each exchange (accounted as control); the last round and the
     final exchange come on top.
     """
 

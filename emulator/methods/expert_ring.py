@@ -36,7 +36,11 @@ class Parcel:
 
 
 class ExpertRing:
-    """The exchange between clusters as one device takes part in it."""
+    """The exchange between clusters as one device takes part in it.
+
+    masks: by block, those this device knows. knows: by device, the blocks whose masks it knows, the
+    same list everywhere; so a mask travels only to those to whom it is news.
+    """
 
     def __init__(
         self,
@@ -44,18 +48,15 @@ class ExpertRing:
         clusters: tuple[tuple[int, ...], ...],
         blocks: list[int],
         samples: list[int],
-        masks: Mapping[int, Mask],
     ) -> None:
-        """masks: by block, those this device knows; it learns the others on the way."""
+        """Nobody knows any mask but its own block's."""
         self.own = own
-        self.clusters = clusters
         self.blocks = blocks
         self.samples = samples
-        self.masks = dict(masks)
+        self.masks: dict[int, Mask] = {}
+        self.knows = [frozenset([block]) for block in blocks]
         self._round_index = own.rounds
-        self.index = next(c for c, members in enumerate(clusters) if own.id in members)
-        self.leader = clusters[self.index][0]
-        self.others = tuple(i for i in clusters[self.index] if i != own.id)
+        self.regroup(clusters)
 
     def blocks_of(self, cluster: int) -> set[int]:
         """The blocks that some member of the cluster holds."""
@@ -64,6 +65,20 @@ class ExpertRing:
     def tellers(self, cluster: int) -> dict[int, int]:
         """The lowest member of each block in a cluster, who speaks for it."""
         return {self.blocks[i]: i for i in reversed(self.clusters[cluster])}
+
+    def regroup(self, clusters: tuple[tuple[int, ...], ...]) -> None:
+        """Other clusters; who knows which mask stays."""
+        self.clusters = clusters
+        self.index = next(c for c, members in enumerate(clusters) if self.own.id in members)
+        self.leader = clusters[self.index][0]
+        self.others = tuple(i for i in clusters[self.index] if i != self.own.id)
+
+    def meet(self, masks: Mapping[int, Mask]) -> None:
+        """From now on every device knows the masks of its cluster's blocks, this one these."""
+        self.masks.update(masks)
+        for cluster, members in enumerate(self.clusters):
+            for member in members:
+                self.knows[member] |= self.blocks_of(cluster)
 
     def samples_of(self, block: int) -> int:
         """Training samples of all devices that hold a block."""
@@ -114,13 +129,17 @@ class ExpertRing:
             mine.append(Parcel(self.leader, None, told))
         everything, bundle = list(mine), mine
         for step in range(len(self.clusters) - 1):
-            bundle = yield from self._pass_on(bundle, step, layout)
+            bundle = yield from self._pass_on(bundle, layout)
             everything += bundle
+            for cluster, members in enumerate(self.clusters):
+                self.knows[members[0]] |= self.blocks_of((cluster - 1 - step) % len(self.clusters))
         of_clusters = sorted((p for p in everything if p.block is None), key=lambda p: p.origin)
         if of_clusters:  # in one order everywhere: one rounding
             total: FloatArray = np.sum([p.values for p in of_clusters], axis=0, dtype=np.float32)
             statistics = self.own.as_received(total, Kind.STATISTICS)
-        return (yield from self._spread(self._merge(everything), layout, statistics))
+        spread = yield from self._spread(self._merge(everything), layout, statistics)
+        self.knows = [frozenset(self.blocks)] * len(self.knows)
+        return spread
 
     def _merge(self, parcels: list[Parcel]) -> dict[int, FloatArray]:
         """One expert per block: the mean of the clusters' experts, weighted by their samples."""
@@ -138,22 +157,16 @@ class ExpertRing:
         return sum(self.samples[i] for i in members if self.blocks[i] == parcel.block)
 
     def _pass_on(
-        self, bundle: list[Parcel], step: int, layout: AdapterLayout
+        self, bundle: list[Parcel], layout: AdapterLayout
     ) -> Generator[Step, Inbox, list[Parcel]]:
         """One step around the ring: the last bundle to the next leader, the previous one's from its."""
         if self.own.id != self.leader:
             yield from self.own.exchange([], ())
             return []
-        count = len(self.clusters)
-        following = (self.index + 1) % count
-        known_there = {
-            b for back in range(step + 1) for b in self.blocks_of((following - back) % count)
-        }
-        messages = [
-            self._message(parcel, (self.clusters[following][0],), known_there, layout)
-            for parcel in bundle
-        ]
-        previous = self.clusters[self.index - 1][0]
+        previous, following = (
+            self.clusters[(self.index + side) % len(self.clusters)][0] for side in (-1, 1)
+        )
+        messages = [self._message(parcel, (following,), layout) for parcel in bundle]
         received = yield from self.own.exchange(messages, (previous,), tuple(self.masks.values()))
         return [self._open(told) for told in received]
 
@@ -161,7 +174,6 @@ class ExpertRing:
         self, merged: dict[int, FloatArray], layout: AdapterLayout, statistics: FloatArray
     ) -> Generator[Step, Inbox, tuple[dict[int, FloatArray], FloatArray]]:
         """The leader gives its members every expert that another cluster had a part in."""
-        known = self.blocks_of(self.index)
         abroad = {
             b for c in range(len(self.clusters)) if c != self.index for b in self.blocks_of(c)
         }
@@ -169,7 +181,7 @@ class ExpertRing:
             parcels = [Parcel(self.blocks.index(b), b, merged[b]) for b in sorted(abroad)]
             if statistics.size:
                 parcels.append(Parcel(self.leader, None, statistics))
-            messages = [self._message(p, self.others, known, layout) for p in parcels]
+            messages = [self._message(p, self.others, layout) for p in parcels]
             yield from self.own.exchange(messages if self.others else [], ())
             rounded = {b: self.own.as_received(v) if b in abroad else v for b, v in merged.items()}
             return rounded, statistics
@@ -192,7 +204,7 @@ class ExpertRing:
         return Parcel(told.origin, block, values)
 
     def _message(
-        self, parcel: Parcel, receivers: tuple[int, ...], known: set[int], layout: AdapterLayout
+        self, parcel: Parcel, receivers: tuple[int, ...], layout: AdapterLayout
     ) -> Message:
         if parcel.block is None:
             return statistics_message(
@@ -212,5 +224,5 @@ class ExpertRing:
             mask,
             parcel.values[mask.indices],
             receivers,
-            mask_known=parcel.block in known,
+            mask_known=all(parcel.block in self.knows[i] for i in receivers),
         )

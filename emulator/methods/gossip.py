@@ -4,7 +4,7 @@ Shapes: N coordinates of the trained vector, M devices, L modules.
 """
 
 import struct
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from emulator.methods.lost import listener_of
 from emulator.methods.merging import disagreement
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
-from emulator.state import Expert, FloatArray, Inbox, Link, Mask, Message, Step
+from emulator.state import DoubleArray, Expert, FloatArray, Inbox, Link, Mask, Message, Step
 
 INTRODUCTION = struct.Struct("<Ifff")
 """Samples, position x and y [m], p_max [W]."""
@@ -43,6 +43,7 @@ class Gossip:
         vector_N = own.adapted.vector()
         told_N = own.to_send(vector_N)
         message = self._message(round_index, told_N, receivers_of(own.id, links))
+        own.try_diluted(lambda: self._own_share(weight), round_index)
         received = yield from own.exchange([message], tuple(sorted(weight)), (self.shared,))
         heard = self.listener.newest(received)
         contributions = [
@@ -52,6 +53,10 @@ class Gossip:
         rounded_N = own.as_received(told_N)
         own.measure("consensus_distance", disagreement(rounded_N, contributions), round_index)
         own.adapted.load(self.listener.step(vector_N, rounded_N, contributions))
+
+    def _own_share(self, weight: Mapping[int, float]) -> DoubleArray:
+        """The weight of the own value at each coordinate: all of it where nothing is averaged [N]."""
+        return np.where(self.shared.dense, 1.0 - sum(weight.values()), 1.0)
 
     def finish(self) -> Generator[Step, Inbox, None]:
         """Nothing more to say: the last round's averaging was the final exchange."""

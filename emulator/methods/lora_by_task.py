@@ -62,8 +62,8 @@ class LoraByTaskDevice:
         message = values_message(own, 0, self.everything, own.adapted.vector(), ())
         planned = [message] * own.devices
         own.survey = own.survey_of(samples, blocks, dense, planned)
-        masks = dict.fromkeys(blocks, self.everything)
-        self.ring = ExpertRing(own, own.clusters(SETUP_ROUND), blocks, samples, masks)
+        self.ring = ExpertRing(own, own.clusters(SETUP_ROUND), blocks, samples)
+        self.ring.meet(dict.fromkeys(blocks, self.everything))
         self.statistics_layout, statistics = own.router_statistics()
         self.statistics = yield from self.ring.gather(self.statistics_layout, statistics)
 

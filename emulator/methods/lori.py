@@ -7,7 +7,7 @@ average mixes coordinates that mean different things under different A.
 Shapes: N coordinates of all B.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -16,10 +16,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from emulator.methods.gossip import Gossip, receivers_of, weights_at
 from emulator.methods.lost import listener_of
 from emulator.methods.mask_talk import warmup_steps
-from emulator.methods.merging import disagreement, mask_mean
+from emulator.methods.merging import collided_share, disagreement, held_back, mask_mean, own_share
 from emulator.methods.speech import mask_message, values_message
 from emulator.protocols import Own
-from emulator.state import SETUP_ROUND, Coordinate, FloatArray, Inbox, Mask, Received, Step
+from emulator.state import (
+    SETUP_ROUND,
+    Coordinate,
+    DoubleArray,
+    FloatArray,
+    Inbox,
+    Mask,
+    Received,
+    Step,
+)
 
 
 class Lori(BaseModel):
@@ -62,7 +71,7 @@ class LoriDevice:
         size = own.adapted.layout.size
         count = max(1, round(config.density * size))
         self.mask = Mask(size, np.arange(count, dtype=np.int64))  # as many as will be kept
-        self.known_masks = [self.mask]
+        self.known_masks = {own.id: self.mask}
         self.listener = listener_of(own.lost_coordinates)
         self.gossip = Gossip(own, self.mask)
         self.finish = self.gossip.finish
@@ -78,19 +87,21 @@ class LoriDevice:
             own.adapted.restrict(self.mask)
             own.adapted.start_optimiser(config.learning_rate)
         yield from self._learn_masks()
-        writers_N = np.sum([mask.dense for mask in self.known_masks], axis=0)
+        writers_N = np.sum([mask.dense for mask in self.known_masks.values()], axis=0)
         own.measure("collision_rate", float((writers_N > 1).mean()), SETUP_ROUND)
 
     def _learn_masks(self) -> Generator[Step, Inbox, None]:
         """The own mask to all who will ever hear the values, and theirs; dense ones need no words."""
         own = self.own
         links = [link for r in range(own.rounds) for link in own.links(r)]
+        senders = tuple(sorted(weights_at(own.id, links)))
         if self.mask.is_full:
-            self.known_masks = [self.mask] * (1 + len(weights_at(own.id, links)))
+            self.known_masks = dict.fromkeys((own.id, *senders), self.mask)
             return
         message = mask_message(own, self.mask, tuple(sorted(set(receivers_of(own.id, links)))))
-        told = yield from own.exchange([message], tuple(sorted(weights_at(own.id, links))))
-        self.known_masks = [self.mask, *(Mask.from_dense(other.received) for other in told)]
+        told = yield from own.exchange([message], senders)
+        heard = {other.source: Mask.from_dense(other.received) for other in told}
+        self.known_masks = {own.id: self.mask, **heard}
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
         """Average with the neighbours and keep the own coordinates."""
@@ -101,13 +112,24 @@ class LoriDevice:
         message = values_message(
             own, round_index, self.mask, told_N[self.mask.indices], receivers_of(own.id, links)
         )
-        received = yield from own.exchange([message], tuple(sorted(weight)), self.known_masks)
+        own.try_diluted(lambda: self._own_share(weight), round_index)
+        received = yield from own.exchange(
+            [message], tuple(sorted(weight)), tuple(self.known_masks.values())
+        )
         merge = self._mean if self.config.aggregation == "mean" else self._mask_mean
         rounded_N = own.as_received(told_N)
         heard = self.listener.newest(received)
         self._measure_distance(weight, rounded_N, heard, round_index)
         merged_N = merge(weight, rounded_N, heard)
         own.adapted.load(np.where(self.mask.dense, merged_N, 0.0).astype(np.float32))
+
+    def _own_share(self, weight: Mapping[int, float]) -> DoubleArray:
+        """The weight of the own value at each coordinate, if everybody is heard [N]."""
+        own_weight = 1.0 - sum(weight.values())
+        if self.config.aggregation == "mean":
+            return np.where(self.mask.dense, own_weight, 1.0)
+        others = [(w, self.known_masks[i].dense) for i, w in weight.items()]
+        return own_share(own_weight, self.mask.dense, others)
 
     def _measure_distance(
         self,
@@ -116,12 +138,14 @@ class LoriDevice:
         heard: Sequence[Received],
         round_index: int,
     ) -> None:
-        """How far the neighbours' values are from the own ones, over what both ends keep."""
+        """What both ends keep: how far apart it is, and how much of the own mask."""
         shared = [
             (weight[o.source], o.values.astype(np.float32), o.received & self.mask.dense)
             for o in heard
         ]
         self.own.measure("consensus_distance", disagreement(rounded_N, shared), round_index)
+        share = collided_share(self.mask.dense, [p for _, _, p in shared])
+        self.own.measure("collided_mask_share", share, round_index)
 
     def _mean(
         self, weight: dict[int, float], rounded_N: FloatArray, received: Sequence[Received]
@@ -136,10 +160,11 @@ class LoriDevice:
     def _mask_mean(
         self, weight: dict[int, float], rounded_N: FloatArray, received: Sequence[Received]
     ) -> FloatArray:
-        """The weighted mean over those who keep a coordinate and were heard."""
+        """The weighted mean over those who keep a coordinate and were heard; see held_back."""
         own_weight = 1.0 - sum(weight.values())
         contributions = [
             (own_weight, rounded_N, self.mask.dense),
             *((weight[o.source], o.values.astype(np.float32), o.received) for o in received),
         ]
-        return mask_mean(contributions)[0].astype(np.float32)
+        mean_N, _ = mask_mean(contributions)
+        return (mean_N + held_back(self.own.adapted.vector(), rounded_N)).astype(np.float32)

@@ -54,16 +54,17 @@ def choose_alone(
 
 
 def tell_cluster(own: Own, ring: ExpertRing, mine: Mask) -> Generator[Step, Inbox, Masks]:
-    """In each cluster the lowest member of every block tells its mask to the other blocks."""
+    """In each cluster the lowest member of every block tells its mask to those to whom it is news."""
     block = ring.blocks[own.id]
     tellers = ring.tellers(ring.index)
-    strangers = tuple(i for i in ring.others if ring.blocks[i] != block)
+    strangers = tuple(i for i in ring.others if block not in ring.knows[i])
     speaks = bool(strangers) and tellers[block] == own.id
-    wait_for = tuple(sorted(i for b, i in tellers.items() if b != block))
+    wait_for = tuple(sorted(i for b, i in tellers.items() if b not in ring.knows[own.id]))
     messages = [mask_message(own, mine, strangers)] if speaks else []
     received = yield from own.exchange(messages, wait_for)
     heard = {ring.blocks[told.source]: Mask.from_dense(told.received) for told in received}
-    return {block: mine, **heard}
+    ring.meet({block: mine, **heard})
+    return {b: ring.masks[b] for b in sorted(ring.blocks_of(ring.index))}
 
 
 def choose_in_turn(
@@ -93,7 +94,8 @@ def choose_in_turn(
             wait_for = (lead,) if own.id in audience else ()
             for told in (yield from own.exchange([], wait_for)):
                 masks[block] = Mask.from_dense(told.received)
-    return {block: masks[block] for block in ring.blocks_of(ring.index)}
+    ring.meet(masks)
+    return {block: masks[block] for block in sorted(ring.blocks_of(ring.index))}
 
 
 def _near(ring: ExpertRing, block: int) -> set[int]:

@@ -18,7 +18,8 @@ def mask_mean(contributions: Sequence[Contribution]) -> tuple[DoubleArray, BoolA
     mean[x] = sum_j w_j M_j B_j / sum_j w_j M_j, 0 where nobody writes. A lost coordinate is simply
     not present: it leaves numerator and denominator.
     Laws: a coordinate with one writer keeps its value bit for bit (once back in float32); where all
-    agree, nothing changes; the order of the contributions decides rounding, so keep it fixed.
+    agree, nothing changes; the order of the contributions decides rounding, so keep it fixed. Of what
+    the wire rounds: see held_back.
     """
     size = len(contributions[0][1])
     total_N, weight_N = np.zeros(size), np.zeros(size)
@@ -27,6 +28,19 @@ def mask_mean(contributions: Sequence[Contribution]) -> tuple[DoubleArray, BoolA
         weight_N += np.where(present_N, weight, 0.0)
     written_N: BoolArray = weight_N > 0
     return np.divide(total_N, weight_N, out=np.zeros(size), where=written_N), written_N
+
+
+def own_share(
+    own_weight: float, own_N: BoolArray, others: Sequence[tuple[float, BoolArray]]
+) -> DoubleArray:
+    """The weight of the own values in a mask_mean to which all are heard, 1 where one writes none [N].
+
+    others: weight and kept coordinates of each.
+    """
+    weight_N = np.full(own_N.shape, own_weight, dtype=np.float64)
+    for weight, kept_N in others:
+        weight_N += weight * kept_N
+    return np.where(own_N, own_weight / weight_N, 1.0)
 
 
 def printed_mean(
@@ -45,6 +59,16 @@ def printed_mean(
     return mean_N, written_N
 
 
+def held_back(vector_N: FloatArray, rounded_N: FloatArray) -> DoubleArray:
+    """x - Q(x): what rounding keeps from everybody else.
+
+    Added to mask_mean over equally rounded values, the own ones among them, it makes the step
+    x + sum_j w_j (Q(x_j) - Q(x)) over the writers of a coordinate. Laws: who writes alone keeps x bit
+    for bit; equal masks and weights keep the mean over the devices, whatever the wire rounds.
+    """
+    return vector_N.astype(np.float64) - rounded_N
+
+
 def disagreement(vector_N: FloatArray, others: Sequence[Contribution]) -> float:
     """Consensus distance: root mean square of x_j - x over what of others is present; 0 of nothing."""
     squared, count = 0.0, 0
@@ -53,6 +77,12 @@ def disagreement(vector_N: FloatArray, others: Sequence[Contribution]) -> float:
         squared += float(difference @ difference)
         count += difference.size
     return float(np.sqrt(squared / count)) if count else 0.0
+
+
+def collided_share(kept_N: BoolArray, others: Sequence[BoolArray]) -> float:
+    """The share of the kept coordinates that somebody else writes, too."""
+    collided_N = np.any([np.zeros_like(kept_N), *others], axis=0)
+    return float(collided_N[kept_N].mean())
 
 
 def gossip_step(

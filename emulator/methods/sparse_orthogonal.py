@@ -9,7 +9,7 @@ device and fixes densities and mask.
 """
 
 import struct
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -24,8 +24,16 @@ from emulator.methods.mask_talk import (
     tell_cluster,
     warmup_steps,
 )
-from emulator.methods.merging import disagreement, mask_mean, printed_mean
-from emulator.methods.speech import values_message
+from emulator.methods.merging import (
+    Contribution,
+    collided_share,
+    disagreement,
+    held_back,
+    mask_mean,
+    own_share,
+    printed_mean,
+)
+from emulator.methods.speech import planned_message, values_message
 from emulator.protocols import Own
 from emulator.state import (
     SETUP_ROUND,
@@ -37,7 +45,6 @@ from emulator.state import (
     Inbox,
     IndexArray,
     Mask,
-    Message,
     Step,
 )
 
@@ -158,7 +165,6 @@ class SparseOrthogonalDevice:
         self.cluster_mean_N = np.zeros(self.layout.size, dtype=np.float32)
         self.told_projections: dict[int, dict[str, FloatArray]] = {}
         self.masks: Masks = {}
-        self.known_masks: Masks = {}
         self.expert_values: dict[int, FloatArray] = {}
 
     # ── setup: introduce, cluster, masks, statistics ─────────────────────────────────────────────
@@ -173,7 +179,8 @@ class SparseOrthogonalDevice:
             self.config.covariance_ridge,
         )
         self._meet((yield from own.introduce(self._introduction(counts_L))))
-        self._form_clusters(0.0, SETUP_ROUND)
+        clusters = self._clusters_at(0.0, SETUP_ROUND)
+        self.ring = ExpertRing(own, clusters, self.blocks, self.samples)
         if self._chooses_by_size():
             own.train(warmup_steps(self.config.mask_warmup_steps, own.total_steps))
         if self.config.mask_selection == "disjoint":
@@ -182,7 +189,7 @@ class SparseOrthogonalDevice:
             self.masks = yield from choose_alone(own, self.ring, self._choose_mask)
         self._start_masked()
         self.statistics_layout, self.own_statistics = own.router_statistics()
-        yield from self._gather_statistics()
+        self.statistics = yield from self.ring.gather(self.statistics_layout, self.own_statistics)
 
     def _budget(self) -> int:
         """Q: how many entries of B to train and send."""
@@ -205,8 +212,7 @@ class SparseOrthogonalDevice:
     def _meet(self, bodies: dict[int, bytes]) -> None:
         """Everybody's block and samples, its block's densities, and what it will send.
 
-        A block's densities are those of the member that can afford least, its lead's where all can
-        afford the same.
+        A block's densities are those of its poorest member, of equals the lowest.
         """
         own, config = self.own, self.config
         heads = [INTRODUCTION.unpack_from(bodies[i]) for i in range(own.devices)]
@@ -218,7 +224,11 @@ class SparseOrthogonalDevice:
         ]
         sizes_L = np.array(self.layout.sizes)
         wished_ML = np.rint(np.stack([tail[: sizes_L.size] for tail in tails]) * sizes_L)
-        poorest = {block: _least(wished_ML.sum(axis=1), blocks, block) for block in set(blocks)}
+        wishes_M = wished_ML.sum(axis=1)
+        poorest = {
+            block: min((i for i, b in enumerate(blocks) if b == block), key=wishes_M.__getitem__)
+            for block in set(blocks)
+        }
         counts_ML = wished_ML[[poorest[block] for block in blocks]].astype(np.int64)
         self.counts_L: IndexArray = counts_ML[own.id]
         self.densities_ML: DoubleArray = counts_ML / sizes_L
@@ -229,7 +239,7 @@ class SparseOrthogonalDevice:
                 for block, tail in zip(blocks, tails, strict=True)
             }
         totals: list[int] = counts_ML.sum(axis=1).tolist()
-        messages = {count: self._planned_message(count) for count in totals}
+        messages = {count: planned_message(own, count) for count in totals}
         self.planned = [messages[count] for count in totals]
         self.blocks, self.samples = blocks, samples
         self.task_of_block = dict(zip(blocks, tasks, strict=True))
@@ -237,20 +247,13 @@ class SparseOrthogonalDevice:
             overlap = own.projection_overlap(config.projection, config.lora_rank, self.num_blocks)
             own.measure("projection_overlap", overlap, SETUP_ROUND)
 
-    def _form_clusters(self, time_s: float, round_index: int) -> None:
-        """The clusters of everybody's places at a time; masks heard of so far stay known."""
+    def _clusters_at(self, time_s: float, round_index: int) -> tuple[tuple[int, ...], ...]:
+        """The clusters of everybody's places at a time."""
         own = self.own
         own.survey = own.survey_of(
             self.samples, self.blocks, self.densities_ML, self.planned, time_s
         )
-        clusters = own.clusters(round_index)
-        self.ring = ExpertRing(own, clusters, self.blocks, self.samples, self.known_masks)
-        self.known_masks = self.ring.masks
-
-    def _planned_message(self, count: int) -> Message:
-        """A round's message before masks are known: as many entries, so as many bytes."""
-        planned = Mask(self.layout.size, np.arange(count, dtype=np.int64))
-        return values_message(self.own, 0, planned, np.zeros(count, dtype=np.float32), ())
+        return own.clusters(round_index)
 
     def _chooses_by_size(self) -> bool:
         """Whether this device leads its block and has to know which entries of B grow large."""
@@ -273,66 +276,76 @@ class SparseOrthogonalDevice:
         own, mine = self.own, self.masks[self.block]
         own.adapted.restrict(mine)
         own.adapted.start_optimiser(self.config.learning_rate)
-        self.ring.masks.update(self.masks)
         self._measure_collisions(SETUP_ROUND)
 
     def _measure_collisions(self, round_index: int) -> None:
         """What the masks of the cluster share."""
-        own, mine = self.own, self.masks[self.block]
         writers_N = np.sum([mask.dense for mask in self.masks.values()], axis=0)
-        own.measure("collision_rate", float((writers_N > 1).mean()), round_index)
-        own.measure("collided_mask_share", float((writers_N[mine.indices] > 1).mean()), round_index)
-
-    def _gather_statistics(self) -> Generator[Step, Inbox, None]:
-        """The leader's are then the sum of its cluster's."""
-        self.statistics = yield from self.ring.gather(self.statistics_layout, self.own_statistics)
+        self.own.measure("collision_rate", float((writers_N > 1).mean()), round_index)
 
     # ── one round ────────────────────────────────────────────────────────────────────────────────
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
-        """Send the kept entries to the cluster; average all, weighted by samples.
+        """Send the kept entries to the cluster; average all as they were heard, weighted by samples.
 
-        Where masks are disjoint mask_mean gives everybody's B back bit for bit. What is lost is left
-        out, or as `wire.lost_coordinates` says; where then nobody writes, the mean of the last round
-        in which somebody did stays.
+        Every member comes to the same mean; to its own entries it adds what rounding held back of them,
+        so that disjoint masks give B back bit for bit and equal ones keep the mean of all. What is lost
+        is left out, or as `wire.lost_coordinates` says; where then nobody writes, the mean of the last
+        round in which somebody did stays.
         """
         if self._reclusters_before(round_index):
             yield from self._form_clusters_again(round_index)
         own, ring, mine = self.own, self.ring, self.masks[self.block]
         vector_N = own.adapted.vector()
-        told_n = own.to_send(vector_N)[mine.indices]
-        message = values_message(own, round_index, mine, told_n, ring.others)
+        told_N = own.to_send(vector_N)
+        rounded_N = own.as_received(told_N)
+        message = values_message(own, round_index, mine, told_N[mine.indices], ring.others)
+        own.try_diluted(self._own_share, round_index)
         received = yield from own.exchange(
             [message] if ring.others else [], ring.others, tuple(self.masks.values())
         )
-        written = {own.id: (float(ring.samples[own.id]), vector_N, mine.dense)}
+        written = {own.id: (float(ring.samples[own.id]), rounded_N, mine.dense)}
         for o in self.listener.newest(received):
             values_N = np.asarray(o.values, dtype=np.float32)
             written[o.source] = (float(ring.samples[o.source]), values_N, o.received)
-        shared = [(w, v, p & mine.dense) for i, (w, v, p) in written.items() if i != own.id]
-        own.measure("consensus_distance", disagreement(vector_N, shared), round_index)
-        # In one order at every member: one rounding.
-        told = [written[device] for device in sorted(written)]
+        self._measure_agreement(written, round_index)
+        told = [written[device] for device in sorted(written)]  # one order at all: one mean
         if self.config.aggregation == "printed":
             mean_N, written_N = printed_mean(told, len(ring.others) + 1)
         else:
             mean_N, written_N = mask_mean(told)
         self.cluster_mean_N[written_N] = mean_N[written_N]
-        own.adapted.load(self.cluster_mean_N * mine.dense)
+        merged_N = (self.cluster_mean_N + held_back(vector_N, rounded_N)) * mine.dense
+        own.adapted.load(merged_N.astype(np.float32))
         if self._trades_after(round_index):
-            nothing = np.zeros(0, dtype=np.float32)
-            yield from self._trade(round_index, nothing)
+            yield from self._trade(round_index, np.zeros(0, dtype=np.float32))
+
+    def _own_share(self) -> DoubleArray:
+        """The weight of the own entries in a mean to which everybody is heard [N]."""
+        ring = self.ring
+        if self.config.aggregation == "printed":
+            return np.full(self.layout.size, 1.0 / (1 + len(ring.others)))
+        others = [(ring.samples[i], self.masks[ring.blocks[i]].dense) for i in ring.others]
+        return own_share(ring.samples[self.own.id], self.masks[self.block].dense, others)
+
+    def _measure_agreement(self, written: Mapping[int, Contribution], round_index: int) -> None:
+        """How far the others heard are, and how much of the own mask stands over another A there too."""
+        own, mine, blocks = self.own, self.masks[self.block], self.ring.blocks
+        heard = {i: (w, v, p & mine.dense) for i, (w, v, p) in written.items() if i != own.id}
+        apart = disagreement(written[own.id][1], list(heard.values()))
+        own.measure("consensus_distance", apart, round_index)
+        foreign = [p for i, (_, _, p) in heard.items() if blocks[i] != self.block]
+        own.measure("collided_mask_share", collided_share(mine.dense, foreign), round_index)
 
     def _form_clusters_again(self, round_index: int) -> Generator[Step, Inbox, None]:
         """Where is everybody now? Clusters follow; what was chosen and learnt stays."""
         own = self.own
         bodies = yield from own.introduce(WHEREABOUTS.pack(own.now_s, *own.position_m))
         latest_s = max(WHEREABOUTS.unpack(body)[0] for body in bodies.values())
-        self._form_clusters(latest_s, round_index)
+        self.ring.regroup(self._clusters_at(latest_s, round_index))
         self.masks = yield from tell_cluster(own, self.ring, self.masks[self.block])
-        self.ring.masks.update(self.masks)
         self._measure_collisions(round_index)
-        yield from self._gather_statistics()
+        self.statistics = yield from self.ring.gather(self.statistics_layout, self.own_statistics)
 
     def _reclusters_before(self, round_index: int) -> bool:
         """Whether clusters are formed again now; the first round has those of the setup."""
@@ -384,9 +397,3 @@ class SparseOrthogonalDevice:
         """A of a block, by layer name, from its seed."""
         config = self.config
         return self.own.projection(config.projection, config.lora_rank, self.num_blocks, block)
-
-
-def _least(counts_M: DoubleArray, blocks: Sequence[int], block: int) -> int:
-    """Which device of a block wishes to keep least; the lowest of several."""
-    members = [device for device, own in enumerate(blocks) if own == block]
-    return min(members, key=lambda device: counts_M[device])

@@ -1,5 +1,7 @@
 """The sentences that methods say to each other, each as one constructor of a Message."""
 
+import numpy as np
+
 from emulator.protocols import Own
 from emulator.state import (
     AdapterLayout,
@@ -32,6 +34,12 @@ def values_message(
         mask_known=True,
         reliable=own.lost_coordinates == "retransmit",
     )
+
+
+def planned_message(own: Own, count: int) -> Message:
+    """A round's message before masks are known: as many entries, so as many bytes."""
+    mask = Mask(own.adapted.layout.size, np.arange(count, dtype=np.int64))
+    return values_message(own, 0, mask, np.zeros(count, dtype=np.float32), ())
 
 
 def mask_message(own: Own, mask: Mask, receivers: tuple[int, ...]) -> Message:

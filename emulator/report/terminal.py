@@ -152,12 +152,11 @@ def _sections(summaries: Sequence[Summary]) -> list[tuple[str, list[Row]]]:
         (label, lambda s, k=key: _routing(s).get(k), show)  # type: ignore[misc]
         for label, key, show in further
     ]
-    parts = {"agreement" if part == "control" else part: name for part, name in PARTS.items()}
-    if not any(summary["bytes"].get("agreement") for summary in summaries):
-        del parts["agreement"]
+    agreed = any(summary["bytes"].get("control") for summary in summaries)
     on_air: list[Row] = [
         (name, lambda s, p=part: s["bytes"].get(p, 0), _size)  # type: ignore[misc]
-        for part, name in parts.items()
+        for part, name in PARTS.items()
+        if part != "control" or agreed
     ]
     on_air += [("total", lambda s: s["bytes"]["total"], _size)]
     cost: list[Row] = [

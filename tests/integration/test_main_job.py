@@ -33,6 +33,6 @@ def test_sparse_experts_beat_averaging_with_a_fifth_of_the_bytes(tmp_path: Path)
         parts = found["bytes"]
         classes = ("payload", "mask", "header", "ack", "retransmitted")
         assert parts["total"] == parts["setup"] + parts["in_cluster"] + parts["inter_cluster"]
-        assert parts["agreement"] == 0  # nobody asked for an early end
+        assert parts["control"] == 0  # nobody asked for an early end
         assert parts["total"] == sum(parts[name] for name in classes)
         assert found["own_memory_mb"] <= 110

@@ -150,7 +150,7 @@ def test_disjoint_masks_never_collide(run: Callable[..., Run]) -> None:
         "topology.kind=complete",
     )
     assert done.values("collision_rate") == [0.0] * 4
-    assert done.values("collided_mask_share") == [0.0] * 4
+    assert set(done.values("collided_mask_share")) == {0.0}
 
 
 def test_a_projection_of_ones_own_makes_an_expert_of_every_device(run: Callable[..., Run]) -> None:
@@ -212,7 +212,7 @@ def test_a_limit_that_is_not_reached_costs_words_only(run: Callable[..., Run]) -
     sent = [r.summary["bytes"]["in_cluster"] for r in (limited, free)]
     assert sent[0] == pytest.approx(sent[1], rel=0.01)  # other fades, other acknowledgements
     assert limited.summary["bytes"]["setup"] == free.summary["bytes"]["setup"]
-    assert limited.summary["bytes"]["agreement"] > free.summary["bytes"]["agreement"] == 0
+    assert limited.summary["bytes"]["control"] > free.summary["bytes"]["control"] == 0
     assert limited.rounds_on_air("control") == {0, 1}
 
 

@@ -16,6 +16,7 @@ from emulator.shim import Shim
 from emulator.state import (
     Burst,
     Commit,
+    DeviceResult,
     DoubleArray,
     FloatArray,
     Inbox,
@@ -37,6 +38,7 @@ class Rounds:
     said: dict[tuple[int, int], Message] = field(default_factory=dict)
     after: dict[tuple[int, int], FloatArray] = field(default_factory=dict)
     measured: dict[tuple[int, int], dict[str, float]] = field(default_factory=dict)
+    results: dict[int, DeviceResult] = field(default_factory=dict)
 
     def said_by_all(self, round_index: int) -> tuple[DoubleArray, np.ndarray]:
         """What the devices keep, 0 elsewhere [M, N], and where that is [M, N]."""
@@ -50,7 +52,8 @@ class Rounds:
 class Overheard:
     """A device's air, and a note of the values that it is asked to carry."""
 
-    def __init__(self, air: Shim, rounds: Rounds) -> None:
+    def __init__(self, device: int, air: Shim, rounds: Rounds) -> None:
+        self.device = device
         self.air = air
         self.rounds = rounds
 
@@ -66,7 +69,9 @@ class Overheard:
         return self.air.collect(send, bursts)
 
 
-def rounds_of(method: dict[str, object], **sections: object) -> Rounds:
+def rounds_of(
+    method: dict[str, object], air: type[Overheard] = Overheard, **sections: object
+) -> Rounds:
     """Four devices with two tasks, all of them neighbours, over an ideal air without rounding."""
     small: dict[str, object] = {
         "name": "rounds",
@@ -95,8 +100,9 @@ def rounds_of(method: dict[str, object], **sections: object) -> Rounds:
 
     devices = range(DEVICES)
     shims = {i: Shim(i, world.scenario.wire, world.access, world.channel) for i in devices}
-    airs = {i: Overheard(shim, rounds) for i, shim in shims.items()}
-    one_process.run({i: live(world, i) for i in devices}, airs, note)
+    airs = {i: air(i, shim, rounds) for i, shim in shims.items()}
+    outcomes = one_process.run({i: live(world, i) for i in devices}, airs, note)
+    rounds.results = {i: outcome.result for i, outcome in outcomes.items()}
     return rounds
 
 

@@ -118,7 +118,7 @@ def test_bytes_add_up_by_part_of_the_life_and_by_class(ledger):
     account = bytes_account(ledger)
     total = sum(record.sent_bytes + record.ack_bytes for record in ledger)
     assert account["total"] == total
-    parts = ("setup", "in_cluster", "inter_cluster", "agreement")
+    parts = ("setup", "in_cluster", "inter_cluster", "control")
     assert sum(account[name] for name in parts) == total
     classes = ("payload", "mask", "header", "ack", "retransmitted")
     assert sum(account[name] for name in classes) == total
@@ -221,7 +221,9 @@ def test_what_exchanges_did_is_before_less_after_less_diluted():
             for metric, values in looks.items()
             for device, value in enumerate(values)
         ]
+        + [MetricRecord(2, 4, "sort", "before_exact_match", 0.0)]
     )
+    # A device that looked only before, as one that exchanges nothing in that round, counts in neither.
     assert found.pop("control_alone") is None
     assert found.pop("control_diluted") is None
     assert found == pytest.approx(
@@ -248,7 +250,7 @@ def test_a_summary_has_what_readers_rely_on():
     assert summary["routing_accuracy"] is None
     assert (summary["emulated_s"], summary["energy_j"]) == (12.5, 3.0)
     assert set(summary["bytes"]) == {
-        "total", "setup", "in_cluster", "inter_cluster", "agreement", "payload", "mask", "header", "ack",
+        "total", "setup", "in_cluster", "inter_cluster", "control", "payload", "mask", "header", "ack",
         "retransmitted", "lost",
     }  # fmt: skip
 

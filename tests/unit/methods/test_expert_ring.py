@@ -95,7 +95,9 @@ class Network:
     def ring(self, device: int) -> ExpertRing:
         c = self.cluster_of[device]
         known = {self.blocks[i]: self.masks[self.blocks[i]] for i in self.clusters[c]}
-        return ExpertRing(self.owns[device], self.clusters, self.blocks, self.samples, known)
+        ring = ExpertRing(self.owns[device], self.clusters, self.blocks, self.samples)
+        ring.meet(known)
+        return ring
 
     def life(self, device: int) -> Generator[Step, Inbox, Any]:
         ring, c = self.ring(device), self.cluster_of[device]
@@ -192,6 +194,33 @@ def test_a_mask_travels_only_where_it_is_news(network: Network) -> None:
                 known[receiver].add(network.blocks[message.origin])
     new_masks = any(not m.mask_known for own in network.owns for ms in own.said for m in ms)
     assert new_masks == (sum(record.mask_bytes for record in network.records) > 0)
+
+
+def test_a_second_trade_sends_no_mask_again_whatever_the_clusters_are_by_then() -> None:
+    network = Network(THREE, SHARED)
+    devices = range(network.devices)
+    rings = {i: network.ring(i) for i in devices}
+
+    def twice(device: int) -> Generator[Step, Inbox, None]:
+        ring, size = rings[device], STATISTICS.size
+        for clusters in (THREE, ((0, 2, 3), (1, 4, 5))):
+            ring.regroup(clusters)
+            held = {b: network.experts[c, b] for c, b in network.experts}
+            mine = {b: held[b] for b in sorted(ring.blocks_of(ring.index))}
+            yield from ring.trade(mine, STATISTICS, np.zeros(size, dtype=np.float32), 3)
+
+    air = Ideal().bind(network.devices, 1)
+    shims = {i: Shim(i, network.wire, IdealAccess(), air) for i in devices}
+    one_process.run({i: twice(i) for i in devices}, shims, lambda *_: None)  # type: ignore[misc]
+    exchanges = len(network.owns[0].said)
+    news = [
+        [m.mask_known for own in network.owns for m in own.said[e] if m.kind is Kind.EXPERT]
+        for e in range(exchanges)
+    ]
+    first = len(THREE)  # as many exchanges as clusters: two steps around the ring and the spread
+    assert not all(known for said in news[:first] for known in said)
+    assert any(news[first:])
+    assert all(known for said in news[first:] for known in said)
 
 
 @given(network=networks())

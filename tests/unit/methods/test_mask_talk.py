@@ -12,7 +12,13 @@ from emulator.channel.ideal import Ideal
 from emulator.errors import ScenarioError
 from emulator.exchange import one_process
 from emulator.methods.expert_ring import ExpertRing
-from emulator.methods.mask_talk import Masks, choose_alone, choose_in_turn, warmup_steps
+from emulator.methods.mask_talk import (
+    Masks,
+    choose_alone,
+    choose_in_turn,
+    tell_cluster,
+    warmup_steps,
+)
 from emulator.shim import Shim
 from emulator.state import (
     AdapterLayout,
@@ -68,7 +74,7 @@ def talk(
     owns = {i: FakeOwn(i) for i in range(len(blocks))}
 
     def life(own: Any) -> Generator[Step, Inbox, Masks]:
-        ring = ExpertRing(own, clusters, blocks, [1] * len(blocks), {})
+        ring = ExpertRing(own, clusters, blocks, [1] * len(blocks))
         if in_turn:
             return (yield from choose_in_turn(own, ring, first_free))
         return (yield from choose_alone(own, ring, lambda: random_mask(own.id)))
@@ -115,6 +121,30 @@ def test_only_leads_and_tellers_speak() -> None:
     _, owns = talk(((0, 1, 4), (2, 3, 5)), [0, 1, 1, 2, 3, 0], in_turn=False)
     # 0 to its peer 5 and the strangers 1, 4; 1 to its peer 2 and the stranger 0; 2, 3, 5 to two each.
     assert {i: own.told for i, own in owns.items()} == {0: 3, 1: 3, 2: 2, 3: 2, 4: 2, 5: 2}
+
+
+def test_in_other_clusters_a_mask_is_told_only_to_those_who_have_not_heard_it() -> None:
+    blocks = [0, 1, 2, 3]
+    owns = {i: FakeOwn(i) for i in range(4)}
+    told_before: dict[int, int] = {}
+
+    def life(own: Any) -> Generator[Step, Inbox, Masks]:
+        ring = ExpertRing(own, ((0, 1), (2, 3)), blocks, [1] * 4)
+        mine = (yield from choose_alone(own, ring, lambda: random_mask(own.id)))[own.id]
+        told_before[own.id] = own.told
+        ring.regroup(((0, 1, 2), (3,)))
+        return (yield from tell_cluster(own, ring, mine))
+
+    air = Ideal().bind(4, 1)
+    shims = {i: Shim(i, WireFormat(), IdealAccess(), air) for i in owns}
+    outcomes = one_process.run({i: life(owns[i]) for i in owns}, shims, lambda *_: None)  # type: ignore[misc]
+    # 0 and 1 know each other; 2 is news to both, both are news to 2; 3 has nobody to talk to.
+    assert {i: owns[i].told - told_before[i] for i in owns} == {0: 1, 1: 1, 2: 2, 3: 0}
+    for device in (0, 1, 2):
+        masks: Masks = outcomes[device].result  # type: ignore[assignment]
+        for block in (0, 1, 2):
+            wanted = random_mask(block).indices
+            np.testing.assert_array_equal(masks[block].indices, wanted)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,213 @@
+"""Rounds of `sparse_orthogonal` against a slow reading of what was said in them.
+
+Shapes: M devices, N coordinates of the trained vector.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from emulator.device import Device
+from emulator.state import (
+    Burst,
+    Coordinate,
+    DoubleArray,
+    FloatArray,
+    Inbox,
+    Kind,
+    Mask,
+    Message,
+    Send,
+)
+from emulator.wire import quantise
+
+from .test_rounds import DEVICES, Overheard, Rounds, rounds_of
+
+METHOD: dict[str, object] = {
+    "kind": "sparse_orthogonal",
+    "density": 0.3,
+    "mask_warmup_steps": 1,
+    "learning_rate": 0.05,
+}
+UNEQUAL = {
+    "kind": "synthetic",
+    "names": ["reverse", "sort"],
+    "train_samples": 24,
+    "test_samples": 1,
+    "partition": {"kind": "dirichlet", "alpha": 1.0},
+}
+
+
+def heard(message: Message) -> FloatArray:
+    """The values of a message as every receiver sees them, 0 where nothing is kept [N]."""
+    mask, layout = message.mask, message.layout
+    dense_N = np.zeros(mask.size, dtype=np.float32)
+    dense_N[mask.indices] = message.values
+    return np.asarray(quantise(dense_N, message.value_type, layout, Mask.full(mask.size)))
+
+
+def slow_mean(rounds: Rounds, r: int, n: int, aggregation: str) -> float:
+    """One coordinate of Eq 10 as we take it, or as it is printed."""
+    above, below = 0.0, 0.0
+    for device in range(DEVICES):
+        message = rounds.said[r, device]
+        weight = 1.0 if aggregation == "printed" else len(rounds.world.shards[device].train)
+        if message.mask.dense[n]:
+            above += weight * float(heard(message)[n])
+            below += weight
+    if aggregation == "printed":
+        return above / DEVICES
+    return above / below if below else 0.0
+
+
+@pytest.mark.parametrize("value_type", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("aggregation", ["mask_mean", "printed"])
+def test_a_round_is_the_mean_of_what_was_heard_and_what_rounding_held_back(
+    aggregation: str, value_type: str
+) -> None:
+    wire = {"value_type": value_type}
+    rounds = rounds_of(METHOD | {"aggregation": aggregation}, wire=wire, tasks=UNEQUAL)
+    assert len({len(shard.train) for shard in rounds.world.shards}) > 1
+    draws = np.random.default_rng(1)
+    for r in range(2):
+        _, kept_MN = rounds.said_by_all(r)
+        assert set(kept_MN.sum(axis=0)) == {0, 2, 4}  # two tasks, two devices each
+        some = draws.choice(kept_MN.shape[1], 300, replace=False)
+        for i in range(DEVICES):
+            own_N = np.zeros(kept_MN.shape[1])
+            own_N[kept_MN[i]] = rounds.said[r, i].values
+            held_back_N = own_N - heard(rounds.said[r, i])
+            assert (value_type == "float32") == (not held_back_N.any())
+            for n in some:
+                mean = slow_mean(rounds, r, n, aggregation) + held_back_N[n]
+                wanted = mean if kept_MN[i, n] else 0.0
+                assert rounds.after[r, i][n] == pytest.approx(wanted, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("value_type", ["bfloat16", "int8"])
+def test_equal_masks_keep_the_mean_of_all_whatever_the_wire_rounds(value_type: str) -> None:
+    one_task = {"kind": "synthetic", "names": ["sort"], "train_samples": 24, "test_samples": 1}
+    rounds = rounds_of(METHOD, wire={"value_type": value_type}, tasks=one_task)
+    for r in range(2):
+        before_MN, kept_MN = rounds.said_by_all(r)
+        assert np.array_equal(kept_MN.any(axis=0), kept_MN.all(axis=0))
+        after_MN = np.stack([rounds.after[r, i] for i in range(DEVICES)]).astype(np.float64)
+        scale = np.abs(before_MN).max()
+        assert not np.array_equal(after_MN[0], before_MN[0])
+        np.testing.assert_allclose(
+            after_MN.mean(axis=0), before_MN.mean(axis=0), rtol=0, atol=1e-7 * scale
+        )
+
+
+@pytest.mark.parametrize("value_type", ["bfloat16", "int8"])
+def test_disjoint_masks_give_everybody_its_own_back_bit_for_bit(value_type: str) -> None:
+    four = {
+        "kind": "synthetic",
+        "names": ["reverse", "sort", "rotate", "successor"],
+        "train_samples": 12,
+        "test_samples": 1,
+    }
+    disjoint = METHOD | {
+        "mask_selection": "disjoint",
+        "density": 0.2,
+        "density_allocation": "uniform",
+    }
+    rounds = rounds_of(disjoint, wire={"value_type": value_type}, tasks=four)
+    for r in range(2):
+        values_MN, kept_MN = rounds.said_by_all(r)
+        assert kept_MN.sum(axis=0).max() == 1
+        for i in range(DEVICES):
+            assert np.array_equal(rounds.after[r, i], values_MN[i].astype(np.float32))
+
+
+class Deaf(Overheard):
+    """An air over which device 0 loses the upper half of all values in some rounds."""
+
+    lost_in: Sequence[int] = ()
+
+    def collect(self, send: Send, bursts: Sequence[Burst]) -> Inbox:
+        inbox = super().collect(send, bursts)
+        received = []
+        for told in inbox.received:
+            if told.kind is Kind.VALUES and told.round_index in self.lost_in and self.device == 0:
+                upper_N = np.arange(len(told.status)) >= len(told.status) // 2
+                told = replace(
+                    told,
+                    values=np.where(upper_N, 0, told.values).astype(np.float32),
+                    status=np.where(upper_N, Coordinate.LOST, told.status).astype(np.uint8),
+                )
+            received.append(told)
+        return replace(inbox, received=tuple(received))
+
+
+@pytest.mark.parametrize("lost_in", [(1,), (0, 1)])
+def test_where_nobody_is_heard_the_last_mean_stays_at_first_zero(
+    monkeypatch: pytest.MonkeyPatch, lost_in: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(Deaf, "lost_in", lost_in)
+    rounds = rounds_of(METHOD, air=Deaf)
+    _, kept_MN = rounds.said_by_all(0)
+    size = kept_MN.shape[1]
+    foreign_N = ~kept_MN[0] & kept_MN[1] & (np.arange(size) >= size // 2)
+    assert foreign_N.sum() > 100
+    mine, other = rounds.world.shards[0].task, rounds.world.shards[1].task
+    assert mine != other
+    (expert,) = [e for e in rounds.results[0].experts if e.task == other]
+    layout = rounds.said[0, 0].layout
+    got_N = layout.join({name: expert.tensors[name] for name in layout.names})
+    if 0 in lost_in:
+        wanted_N = np.zeros(size)
+    else:
+        told_MN = np.stack([heard(rounds.said[0, i]) for i in range(DEVICES)])
+        wanted_N = told_MN.sum(axis=0) / np.maximum(kept_MN.sum(axis=0), 1)
+    np.testing.assert_allclose(got_N[foreign_N], wanted_N[foreign_N], rtol=1e-6, atol=1e-9)
+
+
+def shares_of(
+    monkeypatch: pytest.MonkeyPatch, method: dict[str, object]
+) -> tuple[Rounds, dict[tuple[int, int], DoubleArray]]:
+    """A run, and by (round, device) the weight that the dilution control gives to the own values."""
+    shares: dict[tuple[int, int], DoubleArray] = {}
+
+    def note(own: Device, own_share: Callable[[], DoubleArray], round_index: int) -> None:
+        shares[round_index, own.id] = own_share()
+
+    monkeypatch.setattr(Device, "try_diluted", note)
+    return rounds_of(method), shares
+
+
+@pytest.mark.parametrize(
+    ("method", "alone", "both"),
+    [
+        (METHOD, 1 / 2, 1 / 4),  # by writers: two devices of each task
+        (METHOD | {"aggregation": "printed"}, 1 / 4, 1 / 4),
+        ({"kind": "lora"}, None, 1 / 4),
+        ({"kind": "lori", "density": 1.0}, None, 1 / 4),
+    ],
+)
+def test_dilution_weighs_the_own_values_as_the_method_does(
+    monkeypatch: pytest.MonkeyPatch,
+    method: dict[str, object],
+    alone: float | None,
+    both: float,
+) -> None:
+    rounds, shares = shares_of(monkeypatch, method)
+    for r in range(2):
+        _, kept_MN = rounds.said_by_all(r)
+        writers_N = kept_MN.sum(axis=0)
+        for i in range(DEVICES):
+            share_N = shares[r, i]
+            np.testing.assert_allclose(share_N[kept_MN[i] & (writers_N == DEVICES)], both)
+            if alone is not None:
+                assert (kept_MN[i] & (writers_N == 2)).any()
+                np.testing.assert_allclose(share_N[kept_MN[i] & (writers_N == 2)], alone)
+
+
+def test_dilution_leaves_alone_what_is_not_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds, shares = shares_of(monkeypatch, {"kind": "fedsa"})
+    shared_N = rounds.said[0, 0].mask.dense
+    assert 0 < shared_N.mean() < 1
+    assert set(shares[0, 0][~shared_N]) == {1.0}
+    np.testing.assert_allclose(shares[0, 0][shared_N], 1 / 4)
