@@ -44,7 +44,7 @@ class CausalLearner:
         self._max_tokens = backbone.max_tokens
 
     def router_text(self, example: Example) -> str:
-        """The prompt; for a choice whose prompt does not end in "Answer:", with its choices."""
+        """The prompt; for a choice with its choices, unless it ends in "Answer:": then it names them."""
         if example.kind != "choice" or example.prompt.rstrip().endswith("Answer:"):
             return example.prompt
         return f"{example.prompt}\nChoices: {', '.join(example.choices)}\nAnswer:"

@@ -1,5 +1,6 @@
 """`--set`, presets and paths: what changes the file before it is checked."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -162,10 +163,13 @@ def test_names_that_are_no_folder_stay_as_they_are(read, name):
 
 
 @pytest.mark.parametrize(
-    "override", ["method.density=0.2", "topology.degree=1", "tasks.names=[sort, reverse]"]
+    ("key", "value"),
+    [("method.density", 0.2), ("topology.degree", 1), ("tasks.names", ["sort", "reverse"])],
 )
-def test_an_override_of_a_section_left_to_its_default(read, override):
-    read("devices: 4", override)
+def test_an_override_of_a_section_left_to_its_default(read, key, value):
+    section, name = key.split(".")
+    scenario = read("devices: 4", f"{key}={json.dumps(value)}").scenario
+    assert scenario.model_dump(mode="json")[section][name] == value
 
 
 @pytest.mark.parametrize("router", ["", "router: {kind: uniform}", "router: {kind: oracle}"])
