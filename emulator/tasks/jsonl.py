@@ -1,10 +1,12 @@
 """Tasks from a folder of JSON lines: `<folder>/<task>/{train,test}.jsonl`.
 
 A row is {"prompt", "choices", "answer"} (one of the choices is right) or {"prompt", "completion",
-"answer"} (the answer is generated, its last number compared).
+"answer"} (the answer is generated): a number is compared with the last number that is generated, any
+other answer, which then is all of the completion, with the whole of it.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from emulator.errors import ScenarioError
 from emulator.state import Example
 from emulator.streams import stream
+from emulator.tasks.numbers import NUMBER, last_number
 from emulator.tasks.paraphrase import Paraphrases, in_other_words
 from emulator.tasks.partition import ByTask, Partition
+
+KINDS = {"choice": "rows with choices", "number": "rows with a number", "text": "rows with a text"}
 
 
 class JsonLines(BaseModel):
@@ -35,7 +40,8 @@ class JsonLines(BaseModel):
         """All rows of a split, or a keyed random subset in file order.
 
         `paraphrased` is the test split in other words, empty where the task has none. The folder's
-        tasks may be asked for that no device learns. Raises ScenarioError with file and line for a missing file or a row that is not as above.
+        tasks may be asked for that no device learns. Raises ScenarioError with file and line for a
+        missing file or a row that is not as above.
         """
         if split == "paraphrased":
             return in_other_words(self.examples(task, "test", seed), self.paraphrases.get(task, ()))
@@ -55,10 +61,11 @@ class JsonLines(BaseModel):
             for number, line in enumerate(lines, start=1)
             if line.strip()
         ]
-        if len({row.kind for row in rows}) > 1:
-            raise ScenarioError(
-                [f"{path}: got rows with choices and rows without, wanted one kind in a task"]
-            )
+        if {row.kind for row in rows} == {"number", "text"}:  # among texts a number is one, too
+            rows = [_as_text(row) for row in rows]
+        if len(kinds := {row.kind for row in rows}) > 1:
+            told = " and ".join(KINDS[kind] for kind in sorted(kinds))
+            raise ScenarioError([f"{path}: got {told}, wanted one kind in a task"])
         limit = self.train_samples if split == "train" else self.test_samples
         if limit is not None and limit < len(rows):
             order = stream(seed, f"subset/{task}/{split}").permutation(len(rows))[:limit]
@@ -66,6 +73,12 @@ class JsonLines(BaseModel):
         if not rows:
             raise ScenarioError([f"{path}: got an empty file, wanted at least one row"])
         return tuple(rows)
+
+
+def _as_text(row: Example) -> Example:
+    """A row whose number is all of its completion as a text."""
+    alone = last_number(row.completion) == row.answer and " " not in row.completion.strip()
+    return replace(row, answer=row.completion.strip(), kind="text") if alone else row
 
 
 def _example(task: str, line: str, where: str) -> Example:
@@ -80,6 +93,8 @@ def _example(task: str, line: str, where: str) -> Example:
         raise ScenarioError([f"{where}: wanted an object with prompt and answer"])
     if not isinstance(row["prompt"], str) or not row["prompt"].strip():
         raise ScenarioError([f"{where}: prompt: got {row['prompt']!r}, wanted text"])
+    if isinstance(row["answer"], bool | list | dict | None):
+        raise ScenarioError([f"{where}: answer: got {row['answer']!r}, wanted text or a number"])
     answer = str(row["answer"])
     if "choices" in row:
         if not isinstance(row["choices"], list) or len(row["choices"]) < 2:
@@ -95,8 +110,14 @@ def _example(task: str, line: str, where: str) -> Example:
     completion = row.get("completion")
     if "test" in row or "test_list" in row or completion is None:
         raise ScenarioError(
-            [f"{where}: wanted a row with choices, or with completion and a number as answer"]
+            [f"{where}: wanted a row with choices, or with the completion to learn from"]
         )
     if not isinstance(completion, str) or not completion.strip():
         raise ScenarioError([f"{where}: completion: got {completion!r}, wanted text"])
-    return Example(task, row["prompt"], answer, (), completion, "number")
+    if NUMBER.fullmatch(answer.strip()):
+        return Example(task, row["prompt"], last_number(answer), (), completion, "number")
+    if answer.strip() != completion.strip():
+        raise ScenarioError(
+            [f"{where}: answer: got {answer!r}, wanted a number, or all of the completion"]
+        )
+    return Example(task, row["prompt"], answer.strip(), (), completion, "text")

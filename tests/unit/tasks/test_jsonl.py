@@ -41,6 +41,27 @@ def test_rows_become_examples_in_file_order(tmp_path: Path) -> None:
     assert example == Example("t", "1 + 1 =", "2", (), "it is 2", "number")
 
 
+@pytest.mark.parametrize("answer", [1050, "1,050", 1050.0, "1050.00"])
+def test_numbers_are_compared_however_they_are_written(tmp_path: Path, answer: Any) -> None:
+    (example,) = suite(tmp_path, NUMBER | {"answer": answer}).examples("t", "train", 1)
+    assert (example.answer, example.kind) == ("1050", "number")
+
+
+def test_an_answer_that_is_all_of_the_completion_is_compared_whole(tmp_path: Path) -> None:
+    words = {"prompt": "b b a ->", "completion": " a b b", "answer": "a b b"}
+    number = {"prompt": "1 ->", "completion": " 1.0", "answer": "1.0"}
+    first, second = suite(tmp_path, words, number).examples("t", "train", 1)
+    assert (first.answer, first.completion, first.kind) == ("a b b", " a b b", "text")
+    assert (second.answer, second.kind) == ("1.0", "text")
+
+
+def test_rows_of_several_kinds_are_refused(tmp_path: Path) -> None:
+    words = {"prompt": "b b a ->", "completion": "a b b", "answer": "a b b"}
+    line = problem(suite(tmp_path, words, NUMBER))
+    assert "got rows with a number and rows with a text, wanted one kind in a task" in line
+    assert "rows with choices and rows with a number" in problem(suite(tmp_path, CHOICE, NUMBER))
+
+
 def test_a_limit_keeps_a_keyed_subset_in_file_order(tmp_path: Path) -> None:
     rows = [CHOICE | {"prompt": f"{i:03}"} for i in range(50)]
     tasks = suite(tmp_path, *rows, train_samples=10)
@@ -73,8 +94,11 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
         ({"prompt": "a", "choices": ["b"]}, "wanted an object with prompt and answer"),
         ({"answer": "b", "choices": ["b"]}, "wanted an object with prompt and answer"),
         (CHOICE | {"answer": "ugly"}, "got 'ugly', wanted one of ('good', 'bad')"),
-        ({"prompt": "a", "answer": "b"}, "wanted a row with choices, or with completion"),
-        (NUMBER | {"test": "assert f() == 1"}, "wanted a row with choices, or with completion"),
+        ({"prompt": "a", "answer": "b"}, "wanted a row with choices, or with the completion"),
+        (NUMBER | {"test": "assert f() == 1"}, "wanted a row with choices, or with the completion"),
+        (NUMBER | {"answer": "two"}, "got 'two', wanted a number, or all of the completion"),
+        (NUMBER | {"answer": None}, "answer: got None, wanted text or a number"),
+        (NUMBER | {"answer": ["2"]}, "answer: got ['2'], wanted text or a number"),
     ],
 )
 def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, row: Any, wanted: str) -> None:
