@@ -1,20 +1,17 @@
 """What an experiment is, as data: rows, seeds, charts, and what the paper claims.
 
 `configs/experiments/NAME.yaml` is an `Experiment`, `configs/experiments/suites.yaml` holds the
-`Suite`s it runs on. An *override* is what `emulator run --set` takes, `key.path: value`, so that each
+`Suite`s it runs on; `experiment_files.py` reads both. An *override* is what `emulator run --set` takes, `key.path: value`, so that each
 run of an experiment can be repeated by hand. Nothing here knows scenarios: those are checked when an
 experiment is planned.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from emulator.documents import Raw, read_mapping
-from emulator.errors import ScenarioError, did_you_mean
+from emulator.documents import Raw
 
 Overrides = dict[str, Any]
 """Key path -> value, as in --set."""
@@ -103,6 +100,13 @@ class Axis(Part):
     label: str = Field(description="with its unit")
     points: tuple[Point, ...] = Field(min_length=1)
 
+    @field_validator("points")
+    @classmethod
+    def _apart(cls, points: tuple[Point, ...]) -> tuple[Point, ...]:
+        if twice := _repeated([f"{point.x:g}" for point in points]):
+            raise ValueError(f"got x {', '.join(twice)} twice, wanted every place once")
+        return points
+
 
 class SuiteUse(Part):
     """How an experiment runs on one suite."""
@@ -128,9 +132,18 @@ class Difference(Part):
     below: str
     column: str = "accuracy"
     below_column: str | None = Field(default=None, description="of `below`; default: column")
-    at_least: float | None = Field(default=None, description="the least we promise [points]")
-    at_most: float | None = Field(default=None, description="the most we promise [points]")
+    at_least: float | None = Field(
+        default=None, description="the least we promise [points, or the column's unit]"
+    )
+    at_most: float | None = Field(
+        default=None, description="the most we promise [points, or the column's unit]"
+    )
     paper: dict[str, float] = Field(default={}, description="the paper's difference [points]")
+
+    @property
+    def compares_itself(self) -> bool:
+        """Whether both sides are one."""
+        return self.above == self.below and self.below_column in (None, self.column)
 
 
 class Order(Part):
@@ -158,7 +171,7 @@ class Bound(Part):
     kind: Literal["bound"] = "bound"
     row: str
     column: str
-    at_most: float
+    at_most: float = Field(description="in the column's unit: % for shares, MB for bytes")
 
 
 class Growth(Part):
@@ -271,9 +284,27 @@ class Experiment(Part):
         own = [row.label for row in self.planned_rows() if row.graph == "own"]
         if self.reference in known and self.reference not in own:
             problems.append(f"reference: got {self.reference!r}, wanted a row on its own graph")
+        problems += [f"columns: got {x!r} twice, wanted each once" for x in _repeated(self.columns)]
+        problems += self._needs_an_axis()
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _needs_an_axis(self) -> list[str]:
+        """What is said of an axis where there is none, and of a row beside itself."""
+        problems = []
+        has_axis = self.axis is not None or any(use.axis for use in self.suites.values())
+        for index, claim in enumerate(self.claims):
+            if isinstance(claim, Growth) and not has_axis:
+                problems.append(f"claims.{index}: got growth, wanted an axis to grow along")
+            if isinstance(claim, Difference) and claim.compares_itself:
+                problems.append(
+                    f"claims.{index}.below: got {claim.below!r} twice, wanted another row"
+                )
+        for index, chart in enumerate(self.charts):
+            if isinstance(chart, Lines) and not has_axis:
+                problems.append(f"charts.{index}: got lines, wanted an axis (or bars)")
+        return problems
 
     def planned_rows(self) -> tuple[PlannedRow, ...]:
         """Every row on each of its graphs, in order."""
@@ -292,89 +323,7 @@ class Experiment(Part):
         )
 
 
-# ── files ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def experiment_folder() -> Path:
-    """Where experiments lie: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
-    installed = package / "report" / "experiments"
-    return installed if installed.is_dir() else package.parent / "configs" / "experiments"
-
-
-def experiment_names() -> tuple[str, ...]:
-    """The experiments that come with the package."""
-    return tuple(sorted(p.stem for p in experiment_folder().glob("*.yaml") if p.stem != "suites"))
-
-
-def read_experiment(name: str) -> Experiment:
-    """An experiment by name, or from a YAML file of one's own. ScenarioError with all problems."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else experiment_folder() / f"{name}.yaml"
-    if not name.endswith((".yaml", ".yml")) and name not in experiment_names():
-        known = ", ".join(experiment_names())
-        raise ScenarioError([f"NAME: got {name!r}, wanted all, a YAML file, or one of {known}"])
-    raw = read_mapping(path, "an experiment")
-    try:
-        return Experiment.model_validate(raw)
-    except ValidationError as error:
-        raise ScenarioError(_lines(error, path.name)) from None
-
-
-def read_suites() -> Mapping[str, Suite]:
-    """All suites by name."""
-    path = experiment_folder() / "suites.yaml"
-    problems, suites = [], {}
-    for name, raw in read_mapping(path, "suites").items():
-        try:
-            suites[name] = Suite.model_validate(raw)
-        except ValidationError as error:
-            problems += _lines(error, f"{path.name}: {name}")
-    if problems:
-        raise ScenarioError(problems)
-    return suites
-
-
-def suite_scenario(suite: Suite) -> Path:
-    """The scenario file of a suite."""
-    return experiment_folder() / suite.scenario
-
-
-def _lines(error: ValidationError, where: str) -> list[str]:
-    """where: key.path: got, wanted; one line per problem."""
-    problems = error.errors()
-    inside = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
-    lines = []
-    for problem in problems:
-        path = ".".join(str(key) for key in problem["loc"])
-        if problem["type"] == "too_short" and problem["loc"][:1] in inside:
-            continue  # wrong items were not counted; they have lines of their own
-        if problem["type"] == "value_error" and not path:
-            lines += [f"{where}: {line}" for line in str(problem["ctx"]["error"]).splitlines()]
-        elif problem["type"] == "union_tag_invalid":
-            tags = str(problem["ctx"]["expected_tags"]).replace("'", "")
-            lines.append(
-                f"{where}: {path}.kind: got {problem['ctx']['tag']!r}, wanted one of {tags}"
-            )
-        else:
-            got = "nothing" if problem["type"] == "missing" else repr(problem["input"])
-            lines.append(f"{where}: {path}: got {got}, wanted {_wanted(problem)}")
-    return lines
-
-
-def _wanted(problem: ErrorDetails) -> str:
-    """What should stand there, in words."""
-    kind, key = problem["type"], str(problem["loc"][-1])
-    if kind == "extra_forbidden":
-        known = {name for part in Part.__subclasses__() for name in part.model_fields}
-        return f"no such key{did_you_mean(key, sorted(known))}"
-    words = {"missing": "this key", "union_tag_not_found": "a mapping with a kind"}
-    words |= dict.fromkeys(("tuple_type", "list_type"), "a list")
-    words |= dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping")
-    message = problem["msg"][:1].lower() + problem["msg"][1:]
-    return words.get(kind, message.removeprefix("input should be "))
-
-
-def _repeated(labels: list[str]) -> list[str]:
+def _repeated(labels: Sequence[str]) -> list[str]:
     return sorted({label for label in labels if labels.count(label) > 1})
 
 

@@ -5,9 +5,11 @@ has computed, no other computes again.
 """
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,6 +17,7 @@ from pydantic import BaseModel
 
 from emulator.documents import Raw, read_mapping
 from emulator.errors import ScenarioError
+from emulator.experiment_files import read_experiment, read_suites, suite_scenario
 from emulator.experiments import (
     Axis,
     Experiment,
@@ -24,9 +27,6 @@ from emulator.experiments import (
     Suite,
     SuiteUse,
     merged,
-    read_experiment,
-    read_suites,
-    suite_scenario,
 )
 from emulator.reading import PATHS, parse_override, read_scenario
 from emulator.scenario import Scenario
@@ -122,19 +122,7 @@ def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
         for row in rows
     )
     wanted = tuple(run for run in everything if run.row.label in chosen and run.seed in seeds)
-    problems: list[str] = []
-    read: list[JsonLines] = []
-    for run in wanted:
-        try:
-            tasks = resolve(run, STAND_IN if run.after else {}).tasks
-            if isinstance(tasks, JsonLines) and tasks not in read:
-                read.append(tasks)
-                for task in tasks.names:
-                    tasks.examples(task, "test", run.seed)
-        except ScenarioError as error:
-            problems += [f"{name}: {run.row.label}: {problem}" for problem in error.problems]
-    if problems:
-        raise ScenarioError(list(dict.fromkeys(problems)))
+    _check(name, wanted)
     return Plan(
         name,
         suite_name,
@@ -146,6 +134,37 @@ def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
         wanted,
         wish.overrides,
     )
+
+
+def _check(name: str, wanted: Sequence[Wanted]) -> None:
+    """Every run's scenario, and the test data of each folder once; a problem of all rows is told once."""
+    rows_with: dict[str, dict[str, None]] = {}
+    read: list[JsonLines] = []
+    for run in wanted:
+        try:
+            _check_seed(run)
+            tasks = resolve(run, STAND_IN if run.after else {}).tasks
+            if isinstance(tasks, JsonLines) and tasks not in read:
+                read.append(tasks)
+                for task in tasks.names:
+                    tasks.examples(task, "test", run.seed)
+        except ScenarioError as error:
+            for problem in error.problems:
+                rows_with.setdefault(problem, {})[run.row.label] = None
+    rows = {run.row.label for run in wanted}
+    if rows_with:
+        raise ScenarioError(
+            [
+                f"{name}: {problem}" if len(labels) == len(rows) else f"{name}: {label}: {problem}"
+                for problem, labels in rows_with.items()
+                for label in (list(labels)[:1] if len(labels) == len(rows) else labels)
+            ]
+        )
+
+
+def _check_seed(run: Wanted) -> None:
+    if (got := run.overrides["seed"]) != run.seed:
+        raise ScenarioError([f"seed: got {got!r}, wanted none (--seeds N runs seeds 1 ... N)"])
 
 
 def resolve(wanted: Wanted, graph: Raw) -> Scenario:
@@ -177,9 +196,11 @@ def run_folder(store: Path, scenario: Scenario) -> Path:
     """Where a scenario's run lies: equal scenarios share it, different ones do not.
 
     The name depends on what differs from the defaults, so that a key which joins the scenario with a
-    default that changes nothing leaves old runs where they are found.
+    default that changes nothing leaves old runs where they are found; and on the content of what is
+    not the emulator's: plug-ins, task files, tables of a channel. (Of a backbone its name has to do.)
     """
     told = json.dumps(_told(scenario), sort_keys=True)
+    told += "".join(_content(path) for path in sorted(_files_of(scenario)))
     digest = hashlib.blake2b(told.encode(), digest_size=4).hexdigest()
     method = scenario.method.kind.rsplit(":", 1)[-1]
     return store / f"{method}-{digest}-{scenario.seed}"
@@ -210,6 +231,35 @@ def _told(section: BaseModel) -> Raw:
         else:
             told[name] = section.model_dump(mode="json", include={name})[name]
     return told
+
+
+def _files_of(section: BaseModel) -> set[Path]:
+    """The files of the user's own that a section names: a plug-in's module, data."""
+    files = set()
+    if ":" in str(getattr(section, "kind", "")):
+        files.add(Path(inspect.getfile(type(section))))
+    if isinstance(section, JsonLines):
+        files |= {
+            file for name in section.names for file in (section.folder / name).glob("*.jsonl")
+        }
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            files |= _files_of(value)
+        elif name == "path" and isinstance(value, str | Path):
+            files.add(Path(value))
+    return {file for file in files if file.is_file()}
+
+
+def _content(path: Path) -> str:
+    """A digest of a file, read again only when it has changed."""
+    state = path.stat()
+    return _digest(path, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _digest(path: Path, _changed_ns: int, _size: int) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
 def found(
@@ -288,14 +338,21 @@ def _overrides(
     """From the general to the particular; what the user sets on the command line comes last."""
     place = point.overrides if point else {}
     told = merged(suite.overrides, use.overrides, row.overrides, place, row.fixed)
-    kind = str(told.get("method.kind", ""))
+    kind = _method_of(suite, told)
     rates = suite.learning_rates
     rate = rates.get(row.label.split(" on ")[0], rates.get(kind))
     if rate is not None and RATE not in told:
         told[RATE] = rate
     if row.graph == "mesh":
         told = merged(told, {"topology": {"kind": "complete"}})
-    return _by_entries(merged(told, wish.overrides, {"seed": seed}), suite)
+    return _by_entries(merged({"seed": seed}, told, wish.overrides), suite)
+
+
+def _method_of(suite: Suite, told: Raw) -> str:
+    """The kind of a row's method: its own, or that of the suite's scenario."""
+    sections = (read_mapping(suite_scenario(suite), "a scenario"), told)
+    kinds = [section.get("method", {}).get("kind") for section in sections]
+    return str(told.get("method.kind") or kinds[1] or kinds[0])
 
 
 def _by_entries(told: Raw, suite: Suite) -> Raw:

@@ -59,7 +59,7 @@ def check_part(part: object, protocol: type, path: str) -> None:
     lacking = [name for name in wanted if not callable(getattr(part, name, None))]
     if lacking:
         raise EmulatorError(
-            f"method.kind: got {path!r}, whose start() gives a {type(part).__name__} without "
+            f"method.kind: got {path!r}, whose start() gives an object of {type(part).__name__} without "
             f"{', '.join(lacking)}; wanted a protocols.{protocol.__name__}"
         )
 

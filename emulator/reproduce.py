@@ -13,7 +13,7 @@ from pathlib import Path
 
 from emulator.documents import Raw
 from emulator.errors import EmulatorError
-from emulator.experiments import experiment_names, read_experiment
+from emulator.experiment_files import experiment_names, read_experiment
 from emulator.planning import (
     RATE,
     Key,

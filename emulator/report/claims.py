@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from emulator.experiments import Bound, Claim, Difference, Growth, Order, Saving
-from emulator.report.columns import column
+from emulator.report.columns import Column, column
 from emulator.report.runs import RunLine, by_seed, estimate_of, places
 from emulator.report.statistics import Estimate, estimate, paired
 
@@ -44,7 +44,7 @@ def _difference(claim: Difference, lines: Sequence[RunLine]) -> str:
     if gaps[0][0] is not None:
         return f"{what}: {_along(claim, lines, gaps)}."
     gap = gaps[0][1]
-    parts = [f"{_points(gap)}, {_direction(gap)}", _touching(claim, lines, None)]
+    parts = [f"{_points(gap, claim)}, {_direction(gap)}", _touching(claim, lines, None)]
     parts += [f"{promise}: {kept}" for promise, kept in _promises(claim, lines, None, gap).items()]
     parts += [_size(gap, name, points) for name, points in claim.paper.items()]
     return f"{what}: {'; '.join(parts)}."
@@ -54,7 +54,7 @@ def _along(
     claim: Difference, lines: Sequence[RunLine], gaps: Sequence[tuple[float | None, Estimate]]
 ) -> str:
     """The differences at all places of the axis, and at which of them direction and promises hold."""
-    told = [f"{_points(gap)} at {x:g} ({_touching(claim, lines, x)})" for x, gap in gaps]
+    told = [f"{_points(gap, claim)} at {x:g} ({_touching(claim, lines, x)})" for x, gap in gaps]
     verdicts = [f"direction {_where([(x, _direction(gap) == HOLDS) for x, gap in gaps])}"]
     kept = [(x, _promises(claim, lines, x, gap)) for x, gap in gaps]
     verdicts += [f"{p} {_where([(x, here[p] == KEPT) for x, here in kept])}" for p in kept[0][1]]
@@ -73,14 +73,16 @@ def _promises(
     claim: Difference, lines: Sequence[RunLine], x: float | None, gap: Estimate
 ) -> dict[str, str]:
     """What we promise of a difference's size, in words, and whether it holds at one place."""
-    told = {}
+    told, as_text = {}, column(claim.column)
     if (least := claim.at_least) is not None:
-        kept = _kept(replace(gap, mean=gap.mean - least / 100))
+        kept = _kept(replace(gap, mean=gap.mean - least / as_text.scale))
         if kept == KEPT and _touching(claim, lines, x) == TOUCH:
             kept = "does not hold (intervals touch)"
-        told[f"at least {least:+g} points"] = kept
+        told[f"at least {least:+g} {_unit(as_text)}"] = kept
     if (most := claim.at_most) is not None:
-        told[f"at most {most:+g} points"] = _kept(replace(gap, mean=most / 100 - gap.mean))
+        told[f"at most {most:+g} {_unit(as_text)}"] = _kept(
+            replace(gap, mean=most / as_text.scale - gap.mean)
+        )
     return told
 
 
@@ -165,12 +167,13 @@ def _saving(claim: Saving, lines: Sequence[RunLine]) -> str:
 
 def _bound(claim: Bound, lines: Sequence[RunLine]) -> str:
     as_text = column(claim.column)
-    what = f"`{claim.row}` never has more than {as_text.number(claim.at_most)} {as_text.unit} "
+    most = claim.at_most / as_text.scale
+    what = f"`{claim.row}` never has more than {as_text.number(most)} {as_text.unit} "
     what += as_text.heading
     values = [v for x in places(lines) for v in by_seed(lines, claim.row, claim.column, x).values()]
     if not values:
         return f"{what}: cannot be judged, runs are missing."
-    over = sum(value > claim.at_most for value in values)
+    over = sum(value > most for value in values)
     verdict = f"does not hold in {over} of {len(values)} runs" if over else "holds"
     largest = f"largest of {len(values)} runs {as_text.number(max(values))} {as_text.unit}"
     return f"{what}: {verdict}; {largest}."
@@ -199,11 +202,18 @@ def _last_place(lines: Sequence[RunLine]) -> tuple[str, float | None]:
     return ("" if x is None else f" at {x:g}"), x
 
 
-def _points(gap: Estimate) -> str:
-    """A difference of shares in percentage points."""
+def _points(gap: Estimate, claim: Difference) -> str:
+    """A difference in the column's unit: of shares in percentage points."""
+    as_text = column(claim.column)
+    mean, unit = f"{gap.mean * as_text.scale:+,.{as_text.decimals}f}", _unit(as_text)
     if gap.count == 1:
-        return f"{100 * gap.mean:+.1f} points (one seed)"
-    return f"{100 * gap.mean:+.1f} ± {100 * gap.half_width:.1f} points"
+        return f"{mean} {unit} (one seed)"
+    return f"{mean} ± {as_text.number(gap.half_width)} {unit}"
+
+
+def _unit(as_text: Column) -> str:
+    """What differences of a column are counted in."""
+    return "points" if as_text.unit == "%" else as_text.unit or as_text.heading
 
 
 def _touching(claim: Difference, lines: Sequence[RunLine], x: float | None) -> str:

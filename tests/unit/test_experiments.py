@@ -4,14 +4,13 @@ import pytest
 import yaml
 
 from emulator.errors import ScenarioError
-from emulator.experiments import (
-    Experiment,
+from emulator.experiment_files import (
     experiment_names,
-    merged,
     read_experiment,
     read_suites,
     suite_scenario,
 )
+from emulator.experiments import Experiment, merged
 from emulator.reading import read_scenario
 from emulator.report.tables import check_columns
 
@@ -66,6 +65,12 @@ def test_each_further_graph_makes_a_row():
             "e.yaml: suites.tiny.without.0: got 'x', wanted one",
         ),
         ("title: Small", "- x", "wanted a YAML mapping"),
+        ("graphs: [random, clusters]", "graphs: []", "rows.0.graphs: got [], wanted at least 1"),
+        (
+            "columns: [accuracy]",
+            "columns: [accuracy, accuracy]",
+            "e.yaml: columns: got 'accuracy' twice, wanted each once",
+        ),
     ],
 )
 def test_what_is_wrong_is_told(problems, old, new, told):
@@ -77,7 +82,7 @@ def test_what_is_wrong_is_told(problems, old, new, told):
     [
         (
             "{label: a, about: b, overides: {}}",
-            "rows.0.overides: got {}, wanted no such key; did you",
+            "rows.0.overides: got an unknown key; did you mean 'overrides'?",
         ),
         ("{label: a}", "rows.0.about: got nothing, wanted this key"),
         ("[]", "rows.0: got [], wanted a mapping"),
@@ -95,6 +100,55 @@ def test_an_unknown_kind_of_claim_lists_the_known_ones(problems):
     assert line == (
         "e.yaml: claims.0.kind: got 'differ', wanted one of difference, order, saving, bound, growth"
     )
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("axis: {label: x, points: []}", "axis.points: got [], wanted at least 1"),
+        (
+            "axis: {label: x, points: [{x: 1, overrides: {}}, {x: 1.0, overrides: {}}]}",
+            "axis.points: got x 1 twice, wanted every place once",
+        ),
+        (
+            "claims: [{kind: order, rows: [ours]}]",
+            "claims.0.order.rows: got ['ours'], wanted at least 2",
+        ),
+        (
+            "claims: [{kind: growth, row: ours, column: accuracy}]",
+            "claims.0: got growth, wanted an axis to grow along",
+        ),
+        (
+            "claims: [{kind: difference, above: ours, below: ours}]",
+            "claims.0.below: got 'ours' twice, wanted another row",
+        ),
+        (
+            "charts: [{kind: lines, column: accuracy}]",
+            "charts.0: got lines, wanted an axis (or bars)",
+        ),
+        (
+            "charts: [{kind: bars, columns: accuracy}]",
+            "charts.0.bars.columns: got an unknown key; did you mean 'column'?",
+        ),
+        ("sources: x", "sources: got an unknown key; did you mean 'source'?"),
+    ],
+)
+def test_one_line_says_what_else_is_wrong(problems, more, told):
+    (line,) = problems(f"{SMALL}{more}\n")
+    assert line == f"e.yaml: {told}"
+
+
+def test_a_scenario_is_no_experiment(problems):
+    (line,) = problems("name: x\ndevices: 4\n")
+    assert "got name, devices, wanted an experiment (`emulator run` takes scenarios)" in line
+
+
+def test_files_beside_an_experiment_are_found_from_anywhere(tmp_path):
+    (tmp_path / "mine").mkdir()
+    text = SMALL.replace("seeds: 2", "seeds: 2, overrides: {tasks: {kind: jsonl, folder: mine}}")
+    (tmp_path / "e.yaml").write_text(text, encoding="utf-8")
+    experiment = read_experiment(str(tmp_path / "e.yaml"))
+    assert experiment.suites["tiny"].overrides["tasks"]["folder"] == str(tmp_path / "mine")
 
 
 def test_an_unknown_claim_row_is_told(problems):

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from emulator.errors import ScenarioError
-from emulator.experiments import Experiment, experiment_names, read_experiment
+from emulator.experiment_files import experiment_names, read_experiment
+from emulator.experiments import Experiment
 from emulator.planning import (
     Wish,
     graph_overrides,
@@ -64,7 +65,15 @@ def test_every_row_at_every_place_with_every_seed():
 
 
 def test_a_suite_gives_the_rate_that_a_row_does_not():
-    assert resolve(runs()["ours", 1.0, 2], {}).method.learning_rate == 2e-2
+    assert resolve(runs()["ours", 1.0, 2], {}).method.learning_rate == 5e-2
+
+
+def test_so_it_gives_it_to_a_row_that_names_its_method():
+    named = {"overrides": {"method": {"kind": "sparse_orthogonal"}}}
+    rows = (EXPERIMENT.rows[0], EXPERIMENT.rows[1].model_copy(update=named))
+    experiment = EXPERIMENT.model_copy(update={"rows": rows})
+    run = {run.key: run for run in plan("small", experiment, wish()).wanted}["ours", 1.0, 2]
+    assert resolve(run, {}).method.learning_rate == 5e-2
 
 
 def test_rows_on_another_graph_wait_for_the_reference_of_their_seed_and_place():
@@ -134,13 +143,32 @@ def test_the_users_overrides_come_last():
     assert scenario.local.steps == 9
 
 
+def test_a_problem_of_some_rows_names_them_and_one_of_all_rows_none():
+    rows = [
+        row.model_copy(update={"overrides": {**row.overrides, "local.steps": 0}})
+        for row in EXPERIMENT.rows[:1]
+    ]
+    for changed, label in (((*rows, *EXPERIMENT.rows[1:]), "lora: "), (EXPERIMENT.rows, "")):
+        overrides = {} if label else {"local.batch_size": 0}
+        with pytest.raises(ScenarioError) as caught:
+            plan(
+                "small", EXPERIMENT.model_copy(update={"rows": changed}), wish(overrides=overrides)
+            )
+        starts = [
+            line.startswith(f"small: {label}tiny.yaml: local.") for line in caught.value.problems
+        ]
+        assert starts[0]
+        assert len(starts) == (2 if label else 1)  # `lora on clusters` has it, too
+
+
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
         ({"suite": "huge"}, "--suite: got 'huge', wanted one of tiny, "),
         ({"suite": "qwen"}, "--suite: got 'qwen' for small, wanted one of tiny"),
         ({"rows": ("loar",)}, "--rows: got 'loar', wanted some of lora, lora on clusters, ours"),
-        ({"overrides": {"rounds": 0}}, "small: ours: tiny.yaml: rounds: got 0, wanted a whole "),
+        ({"overrides": {"rounds": 0}}, "small: tiny.yaml: rounds: got 0, wanted a whole "),
+        ({"overrides": {"seed": 9}}, "small: seed: got 9, wanted none (--seeds N runs seeds 1"),
     ],
 )
 def test_wrong_wishes_are_told_before_anything_runs(wanted, told):
@@ -176,6 +204,31 @@ def test_what_joins_the_scenario_with_a_default_moves_no_folder(tmp_path):
     assert run_folder(tmp_path, later) == run_folder(tmp_path, ours)
     wet = Later(**ours.model_dump(), weather={"rain_mm": 1.0})
     assert run_folder(tmp_path, wet) != run_folder(tmp_path, ours)
+
+
+def test_other_data_or_another_plug_in_are_another_run(tmp_path, monkeypatch):
+    row = '{"prompt": "a fine day", "choices": ["good", "bad"], "answer": "good"}\n'
+    (tmp_path / "mood").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / "mood" / f"{split}.jsonl").write_text(row * 9)
+    plug_in = tmp_path / "house_of_a_planner.py"
+    code = "from emulator.methods import Lora\nclass Mine(Lora):\n    kind: str = 'mine'\n"
+    plug_in.write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    tasks = {"kind": "jsonl", "folder": str(tmp_path), "names": ["mood"]}
+    given = {"tasks": tasks, "method": {"kind": "house_of_a_planner:Mine"}}
+    rows = (EXPERIMENT.rows[1].model_copy(update={"overrides": given}),)
+    (run, *_) = plan("small", EXPERIMENT.model_copy(update={"rows": rows}), wish()).wanted
+    scenario = resolve(run, {})
+    folders = [run_folder(tmp_path, scenario)]
+    plug_in.write_text(f"{code}    more: int = 1\n")
+    folders.append(run_folder(tmp_path, scenario))
+    (tmp_path / "mood" / "train.jsonl").write_text(row * 10)
+    folders.append(run_folder(tmp_path, scenario))
+    assert len(set(folders)) == 3
+    plug_in.write_text(code)
+    (tmp_path / "mood" / "train.jsonl").write_text(row * 9)
+    assert run_folder(tmp_path, scenario) == folders[0]
 
 
 def test_a_run_is_whole_when_it_ended_and_was_of_this_very_scenario(tmp_path):

@@ -209,7 +209,7 @@ def test_a_part_of_a_method_that_cannot_take_part_is_told():
         def setup(self):
             yield
 
-    told = "method.kind: got 'mine:Idea', whose start() gives a Half without exchange, finish, "
+    told = "method.kind: got 'mine:Idea', whose start() gives an object of Half without exchange, finish, "
     with pytest.raises(EmulatorError) as caught:
         check_part(Half(), AdapterMethod, "mine:Idea")
     assert str(caught.value).startswith(told + "own_expert, experts")

@@ -84,6 +84,18 @@ def test_what_is_promised_is_judged_at_every_place(rows):
     )
 
 
+def test_differences_are_told_in_the_columns_unit(line):
+    sizes = {"ours": (1.5e6, 1.7e6), "lora": (50.0e6, 54.0e6)}
+    lines = [
+        line(row, s, bytes_total=size) for row in sizes for s, size in enumerate(sizes[row], 1)
+    ]
+    claim = Difference(above="lora", below="ours", column="bytes_total", at_least=40.0)
+    assert sentence(claim, lines) == (
+        "`lora` above `ours` in on the air: +50.40 ± 24.14 MB, direction holds; intervals do not touch; "
+        "at least +40 MB: not settled (it lies within the interval)."
+    )
+
+
 def test_a_column_above_another_of_the_same_row(line):
     lines = [
         line("lora", seed, forgetting=forgetting, dilution=dilution)
@@ -140,7 +152,7 @@ def test_a_saving(rows):
 
 def test_a_bound_counts_every_run(rows):
     lines = rows("collision_rate", ours=[0.05, 0.2]) + rows("collision_rate", x=3.0, ours=[0.1])
-    told = sentence(Bound(row="ours", column="collision_rate", at_most=0.1), lines)
+    told = sentence(Bound(row="ours", column="collision_rate", at_most=10), lines)
     assert told == (
         "`ours` never has more than 10.0 % collision rate: does not hold in 1 of 3 runs; largest of 3 "
         "runs 20.0 %."

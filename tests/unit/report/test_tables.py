@@ -110,7 +110,7 @@ def test_what_was_set_by_hand_stands_in_the_title(drawn):
 def test_claims_about_rows_that_were_not_run_are_counted_only(drawn):
     alone = replace(drawn, rows=drawn.rows[:1])
     assert "## What holds" not in document(alone)
-    claims = [*EXPERIMENT.claims, Bound(row="lora", column="accuracy", at_most=1.0)]
+    claims = [*EXPERIMENT.claims, Bound(row="lora", column="accuracy", at_most=100)]
     more = replace(alone, experiment=EXPERIMENT.model_copy(update={"claims": claims}))
     assert "holds; largest of 2 runs" in document(more)
     assert "- 1 more need rows that were not run." in document(more)

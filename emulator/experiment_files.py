@@ -1,0 +1,164 @@
+"""Experiments and suites as files: where they lie, and what is said of one that is wrong."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from emulator.documents import read_mapping
+from emulator.errors import ScenarioError, did_you_mean
+from emulator.experiments import (
+    Axis,
+    Bars,
+    Bound,
+    Difference,
+    Experiment,
+    Front,
+    Growth,
+    Layers,
+    Lines,
+    Order,
+    Part,
+    Point,
+    Row,
+    Saving,
+    Scatter,
+    Suite,
+    SuiteUse,
+)
+from emulator.reading import PATHS
+
+KINDS: tuple[type[Part], ...] = (
+    Difference, Order, Saving, Bound, Growth, Lines, Bars, Front, Scatter, Layers,
+)  # fmt: skip
+PARTS: Mapping[str, type[Part]] = {
+    "suites": SuiteUse,
+    "rows": Row,
+    "axis": Axis,
+    "points": Point,
+    **{str(kind.model_fields["kind"].default): kind for kind in KINDS},
+}
+"""What is inside a key of an experiment file, or behind a `kind`."""
+
+OVERRIDES = ("overrides", "fixed")
+"""Keys that hold parts of scenarios."""
+
+
+def experiment_folder() -> Path:
+    """Where experiments lie: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "report" / "experiments"
+    return installed if installed.is_dir() else package.parent / "configs" / "experiments"
+
+
+def experiment_names() -> tuple[str, ...]:
+    """The experiments that come with the package."""
+    return tuple(sorted(p.stem for p in experiment_folder().glob("*.yaml") if p.stem != "suites"))
+
+
+def read_experiment(name: str) -> Experiment:
+    """An experiment by name, or from a YAML file of one's own. ScenarioError with all problems."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else experiment_folder() / f"{name}.yaml"
+    if not name.endswith((".yaml", ".yml")) and name not in experiment_names():
+        known = ", ".join(experiment_names())
+        raise ScenarioError([f"NAME: got {name!r}, wanted all, a YAML file, or one of {known}"])
+    raw = read_mapping(path, "an experiment")
+    if raw.keys().isdisjoint(("rows", "suites", "columns")):
+        raise ScenarioError(
+            [
+                f"{path.name}: got {', '.join(raw)}, wanted an experiment (`emulator run` takes scenarios)"
+            ]
+        )
+    _anchor_paths(raw, path.parent)
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as error:
+        raise ScenarioError(_lines(error, path.name, Experiment)) from None
+
+
+def _anchor_paths(raw: Any, folder: Path, under: tuple[str, ...] = ()) -> None:
+    """Make names of files that lie beside the experiment absolute, wherever its overrides are."""
+    if isinstance(raw, list):
+        for item in raw:
+            _anchor_paths(item, folder)
+    if not isinstance(raw, dict):
+        return
+    for key, value in raw.items():
+        inside = () if key in OVERRIDES else (*under, *str(key).split("."))
+        if inside in PATHS and isinstance(value, str) and (folder / value).exists():
+            raw[key] = str((folder / value).resolve())
+        _anchor_paths(value, folder, inside)
+
+
+def read_suites() -> Mapping[str, Suite]:
+    """All suites by name."""
+    path = experiment_folder() / "suites.yaml"
+    problems, suites = [], {}
+    for name, raw in read_mapping(path, "suites").items():
+        try:
+            suites[name] = Suite.model_validate(raw)
+        except ValidationError as error:
+            problems += _lines(error, f"{path.name}: {name}", Suite)
+    if problems:
+        raise ScenarioError(problems)
+    return suites
+
+
+def suite_scenario(suite: Suite) -> Path:
+    """The scenario file of a suite."""
+    return experiment_folder() / suite.scenario
+
+
+def _lines(error: ValidationError, where: str, part: type[Part]) -> list[str]:
+    """where: key.path: got, wanted; one line per problem. part: what the whole should be."""
+    problems = error.errors()
+    outside = {p["loc"][:depth] for p in problems for depth in range(len(p["loc"]))}
+    lines = []
+    for problem in problems:
+        path = ".".join(str(key) for key in problem["loc"])
+        if problem["type"] == "too_short" and problem["loc"] in outside:
+            continue  # wrong items were not counted; they have lines of their own
+        if problem["type"] == "value_error":
+            place = f"{where}: {path}: " if path else f"{where}: "
+            lines += [f"{place}{line}" for line in str(problem["ctx"]["error"]).splitlines()]
+        elif problem["type"] == "union_tag_invalid":
+            tags = str(problem["ctx"]["expected_tags"]).replace("'", "")
+            lines.append(
+                f"{where}: {path}.kind: got {problem['ctx']['tag']!r}, wanted one of {tags}"
+            )
+        elif problem["type"] == "extra_forbidden":
+            known = sorted(_part_at(problem["loc"][:-1], part).model_fields)
+            close = (
+                did_you_mean(str(problem["loc"][-1]), known)
+                or f", wanted some of {', '.join(known)}"
+            )
+            lines.append(f"{where}: {path}: got an unknown key{close}")
+        else:
+            got = "nothing" if problem["type"] == "missing" else repr(problem["input"])
+            lines.append(f"{where}: {path}: got {got}, wanted {_wanted(problem)}")
+    return lines
+
+
+def _part_at(place: Sequence[int | str], whole: type[Part]) -> type[Part]:
+    """What stands at a place of an experiment file."""
+    part = whole
+    for key in place:
+        part = PARTS.get(str(key), part)
+    return part
+
+
+def _wanted(problem: ErrorDetails) -> str:
+    """What should stand there, in words."""
+    kind = problem["type"]
+    words = {"missing": "this key", "union_tag_not_found": "a mapping with a kind"}
+    words |= dict.fromkeys(("tuple_type", "list_type"), "a list")
+    words |= dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping")
+    words |= dict.fromkeys(("float_parsing", "float_type"), "a number")
+    words |= dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number")
+    words["string_pattern_mismatch"] = "letters, digits, spaces and . _ + -, the first no sign"
+    if kind == "too_short":
+        return f"at least {problem['ctx']['min_length']}"
+    message = problem["msg"][:1].lower() + problem["msg"][1:]
+    return words.get(kind, message.removeprefix("input should be "))
