@@ -241,13 +241,19 @@ def bench(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    experiment: Annotated[
+        bool, typer.Option("--experiment", help="of experiment files, for reproduce")
+    ] = False,
+) -> None:
     """Print the JSON schema of scenario files."""
     import json
 
+    from emulator.experiments import Experiment
     from emulator.scenario import Scenario
 
-    sys.stdout.write(json.dumps(Scenario.model_json_schema(), indent=2) + "\n")
+    described = Experiment if experiment else Scenario
+    sys.stdout.write(json.dumps(described.model_json_schema(), indent=2) + "\n")
 
 
 @channel.command()

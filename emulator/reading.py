@@ -1,5 +1,6 @@
 """From a YAML file and `--set` overrides to a Scenario, with one clear line for every problem."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,8 @@ def _completed(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) ->
         problems += [line for item in error.errors() for line in lines_of(item, raw)]
     if problems:
         raise ScenarioError([f"{source}: {problem}" for problem in problems])
-    notes += [*_router_note(raw, scenario), *_unmeasured(scenario), *_in_vain(scenario)]
+    notes += [*_router_note(raw, scenario), *_unmeasured(scenario)]
+    notes += [*_never(scenario), *_in_vain(scenario)]
     return Reading(scenario, tuple(notes))
 
 
@@ -119,12 +121,39 @@ def _unmeasured(scenario: Scenario) -> list[str]:
     ]
 
 
+def _never(scenario: Scenario) -> list[str]:
+    """What waits for a round that never comes, or opens more than there is."""
+    method, rounds = scenario.method, scenario.rounds
+    told = [
+        f"method.{name}: {every} of {rounds} rounds never comes"
+        for name in ("exchange_every", "recluster_every")
+        if (every := getattr(method, name, None) or 0) >= rounds
+    ]
+    if (every := scenario.evaluation.own_task_every) > rounds:
+        told.append(f"evaluation.own_task_every: {every} of {rounds} rounds never comes")
+    active, rank = (
+        getattr(method, "active_ranks", None) or 0,
+        getattr(method, "lora_rank", math.inf),
+    )
+    if active >= rank * len(scenario.tasks.names):
+        told.append(f"method.active_ranks: {active} are all there are (lora_rank {rank} a task)")
+    top, tasks = getattr(scenario.router, "top_m", 0), len(scenario.tasks.names)
+    if top > tasks:
+        told.append(f"router.top_m: {top} of {tasks} tasks opens all gates")
+    return told
+
+
 def _in_vain(scenario: Scenario) -> list[str]:
     """What costs bytes and changes nothing."""
     every = getattr(scenario.method, "recluster_every", None)
     mobility = getattr(scenario.channel, "mobility", None)
     gains_change = getattr(scenario.channel, "gain", None) is not None
-    if every is None or gains_change or getattr(mobility, "kind", None) != "static":
+    if (
+        every is None
+        or every >= scenario.rounds
+        or gains_change
+        or getattr(mobility, "kind", None) != "static"
+    ):
         return []
     return [
         f"method.recluster_every: {every} repeats the setup to the same clusters, for nobody moves "

@@ -9,6 +9,7 @@ import struct
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from emulator.errors import DeviceFailedError, EmulatorError, ProtocolError, ScenarioError
 from emulator.exchange.meeting import PeerFailedError
@@ -41,7 +42,7 @@ class Failure:
             return cls("protocol", str(error), None, trace)
         if isinstance(error, EmulatorError):
             return cls("failed", str(error), None, trace)
-        return cls("failed", f"{type(error).__name__}: {error}", None, trace)
+        return cls("failed", f"{type(error).__name__}: {error}{_place_of(error)}", None, trace)
 
     def to_error(self, device: int, round_index: int) -> EmulatorError:
         """The exception to raise in the parent, of one line; the child's traceback is a note to it."""
@@ -51,14 +52,19 @@ class Failure:
         elif self.kind == "protocol":
             error = ProtocolError(self.text)
         else:
-            when = (
-                "before its first round" if round_index == NO_ROUND else f"last round {round_index}"
-            )
+            when = "no round done" if round_index == NO_ROUND else f"after round {round_index}"
             cause = " ".join(self.text.split())
             error = DeviceFailedError(f"device {device} failed ({when}): {cause}")
         if self.trace:
             error.add_note(f"In the process of device {device}:\n{self.trace}")
         return error
+
+
+def _place_of(error: BaseException) -> str:
+    """`, mine.py:12 in exchange`: the innermost line that is no library's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    return f", {Path(ours[-1].filename).name}:{ours[-1].lineno} in {ours[-1].name}" if ours else ""
 
 
 @dataclass(frozen=True)

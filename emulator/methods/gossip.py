@@ -21,7 +21,8 @@ INTRODUCTION = struct.Struct("<Ifff")
 class Gossip:
     """A device's part in averaging the coordinates `shared` over its neighbours, round by round.
 
-    The adapter has to be ready: adapted, started, its optimiser running.
+    The adapter has to be ready: adapted, started, its optimiser running. `shared` is the same on every
+    device and in every round, so it never travels.
     """
 
     def __init__(self, own: Own, shared: Mask) -> None:

@@ -96,6 +96,9 @@ def test_schema_is_json_of_all_sections():
     code, stdout, stderr = call("schema")
     assert (code, stderr) == (0, "")
     assert {"name", "devices", "channel", "method"} <= set(json.loads(stdout)["properties"])
+    code, stdout, stderr = call("schema", "--experiment")
+    assert (code, stderr) == (0, "")
+    assert {"rows", "suites", "claims", "charts"} <= set(json.loads(stdout)["properties"])
 
 
 def test_one_thread_whatever_the_environment_says():

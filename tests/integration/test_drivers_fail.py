@@ -98,14 +98,12 @@ def test_a_failing_device_is_named_in_one_line(fail: Callable[[], None], cause: 
     began_s = time.perf_counter()
     with pytest.raises(DeviceFailedError) as caught:
         run_toys(failing(2, 20, fail))
-    assert str(caught.value) == f"device 2 failed (last round 5): {cause}"
+    assert str(caught.value).startswith(f"device 2 failed (after round 5): {cause}")
     assert time.perf_counter() - began_s < 5.0
 
 
 def test_a_failure_before_the_first_exchange_is_named() -> None:
-    with pytest.raises(
-        DeviceFailedError, match=r"^device 0 failed \(before its first round\): Val"
-    ):
+    with pytest.raises(DeviceFailedError, match=r"^device 0 failed \(no round done\): Val"):
         run_toys(failing(0, 0, raise_value_error))
 
 

@@ -74,6 +74,28 @@ def test_what_repeats_the_setup_in_vain_is_noted(read):
     assert read(f"rounds: 4\n{walks}", again).notes == ()
 
 
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("method.exchange_every=4", "method.exchange_every: 4 of 4 rounds never comes"),
+        ("method.recluster_every=9", "method.recluster_every: 9 of 4 rounds never comes"),
+        ("evaluation.own_task_every=5", "evaluation.own_task_every: 5 of 4 rounds never comes"),
+        (
+            "method.active_ranks=16",
+            "method.active_ranks: 16 are all there are (lora_rank 8 a task)",
+        ),
+        ("router.top_m=3", "router.top_m: 3 of 2 tasks opens all gates"),
+        ("method.exchange_every=3", None),
+        ("method.active_ranks=15", None),
+        ("router.top_m=2", None),
+        ("evaluation.own_task_every=4", None),
+    ],
+)
+def test_what_never_comes_is_noted(read, override, told):
+    given = "rounds: 4\ntasks: {kind: synthetic, names: [sort, reverse]}"
+    assert read(given, override).notes == ((told,) if told else ())
+
+
 def test_what_measures_nothing_under_a_method_is_noted(read):
     asked = ("evaluation.unseen_tasks=[mirror]", "evaluation.paraphrases=routing")
     assert read("rounds: 2", *asked).notes == ()

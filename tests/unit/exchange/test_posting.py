@@ -1,4 +1,5 @@
 import os
+import re
 import threading
 
 from hypothesis import given, settings
@@ -54,17 +55,28 @@ def test_failures_keep_their_kind_and_lose_no_line() -> None:
     arrived = posted(lambda outlet: [outlet.failed(failure) for failure in failures], 7)
     assert arrived == failures
     errors = [failure.to_error(3, 5) for failure in failures]
-    assert str(errors[0]) == "device 3 failed (last round 5): ValueError: a b"
+    assert str(errors[0]) == "device 3 failed (after round 5): ValueError: a b"
     assert isinstance(errors[1], ProtocolError)
     assert isinstance(errors[2], ScenarioError)
     assert errors[2].problems == ("one", "two")
     assert str(errors[3]) == (
-        "device 3 failed (last round 5): exchange 2: device 1 lost device 4 (closed)"
+        "device 3 failed (after round 5): exchange 2: device 1 lost device 4 (closed)"
     )
     assert failures[3].peer == 4
+
+
+def test_an_exception_of_a_users_own_code_names_the_line() -> None:
+    try:
+        _ = 1 / 0
+    except ZeroDivisionError as error:
+        failure = Failure.of(error)
+    assert re.fullmatch(
+        r"ZeroDivisionError: division by zero, test_posting.py:\d+ in test_an_exception\w+",
+        failure.text,
+    )
 
 
 def test_a_device_without_a_round_says_so() -> None:
     error = Failure("failed", "why").to_error(0, NO_ROUND)
     assert isinstance(error, DeviceFailedError)
-    assert str(error) == "device 0 failed (before its first round): why"
+    assert str(error) == "device 0 failed (no round done): why"
