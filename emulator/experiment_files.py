@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from emulator.documents import read_mapping
+from emulator.documents import Raw, read_mapping
 from emulator.errors import ScenarioError, did_you_mean
 from emulator.experiments import (
     Axis,
@@ -65,6 +65,8 @@ def read_experiment(name: str) -> Experiment:
         known = ", ".join(experiment_names())
         raise ScenarioError([f"NAME: got {name!r}, wanted all, a YAML file, or one of {known}"])
     raw = read_mapping(path, "an experiment")
+    if "like" in raw:
+        raw = _of_the_package(raw["like"], f"{path.name}: like") | raw
     if raw.keys().isdisjoint(("rows", "suites", "columns")):
         raise ScenarioError(
             [
@@ -76,6 +78,13 @@ def read_experiment(name: str) -> Experiment:
         return Experiment.model_validate(raw)
     except ValidationError as error:
         raise ScenarioError(_lines(error, path.name, Experiment)) from None
+
+
+def _of_the_package(name: object, where: str) -> Raw:
+    """The keys of an experiment that comes with the package."""
+    if name not in (known := experiment_names()):
+        raise ScenarioError([f"{where}: got {name!r}, wanted one of {', '.join(known)}"])
+    return read_mapping(experiment_folder() / f"{name}.yaml", "an experiment")
 
 
 def _anchor_paths(raw: Any, folder: Path, under: tuple[str, ...] = ()) -> None:

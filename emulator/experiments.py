@@ -245,6 +245,9 @@ Chart = Annotated[Lines | Bars | Front | Scatter | Layers, Field(discriminator="
 class Experiment(Part):
     """One table or figure."""
 
+    like: str | None = Field(
+        default=None, description="the experiment whose keys stand where this file has none"
+    )
     title: str
     about: str = Field(
         description="what is compared, and what was chosen where the paper is silent"

@@ -193,12 +193,29 @@ def test_every_suite_is_a_scenario(suite):
     assert read_scenario(suite_scenario(suite), overrides).scenario.devices == 10
 
 
-def test_budgets_limit_all_that_send_in_their_rounds():
-    experiment = read_experiment("budget")
+def test_an_experiment_may_be_like_another(tmp_path):
+    text = "like: table2\ntitle: Mine\nsuites: {tiny: {seeds: 1}}\n"
+    (tmp_path / "e.yaml").write_text(text, encoding="utf-8")
+    mine, theirs = read_experiment(str(tmp_path / "e.yaml")), read_experiment("table2")
+    assert (mine.title, mine.rows, mine.columns) == ("Mine", theirs.rows, theirs.columns)
+    assert set(mine.suites) == {"tiny"}
+
+
+def test_who_is_like_nobody_is_told(problems):
+    (line,) = problems("like: table9\n")
+    assert line.startswith("e.yaml: like: got 'table9', wanted one of ablation, ")
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("budget", "bytes_total"), ("budget_time", "emulated_s"), ("budget_energy", "energy_j")],
+)
+def test_budgets_limit_all_that_send_in_their_rounds(name, limit):
+    experiment = read_experiment(name)
     axes = [experiment.axis, *(use.axis for use in experiment.suites.values() if use.axis)]
     limits = [point.overrides.keys() for axis in axes if axis for point in axis.points]
     assert limits
-    assert all(keys == {"stop.bytes_total"} for keys in limits)
+    assert all(keys == {f"stop.{limit}"} for keys in limits)
     free = {row.overrides["method.kind"] for row in experiment.rows if row.fixed}
     assert free == {"local", "experts_once"}
 
