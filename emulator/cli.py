@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,6 @@ NUMBERS_ON_HOST = ("LOCAL_RANK", "SLURM_LOCALID")
 """Where torchrun and Slurm tell a process its number on its host; others start one a host."""
 
 app = typer.Typer(
-    help="Emulate wireless devices that fine-tune a frozen LLM together.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -48,6 +48,22 @@ ScenarioOrPreset = Annotated[
     ),
 ]
 Runs = Annotated[list[Path], typer.Argument(help="output folders of runs", show_default=False)]
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"{metadata.version('wireless-dfl-emulator')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def emulator(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="print it and stop"),
+    ] = False,
+) -> None:
+    """Emulate wireless devices that fine-tune a frozen LLM together."""
 
 
 @app.command()

@@ -28,7 +28,7 @@ from emulator.experiments import (
     SuiteUse,
     merged,
 )
-from emulator.reading import PATHS, parse_override, read_scenario
+from emulator.reading import parse_override, read_scenario
 from emulator.scenario import Scenario
 from emulator.tasks.jsonl import JsonLines
 
@@ -281,12 +281,10 @@ def found(
 
 
 def parse_overrides(texts: Sequence[str]) -> Overrides:
-    """`key.path=value` of the command line; relative files are meant from where one stands."""
+    """`key.path=value` of the command line."""
     told: Overrides = {}
     for text in texts:
         keys, value = parse_override(text)
-        if tuple(keys) in PATHS and isinstance(value, str) and Path(value).exists():
-            value = str(Path(value).resolve())
         told = merged(told, {".".join(keys): value})
     return told
 

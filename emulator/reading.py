@@ -21,7 +21,8 @@ PATHS = (
     ("channel", "gain", "path"),
     ("channel", "rate", "path"),
 )
-"""Values that name files: relative ones are meant from the scenario file's folder."""
+"""Values that name files: relative ones are meant from the scenario file's folder, in an override from
+where one stands, if there is such a file."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +253,7 @@ def _anchor_paths(raw: Raw, folder: Path) -> None:
 
 
 def parse_override(override: str) -> tuple[list[str], Any]:
-    """`a.b=c` -> (["a", "b"], c)."""
+    """`a.b=c` -> (["a", "b"], c); a file or folder that lies where one stands is that one."""
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
         raise ScenarioError([f"--set: got {override!r}, wanted key.path=value"])
@@ -260,7 +261,10 @@ def parse_override(override: str) -> tuple[list[str], Any]:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ScenarioError([f"--set {path}: got {text!r}, wanted a value in YAML"]) from None
-    return path.strip().split("."), value
+    keys = path.strip().split(".")
+    if tuple(keys) in PATHS and isinstance(value, str) and Path(value).exists():
+        value = str(Path(value).resolve())
+    return keys, value
 
 
 def _set(raw: Raw, keys: list[str], value: Any, notes: list[str]) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,10 @@ def test_overrides_come_behind_set_or_bare():
     )  # fmt: skip
     printed = yaml.safe_load(stdout)
     assert (printed["rounds"], printed["devices"], printed["local"]["steps"]) == (2, 16, 3)
+
+
+def test_version_is_that_of_the_package():
+    assert call("--version") == (0, f"{metadata.version('wireless-dfl-emulator')}\n", "")
 
 
 def test_schema_is_json_of_all_sections():

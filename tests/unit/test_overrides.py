@@ -151,6 +151,17 @@ def test_a_wrong_override_is_told_in_one_line(problems, override, line):
 # ── paths ────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_paths_of_an_override_are_meant_from_where_one_stands_if_they_are_there(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "here" / "data").mkdir(parents=True)
+    (tmp_path / "s.yaml").write_text("tasks: {kind: jsonl, names: [a, b]}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "here")
+    for told, meant in (("data", "here/data"), ("elsewhere", "elsewhere")):
+        scenario = read_scenario(tmp_path / "s.yaml", [f"tasks.folder={told}"]).scenario
+        assert scenario.tasks.folder == tmp_path / meant
+
+
 def test_relative_paths_are_meant_from_the_folder_of_the_file(tmp_path, monkeypatch):
     (tmp_path / "a" / "model").mkdir(parents=True)
     path = tmp_path / "a" / "s.yaml"
