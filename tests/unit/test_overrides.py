@@ -155,7 +155,10 @@ def test_paths_of_an_override_are_meant_from_where_one_stands_if_they_are_there(
     tmp_path, monkeypatch
 ):
     (tmp_path / "here" / "data").mkdir(parents=True)
-    (tmp_path / "s.yaml").write_text("tasks: {kind: jsonl, names: [a, b]}", encoding="utf-8")
+    (tmp_path / "s.yaml").write_text(
+        "name: s\nbackbone: {kind: sentence_encoder, name: x}\n"
+        "tasks: {kind: jsonl, folder: there, names: [a, b]}\n"
+    )
     monkeypatch.chdir(tmp_path / "here")
     for told, meant in (("data", "here/data"), ("elsewhere", "elsewhere")):
         scenario = read_scenario(tmp_path / "s.yaml", [f"tasks.folder={told}"]).scenario
