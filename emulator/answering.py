@@ -3,6 +3,7 @@
 Shapes: S questions, T tasks, E experts.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -70,8 +71,13 @@ class Answering:
     def together(self, experts: Sequence[Expert]) -> Iterator[Measurement]:
         """Answer the test examples of every task; which task it is, only the router may guess.
 
-        What else `evaluation` asks for is told after it: other words, tasks that nobody learnt.
+        What else `evaluation` asks for is told after it: other words, tasks that nobody learnt. Devices of
+        one process that hold the same experts and the same router answer once.
         """
+        held = ("answers", _digest(experts, self._fitted))
+        yield from self._world.once(held, lambda: tuple(self._all_answers(experts)))
+
+    def _all_answers(self, experts: Sequence[Expert]) -> Iterator[Measurement]:
         world = self._world
         mixture = mixture_of(world.scenario, world.backbone, experts)
         for task, asked in world.tests.items():
@@ -175,6 +181,18 @@ def mixture_of(scenario: Scenario, backbone: Backbone, experts: Sequence[Expert]
     return RoutedModel(
         backbone.model, experts, frozen_twin, active_ranks, scenario.router.layer_gate
     )
+
+
+def _digest(experts: Sequence[Expert], fitted: Mapping[str, FloatArray]) -> bytes:
+    """What all answers depend on besides the world."""
+    digest = hashlib.blake2b()
+    for expert in experts:
+        digest.update(repr((expert.task, expert.scaling, expert.form)).encode())
+    for tensors in (*(expert.tensors for expert in experts), fitted):
+        for name, tensor in tensors.items():
+            digest.update(repr((name, tensor.shape, tensor.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(tensor).data)
+    return digest.digest()
 
 
 def _metric(destination: str) -> str:

@@ -1,10 +1,12 @@
 """Every router in a whole run: what is measured of it, and what it puts on the air."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from emulator.answering import Answering, Measurement
 from emulator.device import live
 from emulator.exchange import one_process
 from emulator.exchange.walk import Outcome
@@ -66,6 +68,28 @@ READING = {
     "cosine": {"kind": "cosine", "gate_layer": 0, "abstain": 0.05},
     "bag_of_words": {"kind": "bag_of_words", "abstain": 0.05},
 }
+
+
+@pytest.mark.parametrize(("method", "times"), [("sparse_orthogonal", 1), ("lori", 2)])
+def test_devices_with_the_same_experts_and_router_answer_once(
+    monkeypatch: pytest.MonkeyPatch, method: str, times: int
+) -> None:
+    asked: list[str] = []
+    answered = Answering._answered
+
+    def counted(self: Answering, *args: Any) -> Iterator[Measurement]:
+        asked.append(args[2])
+        return answered(self, *args)
+
+    monkeypatch.setattr(Answering, "_answered", counted)
+    options = {"mask_warmup_steps": 1} if method == "sparse_orthogonal" else {}
+    wire = {"value_type": "float32"}
+    told, _ = lives(method={"kind": method, **options}, evaluation={}, wire=wire)
+    assert sorted(asked) == sorted(NAMES * times)
+    for task in NAMES:
+        assert (0, task, "exact_match") in told
+        if method == "sparse_orthogonal":
+            assert told[0, task, "exact_match"] == told[1, task, "exact_match"]
 
 
 @pytest.mark.parametrize("router", READING.values(), ids=READING)
