@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from importlib import metadata
 from pathlib import Path
 
@@ -27,8 +25,6 @@ topology: {kind: by_method, degree: 1}
 local: {steps: 1}
 """
 PATIENCE_S = 180.0
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc is not here")
 
 
 @pytest.fixture(autouse=True)
@@ -315,66 +311,6 @@ def test_reports_import_no_torch(finished, verb):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
-
-
-# ── ends before the end ──────────────────────────────────────────────────────────────────────────
-
-
-def processes_of(session: int) -> list[tuple[int, int]]:
-    """(process id, parent's) of all that live in a session, zombies aside."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            found.append((int(stat.parent.name), int(fields[1])))
-    return found
-
-
-def start_run(out, devices, *arguments):
-    """A run in a session of its own, once all its devices live; (process, their process ids)."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "emulator", "run", *map(str, arguments), "--out", str(out)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    until_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until_s and process.poll() is None:
-        children = [pid for pid, parent in processes_of(process.pid) if parent == process.pid]
-        if len(children) == devices:
-            time.sleep(1.0)  # past their start, into the exchanges
-            return process, children
-        time.sleep(0.05)
-    process.kill()
-    pytest.fail(f"{devices} devices did not come to life: {process.communicate()[1]}")
-
-
-def end_of(process):
-    """(exit code, stdout, stderr), with nobody left."""
-    stdout, stderr = process.communicate(timeout=PATIENCE_S)
-    assert processes_of(process.pid) == []
-    return process.returncode, stdout, stderr
-
-
-@needs_proc
-def test_an_interrupted_run_leaves_one_line_and_nothing_else(tmp_path):
-    process, _ = start_run(tmp_path / "runs" / "out", 8, QUICKSTART)
-    os.killpg(process.pid, signal.SIGINT)
-    assert end_of(process) == (130, "", "interrupted: nothing was written\n")
-    assert list(tmp_path.iterdir()) == []
-
-
-@needs_proc
-def test_a_device_that_dies_ends_the_run_with_one_line(quick, tmp_path):
-    process, children = start_run(tmp_path / "runs" / "out", 2, quick, "rounds=100000")
-    os.kill(children[1], signal.SIGKILL)
-    code, stdout, stderr = end_of(process)
-    assert (code, stdout) == (1, "")
-    assert stderr.startswith("error: device ")
-    assert "SIGKILL" in stderr
-    assert stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupt_while_torch_is_imported_is_a_line_too(quick, monkeypatch):
