@@ -90,9 +90,7 @@ def comparison(folders: Sequence[Path]) -> RenderableType:
         )
         for low in range(0, len(folders), MOST_BESIDE)
     ]
-    places = [
-        Text(f"{s['method']}: {folder}") for s, folder in zip(summaries, folders, strict=True)
-    ]
+    places = [Text(f"{name}: {folder}") for name, folder in zip(names, folders, strict=True)]
     return Group(*tables, Text("Files", style="italic"), *places)
 
 
