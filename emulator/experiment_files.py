@@ -28,7 +28,7 @@ from emulator.experiments import (
     Suite,
     SuiteUse,
 )
-from emulator.reading import PATHS
+from emulator.reading import anchor_paths
 
 KINDS: tuple[type[Part], ...] = (
     Difference, Order, Saving, Bound, Growth, Lines, Bars, Front, Scatter, Layers,
@@ -65,40 +65,37 @@ def read_experiment(name: str) -> Experiment:
         known = ", ".join(experiment_names())
         raise ScenarioError([f"NAME: got {name!r}, wanted all, a YAML file, or one of {known}"])
     raw = read_mapping(path, "an experiment")
-    if "like" in raw:
-        raw = _of_the_package(raw["like"], f"{path.name}: like") | raw
+    raw = _with_the_keys_of_others(raw, path.name)
     if raw.keys().isdisjoint(("rows", "suites", "columns")):
         raise ScenarioError(
             [
                 f"{path.name}: got {', '.join(raw)}, wanted an experiment (`emulator run` takes scenarios)"
             ]
         )
-    _anchor_paths(raw, path.parent)
+    _anchor_overrides(raw, path.parent)
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:
         raise ScenarioError(_lines(error, path.name, Experiment)) from None
 
 
-def _of_the_package(name: object, where: str) -> Raw:
-    """The keys of an experiment that comes with the package."""
-    if name not in (known := experiment_names()):
-        raise ScenarioError([f"{where}: got {name!r}, wanted one of {', '.join(known)}"])
-    return read_mapping(experiment_folder() / f"{name}.yaml", "an experiment")
+def _with_the_keys_of_others(raw: Raw, where: str) -> Raw:
+    """An experiment with the keys it has not from the one that it is `like`, of the package."""
+    if "like" not in raw:
+        return raw
+    if (name := raw["like"]) not in (known := experiment_names()):
+        raise ScenarioError([f"{where}: like: got {name!r}, wanted one of {', '.join(known)}"])
+    theirs = read_mapping(experiment_folder() / f"{name}.yaml", "an experiment")
+    return _with_the_keys_of_others(theirs, f"{name}.yaml") | raw
 
 
-def _anchor_paths(raw: Any, folder: Path, under: tuple[str, ...] = ()) -> None:
+def _anchor_overrides(raw: Any, folder: Path) -> None:
     """Make names of files that lie beside the experiment absolute, wherever its overrides are."""
-    if isinstance(raw, list):
-        for item in raw:
-            _anchor_paths(item, folder)
-    if not isinstance(raw, dict):
-        return
-    for key, value in raw.items():
-        inside = () if key in OVERRIDES else (*under, *str(key).split("."))
-        if inside in PATHS and isinstance(value, str) and (folder / value).exists():
-            raw[key] = str((folder / value).resolve())
-        _anchor_paths(value, folder, inside)
+    for key, value in raw.items() if isinstance(raw, dict) else enumerate(raw):
+        if key in OVERRIDES and isinstance(value, dict):
+            anchor_paths(value, folder, only_there=True)
+        elif isinstance(value, dict | list):
+            _anchor_overrides(value, folder)
 
 
 def read_suites() -> Mapping[str, Suite]:
@@ -168,6 +165,6 @@ def _wanted(problem: ErrorDetails) -> str:
     words |= dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number")
     words["string_pattern_mismatch"] = "letters, digits, spaces and . _ + -, the first no sign"
     if kind == "too_short":
-        return f"at least {problem['ctx']['min_length']}"
+        return f"at least {problem['ctx']['min_length']} of them"
     message = problem["msg"][:1].lower() + problem["msg"][1:]
     return words.get(kind, message.removeprefix("input should be "))

@@ -61,7 +61,8 @@ class Row(Part):
     about: str = Field(description="one sentence on what it is")
     overrides: Overrides = Field(default={}, description="what makes it this row")
     fixed: Overrides = Field(
-        default={}, description="what makes it this row, whatever the axis says"
+        default={},
+        description="what makes it this row, whatever the axis says; null takes back what it says",
     )
     graphs: tuple[Graph, ...] = Field(
         default=("own",), min_length=1, description="who talks to whom"
@@ -288,15 +289,15 @@ class Experiment(Part):
         if self.reference in known and self.reference not in own:
             problems.append(f"reference: got {self.reference!r}, wanted a row on its own graph")
         problems += [f"columns: got {x!r} twice, wanted each once" for x in _repeated(self.columns)]
-        problems += self._needs_an_axis()
+        problems += self._say_nothing()
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
-    def _needs_an_axis(self) -> list[str]:
-        """What is said of an axis where there is none, and of a row beside itself."""
+    def _say_nothing(self) -> list[str]:
+        """Claims and charts that could say nothing: along no axis, or of a row beside itself."""
         problems = []
-        has_axis = self.axis is not None or any(use.axis for use in self.suites.values())
+        has_axis = self.axis is not None or all(use.axis for use in self.suites.values())
         for index, claim in enumerate(self.claims):
             if isinstance(claim, Growth) and not has_axis:
                 problems.append(f"claims.{index}: got growth, wanted an axis to grow along")

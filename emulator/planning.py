@@ -335,7 +335,9 @@ def _overrides(
 ) -> Raw:
     """From the general to the particular; what the user sets on the command line comes last."""
     place = point.overrides if point else {}
-    told = merged(suite.overrides, use.overrides, row.overrides, place, row.fixed)
+    back = {key for key, value in row.fixed.items() if value is None and key in place}
+    place, fixed = ({k: v for k, v in x.items() if k not in back} for x in (place, row.fixed))
+    told = merged(suite.overrides, use.overrides, row.overrides, place, fixed)
     kind = _method_of(suite, told)
     rates = suite.learning_rates
     rate = rates.get(row.label.split(" on ")[0], rates.get(kind))
@@ -348,9 +350,10 @@ def _overrides(
 
 def _method_of(suite: Suite, told: Raw) -> str:
     """The kind of a row's method: its own, or that of the suite's scenario."""
-    sections = (read_mapping(suite_scenario(suite), "a scenario"), told)
-    kinds = [section.get("method", {}).get("kind") for section in sections]
-    return str(told.get("method.kind") or kinds[1] or kinds[0])
+    if "method.kind" in told:
+        return str(told["method.kind"])
+    section = told.get("method") or read_mapping(suite_scenario(suite), "a scenario").get("method")
+    return str(section.get("kind")) if isinstance(section, dict) else ""
 
 
 def _by_entries(told: Raw, suite: Suite) -> Raw:

@@ -545,7 +545,7 @@ class AdapterMethod(Protocol):
         ...
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
-        """Send and merge after the local steps of a round."""
+        """Send and merge after the local steps of a round; `own.try_diluted` first, for its control."""
         ...
 
     def finish(self) -> Generator[Step, Inbox, None]:

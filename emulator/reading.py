@@ -1,6 +1,5 @@
 """From a YAML file and `--set` overrides to a Scenario, with one clear line for every problem."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ def _completed(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) ->
         if not _names_preset(keys):
             _set(raw, keys, value, notes)
     _complete_kinds(raw)
-    _anchor_paths(raw, folder)
+    anchor_paths(raw, folder)
     try:
         scenario = Scenario.model_validate(raw)
     except ValidationError as error:
@@ -128,20 +127,26 @@ def _never(scenario: Scenario) -> list[str]:
     told = [
         f"method.{name}: {every} of {rounds} rounds never comes"
         for name in ("exchange_every", "recluster_every")
-        if (every := getattr(method, name, None) or 0) >= rounds
+        if (every := _written(method, name) or 0) >= rounds
     ]
     if (every := scenario.evaluation.own_task_every) > rounds:
         told.append(f"evaluation.own_task_every: {every} of {rounds} rounds never comes")
-    active, rank = (
-        getattr(method, "active_ranks", None) or 0,
-        getattr(method, "lora_rank", math.inf),
-    )
-    if active >= rank * len(scenario.tasks.names):
-        told.append(f"method.active_ranks: {active} are all there are (lora_rank {rank} a task)")
-    top, tasks = getattr(scenario.router, "top_m", 0), len(scenario.tasks.names)
-    if top > tasks:
-        told.append(f"router.top_m: {top} of {tasks} tasks opens all gates")
+    by_device = getattr(method, "projection_by", "task") == "device"
+    experts = scenario.devices if by_device else len(scenario.tasks.names)
+    active, rank = _written(method, "active_ranks"), getattr(method, "lora_rank", 0)
+    if active is not None and active >= rank * experts:
+        told.append(f"method.active_ranks: {active} keeps all ({experts} experts of rank {rank})")
+    top = _written(scenario.router, "top_m")
+    if top is not None and top > experts:
+        told.append(f"router.top_m: {top} opens all gates ({experts} experts)")
     return told
+
+
+def _written(section: BaseModel, name: str) -> Any:
+    """A field of a section where it differs from its default; else, and where it has none, None."""
+    field = type(section).model_fields.get(name)
+    value = getattr(section, name) if field else None
+    return None if field is None or value == field.get_default() else value
 
 
 def _in_vain(scenario: Scenario) -> list[str]:
@@ -236,17 +241,23 @@ def _complete_kinds(
             _complete_kinds(whole, (*keys, key), below)
 
 
-def _anchor_paths(raw: Raw, folder: Path) -> None:
-    """Make file names absolute, so that the resolved scenario runs from anywhere."""
-    for *sections, key in PATHS:
-        values: Any = raw
-        for section in sections:
-            values = values.get(section) if isinstance(values, dict) else None
-        if not isinstance(values, dict) or not isinstance(values.get(key), str):
-            continue
-        candidate = (folder / values[key]).resolve()
-        if key != "name" or candidate.is_dir():  # other names are those of a package or a hub
-            values[key] = str(candidate)
+def anchor_paths(
+    raw: Raw, folder: Path, under: tuple[str, ...] = (), *, only_there: bool = False
+) -> None:
+    """Make file names absolute, so that the resolved scenario runs from anywhere.
+
+    Keys may be dotted. only_there: only of files that lie in the folder; the name of a backbone, which
+    may be a package's or a hub's, only where it is a folder there.
+    """
+    for key, value in raw.items():
+        keys = (*under, *str(key).split("."))
+        if isinstance(value, dict):
+            anchor_paths(value, folder, keys, only_there=only_there)
+        elif keys in PATHS and isinstance(value, str):
+            candidate = (folder / value).resolve()
+            there = candidate.is_dir() if keys[-1] == "name" else candidate.exists()
+            if there or not (only_there or keys[-1] == "name"):
+                raw[key] = str(candidate)
 
 
 # ── overrides ────────────────────────────────────────────────────────────────────────────────────
@@ -261,10 +272,9 @@ def parse_override(override: str) -> tuple[list[str], Any]:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ScenarioError([f"--set {path}: got {text!r}, wanted a value in YAML"]) from None
-    keys = path.strip().split(".")
-    if tuple(keys) in PATHS and isinstance(value, str) and Path(value).exists():
-        value = str(Path(value).resolve())
-    return keys, value
+    told = {path.strip(): value}
+    anchor_paths(told, Path.cwd(), only_there=True)
+    return path.strip().split("."), told[path.strip()]
 
 
 def _set(raw: Raw, keys: list[str], value: Any, notes: list[str]) -> None:

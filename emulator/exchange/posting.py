@@ -6,6 +6,7 @@ One posting: length of the header u32, length of the bytes u64 (little-endian), 
 import json
 import os
 import struct
+import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from emulator.errors import DeviceFailedError, EmulatorError, ProtocolError, Sce
 from emulator.exchange.meeting import PeerFailedError
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+
+LIBRARIES = tuple({*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), "<frozen "})
+"""How the file names of code begin that nobody runs the emulator to debug."""
 
 _LENGTHS = struct.Struct("<IQ")
 NO_ROUND = -1
@@ -63,7 +67,7 @@ class Failure:
 def _place_of(error: BaseException) -> str:
     """`, mine.py:12 in exchange`: the innermost line that is no library's."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    ours = [frame for frame in frames if not frame.filename.startswith(LIBRARIES)] or frames
     return f", {Path(ours[-1].filename).name}:{ours[-1].lineno} in {ours[-1].name}" if ours else ""
 
 

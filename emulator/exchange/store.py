@@ -108,7 +108,7 @@ def _await_listener(address: Address, patience_s: float) -> None:
     A TCPStore would wait for that, too, but twice as long as it is told, with a page of complaints.
     """
     deadline_s = time.monotonic() + patience_s
-    why_not = OSError()
+    why_not = OSError("nobody was asked")
 
     def listens() -> bool:
         nonlocal why_not
@@ -133,10 +133,10 @@ def all_there(store: Store, keys: list[str], patience_s: float) -> bool:
     return _in_time(lambda: store.check(keys), patience_s, _LONGEST_PAUSE_S)
 
 
-def _in_time(so: Callable[[], bool], patience_s: float, longest_pause_s: float) -> bool:
-    """Whether it is so by then; asked again and again, ever less often."""
+def _in_time(is_there: Callable[[], bool], patience_s: float, longest_pause_s: float) -> bool:
+    """Whether it is there by then; asked again and again, ever less often."""
     deadline_s, pause_s = time.monotonic() + patience_s, _SHORTEST_PAUSE_S
-    while not so():
+    while not is_there():
         if time.monotonic() > deadline_s:
             return False
         time.sleep(pause_s)

@@ -129,10 +129,8 @@ class ExpertRing:
             mine.append(Parcel(self.leader, None, told))
         everything, bundle = list(mine), mine
         for step in range(len(self.clusters) - 1):
-            bundle = yield from self._pass_on(bundle, layout)
+            bundle = yield from self._pass_on(bundle, step, layout)
             everything += bundle
-            for cluster, members in enumerate(self.clusters):
-                self.knows[members[0]] |= self.blocks_of((cluster - 1 - step) % len(self.clusters))
         of_clusters = sorted((p for p in everything if p.block is None), key=lambda p: p.origin)
         if of_clusters:  # in one order everywhere: one rounding
             total: FloatArray = np.sum([p.values for p in of_clusters], axis=0, dtype=np.float32)
@@ -157,16 +155,17 @@ class ExpertRing:
         return sum(self.samples[i] for i in members if self.blocks[i] == parcel.block)
 
     def _pass_on(
-        self, bundle: list[Parcel], layout: AdapterLayout
+        self, bundle: list[Parcel], step: int, layout: AdapterLayout
     ) -> Generator[Step, Inbox, list[Parcel]]:
         """One step around the ring: the last bundle to the next leader, the previous one's from its."""
         if self.own.id != self.leader:
             yield from self.own.exchange([], ())
             return []
-        previous, following = (
-            self.clusters[(self.index + side) % len(self.clusters)][0] for side in (-1, 1)
-        )
-        messages = [self._message(parcel, (following,), layout) for parcel in bundle]
+        count = len(self.clusters)
+        previous, following = (self.clusters[(self.index + side) % count][0] for side in (-1, 1))
+        passed = [self.blocks_of((self.index - back) % count) for back in range(step)]
+        known_there = self.knows[following].union(*passed)
+        messages = [self._message(p, (following,), known_there, layout) for p in bundle]
         received = yield from self.own.exchange(messages, (previous,), tuple(self.masks.values()))
         return [self._open(told) for told in received]
 
@@ -181,7 +180,8 @@ class ExpertRing:
             parcels = [Parcel(self.blocks.index(b), b, merged[b]) for b in sorted(abroad)]
             if statistics.size:
                 parcels.append(Parcel(self.leader, None, statistics))
-            messages = [self._message(p, self.others, layout) for p in parcels]
+            known = frozenset(self.blocks).intersection(*(self.knows[i] for i in self.others))
+            messages = [self._message(p, self.others, known, layout) for p in parcels]
             yield from self.own.exchange(messages if self.others else [], ())
             rounded = {b: self.own.as_received(v) if b in abroad else v for b, v in merged.items()}
             return rounded, statistics
@@ -204,7 +204,11 @@ class ExpertRing:
         return Parcel(told.origin, block, values)
 
     def _message(
-        self, parcel: Parcel, receivers: tuple[int, ...], layout: AdapterLayout
+        self,
+        parcel: Parcel,
+        receivers: tuple[int, ...],
+        known: frozenset[int],
+        layout: AdapterLayout,
     ) -> Message:
         if parcel.block is None:
             return statistics_message(
@@ -224,5 +228,5 @@ class ExpertRing:
             mask,
             parcel.values[mask.indices],
             receivers,
-            mask_known=all(parcel.block in self.knows[i] for i in receivers),
+            mask_known=parcel.block in known,
         )

@@ -288,16 +288,16 @@ class SparseOrthogonalDevice:
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
         """Send the kept entries to the cluster; average all as they were heard, weighted by samples.
 
-        Every member comes to the same mean; to its own entries it adds what rounding held back of them,
-        so that disjoint masks give B back bit for bit and equal ones keep the mean of all. What is lost
-        is left out, or as `wire.lost_coordinates` says; where then nobody writes, the mean of the last
-        round in which somebody did stays.
+        Every member comes to the same mean, which is what it trades later; under mask_mean it goes on
+        with what rounding held back of its own entries, too, so that disjoint masks give B back bit for
+        bit and equal ones keep the mean of all. What is lost is left out, or as `wire.lost_coordinates`
+        says; where then nobody writes, the mean of the last round in which somebody did stays.
         """
         if self._reclusters_before(round_index):
             yield from self._form_clusters_again(round_index)
         own, ring, mine = self.own, self.ring, self.masks[self.block]
         vector_N = own.adapted.vector()
-        told_N = own.to_send(vector_N)
+        told_N = own.to_send(vector_N) if ring.others else vector_N
         rounded_N = own.as_received(told_N)
         message = values_message(own, round_index, mine, told_N[mine.indices], ring.others)
         own.try_diluted(self._own_share, round_index)
@@ -310,12 +310,11 @@ class SparseOrthogonalDevice:
             written[o.source] = (float(ring.samples[o.source]), values_N, o.received)
         self._measure_agreement(written, round_index)
         told = [written[device] for device in sorted(written)]  # one order at all: one mean
-        if self.config.aggregation == "printed":
-            mean_N, written_N = printed_mean(told, len(ring.others) + 1)
-        else:
-            mean_N, written_N = mask_mean(told)
+        printed = self.config.aggregation == "printed"
+        mean_N, written_N = printed_mean(told, len(ring.others) + 1) if printed else mask_mean(told)
         self.cluster_mean_N[written_N] = mean_N[written_N]
-        merged_N = (self.cluster_mean_N + held_back(vector_N, rounded_N)) * mine.dense
+        kept_N = 0.0 if printed else held_back(vector_N, rounded_N)
+        merged_N = np.where(mine.dense, self.cluster_mean_N + kept_N, 0.0)
         own.adapted.load(merged_N.astype(np.float32))
         if self._trades_after(round_index):
             yield from self._trade(round_index, np.zeros(0, dtype=np.float32))

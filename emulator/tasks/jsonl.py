@@ -7,6 +7,7 @@ other answer, which then is all of the completion, with the whole of it.
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from emulator.errors import ScenarioError
 from emulator.state import Example
 from emulator.streams import stream
-from emulator.tasks.numbers import NUMBER, last_number
+from emulator.tasks.numbers import ONE_NUMBER, last_number
 from emulator.tasks.paraphrase import Paraphrases, in_other_words
 from emulator.tasks.partition import ByTask, Partition
 
@@ -95,7 +96,8 @@ def _example(task: str, line: str, where: str) -> Example:
         raise ScenarioError([f"{where}: prompt: got {row['prompt']!r}, wanted text"])
     if isinstance(row["answer"], bool | list | dict | None):
         raise ScenarioError([f"{where}: answer: got {row['answer']!r}, wanted text or a number"])
-    answer = str(row["answer"])
+    told = row["answer"]
+    answer = f"{Decimal(repr(told)):f}" if isinstance(told, float) else str(told)
     if "choices" in row:
         if not isinstance(row["choices"], list) or len(row["choices"]) < 2:
             raise ScenarioError(
@@ -114,7 +116,7 @@ def _example(task: str, line: str, where: str) -> Example:
         )
     if not isinstance(completion, str) or not completion.strip():
         raise ScenarioError([f"{where}: completion: got {completion!r}, wanted text"])
-    if NUMBER.fullmatch(answer.strip()):
+    if ONE_NUMBER.fullmatch(answer.strip()):
         return Example(task, row["prompt"], last_number(answer), (), completion, "number")
     if answer.strip() != completion.strip():
         raise ScenarioError(

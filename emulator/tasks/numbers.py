@@ -2,6 +2,9 @@
 
 import re
 
+ONE_NUMBER = re.compile(r"-?(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?")
+"""An answer that is a number and nothing else; 1,2,3 is a list."""
+
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 

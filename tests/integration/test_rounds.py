@@ -106,6 +106,20 @@ def rounds_of(
     return rounds
 
 
+@pytest.mark.parametrize("value_type", ["bfloat16", "int8"])
+def test_lori_keeps_what_rounding_held_back_of_what_nobody_else_writes(value_type: str) -> None:
+    lori = {"kind": "lori", "density": 0.3, "mask_warmup_steps": 1, "aggregation": "mask_mean"}
+    rounds = rounds_of(lori, wire={"value_type": value_type})
+    for r in range(2):
+        values_MN, kept_MN = rounds.said_by_all(r)
+        alone_N = kept_MN.sum(axis=0) == 1
+        for i in range(DEVICES):
+            mine_N = alone_N & kept_MN[i]
+            assert mine_N.sum() > 100
+            told_N = values_MN[i].astype(np.float32)
+            assert np.array_equal(rounds.after[r, i][mine_N], told_N[mine_N])
+
+
 @pytest.mark.parametrize("aggregation", ["mean", "mask_mean"])
 def test_lori_averages_as_asked_and_tells_how_far_apart_its_neighbours_were(
     aggregation: str,

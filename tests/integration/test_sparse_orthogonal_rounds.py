@@ -31,6 +31,7 @@ METHOD: dict[str, object] = {
     "mask_warmup_steps": 1,
     "learning_rate": 0.05,
 }
+LORI: dict[str, object] = {"kind": "lori", "density": 0.5, "mask_warmup_steps": 1}
 UNEQUAL = {
     "kind": "synthetic",
     "names": ["reverse", "sort"],
@@ -81,7 +82,8 @@ def test_a_round_is_the_mean_of_what_was_heard_and_what_rounding_held_back(
             held_back_N = own_N - heard(rounds.said[r, i])
             assert (value_type == "float32") == (not held_back_N.any())
             for n in some:
-                mean = slow_mean(rounds, r, n, aggregation) + held_back_N[n]
+                mean = slow_mean(rounds, r, n, aggregation)
+                mean += held_back_N[n] if aggregation == "mask_mean" else 0.0
                 wanted = mean if kept_MN[i, n] else 0.0
                 assert rounds.after[r, i][n] == pytest.approx(wanted, rel=1e-6, abs=1e-9)
 
@@ -185,6 +187,8 @@ def shares_of(
         (METHOD | {"aggregation": "printed"}, 1 / 4, 1 / 4),
         ({"kind": "lora"}, None, 1 / 4),
         ({"kind": "lori", "density": 1.0}, None, 1 / 4),
+        (LORI, 1 / 4, 1 / 4),
+        (LORI | {"aggregation": "mask_mean"}, 1 / 2, 1 / 4),
     ],
 )
 def test_dilution_weighs_the_own_values_as_the_method_does(

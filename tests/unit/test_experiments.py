@@ -65,7 +65,11 @@ def test_each_further_graph_makes_a_row():
             "e.yaml: suites.tiny.without.0: got 'x', wanted one",
         ),
         ("title: Small", "- x", "wanted a YAML mapping"),
-        ("graphs: [random, clusters]", "graphs: []", "rows.0.graphs: got [], wanted at least 1"),
+        (
+            "graphs: [random, clusters]",
+            "graphs: []",
+            "rows.0.graphs: got [], wanted at least 1 of them",
+        ),
         (
             "columns: [accuracy]",
             "columns: [accuracy, accuracy]",
@@ -105,14 +109,14 @@ def test_an_unknown_kind_of_claim_lists_the_known_ones(problems):
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ("axis: {label: x, points: []}", "axis.points: got [], wanted at least 1"),
+        ("axis: {label: x, points: []}", "axis.points: got [], wanted at least 1 of them"),
         (
             "axis: {label: x, points: [{x: 1, overrides: {}}, {x: 1.0, overrides: {}}]}",
             "axis.points: got x 1 twice, wanted every place once",
         ),
         (
             "claims: [{kind: order, rows: [ours]}]",
-            "claims.0.order.rows: got ['ours'], wanted at least 2",
+            "claims.0.order.rows: got ['ours'], wanted at least 2 of them",
         ),
         (
             "claims: [{kind: growth, row: ours, column: accuracy}]",
@@ -201,6 +205,11 @@ def test_an_experiment_may_be_like_another(tmp_path):
     assert set(mine.suites) == {"tiny"}
 
 
+def test_who_is_like_one_that_is_like_another_has_its_keys_too(tmp_path):
+    (tmp_path / "e.yaml").write_text("like: budget_time\ntitle: Mine\n", encoding="utf-8")
+    assert read_experiment(str(tmp_path / "e.yaml")).rows == read_experiment("budget").rows
+
+
 def test_who_is_like_nobody_is_told(problems):
     (line,) = problems("like: table9\n")
     assert line.startswith("e.yaml: like: got 'table9', wanted one of ablation, ")
@@ -216,8 +225,9 @@ def test_budgets_limit_all_that_send_in_their_rounds(name, limit):
     limits = [point.overrides.keys() for axis in axes if axis for point in axis.points]
     assert limits
     assert all(keys == {f"stop.{limit}"} for keys in limits)
-    free = {row.overrides["method.kind"] for row in experiment.rows if row.fixed}
-    assert free == {"local", "experts_once"}
+    free = [row for row in experiment.rows if row.fixed]
+    assert {row.overrides["method.kind"] for row in free} == {"local", "experts_once"}
+    assert all(row.fixed["stop.bytes_total"] is None for row in free)  # they have no bytes to limit
 
 
 def test_the_paper_is_quoted_rightly():

@@ -82,9 +82,9 @@ def test_what_repeats_the_setup_in_vain_is_noted(read):
         ("evaluation.own_task_every=5", "evaluation.own_task_every: 5 of 4 rounds never comes"),
         (
             "method.active_ranks=16",
-            "method.active_ranks: 16 are all there are (lora_rank 8 a task)",
+            "method.active_ranks: 16 keeps all (2 experts of rank 8)",
         ),
-        ("router.top_m=3", "router.top_m: 3 of 2 tasks opens all gates"),
+        ("router.top_m=3", "router.top_m: 3 opens all gates (2 experts)"),
         ("method.exchange_every=3", None),
         ("method.active_ranks=15", None),
         ("router.top_m=2", None),
@@ -161,6 +161,9 @@ def test_paths_of_an_override_are_meant_from_where_one_stands_if_they_are_there(
     )
     monkeypatch.chdir(tmp_path / "here")
     for told, meant in (("data", "here/data"), ("elsewhere", "elsewhere")):
+        whole = f"tasks={{kind: jsonl, folder: {told}, names: [a, b]}}"
+        section = read_scenario(tmp_path / "s.yaml", [whole]).scenario.tasks
+        assert section.folder == tmp_path / meant
         scenario = read_scenario(tmp_path / "s.yaml", [f"tasks.folder={told}"]).scenario
         assert scenario.tasks.folder == tmp_path / meant
 

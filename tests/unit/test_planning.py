@@ -143,22 +143,37 @@ def test_the_users_overrides_come_last():
     assert scenario.local.steps == 9
 
 
-def test_a_problem_of_some_rows_names_them_and_one_of_all_rows_none():
-    rows = [
-        row.model_copy(update={"overrides": {**row.overrides, "local.steps": 0}})
-        for row in EXPERIMENT.rows[:1]
-    ]
-    for changed, label in (((*rows, *EXPERIMENT.rows[1:]), "lora: "), (EXPERIMENT.rows, "")):
-        overrides = {} if label else {"local.batch_size": 0}
-        with pytest.raises(ScenarioError) as caught:
-            plan(
-                "small", EXPERIMENT.model_copy(update={"rows": changed}), wish(overrides=overrides)
-            )
-        starts = [
-            line.startswith(f"small: {label}tiny.yaml: local.") for line in caught.value.problems
-        ]
-        assert starts[0]
-        assert len(starts) == (2 if label else 1)  # `lora on clusters` has it, too
+def problems_of(experiment, **wanted):
+    with pytest.raises(ScenarioError) as caught:
+        plan("small", experiment, wish(**wanted))
+    return caught.value.problems
+
+
+def test_a_problem_of_some_rows_names_each_of_them():
+    wrong = EXPERIMENT.rows[0].model_copy(update={"overrides": {"local.steps": 0}})
+    experiment = EXPERIMENT.model_copy(update={"rows": (wrong, EXPERIMENT.rows[1])})
+    told = problems_of(experiment)
+    assert [line.split(" tiny.yaml: ")[0] for line in told] == [
+        "small: lora:", "small: lora on clusters:",
+    ]  # fmt: skip
+
+
+def test_a_problem_of_all_rows_is_told_once():
+    (line,) = problems_of(EXPERIMENT, overrides={"local.batch_size": 0})
+    assert line.startswith("small: tiny.yaml: local.batch_size: got 0, ")
+
+
+@pytest.mark.parametrize("method", ["lora", ["lora"]])
+def test_a_method_that_is_no_section_is_a_problem_like_others(method):
+    wrong = EXPERIMENT.rows[1].model_copy(update={"overrides": {"method": method}})
+    told = problems_of(EXPERIMENT.model_copy(update={"rows": (EXPERIMENT.rows[0], wrong)}))
+    assert all("method" in line for line in told)
+
+
+def test_null_takes_back_what_the_axis_says():
+    rows = (EXPERIMENT.rows[1].model_copy(update={"fixed": {"rounds": None}}),)
+    wanted = plan("small", EXPERIMENT.model_copy(update={"rows": rows}), wish(seeds=1)).wanted
+    assert {resolve(run, {}).rounds for run in wanted} == {12}  # the suite's
 
 
 @pytest.mark.parametrize(

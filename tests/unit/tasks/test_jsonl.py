@@ -47,10 +47,17 @@ def test_numbers_are_compared_however_they_are_written(tmp_path: Path, answer: A
     assert (example.answer, example.kind) == ("1050", "number")
 
 
+def test_a_small_float_is_a_number(tmp_path: Path) -> None:
+    (example,) = suite(tmp_path, NUMBER | {"answer": 1e-7}).examples("t", "train", 1)
+    assert (example.answer, example.kind) == ("0.0000001", "number")
+
+
 def test_an_answer_that_is_all_of_the_completion_is_compared_whole(tmp_path: Path) -> None:
     words = {"prompt": "b b a ->", "completion": " a b b", "answer": "a b b"}
     number = {"prompt": "1 ->", "completion": " 1.0", "answer": "1.0"}
-    first, second = suite(tmp_path, words, number).examples("t", "train", 1)
+    numbers = {"prompt": "3 ->", "completion": "1,2,3", "answer": "1,2,3"}
+    first, second, third = suite(tmp_path, words, number, numbers).examples("t", "train", 1)
+    assert (third.answer, third.kind) == ("1,2,3", "text")
     assert (first.answer, first.completion, first.kind) == ("a b b", " a b b", "text")
     assert (second.answer, second.kind) == ("1.0", "text")
 
