@@ -78,8 +78,9 @@ class JsonLines(BaseModel):
 
 def _as_text(row: Example) -> Example:
     """A row whose number is all of its completion as a text."""
-    alone = last_number(row.completion) == row.answer and " " not in row.completion.strip()
-    return replace(row, answer=row.completion.strip(), kind="text") if alone else row
+    text = row.completion.strip()
+    alone = ONE_NUMBER.fullmatch(text) and last_number(text) == row.answer
+    return replace(row, answer=text, kind="text") if alone else row
 
 
 def _example(task: str, line: str, where: str) -> Example:
@@ -94,11 +95,9 @@ def _example(task: str, line: str, where: str) -> Example:
         raise ScenarioError([f"{where}: wanted an object with prompt and answer"])
     if not isinstance(row["prompt"], str) or not row["prompt"].strip():
         raise ScenarioError([f"{where}: prompt: got {row['prompt']!r}, wanted text"])
-    if isinstance(row["answer"], bool | list | dict | None):
-        raise ScenarioError([f"{where}: answer: got {row['answer']!r}, wanted text or a number"])
     told = row["answer"]
-    answer = f"{Decimal(repr(told)):f}" if isinstance(told, float) else str(told)
     if "choices" in row:
+        answer = str(told)
         if not isinstance(row["choices"], list) or len(row["choices"]) < 2:
             raise ScenarioError(
                 [f"{where}: choices: got {row['choices']!r}, wanted a list of two or more"]
@@ -116,6 +115,9 @@ def _example(task: str, line: str, where: str) -> Example:
         )
     if not isinstance(completion, str) or not completion.strip():
         raise ScenarioError([f"{where}: completion: got {completion!r}, wanted text"])
+    if not isinstance(told, str | int | float) or isinstance(told, bool):
+        raise ScenarioError([f"{where}: answer: got {told!r}, wanted text or a number"])
+    answer = f"{Decimal(repr(told)):f}" if isinstance(told, float) else str(told)
     if ONE_NUMBER.fullmatch(answer.strip()):
         return Example(task, row["prompt"], last_number(answer), (), completion, "number")
     if answer.strip() != completion.strip():

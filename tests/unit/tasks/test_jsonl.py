@@ -62,6 +62,20 @@ def test_an_answer_that_is_all_of_the_completion_is_compared_whole(tmp_path: Pat
     assert (second.answer, second.kind) == ("1.0", "text")
 
 
+def test_choices_are_compared_as_json_writes_them(tmp_path: Path) -> None:
+    truth = {"prompt": "is it so", "choices": [True, False], "answer": True}
+    small = {"prompt": "how much", "choices": [1e-7, 2.0], "answer": 1e-7}
+    first, second = suite(tmp_path, truth, small).examples("t", "train", 1)
+    assert (first.answer, first.choices) == ("True", ("True", "False"))
+    assert second.answer in second.choices
+
+
+def test_a_number_inside_a_word_makes_no_text_of_it(tmp_path: Path) -> None:
+    words = {"prompt": "b b a ->", "completion": "a b b", "answer": "a b b"}
+    inside = {"prompt": "x ->", "completion": "x5", "answer": 5}
+    assert "got rows with a number and rows with a text" in problem(suite(tmp_path, words, inside))
+
+
 def test_rows_of_several_kinds_are_refused(tmp_path: Path) -> None:
     words = {"prompt": "b b a ->", "completion": "a b b", "answer": "a b b"}
     line = problem(suite(tmp_path, words, NUMBER))
