@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,6 +51,8 @@ Runs = Annotated[list[Path], typer.Argument(help="output folders of runs", show_
 
 def _tell_version(asked: bool) -> None:
     if asked:
+        from importlib import metadata
+
         sys.stdout.write(f"{metadata.version('wireless-dfl-emulator')}\n")
         raise typer.Exit
 

@@ -139,7 +139,9 @@ class Difference(Part):
     at_most: float | None = Field(
         default=None, description="the most we promise [points, or the column's unit]"
     )
-    paper: dict[str, float] = Field(default={}, description="the paper's difference [points]")
+    paper: dict[str, float] = Field(
+        default={}, description="the paper's difference [points, or the column's unit]"
+    )
 
     @property
     def compares_itself(self) -> bool:

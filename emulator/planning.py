@@ -151,15 +151,12 @@ def _check(name: str, wanted: Sequence[Wanted]) -> None:
         except ScenarioError as error:
             for problem in error.problems:
                 rows_with.setdefault(problem, {})[run.row.label] = None
-    rows = {run.row.label for run in wanted}
-    if rows_with:
-        raise ScenarioError(
-            [
-                f"{name}: {problem}" if len(labels) == len(rows) else f"{name}: {label}: {problem}"
-                for problem, labels in rows_with.items()
-                for label in (list(labels)[:1] if len(labels) == len(rows) else labels)
-            ]
-        )
+    lines: list[str] = []
+    for problem, labels in rows_with.items():
+        of_all = labels.keys() == {run.row.label for run in wanted}
+        lines += [f"{name}: {problem}"] if of_all else [f"{name}: {x}: {problem}" for x in labels]
+    if lines:
+        raise ScenarioError(lines)
 
 
 def _check_seed(run: Wanted) -> None:

@@ -272,9 +272,10 @@ def parse_override(override: str) -> tuple[list[str], Any]:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ScenarioError([f"--set {path}: got {text!r}, wanted a value in YAML"]) from None
-    told = {path.strip(): value}
+    key = path.strip()
+    told = {key: value}
     anchor_paths(told, Path.cwd(), only_there=True)
-    return path.strip().split("."), told[path.strip()]
+    return key.split("."), told[key]
 
 
 def _set(raw: Raw, keys: list[str], value: Any, notes: list[str]) -> None:

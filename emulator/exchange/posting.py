@@ -17,9 +17,6 @@ from emulator.exchange.meeting import PeerFailedError
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
-LIBRARIES = tuple({*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), "<frozen "})
-"""How the file names of code begin that nobody runs the emulator to debug."""
-
 _LENGTHS = struct.Struct("<IQ")
 NO_ROUND = -1
 """The round of a device that has posted none."""
@@ -66,8 +63,9 @@ class Failure:
 
 def _place_of(error: BaseException) -> str:
     """`, mine.py:12 in exchange`: the innermost line that is no library's."""
+    libraries = (*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), "<frozen ")
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if not frame.filename.startswith(LIBRARIES)] or frames
+    ours = [frame for frame in frames if not frame.filename.startswith(libraries)] or frames
     return f", {Path(ours[-1].filename).name}:{ours[-1].lineno} in {ours[-1].name}" if ours else ""
 
 

@@ -12,7 +12,17 @@ from emulator.methods.lost import listener_of
 from emulator.methods.merging import disagreement
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
-from emulator.state import DoubleArray, Expert, FloatArray, Inbox, Link, Mask, Message, Step
+from emulator.state import (
+    BoolArray,
+    DoubleArray,
+    Expert,
+    FloatArray,
+    Inbox,
+    Link,
+    Mask,
+    Message,
+    Step,
+)
 
 INTRODUCTION = struct.Struct("<Ifff")
 """Samples, position x and y [m], p_max [W]."""
@@ -44,7 +54,7 @@ class Gossip:
         vector_N = own.adapted.vector()
         told_N = own.to_send(vector_N)
         message = self._message(round_index, told_N, receivers_of(own.id, links))
-        own.try_diluted(lambda: self._own_share(weight), round_index)
+        own.try_diluted(lambda: left_to_own(self.shared.dense, weight), round_index)
         received = yield from own.exchange([message], tuple(sorted(weight)), (self.shared,))
         heard = self.listener.newest(received)
         contributions = [
@@ -54,10 +64,6 @@ class Gossip:
         rounded_N = own.as_received(told_N)
         own.measure("consensus_distance", disagreement(rounded_N, contributions), round_index)
         own.adapted.load(self.listener.step(vector_N, rounded_N, contributions))
-
-    def _own_share(self, weight: Mapping[int, float]) -> DoubleArray:
-        """The weight of the own value at each coordinate: all of it where nothing is averaged [N]."""
-        return np.where(self.shared.dense, 1.0 - sum(weight.values()), 1.0)
 
     def finish(self) -> Generator[Step, Inbox, None]:
         """Nothing more to say: the last round's averaging was the final exchange."""
@@ -95,6 +101,11 @@ def survey_dense(own: Own, samples: Sequence[int], planned: Sequence[Message]) -
 def weights_at(device: int, links: Sequence[Link]) -> dict[int, float]:
     """The mixing weight that a device gives to each of its senders."""
     return {link.sender: link.weight for link in links if link.receiver == device}
+
+
+def left_to_own(averaged_N: BoolArray, weight: Mapping[int, float]) -> DoubleArray:
+    """The weight that senders leave to the own value; all of it where nothing is averaged [N]."""
+    return np.where(averaged_N, 1.0 - sum(weight.values()), 1.0)
 
 
 def receivers_of(device: int, links: Sequence[Link]) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.methods.gossip import Gossip, receivers_of, weights_at
+from emulator.methods.gossip import Gossip, left_to_own, receivers_of, weights_at
 from emulator.methods.lost import listener_of
 from emulator.methods.mask_talk import warmup_steps
 from emulator.methods.merging import collided_share, disagreement, held_back, mask_mean, own_share
@@ -125,11 +125,10 @@ class LoriDevice:
 
     def _own_share(self, weight: Mapping[int, float]) -> DoubleArray:
         """The weight of the own value at each coordinate, if everybody is heard [N]."""
-        own_weight = 1.0 - sum(weight.values())
         if self.config.aggregation == "mean":
-            return np.where(self.mask.dense, own_weight, 1.0)
+            return left_to_own(self.mask.dense, weight)
         others = [(w, self.known_masks[i].dense) for i, w in weight.items()]
-        return own_share(own_weight, self.mask.dense, others)
+        return own_share(1.0 - sum(weight.values()), self.mask.dense, others)
 
     def _measure_distance(
         self,

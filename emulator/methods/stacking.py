@@ -26,14 +26,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emulator.errors import EmulatorError
-from emulator.methods.gossip import introduce, receivers_of, survey_dense, weights_at
+from emulator.methods.gossip import introduce, left_to_own, receivers_of, survey_dense, weights_at
 from emulator.methods.lost import listener_of
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
 from emulator.state import (
     SETUP_ROUND,
     AdapterLayout,
-    DoubleArray,
     Expert,
     FloatArray,
     Inbox,
@@ -132,7 +131,8 @@ class StackingDevice:
         weight = weights_at(own.id, links)
         vector_N = self.adapted.vector()
         receivers = receivers_of(own.id, links)
-        own.try_diluted(lambda: self._own_share(weight), round_index)
+        side_B_N = self.adapted.layout.part("lora_B").dense  # of the product B A the weight is B's
+        own.try_diluted(lambda: left_to_own(side_B_N, weight), round_index)
         message = values_message(own, round_index, self.everything, vector_N, receivers)
         received = yield from own.exchange([message], tuple(sorted(weight)), self.layouts)
         heard = {
@@ -144,11 +144,6 @@ class StackingDevice:
         pairs = [(weight[i], self.layouts[i].split(heard[i])) for i in sorted(heard)]
         self.adapted.absorb(stacked(self.adapted.module_names, pairs))
         self._start_afresh(round_index + 1)
-
-    def _own_share(self, weight: Mapping[int, float]) -> DoubleArray:
-        """The weight of the own product B A, told as one of B [N]."""
-        side_B_N = self.adapted.layout.part("lora_B").dense
-        return np.where(side_B_N, 1.0 - sum(weight.values()), 1.0)
 
     def finish(self) -> Generator[Step, Inbox, None]:
         """Nothing more to say: the last round's pairs were the final exchange."""

@@ -46,7 +46,8 @@ def _difference(claim: Difference, lines: Sequence[RunLine]) -> str:
     gap = gaps[0][1]
     parts = [f"{_points(gap, claim)}, {_direction(gap)}", _touching(claim, lines, None)]
     parts += [f"{promise}: {kept}" for promise, kept in _promises(claim, lines, None, gap).items()]
-    parts += [_size(gap, name, points) for name, points in claim.paper.items()]
+    as_text = column(claim.column)
+    parts += [_size(gap, name, theirs, as_text) for name, theirs in claim.paper.items()]
     return f"{what}: {'; '.join(parts)}."
 
 
@@ -118,14 +119,15 @@ def _below_column(claim: Difference) -> str:
     return claim.below_column or claim.column
 
 
-def _size(gap: Estimate, name: str, points: float) -> str:
+def _size(gap: Estimate, name: str, theirs: float, as_text: Column) -> str:
     """Our difference beside the paper's."""
+    told = f"{theirs:+.2f} {_unit(as_text)} ({name})"
     if gap.count == 1:
-        return f"the paper has {points:+.2f} points ({name}), a single seed does not judge its size"
-    if gap.holds(points / 100):
-        return f"the paper's {points:+.2f} points ({name}) lie within the interval"
-    word = "larger" if gap.mean > points / 100 else "smaller"
-    return f"{word} than the paper's {points:+.2f} points ({name})"
+        return f"the paper has {told}, a single seed does not judge its size"
+    if gap.holds(theirs / as_text.scale):
+        return f"the paper's {told} lie within the interval"
+    word = "larger" if gap.mean > theirs / as_text.scale else "smaller"
+    return f"{word} than the paper's {told}"
 
 
 def _order(claim: Order, lines: Sequence[RunLine]) -> str:

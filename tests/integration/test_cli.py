@@ -26,12 +26,7 @@ local: {steps: 1}
 """
 PATIENCE_S = 180.0
 
-
-@pytest.fixture(autouse=True)
-def no_launcher(monkeypatch):
-    """As if nobody had started these tests under torchrun."""
-    for name in ("RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("no_launcher")
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "configs/quickstart.yaml"
 PATIENCE_S = 180.0
 
+pytestmark = pytest.mark.usefixtures("no_launcher")
+
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc is not here")
-
-
-@pytest.fixture(autouse=True)
-def no_launcher(monkeypatch):
-    """As if nobody had started these tests under torchrun."""
-    for name in ("RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def processes_of(session: int) -> list[tuple[int, int]]:

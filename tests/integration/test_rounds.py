@@ -69,6 +69,12 @@ class Overheard:
         return self.air.collect(send, bursts)
 
 
+def lists(*names: str, train_samples: int = 20, **more: object) -> dict[str, object]:
+    """Operations on lists, with little to learn from and hardly anything to answer."""
+    few = {"train_samples": train_samples, "test_samples": 1}
+    return {"kind": "synthetic", "names": list(names), **few, **more}
+
+
 def rounds_of(
     method: dict[str, object], air: type[Overheard] = Overheard, **sections: object
 ) -> Rounds:
@@ -77,12 +83,7 @@ def rounds_of(
         "name": "rounds",
         "devices": DEVICES,
         "rounds": 2,
-        "tasks": {
-            "kind": "synthetic",
-            "names": ["reverse", "sort"],
-            "train_samples": 20,
-            "test_samples": 1,
-        },
+        "tasks": lists("reverse", "sort"),
         "local": {"steps": 2, "batch_size": 4},
         "topology": {"kind": "complete"},
         "wire": {"value_type": "float32"},
@@ -163,13 +164,7 @@ def test_alternating_moves_one_side_at_a_time(switch_every: int) -> None:
 
 
 def test_a_task_is_averaged_by_samples() -> None:
-    tasks = {
-        "kind": "synthetic",
-        "names": ["reverse", "sort"],
-        "train_samples": 20,
-        "test_samples": 1,
-        "partition": {"kind": "by_task", "imbalance": 1.0},
-    }
+    tasks = lists("reverse", "sort", partition={"kind": "by_task", "imbalance": 1.0})
     rounds = rounds_of({"kind": "lora_by_task"}, tasks=tasks, topology={"kind": "tasks"})
     samples = [len(shard.train) for shard in rounds.world.shards]
     assert samples[0] > samples[2]

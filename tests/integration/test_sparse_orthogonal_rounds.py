@@ -23,7 +23,7 @@ from emulator.state import (
 )
 from emulator.wire import quantise
 
-from .test_rounds import DEVICES, Overheard, Rounds, rounds_of
+from .test_rounds import DEVICES, Overheard, Rounds, lists, rounds_of
 
 METHOD: dict[str, object] = {
     "kind": "sparse_orthogonal",
@@ -32,13 +32,7 @@ METHOD: dict[str, object] = {
     "learning_rate": 0.05,
 }
 LORI: dict[str, object] = {"kind": "lori", "density": 0.5, "mask_warmup_steps": 1}
-UNEQUAL = {
-    "kind": "synthetic",
-    "names": ["reverse", "sort"],
-    "train_samples": 24,
-    "test_samples": 1,
-    "partition": {"kind": "dirichlet", "alpha": 1.0},
-}
+UNEQUAL = lists("reverse", "sort", train_samples=24, partition={"kind": "dirichlet", "alpha": 1.0})
 
 
 def heard(message: Message) -> FloatArray:
@@ -90,7 +84,7 @@ def test_a_round_is_the_mean_of_what_was_heard_and_what_rounding_held_back(
 
 @pytest.mark.parametrize("value_type", ["bfloat16", "int8"])
 def test_equal_masks_keep_the_mean_of_all_whatever_the_wire_rounds(value_type: str) -> None:
-    one_task = {"kind": "synthetic", "names": ["sort"], "train_samples": 24, "test_samples": 1}
+    one_task = lists("sort", train_samples=24)
     rounds = rounds_of(METHOD, wire={"value_type": value_type}, tasks=one_task)
     for r in range(2):
         before_MN, kept_MN = rounds.said_by_all(r)
@@ -105,12 +99,7 @@ def test_equal_masks_keep_the_mean_of_all_whatever_the_wire_rounds(value_type: s
 
 @pytest.mark.parametrize("value_type", ["bfloat16", "int8"])
 def test_disjoint_masks_give_everybody_its_own_back_bit_for_bit(value_type: str) -> None:
-    four = {
-        "kind": "synthetic",
-        "names": ["reverse", "sort", "rotate", "successor"],
-        "train_samples": 12,
-        "test_samples": 1,
-    }
+    four = lists("reverse", "sort", "rotate", "successor", train_samples=12)
     disjoint = METHOD | {
         "mask_selection": "disjoint",
         "density": 0.2,
