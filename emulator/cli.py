@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from emulator.errors import EmulatorError, ScenarioError
+from emulator.usage import Verbs
 
 if TYPE_CHECKING:
     from emulator.reading import Reading
@@ -19,6 +20,7 @@ NUMBERS_ON_HOST = ("LOCAL_RANK", "SLURM_LOCALID")
 """Where torchrun and Slurm tell a process its number on its host; others start one a host."""
 
 app = typer.Typer(
+    cls=Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
