@@ -89,7 +89,8 @@ def run(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="no table, and nothing in a log")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="check and load everything, print the devices, stop")
+        bool,
+        typer.Option("--dry-run", help="check and load everything, print how many devices, stop"),
     ] = False,
 ) -> None:
     """Run a scenario and write everything it came to into a folder."""

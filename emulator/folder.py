@@ -34,15 +34,7 @@ ARITHMETIC_VARIABLES = ("ATEN_CPU_", "DNNL_", "GOTO", "MKL_", "OMP_", "ONEDNN_",
 
 def check_folder(out: Path, *, force: bool) -> None:
     """Refuse to write over anything; with `force`, over anything but an earlier run."""
-    if out.exists() and not out.is_dir():
-        raise ScenarioError([f"--out: got {out}, which is a file, wanted a folder"])
-    beside = next(p for p in partial_folder(out).parents if p.exists())
-    if not beside.is_dir() or not os.access(beside, os.W_OK | os.X_OK):
-        raise ScenarioError(
-            [
-                f"--out: got {out}, wanted a folder that can be made ({beside} is not one to write to)"
-            ]
-        )
+    check_writable(out, partial_folder(out))
     if not out.is_dir() or not any(out.iterdir()):
         return
     if not force:
@@ -52,6 +44,28 @@ def check_folder(out: Path, *, force: bool) -> None:
     if not (out / "scenario.yaml").is_file():
         raise ScenarioError(
             [f"--out: got {out}, which holds no run, wanted a run's folder to replace"]
+        )
+
+
+def check_drawings_folder(out: Path) -> None:
+    """Refuse to draw an experiment among files that are none of its own."""
+    entries = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+    if entries - {"runs"} and "table.md" not in entries:
+        raise ScenarioError(
+            [f"--out: got {out}, which holds no experiment, wanted its folder or an empty one"]
+        )
+
+
+def check_writable(out: Path, place: Path) -> None:
+    """Refuse a folder that is a file, or of which `place` cannot be made."""
+    if out.exists() and not out.is_dir():
+        raise ScenarioError([f"--out: got {out}, which is a file, wanted a folder"])
+    beside = next(p for p in place.parents if p.exists())
+    if not beside.is_dir() or not os.access(beside, os.W_OK | os.X_OK):
+        raise ScenarioError(
+            [
+                f"--out: got {out}, wanted a folder that can be made ({beside} is not one to write to)"
+            ]
         )
 
 

@@ -63,6 +63,8 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
         return [
             f"{where}: got {got!r}, wanted text (in quotes, or YAML takes it for something else)"
         ]
+    if kind == "too_short" and not got:
+        return [f"{where}: got {got!r}, wanted at least {problem['ctx']['min_length']} in it"]
     shown = "nothing" if kind == "missing" else repr(got)
     wanted = _wanted(parent, keys[-1]) or problem["msg"].removeprefix("Input should be ")
     return [f"{where}: got {shown}, wanted {wanted}"]

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -82,7 +83,8 @@ class Plan:
     """Everything one experiment runs on one suite.
 
     everything: all its runs, in order. wanted: those asked for; the others are drawn where they are
-    there already. overrides: what the user set by hand.
+    there already. common: what the experiment sets for all rows on this suite. overrides: what the
+    user set by hand.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Plan:
     axis: Axis | None
     everything: tuple[Wanted, ...]
     wanted: tuple[Wanted, ...]
+    common: Overrides
     overrides: Overrides
 
 
@@ -132,12 +135,13 @@ def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
         axis,
         everything,
         wanted,
+        use.overrides,
         wish.overrides,
     )
 
 
 def _check(name: str, wanted: Sequence[Wanted]) -> None:
-    """Every run's scenario, and the test data of each folder once; a problem of all rows is told once."""
+    """Every run's scenario, and the data of each folder once; a problem of all rows is told once."""
     rows_with: dict[str, dict[str, None]] = {}
     read: list[JsonLines] = []
     for run in wanted:
@@ -146,8 +150,8 @@ def _check(name: str, wanted: Sequence[Wanted]) -> None:
             tasks = resolve(run, STAND_IN if run.after else {}).tasks
             if isinstance(tasks, JsonLines) and tasks not in read:
                 read.append(tasks)
-                for task in tasks.names:
-                    tasks.examples(task, "test", run.seed)
+                for task, split in product(tasks.names, ("train", "test")):
+                    tasks.examples(task, split, run.seed)
         except ScenarioError as error:
             for problem in error.problems:
                 rows_with.setdefault(problem, {})[run.row.label] = None

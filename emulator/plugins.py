@@ -36,7 +36,8 @@ def find(path: str) -> type[BaseModel]:
         module = importlib.import_module(module_name)
     except Exception as error:  # a user's module may fail in any way
         named = isinstance(error, ImportError)
-        cause = str(error) if named else f"{type(error).__name__}: {error}"
+        told = " ".join(str(error).split())
+        cause = told if named else f"{type(error).__name__}: {told}"
         raise ValueError(f"got {path!r}, wanted an importable module ({cause})") from error
     found = getattr(module, class_name, None)
     if found is None:

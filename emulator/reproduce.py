@@ -14,6 +14,7 @@ from pathlib import Path
 from emulator.documents import Raw
 from emulator.errors import EmulatorError
 from emulator.experiment_files import experiment_names, read_experiment
+from emulator.folder import check_drawings_folder, check_writable
 from emulator.planning import (
     RATE,
     Key,
@@ -86,7 +87,11 @@ def asked(
 
 
 def outlook(todo: Todo, out: Path | None) -> list[str]:
-    """One line per run, with those that are there marked, and at last how many are lacking."""
+    """One line per run, with those that are there marked, and at last how many are lacking.
+
+    Raises ScenarioError for a folder that cannot be written to, as `reproduce` does.
+    """
+    _check_folders(todo, out)
     told, lacking = [], 0
     for each in todo.plans:
         store, _ = _folders(each, out, several=len(todo.plans) > 1)
@@ -104,9 +109,10 @@ def reproduce(todo: Todo, out: Path | None, jobs: int | None, say: Say) -> None:
 
     out: the drawings' folder, the runs in `runs` inside it; by default runs/reproduce/SUITE/NAME, and
     all experiments of a suite share runs/reproduce/SUITE/runs.
-    Raises EmulatorError at the end when runs have failed; lets KeyboardInterrupt through at once, with
-    every finished run kept.
+    Raises ScenarioError before anything runs where that cannot be written; EmulatorError at the end
+    when runs have failed; lets KeyboardInterrupt through at once, with every finished run kept.
     """
+    _check_folders(todo, out)
     failed = 0
     for each in todo.plans:
         store, drawings = _folders(each, out, several=len(todo.plans) > 1)
@@ -116,17 +122,19 @@ def reproduce(todo: Todo, out: Path | None, jobs: int | None, say: Say) -> None:
             progress = Walk(each, store, workers, say).to_its_end()
         there = len(progress.folders) - len(progress.seconds)
         progress.folders |= found(each.everything, store, progress.folders)
-        write_drawings(each, progress, drawings)
+        if progress.folders:
+            write_drawings(each, progress, drawings)
         failed += len(progress.causes)
+        drawn = drawings / "table.md" if progress.folders else "nothing drawn"
         say(
             f"{each.name}: {len(progress.seconds)} runs new, {there} were there, "
-            f"{len(progress.causes)} failed: {drawings / 'table.md'}"
+            f"{len(progress.causes)} failed: {drawn}"
         )
     if failed:
         total = sum(len(each.wanted) for each in todo.plans)
         raise EmulatorError(
-            f"{failed} of {total} runs failed; tables and figures are drawn from the others, and the "
-            "same command tries those again"
+            f"{failed} of {total} runs failed; tables and figures are drawn from others if there are "
+            "any, and the same command tries those again"
         )
 
 
@@ -140,6 +148,16 @@ def _folders(each: Plan, out: Path | None, *, several: bool) -> tuple[Path, Path
     if out is None:
         return shared / "runs", shared / each.name
     return out / "runs", out / each.name if several else out
+
+
+def _check_folders(todo: Todo, out: Path | None) -> None:
+    """Raise ScenarioError where runs, tables or figures cannot be written, or not without harm."""
+    for each in todo.plans:
+        store, drawings = _folders(each, out, several=len(todo.plans) > 1)
+        check_writable(drawings, drawings / "table.md")
+        check_writable(store, store / "run")
+        if out is not None:
+            check_drawings_folder(drawings)
 
 
 # ── running ──────────────────────────────────────────────────────────────────────────────────────
@@ -251,6 +269,7 @@ def write_drawings(each: Plan, progress: Progress, folder: Path) -> None:
         experiment=each.experiment,
         rows=[row for row in each.rows if row.label in here],
         lines=lines,
+        common=each.common,
         overrides=each.overrides,
         learning_rates=_rates(each.everything),
         missing=[
@@ -260,8 +279,8 @@ def write_drawings(each: Plan, progress: Progress, folder: Path) -> None:
         ],
         axis_label=each.axis.label if each.axis else "",
     )
-    (folder / "results.csv").write_text(lines_csv(lines), encoding="utf-8")
     (folder / "table.md").write_text(document(drawn), encoding="utf-8")
+    (folder / "results.csv").write_text(lines_csv(lines), encoding="utf-8")
     for chart in each.experiment.charts:
         draw(chart, drawn).write(folder)
     if each.experiment.chooses_rates:

@@ -138,18 +138,24 @@ def _order(claim: Order, lines: Sequence[RunLine]) -> str:
     what = f"Order {' < '.join(f'`{row}`' for row in claim.rows)} in {heading}{where}"
     if len(present) < len(known):
         return f"{what}: cannot be judged, runs are missing."
-    wrong = [
-        f"`{a}` is not below `{b}`" for (a, x), (b, y) in pairwise(present) if x.mean >= y.mean
-    ]
-    close = [f"`{a}` and `{b}`" for (a, x), (b, y) in pairwise(present) if x.touches(y)]
-    parts = ["does not hold: " + ", ".join(wrong) if wrong else "holds"]
+    wrong, unsettled = [], []
+    for below, above in pairwise(claim.rows):
+        gap = paired(*(by_seed(lines, row, claim.column, x) for row in (above, below)))
+        if gap is None or (gap.count > 1 and gap.holds(0.0)):
+            unsettled.append(f"`{below}` and `{above}`")
+        elif gap.mean <= 0:
+            wrong.append(f"`{below}` is not below `{above}`")
+    close = [f"`{a}` and `{b}`" for (a, m), (b, n) in pairwise(present) if m.touches(n)]
+    parts = [f"does not hold: {', '.join(wrong)}"] if wrong else []
+    if unsettled:
+        parts.append(f"not settled between {', '.join(unsettled)} (0 lies within the difference)")
     if min(value.count for _, value in present) == 1:
         parts.append("one seed has no interval")
     else:
         parts.append(
             f"intervals touch between {', '.join(close)}" if close else "no intervals touch"
         )
-    return f"{what}: {'; '.join(parts)}."
+    return f"{what}: {'; '.join(parts if wrong or unsettled else ['holds', *parts])}."
 
 
 def _saving(claim: Saving, lines: Sequence[RunLine]) -> str:

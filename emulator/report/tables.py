@@ -1,5 +1,6 @@
 """The table of an experiment in Markdown: what was measured, beside the paper's numbers."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from emulator.report.statistics import estimate, paired
 class Drawn:
     """What a table is made from: the experiment, its rows here, its runs, and what is missing.
 
-    overrides: what was set by hand. learning_rates: by row, NaN where the method's default stands.
+    common: what the experiment sets for all rows. overrides: what was set by hand. learning_rates: by row, NaN where the method's default stands.
     """
 
     name: str
@@ -26,13 +27,14 @@ class Drawn:
     lines: Sequence[RunLine]
     missing: Sequence[str]
     axis_label: str
+    common: Overrides
     overrides: Overrides
     learning_rates: Mapping[str, float]
 
     @property
     def title(self) -> str:
         """The experiment's, with what was set by hand."""
-        changes = ", ".join(f"{key}={value}" for key, value in self.overrides.items())
+        changes = _settings(self.overrides)
         return f"{self.experiment.title} (changed: {changes})" if changes else self.experiment.title
 
 
@@ -81,12 +83,22 @@ def document(drawn: Drawn) -> str:
 
 
 def _about(row: PlannedRow, drawn: Drawn) -> str:
-    """What a row is, with its learning rate."""
+    """What a row is, what it sets, and its learning rate."""
+    told = [_settings(row.overrides)] if row.overrides else []
     rate = drawn.learning_rates.get(row.label)
-    if rate is None:
-        return f"- **{row.label}**: {row.about}"
-    told = "the default" if math.isnan(rate) else f"{rate:g}"
-    return f"- **{row.label}**: {row.about} (learning rate: {told})"
+    if rate is not None:
+        told.append(f"learning rate: {'the default' if math.isnan(rate) else f'{rate:g}'}")
+    return f"- **{row.label}**: {row.about}" + (f" ({'; '.join(told)})" if told else "")
+
+
+def _settings(overrides: Overrides) -> str:
+    """Overrides as one writes them behind --set."""
+    return ", ".join(f"{key}={_value(value)}" for key, value in overrides.items())
+
+
+def _value(value: object) -> str:
+    """A value in flow YAML; text as it stands."""
+    return value if isinstance(value, str) else json.dumps(value).replace('"', "")
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -99,10 +111,12 @@ def _provenance(drawn: Drawn) -> str:
     """Which runs these are, and how to read the numbers."""
     seeds = sorted({line.seed for line in drawn.lines})
     text = (
-        f"Suite `{drawn.suite}`, seeds {_span(seeds)}. Mean ± 95 % interval over seeds (Student's t); "
+        f"Suite `{drawn.suite}`, seed{'s' * (len(seeds) != 1)} {_span(seeds)}. Mean ± 95 % interval over seeds (Student's t); "
         "a single seed has none. Differences are paired by seed. All bytes on the air are counted: "
         "setup, rounds, final exchange, acknowledgements."
     )
+    if drawn.common:
+        text += f" All rows: {_settings(drawn.common)}."
     if drawn.experiment.source:
         text += f" The paper's numbers: {drawn.experiment.source}."
     return text

@@ -46,6 +46,10 @@ class JsonLines(BaseModel):
         """
         if split == "paraphrased":
             return in_other_words(self.examples(task, "test", seed), self.paraphrases.get(task, ()))
+        if not self.folder.is_dir():
+            raise ScenarioError(
+                [f"tasks.folder: got {self.folder}, which is no folder, wanted one of task folders"]
+            )
         path = self.folder / task / f"{split}.jsonl"
         if not path.is_file():
             raise ScenarioError(
@@ -54,8 +58,9 @@ class JsonLines(BaseModel):
         try:
             lines = path.read_text(encoding="utf-8").split("\n")  # not at every Unicode line end
         except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
             raise ScenarioError(
-                [f"{path}: got no UTF-8 ({error.reason}), wanted JSON lines"]
+                [f"{path}:{line}: got no UTF-8 ({error.reason}), wanted JSON lines"]
             ) from None
         rows = [
             _example(task, line, f"{path}:{number}")
@@ -91,8 +96,12 @@ def _example(task: str, line: str, where: str) -> Example:
         raise ScenarioError(
             [f"{where}: got no JSON ({error}), wanted one object a line"]
         ) from error
-    if not isinstance(row, dict) or not {"prompt", "answer"} <= row.keys():
-        raise ScenarioError([f"{where}: wanted an object with prompt and answer"])
+    if not isinstance(row, dict):
+        raise ScenarioError(
+            [f"{where}: got {line.strip()}, wanted an object with prompt and answer"]
+        )
+    if missing := [name for name in ("prompt", "answer") if name not in row]:
+        raise ScenarioError([f"{where}: {name}: got nothing, wanted text" for name in missing])
     if not isinstance(row["prompt"], str) or not row["prompt"].strip():
         raise ScenarioError([f"{where}: prompt: got {row['prompt']!r}, wanted text"])
     told = row["answer"]
@@ -110,8 +119,9 @@ def _example(task: str, line: str, where: str) -> Example:
         return Example(task, row["prompt"], answer, choices, kind="choice")
     completion = row.get("completion")
     if "test" in row or "test_list" in row or completion is None:
+        kind = "tests" if "test" in row or "test_list" in row else "neither choices nor completion"
         raise ScenarioError(
-            [f"{where}: wanted a row with choices, or with the completion to learn from"]
+            [f"{where}: got {kind}, wanted choices, or the completion to learn from"]
         )
     if not isinstance(completion, str) or not completion.strip():
         raise ScenarioError([f"{where}: completion: got {completion!r}, wanted text"])
@@ -119,6 +129,10 @@ def _example(task: str, line: str, where: str) -> Example:
         raise ScenarioError([f"{where}: answer: got {told!r}, wanted text or a number"])
     answer = f"{Decimal(repr(told)):f}" if isinstance(told, float) else str(told)
     if ONE_NUMBER.fullmatch(answer.strip()):
+        if (ends := last_number(completion)) != last_number(answer):
+            raise ScenarioError(
+                [f"{where}: answer: got {answer!r}, wanted the completion's last number ({ends!r})"]
+            )
         return Example(task, row["prompt"], last_number(answer), (), completion, "number")
     if answer.strip() != completion.strip():
         raise ScenarioError(

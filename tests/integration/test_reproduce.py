@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from emulator.errors import EmulatorError, ScenarioError
+from emulator.reproduce import asked, outlook, reproduce
+
 ROOT = Path(__file__).resolve().parents[2]
 MINIATURE = """\
 title: Miniature
@@ -32,7 +35,38 @@ charts: [{kind: bars}, {kind: layers, row: ours, metric: density}]
 """
 
 
-def reproduce(folder, *arguments):
+def test_a_folder_that_cannot_be_drawn_into_is_refused_before_anything_runs(tmp_path):
+    mini = tmp_path / "mini.yaml"
+    mini.write_text(MINIATURE)
+    todo = asked(str(mini), "tiny", None, (), [])
+    (tmp_path / "file").write_text("")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/results.csv").write_text("precious")
+    for name, told in (("file", "which is a file"), ("mine", "which holds no experiment")):
+        out = tmp_path / name
+        for call in (
+            lambda out=out: reproduce(todo, out, 1, print),
+            lambda out=out: outlook(todo, out),
+        ):
+            with pytest.raises(ScenarioError, match=f"--out: got {out}, {told}, wanted "):
+                call()
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["results.csv"]
+
+
+def test_where_all_runs_fail_earlier_tables_stay(tmp_path):
+    mini = tmp_path / "mini.yaml"
+    mini.write_text(MINIATURE.replace("rounds: 1", "rounds: 1\n      method.lora_rank: 4000"))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "table.md").write_text("of better days")
+    told = []
+    with pytest.raises(EmulatorError, match="2 of 2 runs failed"):
+        reproduce(asked(str(mini), "tiny", 1, (), []), out, 2, told.append)
+    assert told[-1] == "mini: 0 runs new, 0 were there, 2 failed: nothing drawn"
+    assert (out / "table.md").read_text() == "of better days"
+
+
+def called(folder, *arguments):
     """The command in a process of its own: exit code and lines on standard error."""
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     done = subprocess.run(
@@ -48,7 +82,7 @@ def first(tmp_path_factory):
     """The first call: folder, exit code, lines."""
     folder = tmp_path_factory.mktemp("reproduce")
     (folder / "mini.yaml").write_text(MINIATURE)
-    return folder, *reproduce(folder)
+    return folder, *called(folder)
 
 
 @pytest.mark.slow
@@ -68,7 +102,7 @@ def test_the_first_call_runs_and_draws_everything(first):
 def test_the_second_call_runs_nothing_and_draws_the_same(first):
     folder, _, _ = first
     before = {p: p.read_bytes() for p in sorted((folder / "out").glob("*.*"))}
-    code, told = reproduce(folder)
+    code, told = called(folder)
     assert code == 0, told
     assert told[-1].startswith("mini: 0 runs new, 4 were there, 0 failed: ")
     assert {p: p.read_bytes() for p in sorted((folder / "out").glob("*.*"))} == before
@@ -77,7 +111,7 @@ def test_the_second_call_runs_nothing_and_draws_the_same(first):
 @pytest.mark.slow
 def test_a_dry_run_marks_what_is_there(first):
     folder, _, _ = first
-    code, told = reproduce(folder, "--dry-run", "--seeds", "3")
+    code, told = called(folder, "--dry-run", "--seeds", "3")
     assert code == 0
     assert told[:2] == ["mini: lora, seed 1 (there)", "mini: ours, seed 1 (there)"]
     assert told[-3:-1] == ["mini: lora, seed 3", "mini: ours, seed 3"]
@@ -87,7 +121,7 @@ def test_a_dry_run_marks_what_is_there(first):
 @pytest.mark.slow
 def test_what_was_not_asked_for_is_drawn_where_it_is_there(first):
     folder, _, _ = first
-    code, told = reproduce(folder, "--rows", "ours", "--seeds", "1")
+    code, told = called(folder, "--rows", "ours", "--seeds", "1")
     assert code == 0
     assert told[-1].startswith("mini: 0 runs new, 1 were there, 0 failed: ")
     table = (folder / "out/table.md").read_text()
@@ -102,7 +136,7 @@ def test_a_failing_row_leaves_the_others(first):
         "{method.kind: lora}", "{method.kind: lora, method.learning_rate: 1.0e+30, local.steps: 3}"
     )
     (folder / "mini.yaml").write_text(text)
-    code, told = reproduce(folder, "--seeds", "1")
+    code, told = called(folder, "--seeds", "1")
     assert code == 1
     failed = [line for line in told if line.startswith("failed: ")]
     assert len(failed) == 1

@@ -124,11 +124,20 @@ def test_one_seed_judges_no_size(rows):
 
 
 def test_an_order_that_holds_and_one_that_does_not(rows):
-    lines = rows(a=[0.1, 0.11], b=[0.1, 0.2], c=[0.9, 0.91])
+    lines = rows(a=[0.1, 0.2, 0.3], b=[0.2, 0.3, 0.41], c=[0.9, 0.91, 0.92])
     assert sentence(Order(rows=("a", "b", "c")), lines) == (
         "Order `a` < `b` < `c` in accuracy: holds; intervals touch between `a` and `b`."
     )
     assert "does not hold: `c` is not below `a`" in sentence(Order(rows=("c", "a")), lines)
+
+
+def test_an_order_of_rows_as_good_as_equal_is_not_settled(rows):
+    lines = rows(a=[0.5, 0.51], b=[0.1, 0.11], c=[0.1, 0.2])
+    told = "not settled between `b` and `c` (0 lies within the difference); intervals touch"
+    assert f"accuracy: {told}" in sentence(Order(rows=("b", "c")), lines)
+    assert f"accuracy: does not hold: `a` is not below `b`; {told}" in sentence(
+        Order(rows=("a", "b", "c")), lines
+    )
 
 
 def test_an_order_without_all_its_rows_is_not_judged(rows):

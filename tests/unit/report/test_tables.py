@@ -19,7 +19,16 @@ EXPERIMENT = Experiment.model_validate(
         "baseline": "lora",
         "columns": ["accuracy", "trained_parameters", "bytes_total"],
         "rows": [
-            {"label": "lora", "about": "the baseline", "paper": {"Qwen": 68.03}},
+            {
+                "label": "lora",
+                "about": "the baseline",
+                "overrides": {
+                    "method.kind": "lora",
+                    "local.speeds": [1, 2],
+                    "tasks.names": ["sort"],
+                },
+                "paper": {"Qwen": 68.03},
+            },
             {"label": "ours", "about": "sparse"},
         ],
         "claims": [{"kind": "order", "rows": ["lora", "ours"]}],
@@ -38,7 +47,7 @@ Made up.
 
 Suite `tiny`, seeds 1-2. Mean ± 95 % interval over seeds (Student's t); a single seed has none. \
 Differences are paired by seed. All bytes on the air are counted: setup, rounds, final exchange, \
-acknowledgements. The paper's numbers: nowhere, Table 0.
+acknowledgements. All rows: rounds=2, wire.error_feedback=true. The paper's numbers: nowhere, Table 0.
 
 |  | seeds | accuracy [%] | trained parameters | on the air [MB] | accuracy against lora [points] | \
 bytes against lora | paper, Qwen [%] |
@@ -59,7 +68,7 @@ bytes against lora | paper, Qwen [%] |
 
 ## Rows
 
-- **lora**: the baseline (learning rate: 0.01)
+- **lora**: the baseline (method.kind=lora, local.speeds=[1, 2], tasks.names=[sort]; learning rate: 0.01)
 - **ours**: sparse
 
 ## Missing
@@ -77,9 +86,8 @@ def drawn(line):
         line("ours", 1, accuracy=0.9, bytes_total=1e6, trained_parameters=2000.0),
     ]
     missing = ["ours, seed 2: it diverged"]
-    return Drawn(
-        "two", "tiny", EXPERIMENT, EXPERIMENT.planned_rows(), lines, missing, "", {}, {"lora": 0.01}
-    )
+    rows, common = EXPERIMENT.planned_rows(), {"rounds": 2, "wire.error_feedback": True}
+    return Drawn("two", "tiny", EXPERIMENT, rows, lines, missing, "", common, {}, {"lora": 0.01})
 
 
 def test_the_document_word_for_word(drawn):
@@ -89,14 +97,16 @@ def test_the_document_word_for_word(drawn):
 def test_an_axis_has_a_table_at_each_place(line):
     lines = [line("lora", 1, x, accuracy=0.5, bytes_total=1.0) for x in (4.0, 2.0)]
     rows = EXPERIMENT.planned_rows()
-    text = document(Drawn("two", "tiny", EXPERIMENT, rows, lines, [], "devices", {}, {}))
+    text = document(Drawn("two", "tiny", EXPERIMENT, rows, lines, [], "devices", {}, {}, {}))
     assert text.index("## devices: 2\n") < text.index("## devices: 4\n")
     assert "Accuracy by task" not in text
 
 
 def test_nothing_at_all_is_still_a_document():
     rows = EXPERIMENT.planned_rows()
-    text = document(Drawn("two", "tiny", EXPERIMENT, rows, [], ["lora, seed 1: gone"], "", {}, {}))
+    text = document(
+        Drawn("two", "tiny", EXPERIMENT, rows, [], ["lora, seed 1: gone"], "", {}, {}, {})
+    )
     assert "cannot be judged, runs are missing" in text
     assert text.endswith("- lora, seed 1: gone\n")
 
@@ -122,7 +132,7 @@ def test_nothing_is_compared_to_a_silent_baseline(line):
         line("ours", 1, accuracy=0.6, bytes_total=5.0),
     ]
     rows = EXPERIMENT.planned_rows()
-    text = document(Drawn("two", "tiny", EXPERIMENT, rows, lines, [], "", {}, {}))
+    text = document(Drawn("two", "tiny", EXPERIMENT, rows, lines, [], "", {}, {}, {}))
     assert "| ours | 1 | 60.0 | - | 0.00 | +10.0 | - | - |" in text
 
 

@@ -43,12 +43,14 @@ def test_rows_become_examples_in_file_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answer", [1050, "1,050", 1050.0, "1050.00"])
 def test_numbers_are_compared_however_they_are_written(tmp_path: Path, answer: Any) -> None:
-    (example,) = suite(tmp_path, NUMBER | {"answer": answer}).examples("t", "train", 1)
+    row = NUMBER | {"completion": "so it is 1,050.", "answer": answer}
+    (example,) = suite(tmp_path, row).examples("t", "train", 1)
     assert (example.answer, example.kind) == ("1050", "number")
 
 
 def test_a_small_float_is_a_number(tmp_path: Path) -> None:
-    (example,) = suite(tmp_path, NUMBER | {"answer": 1e-7}).examples("t", "train", 1)
+    row = NUMBER | {"completion": "it is 0.0000001", "answer": 1e-7}
+    (example,) = suite(tmp_path, row).examples("t", "train", 1)
     assert (example.answer, example.kind) == ("0.0000001", "number")
 
 
@@ -111,12 +113,13 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     ("row", "wanted"),
     [
         ("{not json", "got no JSON"),
-        ("[1, 2]", "wanted an object with prompt and answer"),
-        ({"prompt": "a", "choices": ["b"]}, "wanted an object with prompt and answer"),
-        ({"answer": "b", "choices": ["b"]}, "wanted an object with prompt and answer"),
+        ("[1, 2]", "got [1, 2], wanted an object with prompt and answer"),
+        ({"prompt": "a", "choices": ["b"]}, "answer: got nothing, wanted text"),
+        ({"answer": "b", "choices": ["b"]}, "prompt: got nothing, wanted text"),
         (CHOICE | {"answer": "ugly"}, "got 'ugly', wanted one of ('good', 'bad')"),
-        ({"prompt": "a", "answer": "b"}, "wanted a row with choices, or with the completion"),
-        (NUMBER | {"test": "assert f() == 1"}, "wanted a row with choices, or with the completion"),
+        ({"prompt": "a", "answer": "b"}, "got neither choices nor completion, wanted"),
+        (NUMBER | {"test": "assert f() == 1"}, "got tests, wanted choices, or the completion"),
+        (NUMBER | {"answer": 3}, "answer: got '3', wanted the completion's last number ('2')"),
         (NUMBER | {"answer": "two"}, "got 'two', wanted a number, or all of the completion"),
         (NUMBER | {"answer": None}, "answer: got None, wanted text or a number"),
         (NUMBER | {"answer": ["2"]}, "answer: got ['2'], wanted text or a number"),
@@ -147,7 +150,16 @@ def test_a_field_of_the_wrong_type_is_named_by_file_and_line(tmp_path: Path, row
 def test_a_file_that_is_no_utf8_is_named(tmp_path: Path) -> None:
     tasks = suite(tmp_path, CHOICE)
     (tmp_path / "t" / "train.jsonl").write_bytes(json.dumps(CHOICE).encode("utf-16"))
-    assert "train.jsonl" in problem(tasks)
+    assert "train.jsonl:1: got no UTF-8" in problem(tasks)
+    latin = json.dumps(CHOICE).encode() + b"\n" + "Köln".encode("latin-1")
+    (tmp_path / "t" / "train.jsonl").write_bytes(latin)
+    assert "train.jsonl:2: got no UTF-8" in problem(tasks)
+
+
+def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    told = problem(JsonLines(folder=nowhere, names=("t",)))
+    assert told == f"tasks.folder: got {nowhere}, which is no folder, wanted one of task folders"
 
 
 def test_a_line_separator_inside_a_text_ends_no_row(tmp_path: Path) -> None:
