@@ -97,6 +97,7 @@ def run_files(
             "method": scenario.method.kind,
             "devices": scenario.devices,
             "rounds": results[0].rounds,
+            "rounds_planned": scenario.rounds,
             "seed": scenario.seed,
         },
         [shard.task for shard in world.shards],

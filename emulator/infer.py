@@ -25,7 +25,7 @@ from emulator.routing.experts import expert_gates
 from emulator.routing.oracle import Oracle
 from emulator.scenario import Scenario
 from emulator.state import Example, Expert, FloatArray
-from emulator.tasks.learning import learner_for
+from emulator.tasks.learning import learner_for, tells_apart, unknown_share
 from emulator.tasks.synthetic import Synthetic
 from emulator.world import features_of
 
@@ -37,13 +37,15 @@ CHANGEABLE = ("router.top_m", "router.temperature", "backbone.name")
 class Reply:
     """An answer and where it comes from: every expert's gate, in the order of the experts.
 
-    unread: the part of the prompt that was too long for the model, in words.
+    unread: the part of the prompt that was too long for the model, in words. unknown: the share of
+    its tokens that the backbone has no words for.
     """
 
     prompt: str
     answer: str
     gates: tuple[tuple[str, float], ...]
     unread: str = ""
+    unknown: float = 0.0
 
     @property
     def answered_by(self) -> tuple[str, ...]:
@@ -93,13 +95,21 @@ class Respondent:
             raise ScenarioError(
                 ["--choices: got none, wanted some (a sentence encoder cannot generate)"]
             )
+        if choices and not tells_apart(self._backbone, choices):
+            raise ScenarioError(
+                [
+                    f"--choices: got {', '.join(choices)}, which the tokenizer of "
+                    f"{self._backbone.name} cannot tell apart, wanted different ones"
+                ]
+            )
         kind, answer = ("choice", choices[0]) if choices else ("text", "")
         question = Example("", prompt, answer, tuple(choices), kind=kind)
         gates_E = self._gates(question) if task is None else self._gates_of(task)
         self._mixture.set_gates(torch.from_numpy(gates_E[None]))
         answer = self._learner.answer(self._mixture.module, question, wanted)
         gates = tuple(zip(self._experts, gates_E.tolist(), strict=True))
-        return Reply(prompt, answer, gates, self._learner.unread(question, wanted))
+        unread = self._learner.unread(question, wanted)
+        return Reply(prompt, answer, gates, unread, unknown_share(self._backbone, [prompt]))
 
     def _gates(self, question: Example) -> FloatArray:
         """Gates over the experts [E]; all of them open under a method that routes nothing."""
@@ -168,7 +178,7 @@ def respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respond
 
 
 def shown(reply: Reply) -> str:
-    """A reply as four lines, five where part of the prompt was left unread."""
+    """A reply as four lines, more where part of the prompt was left unread or is not known."""
     by = " + ".join(reply.answered_by) or "the backbone alone"
     gates = ", ".join(f"{name} {gate:.3f}" for name, gate in reply.gates)
     lines = [
@@ -181,6 +191,8 @@ def shown(reply: Reply) -> str:
         lines.append(
             f"not read     {reply.unread}: longer than backbone.max_tokens less the answer"
         )
+    if reply.unknown:
+        lines.append(f"not known    {100 * reply.unknown:.0f} % of the prompt, to the backbone")
     return "\n  ".join(lines) + "\n"
 
 

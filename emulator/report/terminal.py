@@ -164,6 +164,9 @@ def _sections(summaries: Sequence[Summary]) -> list[tuple[str, list[Row]]]:
         ("compute energy (declared)", lambda s: s["energy_compute_j"], lambda x: f"{x:.0f} J"),
         ("wall time here", lambda s: s["wall_s"], lambda x: f"{x:.0f} s"),
     ]
+    if any(s.get("last_arrival_s", 0.0) > s["emulated_s"] for s in summaries):
+        last: Row = ("until the last burst arrived", _last_arrival_s, lambda x: f"{x:.1f} s")
+        cost.insert(1, last)
     if any("pacing" in summary for summary in summaries):
         lag: Row = ("behind the paced clock, worst of 100", _lag_s, lambda x: f"{1e3 * x:.1f} ms")
         cost.append(lag)
@@ -209,6 +212,12 @@ def _routing(summary: Summary) -> dict[str, Any]:
     return found
 
 
+def _last_arrival_s(summary: Summary) -> float | None:
+    """When the last burst arrived; after the end of the run, nobody used it."""
+    last_s: float | None = summary.get("last_arrival_s")
+    return last_s
+
+
 def _lag_s(summary: Summary) -> float | None:
     """The 99th percentile of how late frames left; None under the virtual clock."""
     lag_s: float | None = summary.get("pacing", {}).get("lag_p99_s")
@@ -224,11 +233,17 @@ def _title(summaries: Sequence[Summary]) -> str:
     names = sorted({s["name"] for s in summaries})
     devices = sorted({s["devices"] for s in summaries})
     seeds = sorted({s["seed"] for s in summaries})
-    rounds = sorted({s["rounds"] for s in summaries})
+    rounds = dict.fromkeys(map(_rounds, sorted(summaries, key=lambda s: int(s["rounds"]))))
     return (
         f"{', '.join(names)}: {'/'.join(map(str, devices))} devices, "
-        f"rounds {'/'.join(map(str, rounds))}, seed {'/'.join(map(str, seeds))}"
+        f"rounds {'/'.join(rounds)}, seed {'/'.join(map(str, seeds))}"
     )
+
+
+def _rounds(summary: Summary) -> str:
+    """How many rounds were run, and of how many where a limit was reached before."""
+    done, planned = summary["rounds"], summary.get("rounds_planned")
+    return str(done) if planned in (None, done) else f"{done} of {planned} (stop)"
 
 
 def _short(value: str) -> Text:

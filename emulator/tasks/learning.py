@@ -24,11 +24,9 @@ def learner_for(backbone: LoadedBackbone) -> CausalLearner | EncoderLearner:
 
 def check_language(backbone: LoadedBackbone, task: str, examples: Sequence[Example]) -> None:
     """Raise ScenarioError when the tokenizer cannot tell a task's words or choices apart."""
-    tokenizer = backbone.tokenizer
     sample = examples[:CHECKED_EXAMPLES]
-    ids = [i for example in sample for i in tokenizer(example.prompt)["input_ids"]]
-    unknown = sum(i == tokenizer.unk_token_id for i in ids) / max(1, len(ids))
-    if tokenizer.unk_token_id is not None and unknown > MOST_UNKNOWN:
+    unknown = unknown_share(backbone, [example.prompt for example in sample])
+    if unknown > MOST_UNKNOWN:
         raise ScenarioError(
             [
                 f"tasks: got {100 * unknown:.0f} % unknown tokens in task {task!r}, wanted a backbone "
@@ -36,14 +34,28 @@ def check_language(backbone: LoadedBackbone, task: str, examples: Sequence[Examp
             ]
         )
     for choices in dict.fromkeys(example.choices for example in sample):
-        encoded = {tuple(tokenizer(f" {choice}")["input_ids"]) for choice in choices}
-        if len(encoded) < len(choices):
+        if not tells_apart(backbone, choices):
             raise ScenarioError(
                 [
                     f"tasks: got choices {list(choices)} in task {task!r}, which the tokenizer of "
                     f"{backbone.name} cannot tell apart, wanted different ones"
                 ]
             )
+
+
+def unknown_share(backbone: LoadedBackbone, prompts: Sequence[str]) -> float:
+    """Share of tokens that are no words of the tokenizer; 0 for one that can write any text."""
+    tokenizer = backbone.tokenizer
+    if tokenizer.unk_token_id is None:
+        return 0.0
+    ids: list[int] = [i for prompt in prompts for i in tokenizer(prompt)["input_ids"]]
+    return ids.count(tokenizer.unk_token_id) / max(1, len(ids))
+
+
+def tells_apart(backbone: LoadedBackbone, choices: Sequence[str]) -> bool:
+    """Whether every choice is different tokens."""
+    encoded = {tuple(backbone.tokenizer(f" {choice}")["input_ids"]) for choice in choices}
+    return len(encoded) == len(choices)
 
 
 def score(predictions: Sequence[str], references: Sequence[Example]) -> Mapping[str, float]:

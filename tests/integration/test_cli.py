@@ -226,6 +226,7 @@ def test_wrong_arguments_are_a_line(refused, arguments, line):
 def test_a_missing_data_file_is_a_line(refused, tmp_path):
     scenario = tmp_path / "s.yaml"
     scenario.write_text("name: s\ntasks: {kind: jsonl, folder: data, names: [sst2]}\n")
+    (tmp_path / "data").mkdir()
     missing = tmp_path / "data" / "sst2" / "test.jsonl"
     assert refused(scenario) == [
         f"error: tasks.folder: got no file {missing}, wanted test.jsonl of 'sst2'"
@@ -238,7 +239,7 @@ def test_a_broken_data_file_is_a_line_with_its_number(refused, tmp_path):
     scenario = tmp_path / "s.yaml"
     scenario.write_text("name: s\ntasks: {kind: jsonl, folder: data, names: [sst2]}\n")
     (line,) = refused(scenario)
-    assert "test.jsonl:1: wanted a row with choices" in line
+    assert "test.jsonl:1: got neither choices nor completion, wanted" in line
 
 
 @pytest.mark.parametrize("force", [(), ("--force",)], ids=["plain", "force"])

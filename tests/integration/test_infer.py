@@ -76,6 +76,13 @@ def test_a_prompt_that_is_too_long_is_told(folder: Path) -> None:
     assert "not read" not in call(folder, "tag01 : g d c p ->")[1]
 
 
+def test_words_that_the_backbone_does_not_know_are_told(folder: Path) -> None:
+    assert (
+        "  not known    50 % of the prompt, to the backbone\n" in call(folder, "a b hello you")[1]
+    )
+    assert "not known" not in call(folder, "tag01 : g d c p ->")[1]
+
+
 def test_the_command_shows_answer_expert_and_gates(folder: Path, tmp_path: Path) -> None:
     more = tmp_path / "prompts.txt"
     more.write_text("\ntag02 : g d c p ->\n", encoding="utf-8")
@@ -157,6 +164,10 @@ WRONG = {
     "no task": (("x", "--task", "rotate"), "--task: got 'rotate', wanted one of reverse, sort"),
     "no words": ((" ",), "PROMPT: got an empty one, wanted some text"),
     "no last choice": (("x", "--choices", "a,b,"), "--choices: got 'a,b,', wanted two or more"),
+    "one to the tokenizer": (
+        ("x", "--choices", "yes,no"),
+        "--choices: got yes, no, which the tokenizer of package:",
+    ),
     "other router": (
         ("x", "--set", "router.kind=cosine"),
         "--set: got router.kind=cosine, wanted ",

@@ -78,6 +78,20 @@ def test_one_run_in_its_units(run_folder):
     assert rows["transmit energy"] == ["0.12 J"]
 
 
+def test_a_run_that_was_stopped_says_so(run_folder):
+    _, lines = shown(run_folder("a", SUMMARY | {"rounds_planned": 3}))
+    assert lines[0].strip() == "quick: 2 devices, rounds 3, seed 1"
+    _, lines = shown(run_folder("b", SUMMARY | {"rounds_planned": 10}))
+    assert lines[0].strip() == "quick: 2 devices, rounds 3 of 10 (stop), seed 1"
+
+
+def test_bursts_that_arrive_after_the_end_are_told(run_folder):
+    rows, _ = shown(run_folder("a", SUMMARY | {"last_arrival_s": 12.25}))
+    assert "until the last burst arrived" not in rows
+    rows, _ = shown(run_folder("b", SUMMARY | {"last_arrival_s": 29.04}))
+    assert rows["until the last burst arrived"] == ["29.0 s"]
+
+
 def test_two_runs_and_their_difference(run_folder):
     rows, _ = shown(run_folder("a", SUMMARY), run_folder("b", SPARSE))
     assert rows["mean over devices and tasks"] == ["25.0 %", "50.0 %", "+25.0 points"]
