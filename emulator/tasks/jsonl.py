@@ -6,6 +6,7 @@ other answer, which then is all of the completion, with the whole of it.
 """
 
 import json
+import warnings
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -41,7 +42,7 @@ class JsonLines(BaseModel):
         """All rows of a split, or a keyed random subset in file order.
 
         `paraphrased` is the test split in other words, empty where the task has none. The folder's
-        tasks may be asked for that no device learns. Raises ScenarioError with file and line for a
+        tasks may be asked for that no device learns. Warns where a file has fewer. Raises ScenarioError with file and line for a
         missing file or a row that is not as above.
         """
         if split == "paraphrased":
@@ -78,6 +79,11 @@ class JsonLines(BaseModel):
             rows = [rows[i] for i in sorted(order.tolist())]
         if not rows:
             raise ScenarioError([f"{path}: got an empty file, wanted at least one row"])
+        if limit is not None and limit > len(rows):
+            warnings.warn(
+                f"tasks.{split}_samples: got {limit}, {path} has {len(rows)} rows: all are used",
+                stacklevel=1,
+            )
         return tuple(rows)
 
 

@@ -85,7 +85,7 @@ def module(tmp_path, monkeypatch):
 
     (tmp_path / "house_of_a_user.py").write_text(MODULE)
     (tmp_path / "broken_of_a_user.py").write_text("def (\n")
-    (tmp_path / "raising_of_a_user.py").write_text("raise RuntimeError('not today')\n")
+    (tmp_path / "raising_of_a_user.py").write_text("raise RuntimeError('not\\n\\ntoday')\n")
     monkeypatch.syspath_prepend(tmp_path)
     yield
     sys.modules.pop("house_of_a_user", None)
@@ -187,6 +187,7 @@ def test_load_gives_the_class():
 def test_a_module_that_breaks_on_import_is_told(problems, path):
     (problem,) = problems(f"channel: {{kind: '{path}'}}")
     assert problem.startswith(f"s.yaml: channel: got '{path}', wanted an importable module")
+    assert "\n" not in problem
 
 
 def test_a_wrong_field_of_an_own_class_says_what_is_wanted(problems):
