@@ -54,7 +54,7 @@ class Failure:
             error = ProtocolError(self.text)
         else:
             when = "no round done" if round_index == NO_ROUND else f"after round {round_index}"
-            cause = " ".join(self.text.split())
+            cause = " ".join(self.text.split()).removeprefix(f"device {device}: ")
             error = DeviceFailedError(f"device {device} failed ({when}): {cause}")
         if self.trace:
             error.add_note(f"In the process of device {device}:\n{self.trace}")
