@@ -17,7 +17,8 @@ from emulator.report.statistics import estimate, paired
 class Drawn:
     """What a table is made from: the experiment, its rows here, its runs, and what is missing.
 
-    common: what the experiment sets for all rows. overrides: what was set by hand. learning_rates: by row, NaN where the method's default stands.
+    common: what the experiment sets for all rows. overrides: what was set by hand. learning_rates: by
+    row, NaN where the method's default stands.
     """
 
     name: str
@@ -111,7 +112,7 @@ def _provenance(drawn: Drawn) -> str:
     """Which runs these are, and how to read the numbers."""
     seeds = sorted({line.seed for line in drawn.lines})
     text = (
-        f"Suite `{drawn.suite}`, seed{'s' * (len(seeds) != 1)} {_span(seeds)}. Mean ± 95 % interval over seeds (Student's t); "
+        f"Suite `{drawn.suite}`, {_span(seeds)}. Mean ± 95 % interval over seeds (Student's t); "
         "a single seed has none. Differences are paired by seed. All bytes on the air are counted: "
         "setup, rounds, final exchange, acknowledgements."
     )
@@ -123,10 +124,11 @@ def _provenance(drawn: Drawn) -> str:
 
 
 def _span(seeds: Sequence[int]) -> str:
-    if not seeds:
-        return "none"
-    whole = seeds == list(range(seeds[0], seeds[-1] + 1)) and len(seeds) > 1
-    return f"{seeds[0]}-{seeds[-1]}" if whole else ", ".join(map(str, seeds))
+    """`seeds 1-5` or `seeds 1, 4`, in words where there is one or none."""
+    if len(seeds) < 2:
+        return f"seed {seeds[0]}" if seeds else "no seed"
+    whole = seeds == list(range(seeds[0], seeds[-1] + 1))
+    return f"seeds {seeds[0]}-{seeds[-1]}" if whole else f"seeds {', '.join(map(str, seeds))}"
 
 
 def _main_table(drawn: Drawn, x: float | None) -> str:

@@ -42,8 +42,8 @@ class JsonLines(BaseModel):
         """All rows of a split, or a keyed random subset in file order.
 
         `paraphrased` is the test split in other words, empty where the task has none. The folder's
-        tasks may be asked for that no device learns. Warns where a file has fewer. Raises ScenarioError with file and line for a
-        missing file or a row that is not as above.
+        tasks may be asked for that no device learns. Warns where a file has fewer rows than asked for.
+        Raises ScenarioError with file and line for a missing file or a row that is not as above.
         """
         if split == "paraphrased":
             return in_other_words(self.examples(task, "test", seed), self.paraphrases.get(task, ()))
