@@ -7,7 +7,8 @@ told in one line and the others go on; what is drawn says what is missing.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,7 +124,8 @@ def reproduce(todo: Todo, out: Path | None, jobs: int | None, say: Say) -> None:
         there = len(progress.folders) - len(progress.seconds)
         progress.folders |= found(each.everything, store, progress.folders)
         if progress.folders:
-            write_drawings(each, progress, drawings)
+            with _writing(drawings):
+                write_drawings(each, progress, drawings)
         failed += len(progress.causes)
         drawn = drawings / "table.md" if progress.folders else "nothing drawn"
         say(
@@ -160,6 +162,15 @@ def _check_folders(todo: Todo, out: Path | None) -> None:
             check_drawings_folder(drawings)
 
 
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """What the system refuses is an EmulatorError."""
+    try:
+        yield
+    except OSError as error:
+        raise EmulatorError(f"--out: {folder} cannot be written: {error}") from None
+
+
 # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -177,7 +188,8 @@ class Walk:
 
     def to_its_end(self) -> Progress:
         """Returns when every run is there or has failed."""
-        self._store.mkdir(parents=True, exist_ok=True)
+        with _writing(self._store):
+            self._store.mkdir(parents=True, exist_ok=True)
         waiting = list(self._plan.wanted)
         while waiting or self._workers.running:
             waiting = [wanted for wanted in waiting if not self._settle(wanted)]

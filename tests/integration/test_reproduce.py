@@ -1,5 +1,6 @@
 """A miniature experiment from end to end, and again: nothing is run twice."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -51,6 +52,20 @@ def test_a_folder_that_cannot_be_drawn_into_is_refused_before_anything_runs(tmp_
             with pytest.raises(ScenarioError, match=f"--out: got {out}, {told}, wanted "):
                 call()
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["results.csv"]
+
+
+def test_what_the_system_refuses_is_told(tmp_path, monkeypatch):
+    mini = tmp_path / "mini.yaml"
+    mini.write_text(MINIATURE)
+
+    def full(*_arguments, **_more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    todo = asked(str(mini), "tiny", None, (), [])
+    monkeypatch.setattr(Path, "mkdir", full)
+    out = tmp_path / "out"
+    with pytest.raises(EmulatorError, match=f"--out: {out}/runs cannot be written: .*No space"):
+        reproduce(todo, out, 1, print)
 
 
 def test_where_all_runs_fail_earlier_tables_stay(tmp_path):
