@@ -192,8 +192,9 @@ class Walk:
             self._store.mkdir(parents=True, exist_ok=True)
         waiting = list(self._plan.wanted)
         while waiting or self._workers.running:
-            waiting = [wanted for wanted in waiting if not self._settle(wanted)]
-            if self._workers.running:
+            still = [wanted for wanted in waiting if not self._settle(wanted)]
+            others_may_follow, waiting = len(still) < len(waiting), still
+            if self._workers.running and not others_may_follow:
                 self._take_ended()
         return self.progress
 

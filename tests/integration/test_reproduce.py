@@ -145,6 +145,17 @@ def test_what_was_not_asked_for_is_drawn_where_it_is_there(first):
 
 
 @pytest.mark.slow
+def test_only_runs_to_come_count_as_left(first):
+    folder, _, _ = first
+    more = "  - {label: more, about: denser, overrides: {method.density: 0.5}}\nclaims:"
+    (folder / "mini.yaml").write_text(MINIATURE.replace("claims:", more))
+    code, told = called(folder, "--seeds", "1")
+    assert code == 0, told
+    assert told[1].startswith("[3/3] more, seed 1: ")
+    assert told[1].endswith("; the last one")
+
+
+@pytest.mark.slow
 def test_a_failing_row_leaves_the_others(first):
     folder, _, _ = first
     text = MINIATURE.replace(
