@@ -4,7 +4,8 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -131,23 +132,30 @@ def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
     partial = partial_folder(out)
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        for name, data in files.items():
-            target = partial / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
-        if out.exists():
-            _empty(out)
-            for entry in partial.iterdir():
-                entry.replace(out / entry.name)
-            partial.rmdir()
-        else:
-            partial.replace(out)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise EmulatorError(f"--out: {out} cannot be written: {error}") from None
+        with writing(out):
+            for name, data in files.items():
+                target = partial / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
+            if out.exists():
+                _empty(out)
+                for entry in partial.iterdir():
+                    entry.replace(out / entry.name)
+                partial.rmdir()
+            else:
+                partial.replace(out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """What the system refuses meanwhile is an EmulatorError."""
+    try:
+        yield
+    except OSError as error:
+        raise EmulatorError(f"--out: {out} cannot be written: {error}") from None
 
 
 def partial_folder(out: Path) -> Path:

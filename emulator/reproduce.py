@@ -7,15 +7,14 @@ told in one line and the others go on; what is drawn says what is missing.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from emulator.documents import Raw
 from emulator.errors import EmulatorError
 from emulator.experiment_files import experiment_names, read_experiment
-from emulator.folder import check_drawings_folder, check_writable
+from emulator.folder import check_drawings_folder, check_writable, writing
 from emulator.planning import (
     RATE,
     Key,
@@ -123,11 +122,12 @@ def reproduce(todo: Todo, out: Path | None, jobs: int | None, say: Say) -> None:
             progress = Walk(each, store, workers, say).to_its_end()
         there = len(progress.folders) - len(progress.seconds)
         progress.folders |= found(each.everything, store, progress.folders)
+        drawn = "nothing drawn"
         if progress.folders:
-            with _writing(drawings):
+            with writing(drawings):
                 write_drawings(each, progress, drawings)
+            drawn = str(drawings / "table.md")
         failed += len(progress.causes)
-        drawn = drawings / "table.md" if progress.folders else "nothing drawn"
         say(
             f"{each.name}: {len(progress.seconds)} runs new, {there} were there, "
             f"{len(progress.causes)} failed: {drawn}"
@@ -162,15 +162,6 @@ def _check_folders(todo: Todo, out: Path | None) -> None:
             check_drawings_folder(drawings)
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """What the system refuses is an EmulatorError."""
-    try:
-        yield
-    except OSError as error:
-        raise EmulatorError(f"--out: {folder} cannot be written: {error}") from None
-
-
 # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -188,7 +179,7 @@ class Walk:
 
     def to_its_end(self) -> Progress:
         """Returns when every run is there or has failed."""
-        with _writing(self._store):
+        with writing(self._store):
             self._store.mkdir(parents=True, exist_ok=True)
         waiting = list(self._plan.wanted)
         while waiting or self._workers.running:
