@@ -14,6 +14,8 @@ from emulator.report.runs import RunLine, by_seed, estimate_of, places
 from emulator.report.statistics import Estimate, estimate, paired
 
 HOLDS = "direction holds"
+FAILS = "direction does not hold"
+UNSETTLED = "direction not settled (0 lies within)"
 KEPT = "holds"
 TOUCH = "intervals touch"
 
@@ -97,8 +99,8 @@ def _kept(margin: Estimate) -> str:
 def _direction(gap: Estimate) -> str:
     """Whether a paired difference is above 0; of several seeds, with all of its interval."""
     if gap.count > 1 and gap.holds(0.0):
-        return "direction not settled (0 lies within)"
-    return HOLDS if gap.mean > 0 else "direction does not hold"
+        return UNSETTLED
+    return HOLDS if gap.mean > 0 else FAILS
 
 
 def _gap(claim: Difference, lines: Sequence[RunLine], x: float | None) -> Estimate | None:
@@ -133,29 +135,24 @@ def _size(gap: Estimate, name: str, theirs: float, as_text: Column) -> str:
 def _order(claim: Order, lines: Sequence[RunLine]) -> str:
     where, x = _last_place(lines)
     heading = column(claim.column).heading
-    known = [(row, estimate_of(lines, row, claim.column, x)) for row in claim.rows]
-    present = [(row, value) for row, value in known if value is not None]
     what = f"Order {' < '.join(f'`{row}`' for row in claim.rows)} in {heading}{where}"
-    if len(present) < len(known):
+    values = {row: by_seed(lines, row, claim.column, x) for row in claim.rows}
+    gaps = {(a, b): paired(values[b], values[a]) for a, b in pairwise(claim.rows)}
+    verdicts = {pair: _direction(gap) for pair, gap in gaps.items() if gap is not None}
+    if len(verdicts) < len(gaps):
         return f"{what}: cannot be judged, runs are missing."
-    wrong, unsettled = [], []
-    for below, above in pairwise(claim.rows):
-        gap = paired(*(by_seed(lines, row, claim.column, x) for row in (above, below)))
-        if gap is None or (gap.count > 1 and gap.holds(0.0)):
-            unsettled.append(f"`{below}` and `{above}`")
-        elif gap.mean <= 0:
-            wrong.append(f"`{below}` is not below `{above}`")
-    close = [f"`{a}` and `{b}`" for (a, m), (b, n) in pairwise(present) if m.touches(n)]
+    wrong = [f"`{a}` is not below `{b}`" for (a, b), told in verdicts.items() if told == FAILS]
+    unsettled = [f"`{a}` and `{b}`" for (a, b), told in verdicts.items() if told == UNSETTLED]
     parts = [f"does not hold: {', '.join(wrong)}"] if wrong else []
     if unsettled:
         parts.append(f"not settled between {', '.join(unsettled)} (0 lies within the difference)")
-    if min(value.count for _, value in present) == 1:
-        parts.append("one seed has no interval")
+    intervals = {row: estimate(list(of_seeds.values())) for row, of_seeds in values.items()}
+    if min(value.count for value in intervals.values()) == 1:
+        touching = "one seed has no interval"
     else:
-        parts.append(
-            f"intervals touch between {', '.join(close)}" if close else "no intervals touch"
-        )
-    return f"{what}: {'; '.join(parts if wrong or unsettled else ['holds', *parts])}."
+        close = [f"`{a}` and `{b}`" for a, b in gaps if intervals[a].touches(intervals[b])]
+        touching = f"intervals touch between {', '.join(close)}" if close else "no intervals touch"
+    return f"{what}: {'; '.join([*(parts or ['holds']), touching])}."
 
 
 def _saving(claim: Saving, lines: Sequence[RunLine]) -> str:
