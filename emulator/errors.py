@@ -2,6 +2,10 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class EmulatorError(Exception):
@@ -38,3 +42,17 @@ def did_you_mean(got: str, known: Iterable[str]) -> str:
     swapped = [word for word in words if sorted(word) == sorted(got)]
     close = swapped or difflib.get_close_matches(got, words, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def wanted_by(problem: "ErrorDetails") -> str:
+    """What should stand where pydantic found a problem, in words."""
+    kind = problem["type"]
+    words = {"missing": "this key", "union_tag_not_found": "a mapping with a kind"}
+    words |= dict.fromkeys(("tuple_type", "list_type"), "a list")
+    words |= dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping")
+    words |= dict.fromkeys(("float_parsing", "float_type"), "a number")
+    words |= dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number")
+    if kind == "too_short":
+        return f"at least {problem['ctx']['min_length']} of them"
+    message = problem["msg"][:1].lower() + problem["msg"][1:]
+    return words.get(kind, message.removeprefix("input should be "))

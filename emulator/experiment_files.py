@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from emulator.documents import Raw, read_mapping
-from emulator.errors import ScenarioError, did_you_mean
+from emulator.errors import ScenarioError, did_you_mean, wanted_by
 from emulator.experiments import (
     Axis,
     Bars,
@@ -41,6 +40,9 @@ PARTS: Mapping[str, type[Part]] = {
     **{str(kind.model_fields["kind"].default): kind for kind in KINDS},
 }
 """What is inside a key of an experiment file, or behind a `kind`."""
+
+NAME_OF_A_ROW = "letters, digits, spaces and . _ + -, the first no sign"
+"""The one pattern that texts of an experiment keep to, in words."""
 
 OVERRIDES = ("overrides", "fixed")
 """Keys that hold parts of scenarios."""
@@ -143,7 +145,9 @@ def _lines(error: ValidationError, where: str, part: type[Part]) -> list[str]:
             lines.append(f"{where}: {path}: got an unknown key{close}")
         else:
             got = "nothing" if problem["type"] == "missing" else repr(problem["input"])
-            lines.append(f"{where}: {path}: got {got}, wanted {_wanted(problem)}")
+            is_name = problem["type"] == "string_pattern_mismatch"
+            wanted = NAME_OF_A_ROW if is_name else wanted_by(problem)
+            lines.append(f"{where}: {path}: got {got}, wanted {wanted}")
     return lines
 
 
@@ -153,18 +157,3 @@ def _part_at(place: Sequence[int | str], whole: type[Part]) -> type[Part]:
     for key in place:
         part = PARTS.get(str(key), part)
     return part
-
-
-def _wanted(problem: ErrorDetails) -> str:
-    """What should stand there, in words."""
-    kind = problem["type"]
-    words = {"missing": "this key", "union_tag_not_found": "a mapping with a kind"}
-    words |= dict.fromkeys(("tuple_type", "list_type"), "a list")
-    words |= dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping")
-    words |= dict.fromkeys(("float_parsing", "float_type"), "a number")
-    words |= dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number")
-    words["string_pattern_mismatch"] = "letters, digits, spaces and . _ + -, the first no sign"
-    if kind == "too_short":
-        return f"at least {problem['ctx']['min_length']} of them"
-    message = problem["msg"][:1].lower() + problem["msg"][1:]
-    return words.get(kind, message.removeprefix("input should be "))

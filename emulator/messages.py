@@ -10,7 +10,7 @@ from pydantic import BaseModel, WrapValidator
 from pydantic.fields import FieldInfo
 
 from emulator import plugins
-from emulator.errors import did_you_mean
+from emulator.errors import did_you_mean, wanted_by
 from emulator.scenario import Scenario
 
 UNITS = {
@@ -63,8 +63,8 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
         return [
             f"{where}: got {got!r}, wanted text (in quotes, or YAML takes it for something else)"
         ]
-    if kind == "too_short" and not got:
-        return [f"{where}: got {got!r}, wanted at least {problem['ctx']['min_length']} in it"]
+    if kind == "too_short":
+        return [f"{where}: got {got!r}, wanted {wanted_by(problem)}"]
     shown = "nothing" if kind == "missing" else repr(got)
     wanted = _wanted(parent, keys[-1]) or problem["msg"].removeprefix("Input should be ")
     return [f"{where}: got {shown}, wanted {wanted}"]

@@ -6,6 +6,8 @@ from typing import Any, NoReturn
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from emulator.errors import wanted_by
+
 
 class Verbs(TyperGroup):
     """A group of commands that tells in one line what is wrong with its arguments."""
@@ -29,9 +31,7 @@ def _problem(wrong: TyperException) -> str:
     checked, option = wrong.__cause__, getattr(wrong, "param", None)
     if isinstance(checked, ValidationError) and option is not None:
         found = checked.errors()[0]
-        wanted = found["msg"].removeprefix("Input should be ").split(",")[0]
-        wanted = wanted.replace("a valid integer", "a whole number")
-        wanted = wanted.replace("greater than or equal to", "at least")
+        wanted = wanted_by(found).replace("greater than or equal to", "at least")
         return f"{option.opts[-1]}: got {found['input']!r}, wanted {wanted}"
     text = wrong.format_message().rstrip(".")
     context = getattr(wrong, "ctx", None)
