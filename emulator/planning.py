@@ -155,10 +155,11 @@ def _check(name: str, wanted: Sequence[Wanted]) -> None:
         except ScenarioError as error:
             for problem in error.problems:
                 rows_with.setdefault(problem, {})[run.row.label] = None
+    everybody = {run.row.label for run in wanted}
     lines: list[str] = []
     for problem, labels in rows_with.items():
-        of_all = labels.keys() == {run.row.label for run in wanted}
-        lines += [f"{name}: {problem}"] if of_all else [f"{name}: {x}: {problem}" for x in labels]
+        whose = [""] if labels.keys() == everybody else [f"{label}: " for label in labels]
+        lines += [f"{name}: {label}{problem}" for label in whose]
     if lines:
         raise ScenarioError(lines)
 

@@ -85,7 +85,7 @@ def document(drawn: Drawn) -> str:
 
 def _about(row: PlannedRow, drawn: Drawn) -> str:
     """What a row is, what it sets, and its learning rate."""
-    told = [_settings(row.overrides)] if row.overrides else []
+    told = [_settings(settings)] if (settings := row.overrides | row.fixed) else []
     rate = drawn.learning_rates.get(row.label)
     if rate is not None:
         told.append(f"learning rate: {'the default' if math.isnan(rate) else f'{rate:g}'}")

@@ -165,8 +165,12 @@ def _sections(summaries: Sequence[Summary]) -> list[tuple[str, list[Row]]]:
         ("wall time here", lambda s: s["wall_s"], lambda x: f"{x:.0f} s"),
     ]
     if any(s.get("last_arrival_s", 0.0) > s["emulated_s"] for s in summaries):
-        last: Row = ("until the last burst arrived", _last_arrival_s, lambda x: f"{x:.1f} s")
-        cost.insert(1, last)
+        last_s: Row = (
+            "until the last burst arrived",
+            lambda s: s.get("last_arrival_s"),
+            lambda x: f"{x:.1f} s",
+        )
+        cost.insert(1, last_s)
     if any("pacing" in summary for summary in summaries):
         lag: Row = ("behind the paced clock, worst of 100", _lag_s, lambda x: f"{1e3 * x:.1f} ms")
         cost.append(lag)
@@ -210,12 +214,6 @@ def _routing(summary: Summary) -> dict[str, Any]:
     """The summary's account of routes; empty in one from before it had any."""
     found: dict[str, Any] = summary.get("routing", {})
     return found
-
-
-def _last_arrival_s(summary: Summary) -> float | None:
-    """When the last burst arrived; after the end of the run, nobody used it."""
-    last_s: float | None = summary.get("last_arrival_s")
-    return last_s
 
 
 def _lag_s(summary: Summary) -> float | None:

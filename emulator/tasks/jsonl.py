@@ -124,10 +124,11 @@ def _example(task: str, line: str, where: str) -> Example:
             raise ScenarioError([f"{where}: answer: got {answer!r}, wanted one of {choices}"])
         return Example(task, row["prompt"], answer, choices, kind="choice")
     completion = row.get("completion")
-    if "test" in row or "test_list" in row or completion is None:
-        kind = "tests" if "test" in row or "test_list" in row else "neither choices nor completion"
+    has_tests = not row.keys().isdisjoint(("test", "test_list"))
+    if has_tests or completion is None:
+        got = "tests" if has_tests else "neither choices nor completion"
         raise ScenarioError(
-            [f"{where}: got {kind}, wanted choices, or the completion to learn from"]
+            [f"{where}: got {got}, wanted choices, or the completion to learn from"]
         )
     if not isinstance(completion, str) or not completion.strip():
         raise ScenarioError([f"{where}: completion: got {completion!r}, wanted text"])

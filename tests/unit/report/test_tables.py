@@ -111,6 +111,12 @@ def test_nothing_at_all_is_still_a_document():
     assert text.endswith("- lora, seed 1: gone\n")
 
 
+def test_what_the_axis_does_not_change_in_a_row_is_set_too(drawn):
+    ours = drawn.rows[1].model_copy(update={"fixed": {"stop.bytes_total": None, "rounds": 5}})
+    text = document(replace(drawn, rows=[drawn.rows[0], ours]))
+    assert "- **ours**: sparse (stop.bytes_total=null, rounds=5)\n" in text
+
+
 def test_what_was_set_by_hand_stands_in_the_title(drawn):
     changed = replace(drawn, overrides={"devices": 8, "rounds": 3})
     assert document(changed).startswith("# Two methods (changed: devices=8, rounds=3)\n")
