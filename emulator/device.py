@@ -339,9 +339,9 @@ class Device:
         rounded = quantise(values, self.value_type(kind), layout, mask)
         return np.asarray(rounded, dtype=np.float32)
 
-    def try_diluted(self, own_share: Callable[[], DoubleArray], round_index: int) -> None:
-        """The control of this exchange, where it is looked at: how the own values do at their weight [N]."""
-        self.inspection.diluted(own_share, round_index)
+    def try_diluted(self, merged: Callable[[FloatArray], FloatArray], round_index: int) -> None:
+        """The control of this exchange, where it is looked at: the merge if others had learnt nothing."""
+        self.inspection.diluted(merged, round_index)
 
     # ── answering ────────────────────────────────────────────────────────────────────────────────
 

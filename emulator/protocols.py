@@ -512,8 +512,12 @@ class Own(Protocol):
         """Send and wait; the clock moves on to the last arrival."""
         ...
 
-    def try_diluted(self, own_share: Callable[[], DoubleArray], round_index: int) -> None:
-        """Before merging: how the own values do alone at the weights they have in the merge [N]."""
+    def try_diluted(self, merged: Callable[[FloatArray], FloatArray], round_index: int) -> None:
+        """The dilution control; between receiving and loading what was merged.
+
+        merged: the merge of this exchange with one vector [N] in the place of every received one, where
+        something was received; it returns what would be loaded [N], float32. See inspection.py.
+        """
         ...
 
     def value_type(self, kind: Kind = Kind.VALUES) -> ValueType:
@@ -545,7 +549,7 @@ class AdapterMethod(Protocol):
         ...
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
-        """Send and merge after the local steps of a round; `own.try_diluted` first, for its control."""
+        """Send and merge after the local steps of a round; `own.try_diluted` is told how it merges."""
         ...
 
     def finish(self) -> Generator[Step, Inbox, None]:

@@ -9,18 +9,17 @@ from collections.abc import Generator, Mapping, Sequence
 import numpy as np
 
 from emulator.methods.lost import listener_of
-from emulator.methods.merging import disagreement
+from emulator.methods.merging import Contribution, all_at, disagreement
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
 from emulator.state import (
-    BoolArray,
-    DoubleArray,
     Expert,
     FloatArray,
     Inbox,
     Link,
     Mask,
     Message,
+    Received,
     Step,
 )
 
@@ -54,16 +53,18 @@ class Gossip:
         vector_N = own.adapted.vector()
         told_N = own.to_send(vector_N)
         message = self._message(round_index, told_N, receivers_of(own.id, links))
-        own.try_diluted(lambda: left_to_own(self.shared.dense, weight), round_index)
         received = yield from own.exchange([message], tuple(sorted(weight)), (self.shared,))
         heard = self.listener.newest(received)
-        contributions = [
-            (weight[other.source], np.asarray(other.values, dtype=np.float32), other.received)
-            for other in heard
-        ]
         rounded_N = own.as_received(told_N)
-        own.measure("consensus_distance", disagreement(rounded_N, contributions), round_index)
-        own.adapted.load(self.listener.step(vector_N, rounded_N, contributions))
+        apart = disagreement(rounded_N, contributions_of(weight, heard))
+        own.measure("consensus_distance", apart, round_index)
+
+        def merged(messages: Sequence[Received]) -> FloatArray:
+            contributions = contributions_of(weight, messages)
+            return self.listener.step(vector_N, rounded_N, contributions)
+
+        own.try_diluted(lambda b0_N: merged(all_at(b0_N, heard)), round_index)
+        own.adapted.load(merged(heard))
 
     def finish(self) -> Generator[Step, Inbox, None]:
         """Nothing more to say: the last round's averaging was the final exchange."""
@@ -103,9 +104,14 @@ def weights_at(device: int, links: Sequence[Link]) -> dict[int, float]:
     return {link.sender: link.weight for link in links if link.receiver == device}
 
 
-def left_to_own(averaged_N: BoolArray, weight: Mapping[int, float]) -> DoubleArray:
-    """The weight that senders leave to the own value; all of it where nothing is averaged [N]."""
-    return np.where(averaged_N, 1.0 - sum(weight.values()), 1.0)
+def contributions_of(
+    weight: Mapping[int, float], messages: Sequence[Received]
+) -> list[Contribution]:
+    """Received messages as merging.py takes them, each with its sender's weight."""
+    return [
+        (weight[told.source], np.asarray(told.values, dtype=np.float32), told.received)
+        for told in messages
+    ]
 
 
 def receivers_of(device: int, links: Sequence[Link]) -> tuple[int, ...]:

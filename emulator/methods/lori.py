@@ -7,22 +7,21 @@ average mixes coordinates that mean different things under different A.
 Shapes: N coordinates of all B.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.methods.gossip import Gossip, left_to_own, receivers_of, weights_at
+from emulator.methods.gossip import Gossip, receivers_of, weights_at
 from emulator.methods.lost import listener_of
 from emulator.methods.mask_talk import warmup_steps
-from emulator.methods.merging import collided_share, disagreement, held_back, mask_mean, own_share
+from emulator.methods.merging import all_at, collided_share, disagreement, held_back, mask_mean
 from emulator.methods.speech import mask_message, values_message
 from emulator.protocols import Own
 from emulator.state import (
     SETUP_ROUND,
     Coordinate,
-    DoubleArray,
     FloatArray,
     Inbox,
     Mask,
@@ -112,7 +111,6 @@ class LoriDevice:
         message = values_message(
             own, round_index, self.mask, told_N[self.mask.indices], receivers_of(own.id, links)
         )
-        own.try_diluted(lambda: self._own_share(weight), round_index)
         received = yield from own.exchange(
             [message], tuple(sorted(weight)), tuple(self.known_masks.values())
         )
@@ -120,15 +118,13 @@ class LoriDevice:
         rounded_N = own.as_received(told_N)
         heard = self.listener.newest(received)
         self._measure_distance(weight, rounded_N, heard, round_index)
-        merged_N = merge(weight, rounded_N, heard)
-        own.adapted.load(np.where(self.mask.dense, merged_N, 0.0).astype(np.float32))
 
-    def _own_share(self, weight: Mapping[int, float]) -> DoubleArray:
-        """The weight of the own value at each coordinate, if everybody is heard [N]."""
-        if self.config.aggregation == "mean":
-            return left_to_own(self.mask.dense, weight)
-        others = [(w, self.known_masks[i].dense) for i, w in weight.items()]
-        return own_share(1.0 - sum(weight.values()), self.mask.dense, others)
+        def merged(messages: Sequence[Received]) -> FloatArray:
+            everywhere_N = merge(weight, rounded_N, messages)
+            return np.where(self.mask.dense, everywhere_N, 0.0).astype(np.float32)
+
+        own.try_diluted(lambda b0_N: merged(all_at(b0_N, heard)), round_index)
+        own.adapted.load(merged(heard))
 
     def _measure_distance(
         self,

@@ -4,10 +4,11 @@ Shapes: N coordinates. A contribution is (weight, values [N], present [N] boolea
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from emulator.state import BoolArray, DoubleArray, FloatArray
+from emulator.state import BoolArray, DoubleArray, FloatArray, Received
 
 Contribution = tuple[float, FloatArray, BoolArray]
 
@@ -28,19 +29,6 @@ def mask_mean(contributions: Sequence[Contribution]) -> tuple[DoubleArray, BoolA
         weight_N += np.where(present_N, weight, 0.0)
     written_N: BoolArray = weight_N > 0
     return np.divide(total_N, weight_N, out=np.zeros(size), where=written_N), written_N
-
-
-def own_share(
-    own_weight: float, own_N: BoolArray, others: Sequence[tuple[float, BoolArray]]
-) -> DoubleArray:
-    """The weight of the own values in a mask_mean to which all are heard, 1 where one writes none [N].
-
-    others: weight and kept coordinates of each.
-    """
-    weight_N = np.full(own_N.shape, own_weight, dtype=np.float64)
-    for weight, kept_N in others:
-        weight_N += weight * kept_N
-    return np.where(own_N, own_weight / weight_N, 1.0)
 
 
 def printed_mean(
@@ -67,6 +55,14 @@ def held_back(vector_N: FloatArray, rounded_N: FloatArray) -> DoubleArray:
     for bit; equal masks and weights keep the mean over the devices, whatever the wire rounds.
     """
     return vector_N.astype(np.float64) - rounded_N
+
+
+def all_at(vector_N: FloatArray, received: Sequence[Received]) -> list[Received]:
+    """The same messages, each with this vector's values where it has any; the same is lost."""
+    return [
+        replace(told, values=np.where(told.received, vector_N, 0).astype(np.float32))
+        for told in received
+    ]
 
 
 def disagreement(vector_N: FloatArray, others: Sequence[Contribution]) -> float:

@@ -9,7 +9,7 @@ device and fixes densities and mask.
 """
 
 import struct
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -25,12 +25,11 @@ from emulator.methods.mask_talk import (
     warmup_steps,
 )
 from emulator.methods.merging import (
-    Contribution,
+    all_at,
     collided_share,
     disagreement,
     held_back,
     mask_mean,
-    own_share,
     printed_mean,
 )
 from emulator.methods.speech import planned_message, values_message
@@ -45,6 +44,7 @@ from emulator.state import (
     Inbox,
     IndexArray,
     Mask,
+    Received,
     Step,
 )
 
@@ -300,40 +300,52 @@ class SparseOrthogonalDevice:
         told_N = own.to_send(vector_N) if ring.others else vector_N
         rounded_N = own.as_received(told_N)
         message = values_message(own, round_index, mine, told_N[mine.indices], ring.others)
-        own.try_diluted(self._own_share, round_index)
         received = yield from own.exchange(
             [message] if ring.others else [], ring.others, tuple(self.masks.values())
         )
-        written = {own.id: (float(ring.samples[own.id]), rounded_N, mine.dense)}
-        for o in self.listener.newest(received):
-            values_N = np.asarray(o.values, dtype=np.float32)
-            written[o.source] = (float(ring.samples[o.source]), values_N, o.received)
-        self._measure_agreement(written, round_index)
-        told = [written[device] for device in sorted(written)]  # one order at all: one mean
-        printed = self.config.aggregation == "printed"
-        mean_N, written_N = printed_mean(told, len(ring.others) + 1) if printed else mask_mean(told)
-        self.cluster_mean_N[written_N] = mean_N[written_N]
-        kept_N = 0.0 if printed else held_back(vector_N, rounded_N)
-        merged_N = np.where(mine.dense, self.cluster_mean_N + kept_N, 0.0)
-        own.adapted.load(merged_N.astype(np.float32))
+        heard = self.listener.newest(received)
+        self._measure_agreement(rounded_N, heard, round_index)
+
+        def merged(messages: Sequence[Received]) -> tuple[FloatArray, FloatArray]:
+            mean_N = self._cluster_mean(rounded_N, messages)
+            kept_N = held_back(vector_N, rounded_N) if self._keeps_held_back else 0.0
+            mine_N = np.where(mine.dense, mean_N + kept_N, 0.0)
+            return mean_N, mine_N.astype(np.float32)
+
+        own.try_diluted(lambda b0_N: merged(all_at(b0_N, heard))[1], round_index)
+        self.cluster_mean_N, merged_N = merged(heard)
+        own.adapted.load(merged_N)
         if self._trades_after(round_index):
             yield from self._trade(round_index, np.zeros(0, dtype=np.float32))
 
-    def _own_share(self) -> DoubleArray:
-        """The weight of the own entries in a mean to which everybody is heard [N]."""
-        ring = self.ring
-        if self.config.aggregation == "printed":
-            return np.full(self.layout.size, 1.0 / (1 + len(ring.others)))
-        others = [(ring.samples[i], self.masks[ring.blocks[i]].dense) for i in ring.others]
-        return own_share(ring.samples[self.own.id], self.masks[self.block].dense, others)
+    @property
+    def _keeps_held_back(self) -> bool:
+        """Eq 10 as printed takes the values that were sent; mask_mean gives rounding errors back."""
+        return self.config.aggregation == "mask_mean"
 
-    def _measure_agreement(self, written: Mapping[int, Contribution], round_index: int) -> None:
-        """How far the others heard are, and how much of the own mask stands over another A there too."""
+    def _cluster_mean(self, rounded_N: FloatArray, heard: Sequence[Received]) -> FloatArray:
+        """The mean of the own and the received entries; where nobody writes, the one of before [N]."""
+        own, ring = self.own, self.ring
+        written = {own.id: (float(ring.samples[own.id]), rounded_N, self.masks[self.block].dense)}
+        for o in heard:
+            values_N = np.asarray(o.values, dtype=np.float32)
+            written[o.source] = (float(ring.samples[o.source]), values_N, o.received)
+        told = [written[device] for device in sorted(written)]  # one order at all: one mean
+        if self.config.aggregation == "mask_mean":
+            mean_N, written_N = mask_mean(told)
+        else:
+            mean_N, written_N = printed_mean(told, len(ring.others) + 1)
+        return np.where(written_N, mean_N, self.cluster_mean_N).astype(np.float32)
+
+    def _measure_agreement(
+        self, rounded_N: FloatArray, heard: Sequence[Received], round_index: int
+    ) -> None:
+        """How far the received vectors are, and over how much of the own mask those of another A write."""
         own, mine, blocks = self.own, self.masks[self.block], self.ring.blocks
-        heard = {i: (w, v, p & mine.dense) for i, (w, v, p) in written.items() if i != own.id}
-        apart = disagreement(written[own.id][1], list(heard.values()))
+        both = {o.source: (o.values.astype(np.float32), o.received & mine.dense) for o in heard}
+        apart = disagreement(rounded_N, [(1.0, *received) for received in both.values()])
         own.measure("consensus_distance", apart, round_index)
-        foreign = [p for i, (_, _, p) in heard.items() if blocks[i] != self.block]
+        foreign = [p for i, (_, p) in both.items() if blocks[i] != self.block]
         own.measure("collided_mask_share", collided_share(mine.dense, foreign), round_index)
 
     def _form_clusters_again(self, round_index: int) -> Generator[Step, Inbox, None]:

@@ -26,7 +26,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emulator.errors import EmulatorError
-from emulator.methods.gossip import introduce, left_to_own, receivers_of, survey_dense, weights_at
+from emulator.methods.gossip import introduce, receivers_of, survey_dense, weights_at
 from emulator.methods.lost import listener_of
 from emulator.methods.speech import values_message
 from emulator.protocols import Own
@@ -131,16 +131,18 @@ class StackingDevice:
         weight = weights_at(own.id, links)
         vector_N = self.adapted.vector()
         receivers = receivers_of(own.id, links)
-        side_B_N = self.adapted.layout.part("lora_B").dense  # of the product B A the weight is B's
-        own.try_diluted(lambda: left_to_own(side_B_N, weight), round_index)
         message = values_message(own, round_index, self.everything, vector_N, receivers)
         received = yield from own.exchange([message], tuple(sorted(weight)), self.layouts)
         heard = {
             told.source: np.asarray(told.values, dtype=np.float32)
             for told in map(self.listener.take, received)
         }
-        heard[own.id] = own.as_received(vector_N)
+        rounded_N = own.as_received(vector_N)
+        heard[own.id] = rounded_N
         weight[own.id] = 1.0 - sum(weight.values())
+        side_B_N = self.adapted.layout.part("lora_B").dense  # of the product B A the weight is B's
+        alone_N = np.where(side_B_N, weight[own.id], 1.0) * rounded_N  # others start from B = 0
+        own.try_diluted(lambda _: alone_N.astype(np.float32), round_index)
         pairs = [(weight[i], self.layouts[i].split(heard[i])) for i in sorted(heard)]
         self.adapted.absorb(stacked(self.adapted.module_names, pairs))
         self._start_afresh(round_index + 1)

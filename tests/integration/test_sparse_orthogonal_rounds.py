@@ -3,17 +3,15 @@
 Shapes: M devices, N coordinates of the trained vector.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from emulator.device import Device
 from emulator.state import (
     Burst,
     Coordinate,
-    DoubleArray,
     FloatArray,
     Inbox,
     Kind,
@@ -31,7 +29,6 @@ METHOD: dict[str, object] = {
     "mask_warmup_steps": 1,
     "learning_rate": 0.05,
 }
-LORI: dict[str, object] = {"kind": "lori", "density": 0.5, "mask_warmup_steps": 1}
 UNEQUAL = lists("reverse", "sort", train_samples=24, partition={"kind": "dirichlet", "alpha": 1.0})
 
 
@@ -154,53 +151,3 @@ def test_where_nobody_is_heard_the_last_mean_stays_at_first_zero(
         told_MN = np.stack([heard(rounds.said[0, i]) for i in range(DEVICES)])
         wanted_N = told_MN.sum(axis=0) / np.maximum(kept_MN.sum(axis=0), 1)
     np.testing.assert_allclose(got_N[foreign_N], wanted_N[foreign_N], rtol=1e-6, atol=1e-9)
-
-
-def shares_of(
-    monkeypatch: pytest.MonkeyPatch, method: dict[str, object]
-) -> tuple[Rounds, dict[tuple[int, int], DoubleArray]]:
-    """A run, and by (round, device) the weight that the dilution control gives to the own values."""
-    shares: dict[tuple[int, int], DoubleArray] = {}
-
-    def note(own: Device, own_share: Callable[[], DoubleArray], round_index: int) -> None:
-        shares[round_index, own.id] = own_share()
-
-    monkeypatch.setattr(Device, "try_diluted", note)
-    return rounds_of(method), shares
-
-
-@pytest.mark.parametrize(
-    ("method", "alone", "both"),
-    [
-        (METHOD, 1 / 2, 1 / 4),  # by writers: two devices of each task
-        (METHOD | {"aggregation": "printed"}, 1 / 4, 1 / 4),
-        ({"kind": "lora"}, None, 1 / 4),
-        ({"kind": "lori", "density": 1.0}, None, 1 / 4),
-        (LORI, 1 / 4, 1 / 4),
-        (LORI | {"aggregation": "mask_mean"}, 1 / 2, 1 / 4),
-    ],
-)
-def test_dilution_weighs_the_own_values_as_the_method_does(
-    monkeypatch: pytest.MonkeyPatch,
-    method: dict[str, object],
-    alone: float | None,
-    both: float,
-) -> None:
-    rounds, shares = shares_of(monkeypatch, method)
-    for r in range(2):
-        _, kept_MN = rounds.said_by_all(r)
-        writers_N = kept_MN.sum(axis=0)
-        for i in range(DEVICES):
-            share_N = shares[r, i]
-            np.testing.assert_allclose(share_N[kept_MN[i] & (writers_N == DEVICES)], both)
-            if alone is not None:
-                assert (kept_MN[i] & (writers_N == 2)).any()
-                np.testing.assert_allclose(share_N[kept_MN[i] & (writers_N == 2)], alone)
-
-
-def test_dilution_leaves_alone_what_is_not_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
-    rounds, shares = shares_of(monkeypatch, {"kind": "fedsa"})
-    shared_N = rounds.said[0, 0].mask.dense
-    assert 0 < shared_N.mean() < 1
-    assert set(shares[0, 0][~shared_N]) == {1.0}
-    np.testing.assert_allclose(shares[0, 0][shared_N], 1 / 4)

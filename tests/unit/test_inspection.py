@@ -1,4 +1,4 @@
-"""What is tried around an exchange, on an adapter that remembers what it was asked with."""
+"""What is tried around an exchange, on made-up vectors of four coordinates."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -9,13 +9,11 @@ from emulator.inspection import Inspection
 from emulator.state import FloatArray
 
 START_N = np.array([1.0, 2.0, 0.0, 4.0], dtype=np.float32)
-TRAINED_N = np.array([3.0, 2.0, 8.0, 0.0], dtype=np.float32)
-SHARE_N = np.array([0.5, 0.5, 0.25, 1.0])
-DILUTED_N = [2.0, 2.0, 2.0, 0.0]
+SHARE_N = np.array([0.5, 0.5, 0.25, 1.0], dtype=np.float32)
 
 
 class Adapter:
-    """A vector, and what it was each time somebody answered with it."""
+    """A vector."""
 
     module = object()
 
@@ -30,42 +28,98 @@ class Adapter:
         self.now_N = vector_N
 
 
-def looked(
-    every: int, round_index: int
-) -> tuple[Adapter, dict[str, list[float]], dict[str, float]]:
-    """One exchange that halves what was learnt: the adapter, what was tried by prefix, what was measured."""
-    adapter, tried, measured = Adapter(), {}, {}
+class Looks:
+    """A device of which each round's steps add [2, 0, 8, -4]; what was tried, what was measured."""
 
-    def alone(_: object, task: str, prefix: str) -> list[tuple[str, str, float]]:
-        tried[prefix] = adapter.now_N.tolist()
+    STEP_N = np.array([2.0, 0.0, 8.0, -4.0], dtype=np.float32)
+
+    def __init__(self, every: int) -> None:
+        self.adapter = Adapter()
+        self.tried: dict[tuple[str, int], list[float]] = {}
+        self.measured: dict[tuple[str, int], float] = {}
+        own: Any = SimpleNamespace(
+            adapted=self.adapter,
+            shard=SimpleNamespace(task="sort"),
+            measure=self.measure,
+            as_received=lambda vector_N: vector_N,
+        )
+        self.inspection = Inspection(own, SimpleNamespace(alone=self.alone), every)  # type: ignore[arg-type]
+        self.inspection.start()
+
+    def alone(self, _: object, task: str, prefix: str) -> list[tuple[str, str, float]]:
+        self.tried[prefix, self.round_index] = self.adapter.now_N.tolist()
         return [(f"{prefix}accuracy", task, 0.5)]
 
-    def measure(metric: str, value: float, *_: object) -> None:
-        measured[metric] = value
+    def measure(self, metric: str, value: float, round_index: int, *_: object) -> None:
+        self.measured[metric, round_index] = value
 
-    own: Any = SimpleNamespace(adapted=adapter, shard=SimpleNamespace(task="sort"), measure=measure)
-    answering: Any = SimpleNamespace(alone=alone)
-    inspection = Inspection(own, answering, every)
-    inspection.start()
-    adapter.load(TRAINED_N)
-    inspection.before(round_index)
-    inspection.diluted(lambda: SHARE_N, round_index)
-    assert adapter.now_N.tolist() == TRAINED_N.tolist()
-    adapter.load((TRAINED_N + START_N) / 2)
-    inspection.after(round_index)
-    return adapter, tried, measured
-
-
-def test_the_own_values_are_diluted_towards_where_they_started() -> None:
-    _, tried, measured = looked(every=2, round_index=1)
-    assert tried["before_"] == TRAINED_N.tolist()
-    assert tried["diluted_"] == DILUTED_N
-    assert tried["own_"] == ((TRAINED_N + START_N) / 2).tolist()
-    assert measured["exchange_shift"] == 0.5
-    assert {"before_accuracy", "diluted_accuracy", "own_accuracy"} <= set(measured)
+    def round(self, round_index: int, mean_of_others_N: FloatArray | None) -> None:
+        """Local steps, then a merge with SHARE_N of the own values; None: no exchange."""
+        self.round_index = round_index
+        own_N = self.adapter.vector() + self.STEP_N
+        self.adapter.load(own_N)
+        self.inspection.before(round_index)
+        if mean_of_others_N is not None:
+            merged = lambda others_N: SHARE_N * own_N + (1 - SHARE_N) * others_N  # noqa: E731
+            self.inspection.diluted(merged, round_index)
+            assert self.adapter.now_N.tolist() == own_N.tolist()
+            self.adapter.load(merged(mean_of_others_N))
+        self.inspection.after(round_index)
 
 
-def test_nothing_is_tried_in_other_rounds_or_when_not_asked() -> None:
-    for every, round_index in ((2, 0), (0, 1)):
-        _, tried, measured = looked(every, round_index)
-        assert (tried, measured) == ({}, {})
+def wanted(before_steps_N: FloatArray, trained_N: FloatArray) -> list[float]:
+    """b0 + share (b1 - b0), coordinate by coordinate."""
+    pairs = zip(SHARE_N, before_steps_N, trained_N, strict=True)
+    return [float(b0 + share * (b1 - b0)) for share, b0, b1 in pairs]
+
+
+def test_others_stand_where_this_round_started() -> None:
+    looks = Looks(every=1)
+    before_N = START_N
+    for r in range(3):
+        mean_N = np.full(4, 10.0 * (r + 1), dtype=np.float32)
+        looks.round(r, mean_N)
+        trained_N = before_N + Looks.STEP_N
+        assert looks.tried["before_", r] == trained_N.tolist()
+        assert looks.tried["diluted_", r] == wanted(before_N, trained_N)
+        before_N = SHARE_N * trained_N + (1 - SHARE_N) * mean_N
+        assert looks.tried["own_", r] == before_N.tolist()
+
+
+def test_the_start_of_a_round_is_known_in_rounds_that_nobody_looks_at_too() -> None:
+    every, second = Looks(every=1), Looks(every=2)
+    for r in range(4):
+        mean_N = np.full(4, 3.0 * r, dtype=np.float32)
+        for looks in (every, second):
+            looks.round(r, mean_N)
+    for r in (1, 3):
+        assert second.tried["diluted_", r] == every.tried["diluted_", r]
+    assert {r for _, r in second.tried} == {1, 3}
+
+
+def test_without_an_exchange_the_steps_of_several_rounds_are_taken_from_others() -> None:
+    looks = Looks(every=1)
+    looks.round(0, None)
+    looks.round(1, START_N)
+    assert ("diluted_", 0) not in looks.tried
+    assert looks.tried["diluted_", 1] == wanted(START_N, START_N + 2 * Looks.STEP_N)
+    assert looks.tried["diluted_", 1] == looks.tried["own_", 1]
+
+
+def test_the_shift_is_told_against_all_that_was_learnt_in_the_rounds() -> None:
+    looks = Looks(every=2)
+    looks.round(0, START_N)
+    after_first_N = looks.adapter.vector()
+    looks.round(1, START_N)
+    trained_N = after_first_N + Looks.STEP_N
+    moved_N = looks.adapter.vector() - trained_N
+    shift = float(np.linalg.norm(moved_N) / np.linalg.norm(trained_N - START_N))
+    assert np.isclose(looks.measured["exchange_shift", 1], shift)
+    assert ("exchange_shift", 0) not in looks.measured
+
+
+def test_nothing_is_tried_when_not_asked() -> None:
+    looks = Looks(every=0)
+    looks.round(0, START_N)
+    looks.round(1, START_N)
+    assert (looks.tried, looks.measured) == ({}, {})
