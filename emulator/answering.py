@@ -92,14 +92,16 @@ class Answering:
     def controls(self, experts: Sequence[Expert], task: str) -> Iterator[Measurement]:
         """A task's answers without a router, as `evaluation.controls` asks: is there interference?
 
-        `alone`: the task's own experts; `summed`: all at once; `diluted`: the own ones over E, as if
-        averaged with untouched ones. A summed score below the diluted one is interference; down to
-        it, it is dilution.
+        `alone`: the mean of the task's own experts; `summed`: all at once; `averaged`: the mean of all;
+        `diluted`: that mean if the experts of other tasks had learnt nothing, which for final experts,
+        never averaged across tasks before, means an update of 0. What averaged loses beyond diluted is
+        interference. A sum dilutes nothing: what it loses beyond alone is interference.
         """
         world, tests = self._world, self._world.tests[task].examples
         own_E = np.array([expert.task == task for expert in experts], dtype=np.float32)
         gates_of = {"alone": own_E / own_E.sum(), "summed": np.ones_like(own_E)}
-        gates_of["diluted"] = gates_of["alone"] / len(experts)
+        gates_of["averaged"] = gates_of["summed"] / len(experts)
+        gates_of["diluted"] = own_E / len(experts)
         mixture = mixture_of(world.scenario, world.backbone, experts)
         for control in world.scenario.evaluation.controls:
             mixture.set_gates(torch.from_numpy(gates_of[control][None]))

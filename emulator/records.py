@@ -201,8 +201,8 @@ def asked_account(metrics: Sequence[MetricRecord]) -> dict[str, float | None]:
     """What `evaluation` asks for besides, as means over devices and exchanges; None where it did not.
 
     answers_paraphrased: final answers in words unseen in training. forgetting: the own task's accuracy
-    before an exchange less that after it; dilution: less that of the diluted adapter, the control;
-    both of exchanges in which both were looked at.
+    before an exchange less that after it; dilution: less that of the control, the same exchange if
+    the others had learnt nothing in the round; both of exchanges in which both were looked at.
     exchange_shift: how far an exchange moved what was learnt. control_...: the own task at the end,
     without a router.
     """
@@ -218,6 +218,7 @@ def asked_account(metrics: Sequence[MetricRecord]) -> dict[str, float | None]:
         before, after = looks("before_"), looks(to)
         return _mean(before[look] - after[look] for look in sorted(before.keys() & after.keys()))
 
+    averaged = mean_of("control/averaged")
     return {
         "answers_paraphrased": mean_of(*(f"{answer}_paraphrased" for answer in ANSWER_METRICS)),
         "forgetting": lost("own_"),
@@ -226,6 +227,7 @@ def asked_account(metrics: Sequence[MetricRecord]) -> dict[str, float | None]:
         "control_alone": mean_of("control/alone"),
         "control_summed": mean_of("control/summed"),
         "control_diluted": mean_of("control/diluted"),
+        **({} if averaged is None else {"control_averaged": averaged}),
     }
 
 

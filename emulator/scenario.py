@@ -310,11 +310,11 @@ class Scenario(Section):
                 f"{got} for stacking, wanted {wanted} (it adds products up, it does not average)"
             ]
         inner = method.inner if isinstance(method, ExpertsOnce) else method
-        printed = isinstance(inner, SparseOrthogonal) and inner.aggregation == "printed"
-        if printed and policy == "renormalise":
+        aggregation = inner.aggregation if isinstance(inner, SparseOrthogonal) else "mask_mean"
+        if aggregation != "mask_mean" and policy == "renormalise":
             return [
-                f"{got} with method.aggregation printed, wanted mask_mean or another policy (Eq 10 "
-                "divides by the size of the cluster, whoever is heard)"
+                f"{got} with method.aggregation {aggregation}, wanted mask_mean or another policy "
+                "(Eq 10 divides by the size of the cluster, whoever is heard)"
             ]
         return []
 

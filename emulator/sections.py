@@ -116,10 +116,10 @@ class Evaluation(Section):
     unseen_tasks: tuple[str, ...] = Field(
         default=(), description="tasks of the suite that nobody learns: does the router notice?"
     )
-    controls: tuple[Literal["alone", "summed", "diluted"], ...] = Field(
+    controls: tuple[Literal["alone", "summed", "averaged", "diluted"], ...] = Field(
         default=(),
-        description="what each device's own task also answers to: its own expert alone, all experts "
-        "summed without gates, its own averaged with untouched ones",
+        description="what each device's own task also answers to: its own expert alone; all experts "
+        "summed without gates; the mean of all experts; that mean if the others had learnt nothing",
     )
     split: Literal["test", "validation"] = Field(
         default="test",

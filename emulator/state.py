@@ -571,8 +571,8 @@ ExpertForm = Literal["low_rank", "weights"]
 class Expert:
     """What answers for one task (`task` is "all" for a method that has a single model).
 
-    tensors, float32. form low_rank: `<module>.lora_A` [r, k] and `<module>.lora_B` [d, r], B already
-    masked. form weights: every parameter's difference from the frozen backbone's, by its name and in
+    tensors, float32. form low_rank: `<module>.lora_A` [r, k] and `<module>.lora_B` [d, r], B with 0
+    where its mask (under `aggregation: printed_24` every mask of its cluster) keeps nothing. form weights: every parameter's difference from the frozen backbone's, by its name and in
     its shape; tied ones once. scaling multiplies B A, or the differences. samples: trained on.
     """
 

@@ -38,7 +38,11 @@ def printed_mean(
 
     members: |c|, whoever of them was heard.
 
-    A coordinate with one writer shrinks by 1 / |c| each time, so agreement is no fixed point.
+    A coordinate with one writer shrinks by 1 / |c| each time, so agreement is no fixed point. And Eq 23
+    is false as printed: it bounds ||sum_j (B_j M_j - mean) A_j||^2 by something that is 0 at collision
+    rate S = 0, where under Eq 10 and orthogonal A the left side is 1 - 1/|c| of sum_j ||B_j M_j A_j||^2
+    (each B_j keeps 1/|c| of itself and gets 1/|c| of every other one). With mask_mean, and its own mask
+    put over it again for each j, the left side is 0 at S = 0.
     """
     present_JN = np.stack([present_N for _, _, present_N in contributions])
     values_JN = np.stack([values_N for _, values_N, _ in contributions]).astype(np.float64)

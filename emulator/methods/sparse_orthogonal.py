@@ -3,6 +3,11 @@
 Local: the kept entries of B over a frozen A. Sent each round: those entries, to the members of the
 cluster. Merged: mask_mean. At the end clusters trade experts.
 
+`aggregation` has the printed forms. Eq 10 divides by |c|, also where one member writes. With Eq 29
+every device puts its own mask over that mean again (`printed`). Eq 24, the answer of the mixture, does
+not: expert j is ((1/|c|) sum_i B_i M_i) A_j (`printed_24`; in the rounds a device still trains and
+sends what its own mask keeps, as Eq 3 has it). On Eq 23 see merging.py.
+
 Shapes: N coordinates of all B, L modules, M devices. A *block* is an A and a mask: one per task, whose
 devices then average their B exactly (or one per device, `projection_by`); its *lead* is its lowest
 device and fixes densities and mask.
@@ -15,6 +20,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from emulator.methods.cluster_models import ClusterModels
 from emulator.methods.expert_ring import ExpertRing
 from emulator.methods.lost import listener_of
 from emulator.methods.mask_talk import (
@@ -111,8 +117,11 @@ class SparseOrthogonal(BaseModel):
         description="dense local steps before the mask, taken off the first rounds; default 5 % of all, "
         "at least 10, at most half",
     )
-    aggregation: Literal["mask_mean", "printed"] = Field(
-        default="mask_mean", description="over those who keep a coordinate, or Eq 10 as printed"
+    aggregation: Literal["mask_mean", "printed", "printed_24"] = Field(
+        default="mask_mean",
+        description="over those who keep a coordinate; printed: over the cluster's size, then the own "
+        "mask again (Eq 10 with Eq 29); printed_24: the same rounds, but experts are not masked again "
+        "(Eq 10 with Eq 24)",
     )
     active_ranks: int | None = Field(
         default=None, gt=0, description="largest entries of A h that pass on; default all"
@@ -181,6 +190,7 @@ class SparseOrthogonalDevice:
         self._meet((yield from own.introduce(self._introduction(counts_L))))
         clusters = self._clusters_at(0.0, SETUP_ROUND)
         self.ring = ExpertRing(own, clusters, self.blocks, self.samples)
+        self.cluster_models = ClusterModels(self.ring)
         if self._chooses_by_size():
             own.train(warmup_steps(self.config.mask_warmup_steps, own.total_steps))
         if self.config.mask_selection == "disjoint":
@@ -380,6 +390,11 @@ class SparseOrthogonalDevice:
         self, round_index: int, statistics: FloatArray
     ) -> Generator[Step, Inbox, FloatArray]:
         """The cluster's experts for everybody's; they never enter training. Returns the statistics."""
+        if self.config.aggregation == "printed_24":
+            self.expert_values, summed = yield from self.cluster_models.trade(
+                self.cluster_mean_N, self.statistics_layout, statistics, round_index
+            )
+            return summed
         experts = {
             block: self.own.as_received(self.cluster_mean_N * mask.dense)
             for block, mask in sorted(self.masks.items())

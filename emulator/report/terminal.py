@@ -39,7 +39,8 @@ ASKED = {
     "exchange_shift": "moved by an exchange, of what was learnt",
     "control_alone": "own task, by its own experts alone",
     "control_summed": "own task, by all experts summed",
-    "control_diluted": "own task, by its own, diluted",
+    "control_averaged": "own task, by the mean of all experts",
+    "control_diluted": "own task, by that mean if others had learnt nothing",
 }
 """What `evaluation` may ask for, by its key in a summary."""
 

@@ -66,6 +66,7 @@ def looked_at(
         (SPARSE, (1,)),
         (SPARSE | {"projection_by": "device"}, (1,)),
         (SPARSE | {"aggregation": "printed"}, (1,)),
+        (SPARSE | {"aggregation": "printed_24"}, (1,)),
         ({"kind": "experts_once", "adapter": "lora"}, (0, 1)),
         ({"kind": "experts_once", "density": 0.4}, (0, 1)),
     ],

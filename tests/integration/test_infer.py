@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
+from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from emulator.backbone.loading import Tiny
@@ -51,6 +52,10 @@ def call(*arguments: object) -> tuple[int, str, str]:
 
 
 def test_it_answers_and_routes_as_the_run_did(folder: Path) -> None:
+    answers_as_in_the_run(folder)
+
+
+def answers_as_in_the_run(folder: Path) -> None:
     scenario = Scenario.model_validate(
         {"name": "s", "tasks": {"kind": "synthetic", "names": NAMES, "test_samples": 8}}
     )
@@ -65,6 +70,20 @@ def test_it_answers_and_routes_as_the_run_did(folder: Path) -> None:
             assert right / 8 == told[device, task, "exact_match"]
             by = [reply.answered_by == (task,) for reply in replies]
             assert sum(by) / 8 == told[device, task, "routing_accuracy"]
+
+
+def test_experts_that_no_mask_is_put_over_again_answer_as_in_the_run(tmp_path: Path) -> None:
+    """printed_24 in one cluster: all stored adapters share one B, each over its own A."""
+    method = {"kind": "sparse_orthogonal", "aggregation": "printed_24"}
+    out = finished(tmp_path / "run", method=method, topology={"kind": "complete"})
+    answers_as_in_the_run(out)
+    stored = [
+        load_file(out / f"experts/device-01/{task}/adapter_model.safetensors") for task in NAMES
+    ]
+    for name, values in stored[0].items():
+        assert np.array_equal(values, stored[1][name]) == ("lora_B" in name)
+    own = load_file(out / "adapters/device-00/adapter_model.safetensors")
+    assert all(np.array_equal(values, own[name]) for name, values in stored[0].items())
 
 
 def test_a_prompt_that_is_too_long_is_told(folder: Path) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
+from torch import Tensor
 from typer.testing import CliRunner
 
 from emulator.cli import app
+from emulator.routing.experts import RoutedModel
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["devices=4", "rounds=2", "local.steps=3", "tasks.test_samples=4", "topology.degree=2"]
@@ -123,6 +125,7 @@ def test_lora_by_task_averages_with_its_task_alone(run: Callable[..., Run]) -> N
         "density_allocation=printed",
         "projection=gaussian",
         "aggregation=printed",
+        "aggregation=printed_24",
         "active_ranks=2",
     ],
 )
@@ -266,12 +269,32 @@ def test_error_feedback_changes_what_is_told_and_costs_no_bytes(run: Callable[..
 
 
 def test_controls_are_answered_on_the_own_task(run: Callable[..., Run]) -> None:
-    done = run("sparse_orthogonal", "evaluation.controls=[alone,summed,diluted]")
-    for control in ("alone", "summed", "diluted"):
-        assert len(done.values(f"control/{control}")) == 4
+    done = run("sparse_orthogonal", "evaluation.controls=[alone,summed,averaged,diluted]")
+    for control in ("alone", "summed", "averaged", "diluted"):
+        found = done.values(f"control/{control}")
+        assert len(found) == 4
+        assert done.summary["asked"][f"control_{control}"] == pytest.approx(sum(found) / 4)
+    assert "control_averaged" not in run("sparse_orthogonal").summary["asked"]
     aligned = [r for r in done.metrics if r["metric"].startswith("alignment/")]
     assert len(aligned) == 4 * 3 / 2
     assert max(abs(r["value"]) for r in aligned) < 1e-5
+
+
+def test_the_diluted_control_weighs_the_own_experts_as_the_mean_of_all_does(
+    run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gates: list[tuple[float, ...]] = []
+    set_gates = RoutedModel.set_gates
+
+    def note(model: RoutedModel, gates_SE: Tensor) -> None:
+        gates.append(tuple(gates_SE[0].tolist()))
+        set_gates(model, gates_SE)
+
+    monkeypatch.setattr(RoutedModel, "set_gates", note)
+    controls = "evaluation.controls=[alone,summed,averaged,diluted]"
+    run("sparse_orthogonal", "method.projection_by=device", "tasks.names=[reverse,sort]", controls)
+    of_device_0 = [(0.5, 0.0, 0.5, 0.0), (1.0,) * 4, (0.25,) * 4, (0.25, 0.0, 0.25, 0.0)]
+    assert any(gates[i : i + 4] == of_device_0 for i in range(len(gates)))
 
 
 @pytest.mark.parametrize(("density", "rate"), [(1.0, 1.0), (0.1, 0.03)])

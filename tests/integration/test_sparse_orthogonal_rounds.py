@@ -8,7 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from emulator.adapters.attach import frozen_twin
+from emulator.routing.experts import RoutedModel
 from emulator.state import (
     Burst,
     Coordinate,
@@ -45,17 +48,18 @@ def slow_mean(rounds: Rounds, r: int, n: int, aggregation: str) -> float:
     above, below = 0.0, 0.0
     for device in range(DEVICES):
         message = rounds.said[r, device]
-        weight = 1.0 if aggregation == "printed" else len(rounds.world.shards[device].train)
+        samples = len(rounds.world.shards[device].train)
+        weight = float(samples) if aggregation == "mask_mean" else 1.0
         if message.mask.dense[n]:
             above += weight * float(heard(message)[n])
             below += weight
-    if aggregation == "printed":
+    if aggregation != "mask_mean":
         return above / DEVICES
     return above / below if below else 0.0
 
 
 @pytest.mark.parametrize("value_type", ["float32", "bfloat16", "int8"])
-@pytest.mark.parametrize("aggregation", ["mask_mean", "printed"])
+@pytest.mark.parametrize("aggregation", ["mask_mean", "printed", "printed_24"])
 def test_a_round_is_the_mean_of_what_was_heard_and_what_rounding_held_back(
     aggregation: str, value_type: str
 ) -> None:
@@ -151,3 +155,46 @@ def test_where_nobody_is_heard_the_last_mean_stays_at_first_zero(
         told_MN = np.stack([heard(rounds.said[0, i]) for i in range(DEVICES)])
         wanted_N = told_MN.sum(axis=0) / np.maximum(kept_MN.sum(axis=0), 1)
     np.testing.assert_allclose(got_N[foreign_N], wanted_N[foreign_N], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("aggregation", ["mask_mean", "printed", "printed_24"])
+def test_the_last_mean_answers_masked_again_or_not(aggregation: str) -> None:
+    """Eq 24, read slowly: expert j is ((1/|c|) sum_i B_i M_i) A_j; with Eq 29, M_j over that mean."""
+    rounds = rounds_of(METHOD | {"aggregation": aggregation})
+    _, kept_MN = rounds.said_by_all(1)
+    layout = rounds.said[1, 0].layout
+    mean_N = np.array([slow_mean(rounds, 1, n, aggregation) for n in range(layout.size)])
+    for device in range(DEVICES):
+        for expert in rounds.results[device].experts:
+            got_N = layout.join({name: expert.tensors[name] for name in layout.names})
+            j = next(i for i, s in enumerate(rounds.world.shards) if s.task == expert.task)
+            masked_N = np.where(kept_MN[j], mean_N, 0.0)
+            wanted_N = mean_N if aggregation == "printed_24" else masked_N
+            np.testing.assert_allclose(got_N, wanted_N, rtol=1e-6, atol=1e-9)
+            assert np.abs(mean_N - masked_N).max() > 1e-3
+
+
+def test_the_mixture_of_printed_24_is_eq_24() -> None:
+    """sum_j ((1/|c|) sum_i B_i M_i) g_j A_j h in one module, all four devices in one cluster."""
+    by_device = METHOD | {"aggregation": "printed_24", "projection_by": "device"}
+    rounds = rounds_of(by_device)
+    values_MN, _ = rounds.said_by_all(1)
+    experts = rounds.results[0].experts
+    assert len(experts) == DEVICES
+    layout, name = rounds.said[1, 0].layout, "model.layers.1.self_attn.q_proj"
+    said_M = [layout.split(values_MN[i].astype(np.float32)) for i in range(DEVICES)]
+    mean_dr = np.mean([said[f"{name}.lora_B"] for said in said_M], axis=0)
+    draws = np.random.default_rng(1)
+    hidden_k = draws.standard_normal(experts[0].tensors[f"{name}.lora_A"].shape[1])
+    gates = np.array([0.5, 0.25, 1.0, 0.0], dtype=np.float32)
+    model = rounds.world.backbone.model
+    frozen_d = model.get_submodule(name)(torch.tensor(hidden_k, dtype=torch.float32))
+    routed = RoutedModel(model, experts, frozen_twin)
+    routed.set_gates(torch.from_numpy(gates[None]))
+    hidden_11k = torch.tensor(hidden_k[None, None], dtype=torch.float32)
+    got_d = routed.module.get_submodule(name)(hidden_11k)[0, 0].detach().numpy()
+    wanted_d = frozen_d.detach().numpy().astype(np.float64)
+    for gate, expert in zip(gates, experts, strict=True):
+        wanted_d += expert.scaling * mean_dr @ (gate * expert.tensors[f"{name}.lora_A"] @ hidden_k)
+    np.testing.assert_allclose(got_d, wanted_d, rtol=1e-4, atol=1e-5)
+    assert np.abs(wanted_d - frozen_d.detach().numpy()).max() > 1e-3

@@ -230,6 +230,7 @@ def test_nccl_is_refused_where_it_cannot_be(changes, key, other):
     [
         ("{kind: stacking}", ("renormalise", "last_received")),
         ("{kind: sparse_orthogonal, aggregation: printed}", ("renormalise",)),
+        ("{kind: sparse_orthogonal, aggregation: printed_24}", ("renormalise",)),
         ("{kind: lori, aggregation: mask_mean}", ()),
         ("{kind: fedsa}", ()),
     ],

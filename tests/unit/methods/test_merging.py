@@ -6,14 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from emulator.adapters.projection import layer_blocks
 from emulator.methods.merging import (
     Contribution,
+    all_at,
     disagreement,
     gossip_step,
     mask_mean,
     printed_mean,
 )
-from emulator.state import BoolArray, FloatArray
+from emulator.state import BoolArray, Coordinate, FloatArray, Kind, Received, Traffic
 
 DEVICES, SIZE = 5, 400
 
@@ -205,6 +207,60 @@ def test_the_printed_mean_shrinks_what_nobody_else_writes() -> None:
     np.testing.assert_allclose(mean_N[~mine_N], theirs[~mine_N] / 2, rtol=1e-6)
     agreed, _ = printed_mean([(1.0, ours, mine_N), (1.0, ours, np.ones(SIZE, dtype=np.bool_))], 2)
     assert np.abs(agreed - ours).max() > 0.1
+
+
+# ── Eq 23 at collision rate 0 ────────────────────────────────────────────────────────────────────
+
+
+def left_side(
+    means: list[NDArray[np.float64]], own: list[FloatArray], rank: int
+) -> tuple[float, float]:
+    """||sum_j (B_j - mean_j) A_j||_F^2 and sum_j ||B_j A_j||_F^2, matrices multiplied out."""
+    inputs = 4 * rank * len(own)
+    (_, blocks), *_ = layer_blocks({"m": inputs}, "orthogonal", 1, rank, len(own))
+    a_Jrk = [block.astype(np.float64) for block in blocks]
+    pairs = list(zip(own, means, a_Jrk, strict=True))
+    moved = sum((b - mean).reshape(-1, rank) @ a for b, mean, a in pairs)
+    learnt = sum(np.sum((b.reshape(-1, rank) @ a) ** 2) for b, _, a in pairs)
+    return float(np.sum(np.asarray(moved) ** 2)), float(learnt)
+
+
+@pytest.mark.parametrize("members", [2, 4, 5])
+def test_eq_23_is_false_as_printed_where_masks_are_disjoint(members: int) -> None:
+    """Its right side is 0 at S = 0. Under Eq 10 its left one is 1 - 1/|c| of all that was learnt."""
+    owner_N = np.random.default_rng(1).permutation(np.arange(SIZE) % members)
+    own = [np.where(owner_N == i, values(i, SIZE), np.float32(0)) for i in range(members)]
+    told: list[Contribution] = [(1.0, own[i], owner_N == i) for i in range(members)]
+    printed_N, _ = printed_mean(told, members)
+    moved, learnt = left_side([printed_N] * members, own, rank=2)
+    assert moved / learnt == pytest.approx(1 - 1 / members, rel=1e-5)
+    remasked = [np.where(owner_N == i, printed_N, 0.0) for i in range(members)]  # Eq 29
+    moved, learnt = left_side(remasked, own, rank=2)
+    assert moved / learnt == pytest.approx((1 - 1 / members) ** 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("members", [2, 4, 5])
+def test_eq_23_holds_with_mask_mean_and_masks_put_over_it_again(members: int) -> None:
+    owner_N = np.random.default_rng(1).permutation(np.arange(SIZE) % members)
+    own = [np.where(owner_N == i, values(i, SIZE), np.float32(0)) for i in range(members)]
+    mean_N, _ = mask_mean([(3.0 + i, own[i], owner_N == i) for i in range(members)])
+    remasked = [np.where(owner_N == i, mean_N.astype(np.float32), 0.0) for i in range(members)]
+    moved, learnt = left_side(remasked, own, rank=2)
+    assert (moved, learnt > 0) == (0.0, True)
+    assert left_side([mean_N] * members, own, rank=2)[0] > learnt / 2  # unmasked it does not
+
+
+def test_at_one_vector_a_message_keeps_what_it_lacks() -> None:
+    status_N = np.array(
+        [Coordinate.RECEIVED, Coordinate.LOST, Coordinate.NOT_SENT, Coordinate.RECEIVED],
+        dtype=np.uint8,
+    )
+    values_N = np.array([5.0, 0.0, 0.0, 7.0], dtype=np.float32)
+    told = Received(Kind.VALUES, Traffic.IN_CLUSTER, 3, 3, 0, 0.0, b"", values_N, status_N)
+    (moved,) = all_at(np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32), [told])
+    assert moved.values.tolist() == [1.0, 0.0, 0.0, 4.0]
+    assert moved.status.tolist() == status_N.tolist()
+    assert (moved.source, told.values.tolist()) == (3, values_N.tolist())
 
 
 def test_disagreement_is_the_root_mean_square_over_what_is_present() -> None:
