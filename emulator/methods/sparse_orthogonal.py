@@ -15,11 +15,13 @@ device and fixes densities and mask.
 
 import struct
 from collections.abc import Generator, Sequence
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from emulator.methods.cluster_mean import ClusterMean
 from emulator.methods.cluster_models import ClusterModels
 from emulator.methods.expert_ring import ExpertRing
 from emulator.methods.lost import listener_of
@@ -30,14 +32,7 @@ from emulator.methods.mask_talk import (
     tell_cluster,
     warmup_steps,
 )
-from emulator.methods.merging import (
-    all_at,
-    collided_share,
-    disagreement,
-    held_back,
-    mask_mean,
-    printed_mean,
-)
+from emulator.methods.merging import all_at
 from emulator.methods.speech import planned_message, values_message
 from emulator.protocols import Own
 from emulator.state import (
@@ -50,7 +45,6 @@ from emulator.state import (
     Inbox,
     IndexArray,
     Mask,
-    Received,
     Step,
 )
 
@@ -171,7 +165,6 @@ class SparseOrthogonalDevice:
         self.layout = own.adapted.layout
         self.layout_of_A = AdapterLayout(tuple(mine), tuple(a.shape for a in mine.values()))
         self.listener = listener_of(own.lost_coordinates)
-        self.cluster_mean_N = np.zeros(self.layout.size, dtype=np.float32)
         self.told_projections: dict[int, dict[str, FloatArray]] = {}
         self.masks: Masks = {}
         self.expert_values: dict[int, FloatArray] = {}
@@ -190,6 +183,7 @@ class SparseOrthogonalDevice:
         self._meet((yield from own.introduce(self._introduction(counts_L))))
         clusters = self._clusters_at(0.0, SETUP_ROUND)
         self.ring = ExpertRing(own, clusters, self.blocks, self.samples)
+        self.cluster_mean = ClusterMean(self.ring, self.config.aggregation, self.layout.size)
         self.cluster_models = ClusterModels(self.ring)
         if self._chooses_by_size():
             own.train(warmup_steps(self.config.mask_warmup_steps, own.total_steps))
@@ -314,49 +308,14 @@ class SparseOrthogonalDevice:
             [message] if ring.others else [], ring.others, tuple(self.masks.values())
         )
         heard = self.listener.newest(received)
-        self._measure_agreement(rounded_N, heard, round_index)
-
-        def merged(messages: Sequence[Received]) -> tuple[FloatArray, FloatArray]:
-            mean_N = self._cluster_mean(rounded_N, messages)
-            kept_N = held_back(vector_N, rounded_N) if self._keeps_held_back else 0.0
-            mine_N = np.where(mine.dense, mean_N + kept_N, 0.0)
-            return mean_N, mine_N.astype(np.float32)
-
+        mean = self.cluster_mean
+        mean.measure_agreement(mine, rounded_N, heard, round_index)
+        merged = partial(mean.merged, mine, vector_N, rounded_N)
         own.try_diluted(lambda b0_N: merged(all_at(b0_N, heard))[1], round_index)
-        self.cluster_mean_N, merged_N = merged(heard)
+        mean.values_N, merged_N = merged(heard)
         own.adapted.load(merged_N)
         if self._trades_after(round_index):
             yield from self._trade(round_index, np.zeros(0, dtype=np.float32))
-
-    @property
-    def _keeps_held_back(self) -> bool:
-        """Eq 10 as printed takes the values that were sent; mask_mean gives rounding errors back."""
-        return self.config.aggregation == "mask_mean"
-
-    def _cluster_mean(self, rounded_N: FloatArray, heard: Sequence[Received]) -> FloatArray:
-        """The mean of the own and the received entries; where nobody writes, the one of before [N]."""
-        own, ring = self.own, self.ring
-        written = {own.id: (float(ring.samples[own.id]), rounded_N, self.masks[self.block].dense)}
-        for o in heard:
-            values_N = np.asarray(o.values, dtype=np.float32)
-            written[o.source] = (float(ring.samples[o.source]), values_N, o.received)
-        told = [written[device] for device in sorted(written)]  # one order at all: one mean
-        if self.config.aggregation == "mask_mean":
-            mean_N, written_N = mask_mean(told)
-        else:
-            mean_N, written_N = printed_mean(told, len(ring.others) + 1)
-        return np.where(written_N, mean_N, self.cluster_mean_N).astype(np.float32)
-
-    def _measure_agreement(
-        self, rounded_N: FloatArray, heard: Sequence[Received], round_index: int
-    ) -> None:
-        """How far the received vectors are, and over how much of the own mask those of another A write."""
-        own, mine, blocks = self.own, self.masks[self.block], self.ring.blocks
-        both = {o.source: (o.values.astype(np.float32), o.received & mine.dense) for o in heard}
-        apart = disagreement(rounded_N, [(1.0, *received) for received in both.values()])
-        own.measure("consensus_distance", apart, round_index)
-        foreign = [p for i, (_, p) in both.items() if blocks[i] != self.block]
-        own.measure("collided_mask_share", collided_share(mine.dense, foreign), round_index)
 
     def _form_clusters_again(self, round_index: int) -> Generator[Step, Inbox, None]:
         """Where is everybody now? Clusters follow; what was chosen and learnt stays."""
@@ -392,11 +351,11 @@ class SparseOrthogonalDevice:
         """The cluster's experts for everybody's; they never enter training. Returns the statistics."""
         if self.config.aggregation == "printed_24":
             self.expert_values, summed = yield from self.cluster_models.trade(
-                self.cluster_mean_N, self.statistics_layout, statistics, round_index
+                self.cluster_mean.values_N, self.statistics_layout, statistics, round_index
             )
             return summed
         experts = {
-            block: self.own.as_received(self.cluster_mean_N * mask.dense)
+            block: self.own.as_received(self.cluster_mean.values_N * mask.dense)
             for block, mask in sorted(self.masks.items())
         }
         self.expert_values, summed = yield from self.ring.trade(

@@ -29,6 +29,18 @@ class Column:
         return f"{self.number(value.mean)} ± {self.number(value.half_width)}"
 
     @property
+    def unit_of_differences(self) -> str:
+        """What differences are counted in: of shares in percentage points."""
+        return "points" if self.unit == "%" else self.unit or self.heading
+
+    def difference(self, gap: Estimate) -> str:
+        """A difference with its sign: `+1.5 ± 0.2 points`; without spread for one seed."""
+        mean, unit = f"{gap.mean * self.scale:+,.{self.decimals}f}", self.unit_of_differences
+        if math.isinf(gap.half_width):
+            return f"{mean} {unit}"
+        return f"{mean} ± {self.number(gap.half_width)} {unit}"
+
+    @property
     def title(self) -> str:
         """Heading with its unit."""
         return f"{self.heading} [{self.unit}]" if self.unit else self.heading

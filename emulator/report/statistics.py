@@ -53,3 +53,21 @@ def paired(values: Mapping[int, float], against: Mapping[int, float]) -> Estimat
     """The estimate of values[seed] - against[seed] over the seeds both have; None without any."""
     seeds = sorted(values.keys() & against.keys())
     return estimate([values[seed] - against[seed] for seed in seeds]) if seeds else None
+
+
+def p_value(margin: Estimate) -> float:
+    """Two-sided p of Student's t test that the true mean is 0. At least two values; without spread, 0
+    or, at a mean of 0, 1.
+    """
+    if margin.half_width == 0:
+        return float(margin.mean == 0)
+    quantile = float(stats.t.ppf((1 + LEVEL) / 2, margin.count - 1))
+    t = abs(margin.mean) / (margin.half_width / quantile)
+    return float(2 * stats.t.sf(t, margin.count - 1))
+
+
+def largest_share(runs: int) -> float:
+    """If none of so many runs exceeds a bound: the upper end of the 95 % interval of the share of such
+    runs that do (Clopper-Pearson, one-sided).
+    """
+    return float(1 - (1 - LEVEL) ** (1 / runs))

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from emulator.errors import ScenarioError
 from emulator.experiments import Experiment, Overrides, PlannedRow, rows_of
-from emulator.report.claims import sentence
+from emulator.report.claims import family_of, sentence
 from emulator.report.columns import COLUMNS, column
 from emulator.report.runs import RunLine, by_seed, estimate_of, places
-from emulator.report.statistics import estimate, paired
+from emulator.report.significance import Family, Verdict
+from emulator.report.statistics import Estimate, estimate, paired
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,11 @@ def document(drawn: Drawn) -> str:
     here = {row.label for row in drawn.rows}
     judged = [claim for claim in experiment.claims if here.issuperset(rows_of(claim).values())]
     if judged:
-        told = [f"- {sentence(claim, drawn.lines)}" for claim in judged]
+        family = family_of(judged, drawn.lines)
+        told = [f"- {sentence(claim, drawn.lines, family)}" for claim in judged]
         if left_out := len(experiment.claims) - len(judged):
             told.append(f"- {left_out} more need rows that were not run.")
-        parts.append("## What holds\n\n" + "\n".join(told))
+        parts.append(f"## What holds\n\n{_correction(family)}\n\n" + "\n".join(told))
     parts.append("## Rows\n\n" + "\n".join(_about(row, drawn) for row in drawn.rows))
     if drawn.missing:
         parts.append("## Missing\n\n" + "\n".join(f"- {text}" for text in drawn.missing))
@@ -113,14 +115,31 @@ def _provenance(drawn: Drawn) -> str:
     seeds = sorted({line.seed for line in drawn.lines})
     text = (
         f"Suite `{drawn.suite}`, {_span(seeds)}. Mean ± 95 % interval over seeds (Student's t); "
-        "a single seed has none. Differences are paired by seed. All bytes on the air are counted: "
+        "a single seed has none and is never significant. Differences are paired by seed. All bytes on the air are counted: "
         "setup, rounds, final exchange, acknowledgements."
     )
+    if drawn.experiment.baseline:
+        text += (
+            " `*`: significant, that is p < 0.05 of a paired t test, adjusted after Holm over the "
+            "differences of accuracy in the same table."
+        )
     if drawn.common:
         text += f" All rows: {_settings(drawn.common)}."
     if drawn.experiment.source:
         text += f" The paper's numbers: {drawn.experiment.source}."
     return text
+
+
+def _correction(family: Family) -> str:
+    """How the claims below are judged, and which tests are corrected together."""
+    tests = len(family.p_values)
+    if not tests:
+        return "Nothing below is tested: a test takes a difference over two seeds at least."
+    return (
+        f"Significant means p < 0.05, two-sided, of a t test over seeds (paired), adjusted after Holm over "
+        f"the tests of this list ({tests}): the chance that any of them is significant without cause is at most "
+        "5 %. The intervals (±) are of 95 % each and not adjusted."
+    )
 
 
 def _span(seeds: Sequence[int]) -> str:
@@ -134,6 +153,8 @@ def _span(seeds: Sequence[int]) -> str:
 def _main_table(drawn: Drawn, x: float | None) -> str:
     experiment = drawn.experiment
     baseline = experiment.baseline
+    gaps = {row.label: _gap(drawn, row.label, x) for row in drawn.rows} if baseline else {}
+    family = Family.of(gaps.values())
     papers = list(dict.fromkeys(name for row in drawn.rows for name in row.paper))
     head = ["", "seeds", *(column(name).title for name in experiment.columns)]
     if baseline:
@@ -149,7 +170,7 @@ def _main_table(drawn: Drawn, x: float | None) -> str:
         ]
         if baseline:
             cells += [
-                _against(drawn, row.label, baseline, x),
+                _against(gaps[row.label], family),
                 _bytes_against(drawn, row.label, baseline, x),
             ]
         cells += [f"{row.paper[name]:.2f}" if name in row.paper else "-" for name in papers]
@@ -157,17 +178,22 @@ def _main_table(drawn: Drawn, x: float | None) -> str:
     return markdown_table(head, rows)
 
 
-def _against(drawn: Drawn, row: str, baseline: str, x: float | None) -> str:
-    """The paired difference of accuracy in points."""
-    if row == baseline:
-        return "-"
-    gap = paired(
-        by_seed(drawn.lines, row, "accuracy", x), by_seed(drawn.lines, baseline, "accuracy", x)
-    )
+def _gap(drawn: Drawn, row: str, x: float | None) -> Estimate | None:
+    """The paired difference of accuracy to the baseline; None of the baseline itself."""
+    baseline = drawn.experiment.baseline
+    if baseline is None or row == baseline:
+        return None
+    accuracy = (by_seed(drawn.lines, label, "accuracy", x) for label in (row, baseline))
+    return paired(*accuracy)
+
+
+def _against(gap: Estimate | None, family: Family) -> str:
+    """A difference of accuracy in points, marked where it is significant."""
     if gap is None:
         return "-"
     spread = "" if math.isinf(gap.half_width) else f" ± {100 * gap.half_width:.1f}"
-    return f"{100 * gap.mean:+.1f}{spread}"
+    mark = "" if family.verdict(gap) is Verdict.OPEN else " *"
+    return f"{100 * gap.mean:+.1f}{spread}{mark}"
 
 
 def _bytes_against(drawn: Drawn, row: str, baseline: str, x: float | None) -> str:

@@ -2,42 +2,55 @@
 
 import pytest
 
-from emulator.experiments import Bound, Difference, Growth, Order, Saving
-from emulator.report.claims import sentence
+from emulator.experiments import Bound, Claim, Difference, Growth, Order, Saving
+from emulator.report import claims
+from emulator.report.claims import family_of
+from emulator.report.runs import RunLine
+
+
+def sentence(claim: Claim, lines: list[RunLine], *others: Claim) -> str:
+    """What a table says of a claim that it judges together with others."""
+    return claims.sentence(claim, lines, family_of([claim, *others], lines))
 
 
 def test_a_clear_difference(rows):
     lines = rows(ours=[0.90, 0.91, 0.92], lora=[0.50, 0.51, 0.52])
     claim = Difference(above="ours", below="lora", paper={"Qwen": 9.97})
     assert sentence(claim, lines) == (
-        "`ours` above `lora` in accuracy: +40.0 ± 0.0 points, direction holds; intervals do not touch; "
-        "larger than the paper's +9.97 points (Qwen)."
+        "`ours` above `lora` in accuracy: +40.0 ± 0.0 points, direction holds, significant (p < 0.001); "
+        "the rows' intervals do not touch; larger than the paper's +9.97 points (Qwen), which lie outside "
+        "the interval."
     )
 
 
 def test_a_difference_of_the_wrong_sign(rows):
     lines = rows(ours=[0.50, 0.60], lora=[0.52, 0.64])
     assert sentence(Difference(above="ours", below="lora"), lines) == (
-        "`ours` above `lora` in accuracy: -3.0 ± 12.7 points, direction not settled (0 "
-        "lies within); intervals touch."
+        "`ours` above `lora` in accuracy: -3.0 ± 12.7 points, direction not significant "
+        "(p 0.205); the rows' intervals touch."
     )
 
 
 def test_a_clear_difference_of_the_wrong_sign(rows):
     lines = rows(ours=[0.50, 0.60], lora=[0.52, 0.62])
     told = sentence(Difference(above="ours", below="lora"), lines)
-    assert "-2.0 ± 0.0 points, direction does not hold; intervals touch" in told
+    assert "-2.0 ± 0.0 points, direction does not hold, significant (p < 0.001); the rows'" in told
 
 
 def test_a_difference_along_an_axis_is_told_place_by_place(rows):
     lines = rows(x=10.0, ours=[0.8, 0.82], once=[0.6, 0.62])
     lines += rows(x=30.0, ours=[0.9, 0.95], once=[0.93, 0.98])
+    touch = "the rows' intervals touch"
     assert sentence(Difference(above="ours", below="once"), lines) == (
-        "`ours` above `once` in accuracy: +20.0 ± 0.0 points at 10 (intervals touch), -3.0 ± 0.0 points "
-        "at 30 (intervals touch); direction holds at 10 only."
+        "`ours` above `once` in accuracy: +20.0 ± 0.0 points at 10: holds, significant (p < 0.001), "
+        f"{touch}; -3.0 ± 0.0 points at 30: does not hold, significant (p < 0.001), {touch}; direction "
+        "holds, significant at 10 only, does not hold, significant at 30 only."
     )
-    nowhere = sentence(Difference(above="once", below="ours"), lines[:4])
-    assert nowhere.endswith("direction holds nowhere.")
+    unlike = rows(x=10.0, ours=[0.8, 0.9], once=[0.8, 0.7]) + rows(x=30.0, ours=[0.9], once=[0.8])
+    told = sentence(Difference(above="ours", below="once"), unlike)
+    assert told.endswith(
+        "+10.0 points at 30: not significant (one seed); direction significant nowhere."
+    )
 
 
 LEAST = "at least +5 points"
@@ -46,12 +59,12 @@ LEAST = "at least +5 points"
 @pytest.mark.parametrize(
     ("ours", "lora", "verdict"),
     [
-        ([0.70, 0.71, 0.72], [0.50, 0.51, 0.52], "holds"),
-        ([0.50, 0.70, 0.90], [0.40, 0.60, 0.80], "does not hold (intervals touch)"),
-        ([0.70, 0.75, 0.80], [0.66, 0.68, 0.76], "not settled (it lies within the interval)"),
-        ([0.54, 0.55, 0.56], [0.51, 0.52, 0.53], "does not hold"),
-        ([0.70], [0.50], "holds"),  # one seed has no interval, as is told before it
-        ([0.54], [0.50], "does not hold"),
+        ([0.70, 0.71, 0.72], [0.50, 0.51, 0.52], "holds, significant (p < 0.001)"),
+        ([0.50, 0.70, 0.90], [0.40, 0.60, 0.80], "does not hold (the rows' intervals touch)"),
+        ([0.70, 0.75, 0.80], [0.66, 0.68, 0.76], "not significant (p 1.000)"),
+        ([0.54, 0.55, 0.56], [0.51, 0.52, 0.53], "does not hold, significant (p < 0.001)"),
+        ([0.70], [0.50], "not significant (one seed)"),
+        ([0.54], [0.50], "not significant (one seed)"),
     ],
 )
 def test_at_least_so_many_points_with_intervals_apart(rows, ours, lora, verdict):
@@ -64,9 +77,9 @@ def test_at_least_so_many_points_with_intervals_apart(rows, ours, lora, verdict)
 @pytest.mark.parametrize(
     ("best", "verdict"),
     [
-        ([0.72, 0.73, 0.71], "holds"),
-        ([0.75, 0.70, 0.74], "not settled (it lies within the interval)"),
-        ([0.75, 0.76, 0.74], "does not hold"),
+        ([0.72, 0.73, 0.71], "holds, significant (p < 0.001)"),
+        ([0.75, 0.70, 0.74], "not significant (p 1.000)"),
+        ([0.75, 0.76, 0.74], "does not hold, significant (p < 0.001)"),
     ],
 )
 def test_at_most_so_many_points(rows, best, verdict):
@@ -76,11 +89,12 @@ def test_at_most_so_many_points(rows, best, verdict):
 
 
 def test_what_is_promised_is_judged_at_every_place(rows):
-    lines = rows(x=10.0, ours=[0.80, 0.82], once=[0.60, 0.61])
-    lines += rows(x=30.0, ours=[0.80, 0.82], once=[0.78, 0.80])
+    lines = rows(x=10.0, ours=[0.80, 0.801, 0.802], once=[0.60, 0.601, 0.602])
+    lines += rows(x=30.0, ours=[0.80, 0.801, 0.802], once=[0.78, 0.781, 0.782])
     told = sentence(Difference(above="ours", below="once", at_least=5.0, at_most=30.0), lines)
     assert told.endswith(
-        f"; direction holds everywhere; {LEAST} holds at 10 only; at most +30 points holds everywhere."
+        f"; direction holds, significant everywhere; {LEAST} holds, significant at 10 only, does not hold, "
+        "significant at 30 only; at most +30 points holds, significant everywhere."
     )
 
 
@@ -91,8 +105,8 @@ def test_differences_are_told_in_the_columns_unit(line):
     ]
     claim = Difference(above="lora", below="ours", column="bytes_total", at_least=40.0)
     assert sentence(claim, lines) == (
-        "`lora` above `ours` in on the air: +50.40 ± 24.14 MB, direction holds; intervals do not touch; "
-        "at least +40 MB: not settled (it lies within the interval)."
+        "`lora` above `ours` in on the air: +50.40 ± 24.14 MB, direction holds, significant (p 0.048); "
+        "the rows' intervals do not touch; at least +40 MB: not significant (p 0.115)."
     )
 
 
@@ -104,7 +118,7 @@ def test_a_column_above_another_of_the_same_row(line):
     claim = Difference(above="lora", below="lora", column="forgetting", below_column="dilution")
     assert sentence(claim, lines) == (
         "own task lost by an exchange (`lora`) above own task lost by dilution (`lora`): +40.0 ± 0.0 "
-        "points, direction holds; intervals touch."
+        "points, direction holds, significant (p < 0.001); the rows' intervals touch."
     )
 
 
@@ -118,25 +132,28 @@ def test_one_seed_judges_no_size(rows):
     lines = rows(ours=[0.6], lora=[0.5])
     told = sentence(Difference(above="ours", below="lora", paper={"Qwen": 9.97}), lines)
     assert told.endswith(
-        "+10.0 points (one seed), direction holds; one seed has no interval; the paper has +9.97 "
-        "points (Qwen), a single seed does not judge its size."
+        "+10.0 points, direction not significant (one seed); the paper has +9.97 points (Qwen), a single "
+        "seed does not judge its size."
     )
 
 
 def test_an_order_that_holds_and_one_that_does_not(rows):
-    lines = rows(a=[0.1, 0.2, 0.3], b=[0.2, 0.3, 0.41], c=[0.9, 0.91, 0.92])
-    assert sentence(Order(rows=("a", "b", "c")), lines) == (
-        "Order `a` < `b` < `c` in accuracy: holds; intervals touch between `a` and `b`."
+    lines = rows(a=[0.1, 0.11, 0.12], b=[0.2, 0.212, 0.22], c=[0.9, 0.91, 0.92])
+    what = "Order `a` < `b` < `c` in accuracy"
+    assert (
+        sentence(Order(rows=("a", "b", "c")), lines) == f"{what}: holds, significant at every step."
     )
-    assert "does not hold: `c` is not below `a`" in sentence(Order(rows=("c", "a")), lines)
+    wrong = sentence(Order(rows=("c", "a")), lines)
+    assert wrong.endswith(": does not hold, significant between `c` and `a` (p < 0.001).")
 
 
-def test_an_order_of_rows_as_good_as_equal_is_not_settled(rows):
+def test_an_order_of_rows_as_good_as_equal_is_not_significant(rows):
     lines = rows(a=[0.5, 0.51], b=[0.1, 0.11], c=[0.1, 0.2])
-    told = "not settled between `b` and `c` (0 lies within the difference); intervals touch"
-    assert f"accuracy: {told}" in sentence(Order(rows=("b", "c")), lines)
-    assert f"accuracy: does not hold: `a` is not below `b`; {told}" in sentence(
-        Order(rows=("a", "b", "c")), lines
+    told = "not significant between `b` and `c`"
+    assert f"accuracy: {told} (p 0.500)." in sentence(Order(rows=("b", "c")), lines)
+    assert (
+        f"accuracy: does not hold, significant between `a` and `b` (p < 0.001); {told}"
+        in sentence(Order(rows=("a", "b", "c")), lines)
     )
 
 
@@ -145,43 +162,94 @@ def test_an_order_without_all_its_rows_is_not_judged(rows):
     assert told.endswith("cannot be judged, runs are missing.")
 
 
-def test_one_seed_has_no_intervals_that_could_touch(rows):
+def test_an_order_of_one_seed_is_not_significant(rows):
     told = sentence(Order(rows=("a", "b")), rows(a=[0.1], b=[0.2]))
-    assert told.endswith("holds; one seed has no interval.")
+    assert told.endswith("accuracy: not significant between `a` and `b` (one seed).")
 
 
-def test_a_saving(rows):
-    lines = rows("bytes_total", ours=[1e6, 1e6], lora=[1e7, 2e7])
-    claim = Saving(row="ours", against="lora", percent=86, source="us")
+@pytest.mark.parametrize(
+    ("percent", "lora", "verdict"),
+    [
+        (86.0, [1e7, 1.01e7, 1.02e7], "90.1 ± 0.2 % less, holds, significant (p < 0.001)."),
+        (95.0, [1e7, 1.01e7, 1.02e7], "90.1 ± 0.2 % less, does not hold, significant (p < 0.001)."),
+        (90.0, [1e7, 1.01e7, 1.02e7], "90.1 ± 0.2 % less, not significant (p 0.224)."),
+        (86.0, [1e7, 2e7], "92.5 ± 31.8 % less, not significant (p 0.234)."),
+        (86.0, [1e8], "99.0 % less, not significant (one seed)."),
+    ],
+)
+def test_a_saving_is_judged_by_its_interval(rows, percent, lora, verdict):
+    lines = rows("bytes_total", ours=[1e6] * len(lora), lora=lora)
+    claim = Saving(row="ours", against="lora", percent=percent, source="us")
     assert sentence(claim, lines) == (
-        "`ours` has 86 % less on the air than `lora` (us): measured 92.5 ± 31.8 % less, holds."
+        f"`ours` has {percent:g} % less on the air than `lora` (us): measured {verdict}"
     )
-    assert sentence(claim.model_copy(update={"percent": 95.0}), lines).endswith("does not hold.")
 
 
 def test_a_bound_counts_every_run(rows):
     lines = rows("collision_rate", ours=[0.05, 0.2]) + rows("collision_rate", x=3.0, ours=[0.1])
     told = sentence(Bound(row="ours", column="collision_rate", at_most=10), lines)
     assert told == (
-        "`ours` never has more than 10.0 % collision rate: does not hold in 1 of 3 runs; largest of 3 "
-        "runs 20.0 %."
+        "`ours` never has more than 10.0 % collision rate: does not hold in 1 of 3 runs; largest 20.0 %."
     )
+
+
+def test_a_bound_that_held_may_still_be_exceeded(rows):
+    """With 95 % confidence by less than 1 - 0.05^(1/n) of such runs: 0.95^58 > 0.05 > 0.95^59."""
+    what = "`ours` never has more than 10.0 % collision rate: holds in all of"
+    claim = Bound(row="ours", column="collision_rate", at_most=10)
+    few = sentence(claim, rows("collision_rate", ours=[0.05, 0.06]))
+    assert few == f"{what} 2 runs (95 %: in all but 77.6 % of runs like these); largest 6.0 %."
+    many = sentence(claim, rows("collision_rate", ours=[0.05] * 59))
+    assert many == f"{what} 59 runs (95 %: in all but 5.0 % of runs like these); largest 5.0 %."
+    one = sentence(claim, rows("collision_rate", ours=[0.05]))
+    assert one == f"{what} 1, not significant (one seed); largest 5.0 %."
 
 
 @pytest.mark.parametrize(
     ("along", "verdict"),
     [
-        ([0.1, 0.2, 0.3], "holds;"),
-        ([0.1, 0.4, 0.3], "holds in all, not step by step;"),
-        ([0.3, 0.2, 0.1], "does not hold;"),
+        (
+            ([0.1, 0.1], [0.2, 0.2], [0.3, 0.3]),
+            "+20.0 ± 0.0 points from 0 to 2, holds, significant (p < 0.001); of 2 steps 2 rise and 0 "
+            "fall significantly.",
+        ),
+        (
+            ([0.1, 0.1], [0.4, 0.4], [0.3, 0.3]),
+            "+20.0 ± 0.0 points from 0 to 2, holds, significant (p < 0.001); of 2 steps 1 rise and 1 "
+            "fall significantly.",
+        ),
+        (
+            ([0.1, 0.2], [0.2, 0.2], [0.3, 0.2]),
+            "+10.0 ± 127.1 points from 0 to 2, not significant (p 1.000); of 2 steps 0 rise and 0 fall "
+            "significantly.",
+        ),
+        (
+            ([0.3, 0.31], [0.2, 0.21]),
+            "-10.0 ± 0.0 points from 0 to 1, does not hold, significant (p < 0.001).",
+        ),
+        (([0.1], [0.3]), "+20.0 points from 0 to 1, not significant (one seed)."),
     ],
 )
-def test_growth(rows, along, verdict):
+def test_growth_is_judged_from_end_to_end_and_step_by_step(rows, along, verdict):
     lines = [
-        line for x, value in enumerate(along) for line in rows("collision_rate", x, lori=[value])
+        line
+        for x, of_seeds in enumerate(along)
+        for line in rows("collision_rate", x, lori=of_seeds)
     ]
     told = sentence(Growth(row="lori", column="collision_rate"), lines)
-    assert told.startswith(f"`lori`: collision rate grows along the axis: {verdict}")
+    assert told == f"`lori`: collision rate grows along the axis: {verdict}"
+
+
+def test_all_claims_of_a_table_are_corrected_together(rows):
+    """p 0.016 alone; with three tests more it is four times that."""
+    lines = rows(ours=[0.5, 0.6, 0.7], lora=[0.40, 0.49, 0.55], lori=[0.5, 0.7, 0.6])
+    claim = Difference(above="ours", below="lora")
+    others = Difference(above="ours", below="lori"), Order(rows=("lora", "lori", "ours"))
+    assert "direction holds, significant (p 0.016)" in sentence(claim, lines)
+    assert "direction not significant (p 0.063)" in sentence(claim, lines, *others)
+    assert "direction holds, significant (p 0.016)" in sentence(
+        claim, lines, Bound(row="ours", column="accuracy", at_most=100)
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from emulator.report.statistics import Estimate, estimate, paired
+from emulator.report.statistics import Estimate, estimate, largest_share, p_value, paired
 
 PRINTED_T = {2: 12.706, 3: 4.303, 5: 2.776, 10: 2.262, 31: 2.042}
 """Two-sided 95 % quantiles by number of values, as tables print them."""
@@ -67,3 +68,26 @@ def test_touching_is_mutual_and_means_a_common_point(a, half_a, b, half_b):
     first, second = Estimate(a, half_a, 3), Estimate(b, half_b, 3)
     assert first.touches(second) == second.touches(first)
     assert first.touches(second) == (max(first.low, second.low) <= min(first.high, second.high))
+
+
+@given(st.lists(numbers, min_size=2, max_size=9).filter(lambda values: len(set(values)) > 1))
+def test_the_p_value_is_that_of_a_t_test(values):
+    wanted = stats.ttest_1samp(values, 0.0).pvalue
+    assert p_value(estimate(values)) == pytest.approx(wanted, rel=1e-6, abs=1e-12)
+
+
+@given(st.lists(numbers, min_size=2, max_size=6).filter(lambda values: len(set(values)) > 1))
+def test_below_5_percent_is_where_the_interval_leaves_0_out(values):
+    got = estimate(values)
+    if abs(abs(got.mean) - got.half_width) > 1e-9 * got.half_width:
+        assert (p_value(got) < 0.05) == (not got.holds(0.0))
+
+
+def test_without_spread_a_mean_is_0_or_it_is_not():
+    assert p_value(Estimate(0.5, 0.0, 3)) == 0.0
+    assert p_value(Estimate(0.0, 0.0, 3)) == 1.0
+
+
+@pytest.mark.parametrize("runs", [1, 3, 24, 300])
+def test_the_share_that_no_run_has_shown_is_the_one_not_seen_in_5_percent_of_cases(runs):
+    assert (1 - largest_share(runs)) ** runs == pytest.approx(0.05)
