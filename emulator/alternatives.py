@@ -120,13 +120,17 @@ def _of_access(records: Sequence[LinkRecord]) -> Iterator[Alternative]:
 
 
 def _told_the_same(records: Sequence[LinkRecord]) -> list[list[LinkRecord]]:
-    """Bursts of one sender in one exchange with equal bytes of every class, and equal counts."""
+    """Bursts of one sender in one exchange with equal bytes of every class, and equal counts.
+
+    Of what it passes on: those of one origin and hop.
+    """
     groups: dict[tuple[int, ...], list[LinkRecord]] = {}
     for r in records:
         of_burst = (r.exchange_index, r.sender, r.messages, r.packets, r.reliable_packets)
+        of_way = (r.origin, r.hop)
         of_bytes = (r.header_bytes, r.checksum_bytes, r.mask_bytes, r.payload_bytes)
         counts = (r.values, r.mask_entries, r.known_entries)
-        groups.setdefault((*of_burst, *of_bytes, *counts), []).append(r)
+        groups.setdefault((*of_burst, *of_way, *of_bytes, *counts), []).append(r)
     return list(groups.values())
 
 
