@@ -155,7 +155,10 @@ def _of_reliability(records: Sequence[LinkRecord]) -> Iterator[Alternative]:
     broadcast = any(not r.on_air for r in records)
     groups = _told_the_same(records) if broadcast else [[r] for r in records]
     total = math.fsum(_until_all_arrived(group, loss_of) for group in groups)
-    yield Alternative(label, round(total), f"expected; tries lost independently, by link ({seen})")
+    assumes = f"expected; tries lost independently, by link ({seen})"
+    if any(r.packets_lost and not r.last_hop for r in records):
+        assumes += "; at least: later hops carry what reached them"
+    yield Alternative(label, round(total), assumes)
 
 
 def _tries_lost(record: LinkRecord) -> int:
