@@ -33,7 +33,7 @@ from emulator.state import (
     Traffic,
     ValueType,
 )
-from emulator.wire import WireFormat, split_burst
+from emulator.wire import WireFormat
 
 LAYOUT = AdapterLayout(("a", "b"), ((40, 50), (3000,)))
 POWER_W, BAND_HZ = 0.04, 1e5
