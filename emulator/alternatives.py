@@ -120,13 +120,17 @@ def _of_access(records: Sequence[LinkRecord]) -> Iterator[Alternative]:
 
 
 def _told_the_same(records: Sequence[LinkRecord]) -> list[list[LinkRecord]]:
-    """Bursts of one sender in one exchange with equal bytes of every class, and equal counts."""
+    """Bursts of one sender in one exchange with equal bytes of every class, and equal counts.
+
+    Of what it passes on: those of one origin and hop.
+    """
     groups: dict[tuple[int, ...], list[LinkRecord]] = {}
     for r in records:
         of_burst = (r.exchange_index, r.sender, r.messages, r.packets, r.reliable_packets)
+        of_way = (r.origin, r.hop)
         of_bytes = (r.header_bytes, r.checksum_bytes, r.mask_bytes, r.payload_bytes)
         counts = (r.values, r.mask_entries, r.known_entries)
-        groups.setdefault((*of_burst, *of_bytes, *counts), []).append(r)
+        groups.setdefault((*of_burst, *of_way, *of_bytes, *counts), []).append(r)
     return list(groups.values())
 
 
@@ -151,7 +155,10 @@ def _of_reliability(records: Sequence[LinkRecord]) -> Iterator[Alternative]:
     broadcast = any(not r.on_air for r in records)
     groups = _told_the_same(records) if broadcast else [[r] for r in records]
     total = math.fsum(_until_all_arrived(group, loss_of) for group in groups)
-    yield Alternative(label, round(total), f"expected; tries lost independently, by link ({seen})")
+    assumes = f"expected; tries lost independently, by link ({seen})"
+    if any(r.packets_lost and not r.last_hop for r in records):
+        assumes += "; at least: later hops carry what reached them"
+    yield Alternative(label, round(total), assumes)
 
 
 def _tries_lost(record: LinkRecord) -> int:

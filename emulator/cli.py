@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -127,10 +127,11 @@ def run(
 def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Overrides = None) -> None:
     """Check a scenario and its air and print it in full; model and data are left to run --dry-run."""
     with _clear_messages():
+        from emulator.link_budget import relay_notes
         from emulator.reading import dump_scenario
 
         found = _read(scenario, override, more, speaks=True).scenario
-        found.bind_air()
+        _tell(relay_notes(found))
         sys.stdout.write(dump_scenario(found))
 
 
@@ -336,8 +337,12 @@ def plot(
 
 def _tell_notes(reading: "Reading") -> None:
     """What overrides dropped, on standard error."""
-    for note in reading.notes:
-        sys.stderr.write(f"note: {note}\n")
+    _tell(reading.notes)
+
+
+def _tell(notes: Sequence[str]) -> None:
+    """Notes, on standard error."""
+    sys.stderr.writelines(f"note: {note}\n" for note in notes)
 
 
 def _read(

@@ -16,6 +16,7 @@ from safetensors.numpy import save
 from emulator.adapters.export import model_files, peft_files
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.exchange.walk import Outcome
+from emulator.paths import paths_taken
 from emulator.reading import dump_scenario
 from emulator.records import (
     check_account,
@@ -119,7 +120,7 @@ def run_files(
         "environment.json": _json(environment(driver, accelerator_of(scenario))),
         "metrics.parquet": parquet(metrics, MetricRecord),
         "ledger.parquet": parquet(ledger, LinkRecord),
-        "topology.json": _json(_topology(world, results)),
+        "topology.json": _json(_topology(world, results) | {"paths": paths_taken(ledger)}),
         "summary.json": _json({**summary, **parameters, **machine}),
     }
     for result in results:

@@ -27,8 +27,15 @@ from emulator.channel.placement import distances_m
 from emulator.channel.presence import all_there_s
 from emulator.channel.transfer import Block
 from emulator.errors import ScenarioError
+from emulator.paths import Network
 from emulator.protocols import BoundAccess
-from emulator.report.link_table import FEW_DEVICES, LinkBudget, LinkLine, link_table
+from emulator.report.link_table import (
+    FEW_DEVICES,
+    LinkBudget,
+    LinkLine,
+    link_table,
+    relays_named,
+)
 from emulator.scenario import Scenario
 from emulator.state import Grant, Request
 from emulator.units import bits_from_bytes, db_from_linear, dbm_from_watts, noise_w
@@ -231,7 +238,23 @@ def link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> LinkBudg
             for i in range(scenario.devices)
             if all_there_s(model.offline, (i,), occasion.at_s) > occasion.at_s
         ),
+        relayed=Network(links.channel, links.access).at(occasion.at_s).relayed(),
     )
+
+
+def relay_notes(scenario: Scenario) -> list[str]:
+    """A line where pairs of devices reach each other at the start hop by hop only.
+
+    Binds the air: raises ScenarioError for places or gains that are not there.
+    """
+    paths = Network(*scenario.bind_air()).at(0.0).relayed()
+    if not paths:
+        return []
+    pairs = len({frozenset((path[0], path[-1])) for path in paths})
+    told = f"channel: got {pairs} pairs of devices out of range, whose messages go hop by hop"
+    if scenario.devices > FEW_DEVICES:
+        return [f"{told} (channel show --all names the relays)"]
+    return [f"{told}: {relays_named(paths)}"]
 
 
 def _lines(

@@ -114,11 +114,18 @@ class Snapshot(Protocol):
 
     @property
     def mean_gain(self) -> DoubleArray:
-        """Linear power gain without small-scale fading [M, M], diagonal 0, symmetric."""
+        """Linear power gain without small-scale fading [M, M], diagonal 0, symmetric.
+
+        The same array at two moments says that nothing in the network has changed.
+        """
         ...
 
     def in_range(self, bandwidth_hz: float, time_share: float) -> BoolArray:
         """Which pairs can exchange one packet within the deadline [M, M]."""
+        ...
+
+    def bit_per_s(self, bandwidth_hz: float) -> DoubleArray:
+        """Rate of i towards j on a band at the mean gain and full power [M, M]."""
         ...
 
     def required_power_w(
@@ -589,7 +596,7 @@ class Air(Protocol):
     def emit(
         self, send: Send, exchange_index: int
     ) -> tuple[tuple[Burst, ...], tuple[LinkRecord, ...]]:
-        """Put a Send on the air: one burst per receiver, and what it cost."""
+        """Put a Send on the air: one burst per receiver, and what it cost on every hop to it."""
         ...
 
     def collect(self, send: Send, bursts: Sequence[Burst]) -> Inbox:

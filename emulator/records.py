@@ -26,8 +26,12 @@ _ARROW = {"int": pa.int64(), "float": pa.float64(), "str": pa.string(), "bool": 
 
 
 def ledger_rows(records: Iterable[LinkRecord]) -> list[LinkRecord]:
-    """All bursts by (exchange, sender, receiver)."""
-    return sorted(records, key=lambda r: (r.exchange_index, r.sender, r.receiver))
+    """All bursts by (exchange, sender, receiver, origin, destination, hop)."""
+
+    def place(r: LinkRecord) -> tuple[int, ...]:
+        return r.exchange_index, r.sender, r.receiver, r.origin, r.destination, r.hop
+
+    return sorted(records, key=place)
 
 
 def metric_rows(records: Iterable[MetricRecord]) -> list[MetricRecord]:
@@ -93,12 +97,14 @@ def check_account(records: Iterable[LinkRecord]) -> None:
 def check_carried(sender: int, records: Iterable[LinkRecord], data_bytes_to: Sequence[int]) -> None:
     """What arrives from a device by its account is what was carried; EmulatorError names the link.
 
-    records: all bursts of that sender. data_bytes_to: what torch.distributed was handed for each
-    device; empty where nothing was carried. IPv4 and UDP headers are on the emulated air only.
+    records: all that its messages cost, on every hop; the last hop to each receiver delivers.
+    data_bytes_to: what torch.distributed was handed for each device; empty where nothing was carried.
+    IPv4 and UDP headers are on the emulated air only.
     """
     arrived = [0] * len(data_bytes_to)
     for r in records if data_bytes_to else ():
-        arrived[r.receiver] += r.delivered_bytes - IP_UDP_BYTES * (r.packets - r.packets_lost)
+        if r.last_hop:
+            arrived[r.receiver] += r.delivered_bytes - IP_UDP_BYTES * (r.packets - r.packets_lost)
     for receiver, (told, carried) in enumerate(zip(arrived, data_bytes_to, strict=True)):
         if told != carried:
             raise EmulatorError(
@@ -156,13 +162,13 @@ def parameters_account(
 ) -> dict[str, float | None]:
     """Parameters a device trains, and those it says in a round, as means over devices.
 
-    A message counts once, however many neighbours it goes to (their copies are in the bytes), and a
-    device that is silent in a round says none. int8 scales count as values.
+    A message counts once, however many neighbours it goes to and hops it makes (their copies are in the
+    bytes), and a device that is silent in a round says none. int8 scales count as values.
     """
     said = {
         (r.sender, r.exchange_index): r.payload_bytes
         for r in ledger
-        if r.traffic == "in_cluster" and 0 <= r.round_index < rounds
+        if r.traffic == "in_cluster" and 0 <= r.round_index < rounds and r.first_hop
     }
     return {
         "trained_parameters": _mean(m.value for m in metrics if m.metric == "trained_parameters"),

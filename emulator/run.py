@@ -227,7 +227,7 @@ def _live_here(world: World, transport: Transport, post: Post) -> list[bytes]:
 
 
 def _air(world: World, device: int) -> Shim:
-    return Shim(device, world.scenario.wire, world.access, world.channel)
+    return Shim(device, world.scenario.wire, world.access, world.channel, world.network)
 
 
 def _with_metrics(outcome: Outcome, committed: list[MetricRecord]) -> Outcome:

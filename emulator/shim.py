@@ -2,132 +2,116 @@
 
 A Send becomes packets (wire), asks for the air (access), gets its powers and suffers the channel;
 what survives is what drivers carry. Every byte is accounted on the way.
+
+A receiver out of range is reached hop by hop along its path (`paths.py`). As channel, access and paths are
+pure, the sender's shim works out all hops: each is planned by the access of the device that passes the
+messages on, with its slots, band and power, begins when the hop before has arrived whole, carries what
+survived it, and has a record of its own. torch.distributed then carries the messages once, from the first
+sender to the last receiver, with the bytes that the last hop delivers: so drivers need not know of hops.
+What a device passes on for one sender it passes on in turn; that for several senders, and what it sends
+itself, do not wait for each other, because no sender knows what the others send.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from itertools import chain
-
-import numpy as np
 
 from emulator.errors import ProtocolError
+from emulator.paths import Network, Path
 from emulator.protocols import BoundAccess, BoundChannel
-from emulator.state import (
-    IP_UDP_BYTES,
-    BoolArray,
-    Burst,
-    Grant,
-    Inbox,
-    IndexArray,
-    Kind,
-    LinkRecord,
-    Message,
-    Packet,
-    Reception,
-    Request,
-    Send,
-    ValueType,
-    air_bytes,
-)
-from emulator.wire import WireFormat, ack_bytes, decode, split_burst, tensors_of
+from emulator.state import Burst, Inbox, LinkRecord, Packet, Reception, Send
+from emulator.transmitting import Content, Transmission, Transmitter, Way, link_record
+from emulator.wire import WireFormat, decode, split_burst
 
 
 @dataclass(frozen=True, eq=False)
-class _Parcel:
-    """All that a receiver is told in one exchange; what several are told is but one object.
+class _Held:
+    """A content where it is held, to be sent on from there.
 
-    bytes_P4: each packet's bytes by class: header (with IP and UDP), checksum, mask, payload.
-    said: what the messages are about, in counts: columns of a `LinkRecord`.
+    so_far: the devices that it came by, the last one holds it. path_to: by final receiver, the devices
+    that it has still to go by.
     """
 
-    messages: tuple[Message, ...]
-    packets: tuple[Packet, ...]
-    bytes_P4: IndexArray
-    reliable_P: BoolArray
-    said: Mapping[str, int]
+    content: Content
+    so_far: Path
+    path_to: Mapping[int, Path]
+    since_s: float
 
-    @classmethod
-    def of(
-        cls,
-        messages: Sequence[Message],
-        packets_of: Sequence[Sequence[Packet]],
-        number_type: ValueType,
-    ) -> "_Parcel":
-        """Of messages in the order they are sent, with the packets of each."""
-        packets = tuple(chain.from_iterable(packets_of))
-        rows = [
-            (p.header_bytes + IP_UDP_BYTES, p.checksum_bytes, p.mask_bytes, p.payload_bytes)
-            for p in packets
-        ]
-        said = Counter[str]()
-        for message, its_packets in zip(messages, packets_of, strict=True):
-            said.update(_said(message, its_packets, number_type))
-        return cls(
-            tuple(messages),
-            packets,
-            np.array(rows, dtype=np.int64).reshape(-1, 4),
-            np.array([packet.reliable for packet in packets], dtype=np.bool_),
-            said,
-        )
+    def to_next(self) -> dict[int, dict[int, Path]]:
+        """By next device, and then by final receiver: the paths that lead on by it."""
+        onward: dict[int, dict[int, Path]] = {}
+        for receiver, path in sorted(self.path_to.items()):
+            onward.setdefault(path[0], {})[receiver] = path[1:]
+        return dict(sorted(onward.items()))
 
 
 class Shim:
-    """The air around one device; see `protocols.Air`."""
+    """The air around one device; see `protocols.Air`. network: the paths, shared where it is given."""
 
     def __init__(
-        self, device: int, wire: WireFormat, access: BoundAccess, channel: BoundChannel
+        self,
+        device: int,
+        wire: WireFormat,
+        access: BoundAccess,
+        channel: BoundChannel,
+        network: Network | None = None,
     ) -> None:
         self._device = device
         self._wire = wire
         self._access = access
         self._channel = channel
-        self._radio_free_s = 0.0
-        self._put_off: list[tuple[float, float]] = []
+        self._network = network or Network(channel, access)
+        self._transmitters: dict[int, Transmitter] = {}
         self._sent_bytes = 0
         self._energy_j = 0.0
 
     def emit(
         self, send: Send, exchange_index: int
     ) -> tuple[tuple[Burst, ...], tuple[LinkRecord, ...]]:
-        """One burst and one record per receiver.
+        """One burst per receiver, and one record per hop and receiver of it.
 
         A message is serialised once, however many receivers it has; under an access scheme that
         broadcasts, receivers of the same packets are served by one transmission. The radio starts when
         the device is ready and its last transmission is over.
         """
         _check(self._device, send)
-        told = self._told(send)
-        ready_s = max(send.now_s, self._radio_free_s)
-        self._put_off = [span for span in self._put_off if span[1] > ready_s]
-        served = self._served_together(told)
-        requests = [
-            Request(self._device, group, air_bytes(parcel.packets), ready_s, exchange_index)
-            for group, parcel in served
-        ]
-        outgoing = [parcel for _, parcel in served]
-        bursts, records = [], []
-        for parcel, (grant, receptions) in zip(
-            outgoing, self._on_air(requests, outgoing), strict=True
-        ):
-            end_s = receptions[0].arrival_s
-            if grant.start_s > ready_s:  # what waits for somebody is sent when they are back
-                self._put_off.append((grant.start_s, end_s))
-            else:
-                self._radio_free_s = max(self._radio_free_s, end_s)
-            energy_j = self._channel.energy_j(grant, receptions[0])
-            self._energy_j += energy_j
-            for receiver, reception in zip(grant.receivers, receptions, strict=True):
-                bursts.append(_burst(grant, receiver, parcel.packets, reception))
-                record = _record(parcel, grant, receiver, reception, energy_j)
-                self._sent_bytes += record.air_bytes + record.ack_bytes
+        ready_s = max(send.now_s, self._transmitter(self._device).free_s)
+        bursts: list[Burst] = []
+        records: list[LinkRecord] = []
+        passed_on: list[tuple[float, Path, int, _Held]] = []
+        held = self._at_the_start(send, ready_s)
+        while held:
+            for burst, record, onward in self._hop(held, exchange_index):
                 records.append(record)
-        order = sorted(range(len(bursts)), key=lambda index: bursts[index].receiver)
-        return tuple(bursts[i] for i in order), tuple(records[i] for i in order)
+                bursts += [burst] if burst else []
+                if onward:
+                    order = (onward.since_s, onward.so_far, min(onward.path_to))
+                    heapq.heappush(passed_on, (*order, onward))
+            held = [heapq.heappop(passed_on)[-1]] if passed_on else []
+        bursts.sort(key=lambda burst: burst.receiver)
+        records.sort(key=lambda record: (record.hop, record.receiver))
+        return tuple(bursts), tuple(records)
 
-    def _told(self, send: Send) -> dict[int, _Parcel]:
-        """What each receiver is told, by receiver; every message is serialised once."""
+    def _at_the_start(self, send: Send, ready_s: float) -> list[_Held]:
+        """What the device itself sends, each content once. A path is that of the moment of sending.
+
+        Where no path leads, the receiver is tried directly: devices that move may come into range.
+        """
+        if not send.messages:
+            return []
+        paths = self._network.at(ready_s)
+        paths_of: dict[Content, dict[int, Path]] = {}
+        for receiver, content in self._contents(send).items():
+            path = paths.path(self._device, receiver) or (self._device, receiver)
+            paths_of.setdefault(content, {})[receiver] = path[1:]
+        return [
+            _Held(content, (self._device,), path_to, ready_s)
+            for content, path_to in paths_of.items()
+        ]
+
+    def _contents(self, send: Send) -> dict[int, Content]:
+        """What each receiver is sent, by receiver; every message is serialised once."""
         messages: dict[int, list[int]] = {}
         for index, message in enumerate(send.messages):
             for receiver in dict.fromkeys(message.receivers):
@@ -135,51 +119,67 @@ class Shim:
         packets_of = [self._wire.encode(message) for message in send.messages]
 
         @cache
-        def parcel(*indices: int) -> _Parcel:
-            return _Parcel.of(
+        def content(*indices: int) -> Content:
+            return Content.of(
                 [send.messages[i] for i in indices],
                 [packets_of[i] for i in indices],
                 self._wire.number_type,
             )
 
-        return {receiver: parcel(*messages[receiver]) for receiver in sorted(messages)}
+        return {receiver: content(*messages[receiver]) for receiver in sorted(messages)}
 
-    def _on_air(
-        self, requests: Sequence[Request], outgoing: Sequence[_Parcel]
-    ) -> list[tuple[Grant, tuple[Reception, ...]]]:
-        """Each request's grant, and what becomes of its packets at each receiver."""
-        while True:
-            grants = self._channel.set_powers(self._access.plan(requests), requests)
-            heard = [
-                self._channel.transmit(parcel.packets, grant)
-                for parcel, grant in zip(outgoing, grants, strict=True)
-            ]
-            clear = [
-                self._after_put_off(request, grant.start_s, told[0].arrival_s)
-                for request, grant, told in zip(requests, grants, heard, strict=True)
-            ]
-            if clear == requests:
-                return list(zip(grants, heard, strict=True))
-            requests = clear
+    def _hop(
+        self, held: Sequence[_Held], exchange_index: int
+    ) -> Iterator[tuple[Burst | None, LinkRecord, _Held | None]]:
+        """Send what one device holds to the next ones.
 
-    def _after_put_off(self, request: Request, start_s: float, end_s: float) -> Request:
-        """The request; after what an earlier send has put off, if it would run into that.
-
-        There is one radio: what waits for somebody who is away has it for itself when they are back.
+        For each of them: the burst if it is a final receiver, the record, and what it is to pass on.
         """
-        in_the_way = [to_s for from_s, to_s in self._put_off if from_s < end_s and start_s < to_s]
-        return replace(request, ready_s=max(in_the_way, default=request.ready_s))
+        holder = self._transmitter(held[0].so_far[-1])
+        legs = sorted(
+            (leg for each in held for leg in self._legs(each)),
+            key=lambda leg: (leg[0].receivers, leg[0].flow),
+        )
+        sent = holder.send([leg for leg, _ in legs], held[0].since_s, exchange_index)
+        for (leg, each), (grant, receptions) in zip(legs, sent, strict=True):
+            energy_j = self._channel.energy_j(grant, receptions[0])
+            self._energy_j += energy_j
+            onward = each.to_next()
+            for receiver, reception in zip(leg.receivers, receptions, strict=True):
+                path_to = onward[receiver]
+                destination = receiver if receiver in path_to else min(path_to)
+                way = Way(self._device, destination, len(each.so_far) - 1)
+                record = link_record(leg.content, grant, receiver, reception, energy_j, way)
+                self._sent_bytes += record.air_bytes + record.ack_bytes
+                burst = None
+                if path_to.pop(receiver, None) is not None:
+                    data = _survivors(leg.content.packets, reception)
+                    ends = (self._device, receiver, exchange_index)
+                    burst = Burst(*ends, reception.arrival_s, data, grant.start_s)
+                yield burst, record, self._passed_on(each, receiver, path_to, reception)
 
-    def _served_together(
-        self, told: Mapping[int, _Parcel]
-    ) -> list[tuple[tuple[int, ...], _Parcel]]:
-        """Receivers by transmission: one each, or all that are told the same."""
-        if self._access.cast == "unicast":
-            return [((receiver,), parcel) for receiver, parcel in told.items()]
-        groups: dict[_Parcel, list[int]] = {}
-        for receiver, parcel in told.items():
-            groups.setdefault(parcel, []).append(receiver)
-        return [(tuple(group), parcel) for parcel, group in groups.items()]
+    def _legs(self, held: _Held) -> Iterator[tuple[Transmission, _Held]]:
+        """One transmission to each next device, or one to all of them."""
+        onward = held.to_next()
+        together = self._access.cast == "broadcast"
+        for receivers in [tuple(onward)] if together else [(receiver,) for receiver in onward]:
+            own = len(held.so_far) == 1 and any(r in onward[r] for r in receivers)
+            first = min(min(onward[receiver]) for receiver in receivers)
+            yield Transmission(receivers, held.content, () if own else (self._device, first)), held
+
+    def _passed_on(
+        self, held: _Held, receiver: int, path_to: Mapping[int, Path], reception: Reception
+    ) -> _Held | None:
+        """What a receiver holds from now on, if it is to go further."""
+        if not path_to:
+            return None
+        content = held.content.surviving(reception.arrived)
+        return _Held(content, (*held.so_far, receiver), path_to, reception.arrival_s)
+
+    def _transmitter(self, device: int) -> Transmitter:
+        if device not in self._transmitters:
+            self._transmitters[device] = Transmitter(device, self._access, self._channel)
+        return self._transmitters[device]
 
     def collect(self, send: Send, bursts: Sequence[Burst]) -> Inbox:
         """The messages of the bursts, in the order of (arrival_s, sender)."""
@@ -189,7 +189,8 @@ class Shim:
             for burst in ordered
             for packets in split_burst(burst.data)
         )
-        return Inbox(received, self._radio_free_s, self._sent_bytes, self._energy_j)
+        free_s = self._transmitter(self._device).free_s
+        return Inbox(received, free_s, self._sent_bytes, self._energy_j)
 
 
 def _check(device: int, send: Send) -> None:
@@ -202,76 +203,8 @@ def _check(device: int, send: Send) -> None:
         )
 
 
-def _said(message: Message, packets: Sequence[Packet], number_type: ValueType) -> dict[str, int]:
-    """Its adapter values, if it has any, and its mask, if that leaves anything out or travels."""
-    mask = message.mask
-    travels = any(packet.mask_bytes for packet in packets)
-    known = message.mask_known and not mask.is_full and not travels
-    valued = (
-        message.kind in (Kind.VALUES, Kind.EXPERT)
-        and message.values is not None
-        and message.value_type is number_type
-    )
-    return {
-        "value_messages": int(valued),
-        "values": mask.count if valued else 0,
-        "value_tensors": tensors_of(mask.indices, message.layout) if valued else 0,
-        "mask_entries": mask.count if travels else 0,
-        "mask_coordinates": mask.size if travels else 0,
-        "known_entries": mask.count if known else 0,
-        "known_coordinates": mask.size if known else 0,
-    }
-
-
-def _burst(grant: Grant, receiver: int, packets: Sequence[Packet], reception: Reception) -> Burst:
-    """What survives on the way to one receiver."""
-    survivors = b"".join(
+def _survivors(packets: Sequence[Packet], reception: Reception) -> bytes:
+    """The packets that arrived, as they travel."""
+    return b"".join(
         packet.data for packet, arrived in zip(packets, reception.arrived, strict=True) if arrived
-    )
-    return Burst(
-        grant.sender,
-        receiver,
-        grant.exchange_index,
-        reception.arrival_s,
-        survivors,
-        grant.start_s,
-    )
-
-
-def _record(
-    parcel: _Parcel, grant: Grant, receiver: int, reception: Reception, energy_j: float
-) -> LinkRecord:
-    """One burst in the account; what was on the air, once for all receivers of a broadcast."""
-    attempts_P, size_P = reception.attempts, parcel.bytes_P4.sum(axis=1)
-    first_tries = parcel.bytes_P4[attempts_P > 0].sum(axis=0).tolist()
-    repeats = attempts_P[parcel.reliable_P]
-    on_air = receiver == grant.receivers[0]
-    return LinkRecord(
-        exchange_index=grant.exchange_index,
-        round_index=parcel.messages[0].round_index,
-        traffic=parcel.messages[0].traffic.name.lower(),
-        sender=grant.sender,
-        receiver=receiver,
-        messages=len(parcel.messages),
-        packets=len(parcel.packets),
-        packets_lost=int((~reception.arrived).sum()),
-        attempts=int(attempts_P.sum()),
-        header_bytes=first_tries[0],
-        checksum_bytes=first_tries[1],
-        mask_bytes=first_tries[2],
-        payload_bytes=first_tries[3],
-        retransmitted_bytes=int(size_P @ np.maximum(attempts_P - 1, 0)),
-        ack_bytes=int(repeats.max()) * ack_bytes(len(repeats)) if repeats.size else 0,
-        lost_bytes=int(size_P @ (attempts_P - reception.arrived)),
-        delivered_bytes=int(size_P[reception.arrived].sum()),
-        start_s=grant.start_s,
-        arrival_s=reception.arrival_s,
-        airtime_s=reception.airtime_s if on_air else 0.0,
-        bandwidth_hz=grant.bandwidth_hz,
-        tx_power_w=grant.tx_power_w,
-        energy_j=energy_j if on_air else 0.0,
-        late=reception.late,
-        on_air=on_air,
-        reliable_packets=len(repeats),
-        **parcel.said,
     )

@@ -380,7 +380,8 @@ class Grant:
 
     slots: nothing else of its time is the sender's; None: it is on the air until it is done. interferers:
     who may be on the air in the same slots of the same band. wait_s: how long somebody's absence has
-    put off the start; it counts against the deadline.
+    put off the start; it counts against the deadline. flow: whose content it is and for whom, where that is
+    not simply the sender's for its receivers: a link then carries it beside others in one exchange.
     """
 
     sender: int
@@ -392,6 +393,7 @@ class Grant:
     slots: Turns | None = None
     interferers: tuple[int, ...] = ()
     wait_s: float = 0.0
+    flow: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -413,7 +415,8 @@ class Reception:
 class Burst:
     """The surviving bytes of one sender for one receiver in one exchange: what drivers carry.
 
-    Always sent, even empty: silence is never loss. start_s does not travel: only the sender knows it.
+    Always sent, even empty: silence is never loss. start_s does not travel: only the sender knows it. To a
+    receiver out of range it is what survives all hops; start_s and arrival_s are those of the last one.
     """
 
     sender: int
@@ -449,7 +452,11 @@ class Send:
 
 @dataclass(frozen=True, eq=False)
 class Inbox:
-    """Answers a Send: messages by (arrival_s, sender); when the own radio ends, its sums so far."""
+    """Answers a Send: messages by (arrival_s, sender); when the own radio ends; sums so far.
+
+    The sums are of all that the device's messages cost, on every hop: over all devices they are those of
+    the ledger, which attributes each hop to the device that transmits.
+    """
 
     received: tuple[Received, ...]
     transmit_end_s: float
@@ -486,6 +493,11 @@ class LinkRecord:
     SETUP_ROUND in the setup and the number of rounds in the exchange after the last one. on_air: of a
     broadcast every receiver has a record of what was sent to it, but only one of them is on the air
     and has its airtime and energy.
+
+    Where a receiver is out of range there is a record for each hop, of the device that transmits:
+    `origin` is whose exchange it is, `hop` counts from 0, and `destination` is the receiver itself if the
+    messages are for it, otherwise for whom it passes them on (of several the lowest). A hop carries what
+    survived the one before.
 
     What the messages say, in counts: values are those of adapters, in the scenario's number type, of
     which int8 would scale each tensor they lie in; mask_entries and mask_coordinates are n and N of
@@ -525,6 +537,19 @@ class LinkRecord:
     mask_coordinates: int = UNRECORDED
     known_entries: int = UNRECORDED
     known_coordinates: int = UNRECORDED
+    origin: int = UNRECORDED
+    destination: int = UNRECORDED
+    hop: int = UNRECORDED
+
+    @property
+    def first_hop(self) -> bool:
+        """Whether the device transmits messages of its own."""
+        return self.hop <= 0
+
+    @property
+    def last_hop(self) -> bool:
+        """Whether the messages are for the receiver itself."""
+        return self.destination in (self.receiver, UNRECORDED)
 
     @property
     def sent_bytes(self) -> int:

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from emulator.backbone.loading import Backbone
 from emulator.errors import ScenarioError
 from emulator.flood import hop_counts
+from emulator.paths import Network
 from emulator.protocols import BoundAccess, BoundChannel, Learner
 from emulator.scenario import Scenario
 from emulator.state import Example, IndexArray, Link, PowerSharing, Question, Shard, Survey
@@ -66,6 +68,11 @@ class World:
                 self._held.popitem(last=False)
         self._held.move_to_end(key)
         return cast(Result, self._held[key])
+
+    @cached_property
+    def network(self) -> Network:
+        """The paths between devices out of each other's range."""
+        return Network(self.channel, self.access)
 
     @property
     def power_sharing(self) -> PowerSharing:

@@ -178,6 +178,7 @@ class WirelessChannel:
             bits_P=np.array([bits_from_bytes(p.air_bytes) for p in packets], dtype=np.float64),
             room_P=np.full(len(packets), math.inf),
             blocks=lambda: self._blocks(grant, flow),
+            flow=grant.flow,
         )
 
     def _when_all_are_there(self, grant: Grant) -> Grant:

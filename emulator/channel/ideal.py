@@ -6,6 +6,7 @@ Shapes: M devices, P packets, G grants.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -36,7 +37,7 @@ class IdealSnapshot:
         """[M, 2] zeros: there is no geometry."""
         return np.zeros((self.devices, 2))
 
-    @property
+    @cached_property
     def mean_gain(self) -> DoubleArray:
         """[M, M] ones, diagonal 0."""
         return 1.0 - np.eye(self.devices)
@@ -44,6 +45,10 @@ class IdealSnapshot:
     def in_range(self, bandwidth_hz: float, time_share: float) -> BoolArray:
         """[M, M] everybody but oneself."""
         return ~np.eye(self.devices, dtype=np.bool_)
+
+    def bit_per_s(self, bandwidth_hz: float) -> DoubleArray:
+        """[M, M] no limit."""
+        return np.full((self.devices, self.devices), math.inf)
 
     def required_power_w(
         self, num_bytes: int | IndexArray, bandwidth_hz: float, time_share: float
@@ -71,6 +76,10 @@ class IdealChannel:
 
     def at(self, time_s: float) -> IdealSnapshot:
         """The same at any time."""
+        return self._always
+
+    @cached_property
+    def _always(self) -> IdealSnapshot:
         return IdealSnapshot(self.devices)
 
     def set_powers(self, grants: Sequence[Grant], requests: Sequence[Request]) -> tuple[Grant, ...]:

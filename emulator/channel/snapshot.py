@@ -41,6 +41,15 @@ class WirelessSnapshot:
         np.fill_diagonal(near, val=False)
         return near
 
+    def bit_per_s(self, bandwidth_hz: float) -> DoubleArray:
+        """[M, M] rate of i towards j on a band at the mean gain and full power, nobody else on the air."""
+        if self.rate.kind == "trace":
+            return np.full_like(self.mean_gain, self.rate.mean_bit_per_s)
+        noise = noise_w(bandwidth_hz, self.noise_figure_db) + self.interference_w
+        snr_MM = self.max_power_w * self.mean_gain / noise
+        rates = [self.rate.bit_per_s(snr, bandwidth_hz) for snr in snr_MM.ravel().tolist()]
+        return np.array(rates, dtype=np.float64).reshape(snr_MM.shape)
+
     def required_power_w(
         self, num_bytes: int | IndexArray, bandwidth_hz: float, time_share: float
     ) -> DoubleArray:

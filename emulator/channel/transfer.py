@@ -36,6 +36,7 @@ class Transfer:
 
     limits_P: most tries of each packet (0: it stays off the air). bits_P: bits of one try.
     room_P: most bits on the air, where a deadline cuts a try; otherwise inf. blocks(): from the first.
+    flow: see `state.Grant`; transfers of one link and exchange with another flow have other luck.
     """
 
     seed: int
@@ -46,13 +47,14 @@ class Transfer:
     bits_P: DoubleArray
     room_P: DoubleArray
     blocks: Callable[[], Iterator[Block]]
+    flow: tuple[int, ...] = ()
 
     def draws(self, purpose: str, symmetry: Symmetry, receiver: int) -> Stream:
         """A generator of one link of the transfer; with `joint` both its directions get the same."""
         ends = (self.sender, receiver)
         if symmetry == "joint":
-            return stream(self.seed, f"joint_{purpose}", self.exchange_index, *sorted(ends))
-        return stream(self.seed, purpose, self.exchange_index, *ends)
+            purpose, ends = f"joint_{purpose}", (min(ends), max(ends))
+        return stream(self.seed, purpose, self.exchange_index, *ends, *self.flow)
 
     def log_luck(self, symmetry: Symmetry) -> DoubleArray:
         """ln u [R, P] of one uniform u in (0, 1] for each packet, the same whatever follows it."""

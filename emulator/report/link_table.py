@@ -49,7 +49,8 @@ class LinkBudget:
     lines: those that are told, of all `pairs` (both directions count where they differ). message: what
     is sent, in words. bandwidth_hz: of one link; noise_dbm, outside_dbm: in it, None without. slot_of
     [M], slot_s: None without slots. in_range_MM: who can send a packet to whom within the deadline.
-    away: devices that are not there at that moment; their links are told as if they were.
+    away: devices that are not there at that moment; their links are told as if they were. relayed: the
+    paths of the pairs that reach each other hop by hop only, both ways.
     """
 
     name: str
@@ -69,6 +70,7 @@ class LinkBudget:
     slot_s: float | None
     in_range_MM: BoolArray
     away: tuple[int, ...]
+    relayed: Sequence[Sequence[int]]
 
 
 def link_table(budget: LinkBudget) -> RenderableType:
@@ -137,7 +139,11 @@ def _notes(budget: LinkBudget) -> Iterable[tuple[str, str]]:
         yield "slots", _slots(budget.slot_of, budget.slot_s)
     yield "band", _band(budget)
     yield "limits", f"{budget.limit_dbm:.1f} dBm a device, deadline {budget.deadline_s:g} s"
-    yield "in range", _in_range(budget.in_range_MM, whole=len(budget.lines) == budget.pairs)
+    whole = len(budget.lines) == budget.pairs
+    yield "in range", _in_range(budget.in_range_MM, whole=whole)
+    if budget.relayed:
+        named = whole or len(budget.in_range_MM) <= FEW_DEVICES
+        yield "relays", relays_named(budget.relayed) if named else _relays_counted(budget.relayed)
     islands = sorted(map(sorted, nx.connected_components(nx.from_numpy_array(budget.in_range_MM))))
     told = "; ".join(_named(island) for island in islands)
     yield "islands", "none: all are connected" if len(islands) == 1 else f"{len(islands)}: {told}"
@@ -174,6 +180,25 @@ def _in_range(near_MM: BoolArray, *, whole: bool) -> str:
     return "; ".join(
         f"{i}: {_named([j for j in range(devices) if near_MM[i, j]])}" for i in range(devices)
     )
+
+
+def relays_named(paths: Sequence[Sequence[int]]) -> str:
+    """The paths of pairs out of range in words: `0 - 2 by 1`; one way only where the other differs."""
+    known = {tuple(path) for path in paths}
+    told = []
+    for path in sorted(known):
+        both = tuple(reversed(path)) in known
+        if both and path[0] > path[-1]:
+            continue
+        ends = f"{path[0]} {'-' if both else '->'} {path[-1]}"
+        told.append(f"{ends} by {', '.join(map(str, path[1:-1]))}")
+    return "; ".join(told)
+
+
+def _relays_counted(paths: Sequence[Sequence[int]]) -> str:
+    """How many pairs are out of range, and how far."""
+    pairs, hops = len({frozenset((path[0], path[-1])) for path in paths}), max(map(len, paths)) - 1
+    return f"for {pairs} pairs out of range, up to {hops} hops; --all names them"
 
 
 def _named(devices: Sequence[int]) -> str:
