@@ -36,6 +36,19 @@ class DeviceFailedError(EmulatorError):
     """A device died: which one, in which round, and why. Exit code 1."""
 
 
+MOST_SHOWN = 200
+"""Characters of a wrong value that a message has room for."""
+
+
+def shown(value: object) -> str:
+    """A wrong value as it stands in a message: its middle left out where it is long."""
+    text = repr(value)
+    if len(text) <= MOST_SHOWN:
+        return text
+    half = MOST_SHOWN // 4
+    return f"{text[:half]}...{text[-half:]} ({len(text)} characters)"
+
+
 def did_you_mean(got: str, known: Iterable[str]) -> str:
     """'; did you mean ...?' when something known is close; swapped letters are closest."""
     words = list(known)

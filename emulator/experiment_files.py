@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from emulator.documents import Raw, read_mapping
-from emulator.errors import ScenarioError, did_you_mean, wanted_by
+from emulator.errors import ScenarioError, did_you_mean, shown, wanted_by
 from emulator.experiments import (
     Axis,
     Bars,
@@ -40,9 +40,6 @@ PARTS: Mapping[str, type[Part]] = {
     **{str(kind.model_fields["kind"].default): kind for kind in KINDS},
 }
 """What is inside a key of an experiment file, or behind a `kind`."""
-
-NAME_OF_A_ROW = "letters, digits, spaces and . _ + -, the first no sign"
-"""The one pattern that texts of an experiment keep to, in words."""
 
 OVERRIDES = ("overrides", "fixed")
 """Keys that hold parts of scenarios."""
@@ -144,10 +141,8 @@ def _lines(error: ValidationError, where: str, part: type[Part]) -> list[str]:
             )
             lines.append(f"{where}: {path}: got an unknown key{close}")
         else:
-            got = "nothing" if problem["type"] == "missing" else repr(problem["input"])
-            is_name = problem["type"] == "string_pattern_mismatch"
-            wanted = NAME_OF_A_ROW if is_name else wanted_by(problem)
-            lines.append(f"{where}: {path}: got {got}, wanted {wanted}")
+            got = "nothing" if problem["type"] == "missing" else shown(problem["input"])
+            lines.append(f"{where}: {path}: got {got}, wanted {wanted_by(problem)}")
     return lines
 
 

@@ -12,12 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from emulator.documents import Raw
+from emulator.names import Name
 
 Overrides = dict[str, Any]
 """Key path -> value, as in --set."""
-
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")]
-"""Names a row in tables, files and on the command line."""
 
 Graph = Literal["own", "clusters", "random", "mesh"]
 
@@ -57,7 +55,7 @@ class Row(Part):
     joins everybody. The first graph keeps the label, each other one makes a further row `label on GRAPH`.
     """
 
-    label: Label = Field(description="name of the row")
+    label: Name = Field(description="name of the row")
     about: str = Field(description="one sentence on what it is")
     overrides: Overrides = Field(default={}, description="what makes it this row")
     fixed: Overrides = Field(

@@ -4,23 +4,22 @@ All that is needed lies in the run's folder: `scenario.yaml` names the frozen ba
 router, `experts/device-NN/` holds the experts and the fitted router. No data is read.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from emulator.adapters.export import expert_tensors, model_differences
+from emulator.adapters.export import check_adapter, expert_tensors, model_differences
 from emulator.answering import mixture_of
 from emulator.backbone.loading import Backbone
 from emulator.errors import ScenarioError
 from emulator.protocols import Learner
 from emulator.reading import read_scenario
+from emulator.report.run_files import ExpertRow, adapted_modules, read_experts
 from emulator.routing.experts import expert_gates
 from emulator.routing.oracle import Oracle
 from emulator.scenario import Scenario
@@ -174,7 +173,8 @@ def respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respond
     folder = run / "experts" / f"device-{device:02d}"
     fitted = _router(folder / "router.safetensors") if scenario.method.routes else {}
     backbone = scenario.backbone.load()
-    return Respondent(scenario, backbone, _experts(folder, backbone), fitted)
+    routed_to = scenario.tasks.names if scenario.method.routes else ()
+    return Respondent(scenario, backbone, _experts(folder, backbone, routed_to), fitted)
 
 
 def shown(reply: Reply) -> str:
@@ -199,43 +199,40 @@ def shown(reply: Reply) -> str:
 def prompts_in(file: Path) -> list[str]:
     """One prompt a line, empty lines left out."""
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError([f"--file: got {file}, wanted a text file ({error})"]) from None
     return [line for line in lines if line.strip()]
 
 
-def _experts(folder: Path, backbone: Backbone) -> dict[str, Expert]:
-    """All experts of a device by the name of their folder, in gate order."""
-    found = {}
-    for row in _listed(folder / "experts.json"):
-        whole = row["form"] == "weights"
-        file = "model.safetensors" if whole else "adapter_model.safetensors"
-        path = folder / row["folder"] / file
-        data = _bytes(path)
-        try:
-            tensors = model_differences(data, backbone.model) if whole else expert_tensors(data)
-        except ValueError as error:
-            raise ScenarioError([f"{path}: got {error}, wanted an expert of a run"]) from None
-        scaling = 1.0 if whole else row["scaling"]
-        found[row["folder"]] = Expert(row["task"], row["samples"], scaling, tensors, row["form"])
-    return found
+def _experts(folder: Path, backbone: Backbone, tasks: Sequence[str]) -> dict[str, Expert]:
+    """All experts of a device by the name of their folder, in gate order. tasks: where questions go."""
+    path = folder / "experts.json"
+    rows = read_experts(_file(path))
+    for index, row in enumerate(rows):
+        if tasks and row.task not in tasks:
+            wanted = f"one of {', '.join(tasks)}"
+            raise ScenarioError([f"{path}: {index}.task: got {row.task!r}, wanted {wanted}"])
+        if row.form != rows[0].form:
+            wanted = f"{rows[0].form} as in 0.form"
+            raise ScenarioError([f"{path}: {index}.form: got {row.form!r}, wanted {wanted}"])
+    return {row.folder: _expert(folder / row.folder, row, backbone) for row in rows}
 
 
-def _listed(path: Path) -> list[dict[str, Any]]:
-    """What a device's experts are; every row with all that is needed to load one."""
-    wanted = {"folder", "task", "samples", "scaling", "form"}
+def _expert(folder: Path, row: ExpertRow, backbone: Backbone) -> Expert:
+    """One expert, its tensors checked against the backbone."""
+    whole = row.form == "weights"
+    path = folder / ("model.safetensors" if whole else "adapter_model.safetensors")
+    data = _bytes(path)
     try:
-        rows = json.loads(_bytes(path))
-        missing = set().union(*(wanted - row.keys() for row in rows))
-    except (ValueError, TypeError, AttributeError):
-        raise ScenarioError([f"{path}: got no list of experts, wanted a run's"]) from None
-    if missing:
-        raise ScenarioError(
-            [f"{path}: got no {', '.join(sorted(missing))}, wanted a run of this version"]
-        )
-    listed: list[dict[str, Any]] = rows
-    return listed
+        if whole:
+            tensors = model_differences(data, backbone.model)
+        else:
+            tensors = expert_tensors(data)
+            check_adapter(tensors, backbone.model, adapted_modules(folder))
+    except ValueError as error:
+        raise ScenarioError([f"{path}: got {error}, wanted an expert of a run"]) from None
+    return Expert(row.task, row.samples, 1.0 if whole else row.scaling, tensors, row.form)
 
 
 def _router(path: Path) -> dict[str, FloatArray]:
@@ -247,6 +244,10 @@ def _router(path: Path) -> dict[str, FloatArray]:
 
 
 def _bytes(path: Path) -> bytes:
+    return _file(path).read_bytes()
+
+
+def _file(path: Path) -> Path:
     if not path.is_file():
         raise ScenarioError([f"{path}: no such file, wanted the folder of a finished run"])
-    return path.read_bytes()
+    return path

@@ -13,7 +13,7 @@ from emulator.errors import EmulatorError, ScenarioError
 from emulator.records import bytes_account, read_ledger
 from emulator.report.account import GROUPINGS
 from emulator.report.ledger import LedgerReport, as_json, tables
-from emulator.report.terminal import read_summary
+from emulator.report.run_files import read_summary
 from emulator.wire import WireFormat
 
 

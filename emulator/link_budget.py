@@ -144,6 +144,8 @@ class MeanLinks:
     def bit_per_s(self, grant: Grant) -> float:
         """The rate at the mean SNR while the sender is on the air [bit/s]."""
         rate = self.model.rate
+        if not self.channel.has_path(grant, 0):
+            return 0.0
         if rate.kind == "trace":
             return rate.mean_bit_per_s
         return rate.bit_per_s(self.snr(grant), grant.bandwidth_hz)

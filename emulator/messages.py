@@ -10,7 +10,8 @@ from pydantic import BaseModel, WrapValidator
 from pydantic.fields import FieldInfo
 
 from emulator import plugins
-from emulator.errors import did_you_mean, wanted_by
+from emulator.errors import did_you_mean, shown, wanted_by
+from emulator.names import NAME, checked_name
 from emulator.scenario import Scenario
 
 UNITS = {
@@ -58,16 +59,18 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
             return text.splitlines()
         if NAMED_PATH.match(text):
             return [f"{where}.{line}" for line in text.splitlines()]
-        return [f"{where}: {text}" if text.startswith("got ") else f"{where}: got {got!r}: {text}"]
+        return [
+            f"{where}: {text}" if text.startswith("got ") else f"{where}: got {shown(got)}: {text}"
+        ]
     if kind == "string_type" and not isinstance(got, str | dict | list):
         return [
-            f"{where}: got {got!r}, wanted text (in quotes, or YAML takes it for something else)"
+            f"{where}: got {shown(got)}, wanted text (in quotes, or YAML takes it for something else)"
         ]
     if kind == "too_short":
-        return [f"{where}: got {got!r}, wanted {wanted_by(problem)}"]
-    shown = "nothing" if kind == "missing" else repr(got)
+        return [f"{where}: got {shown(got)}, wanted {wanted_by(problem)}"]
+    found = "nothing" if kind == "missing" else shown(got)
     wanted = _wanted(parent, keys[-1]) or problem["msg"].removeprefix("Input should be ")
-    return [f"{where}: got {shown}, wanted {wanted}"]
+    return [f"{where}: got {found}, wanted {wanted}"]
 
 
 # ── the types behind a path ──────────────────────────────────────────────────────────────────────
@@ -178,6 +181,8 @@ def _wanted(model: type[BaseModel] | None, key: str) -> str:
     for rule in field.metadata:
         if pattern := getattr(rule, "pattern", None):
             text += f" matching {pattern}"
+        if getattr(rule, "func", None) is checked_name:
+            text = NAME
     unit = next((UNITS[s] for s in sorted(UNITS, key=len, reverse=True) if key.endswith(s)), None)
     if unit and "a number" in text:  # a whole one counts, whatever its name ends with
         text += f" in {unit}, written as a plain number"

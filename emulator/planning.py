@@ -13,7 +13,6 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from emulator.documents import Raw, read_mapping
@@ -30,6 +29,8 @@ from emulator.experiments import (
     merged,
 )
 from emulator.reading import parse_override, read_scenario
+from emulator.records import read_ledger
+from emulator.report.run_files import read_topology
 from emulator.scenario import Scenario
 from emulator.tasks.jsonl import JsonLines
 
@@ -184,11 +185,11 @@ def graph_overrides(wanted: Wanted, reference: Path) -> Raw:
     A random graph gets as many edges as the clusters have, and one less than there are devices at
     least: with fewer it cannot be connected.
     """
-    written = json.loads((reference / "topology.json").read_text(encoding="utf-8"))
-    edges = sorted({tuple(sorted((link["sender"], link["receiver"]))) for link in written["links"]})
+    written = read_topology(reference)
+    edges = sorted({tuple(sorted((link.sender, link.receiver))) for link in written.links})
     if wanted.row.graph == "clusters":
         return {"topology": {"kind": "edges", "edges": [list(edge) for edge in edges]}}
-    fewest = len(written["positions_m"]) - 1
+    fewest = len(written.positions_m) - 1
     topology: Raw = {"kind": "random_feasible", "num_edges": max(len(edges), fewest)}
     message_bytes = _message_bytes(reference)
     return {"topology": topology | ({"message_bytes": message_bytes} if message_bytes else {})}
@@ -379,13 +380,9 @@ def _message_bytes(reference: Path) -> int:
 
     0 where nobody spoke in the rounds.
     """
-    classes = ("header_bytes", "checksum_bytes", "mask_bytes", "payload_bytes")
-    table = pq.read_table(
-        reference / "ledger.parquet", columns=["traffic", *classes], use_threads=False
-    )
-    sizes: list[int] = [
-        sum(row[name] for name in classes)
-        for row in table.to_pylist()
-        if row["traffic"] == "in_cluster"
+    sizes = [
+        r.header_bytes + r.checksum_bytes + r.mask_bytes + r.payload_bytes
+        for r in read_ledger(reference / "ledger.parquet")
+        if r.traffic == "in_cluster"
     ]
     return round(sum(sizes) / len(sizes)) if sizes else 0

@@ -8,9 +8,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from emulator.documents import Raw, read_mapping
+from emulator.documents import Raw, parse_value, read_mapping
 from emulator.errors import ScenarioError, did_you_mean
 from emulator.messages import lines_of, model_of_kind
+from emulator.plain_numbers import misread
 from emulator.scenario import Scenario
 
 PATHS = (
@@ -79,6 +80,7 @@ def _completed(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) ->
     anchor_paths(raw, folder)
     try:
         scenario = Scenario.model_validate(raw)
+        problems += misread(scenario, raw)
     except ValidationError as error:
         problems += [line for item in error.errors() for line in lines_of(item, raw)]
     if problems:
@@ -268,11 +270,8 @@ def parse_override(override: str) -> tuple[list[str], Any]:
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
         raise ScenarioError([f"--set: got {override!r}, wanted key.path=value"])
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ScenarioError([f"--set {path}: got {text!r}, wanted a value in YAML"]) from None
     key = path.strip()
+    value = parse_value(text, f"--set {key}")
     told = {key: value}
     anchor_paths(told, Path.cwd(), only_there=True)
     return key.split("."), told[key]

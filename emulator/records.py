@@ -5,7 +5,6 @@ Units are in the column names. Rows are sorted, so equal runs give equal bytes.
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, fields
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emulator.errors import EmulatorError, ScenarioError
+from emulator.columns import column_types, read_columns
+from emulator.errors import EmulatorError
 from emulator.state import IP_UDP_BYTES, LinkRecord, MetricRecord
 
 ANSWER_METRICS = ("accuracy", "exact_match")
@@ -21,8 +21,6 @@ ANSWER_METRICS = ("accuracy", "exact_match")
 
 ROUTED_TO = "routed_to/"
 """Before the task that questions were routed to, in the name of a metric."""
-
-_ARROW = {"int": pa.int64(), "float": pa.float64(), "str": pa.string(), "bool": pa.bool_()}
 
 
 def ledger_rows(records: Iterable[LinkRecord]) -> list[LinkRecord]:
@@ -41,7 +39,7 @@ def metric_rows(records: Iterable[MetricRecord]) -> list[MetricRecord]:
 
 def parquet(rows: Sequence[LinkRecord] | Sequence[MetricRecord], kind: type) -> bytes:
     """A Parquet file of equal records; the same rows give the same bytes."""
-    schema = pa.schema([(field.name, _ARROW[_type_name(field.type)]) for field in fields(kind)])
+    schema = pa.schema(list(column_types(kind).items()))
     columns = {name: [getattr(row, name) for row in rows] for name in schema.names}
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns, schema=schema), buffer, compression="zstd")
@@ -53,34 +51,13 @@ def read_ledger(path: Path) -> list[LinkRecord]:
 
     Raises ScenarioError for what is no ledger, EmulatorError where its account does not add up.
     """
-    try:
-        table = pq.read_table(path, use_threads=False)
-    except FileNotFoundError:
-        raise ScenarioError([f"{path}: no such file, wanted the ledger of a run"]) from None
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise ScenarioError([f"{path}: got no Parquet ({reason}), wanted a ledger"]) from None
-    known = {field.name: _ARROW[_type_name(field.type)] for field in fields(LinkRecord)}
-    needed = {field.name for field in fields(LinkRecord) if field.default is MISSING}
-    if missing := needed - set(table.column_names):
-        raise ScenarioError([f"{path}: got no {', '.join(sorted(missing))}, wanted a ledger"])
-    columns = [name for name in table.column_names if name in known]
-    for name in columns:
-        found = table.schema.field(name).type
-        if found != known[name] or table[name].null_count:
-            raise ScenarioError(
-                [f"{path}: {name}: got {found} or gaps, wanted {known[name]} without any"]
-            )
-    records = [LinkRecord(**row) for row in table.select(columns).to_pylist()]
+    table = read_columns(path, LinkRecord, "ledger")
+    records = [LinkRecord(**row) for row in table.to_pylist()]
     try:
         check_account(records)
     except EmulatorError as error:
         raise EmulatorError(f"{path}: {error}") from None
     return records
-
-
-def _type_name(annotation: Any) -> str:
-    return annotation if isinstance(annotation, str) else annotation.__name__
 
 
 def check_account(records: Iterable[LinkRecord]) -> None:

@@ -34,6 +34,8 @@ from emulator.methods import (
     SparseOrthogonal,
     Stacking,
 )
+from emulator.names import Name, wrong_names
+from emulator.plain_numbers import out_of_bounds
 from emulator.plugins import plugin_or
 from emulator.protocols import (
     Access,
@@ -124,9 +126,7 @@ GRAPHS_OF = {
 class Scenario(Section):
     """Everything a run depends on. Same scenario and seed, same bytes."""
 
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the output folder"
-    )
+    name: Name = Field(description="names the output folder")
     seed: int = Field(default=1, ge=0, lt=2**63, description="every random draw follows from it")
     devices: int = Field(default=8, ge=2, le=1024, description="M: emulated wireless devices")
     rounds: int = Field(default=10, gt=0, description="communication rounds")
@@ -216,6 +216,7 @@ class Scenario(Section):
             *self._policy_fits(),
             *self._air_fits(),
             *self._backend_fits(),
+            *out_of_bounds(self),
         ]
         if problems:
             raise ValueError("\n".join(problems))
@@ -272,8 +273,8 @@ class Scenario(Section):
         ]
 
     def _tasks_fit(self) -> list[str]:
-        problems = []
         names = self.tasks.names
+        problems = [f"tasks.names: {problem}" for problem in wrong_names(names)]
         if len(set(names)) < len(names):
             problems.append(f"tasks.names: got {list(names)}, wanted every task once")
         if self.devices < len(names):

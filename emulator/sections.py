@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
+from emulator.names import Name
+
 
 class Section(BaseModel):
     """A part of the scenario that belongs to no room."""
@@ -113,7 +115,7 @@ class Evaluation(Section):
         description="what to measure on test questions in other words: where they are routed, or "
         "their answers as well",
     )
-    unseen_tasks: tuple[str, ...] = Field(
+    unseen_tasks: tuple[Name, ...] = Field(
         default=(), description="tasks of the suite that nobody learns: does the router notice?"
     )
     controls: tuple[Literal["alone", "summed", "averaged", "diluted"], ...] = Field(

@@ -15,8 +15,13 @@ def linear_from_db(value_db: float) -> float:
 
 
 def db_from_linear(ratio: float) -> float:
-    """10 lg x: decibels from a power ratio > 0."""
-    return 10.0 * math.log10(ratio)
+    """10 lg x: decibels from a power ratio; -inf for 0, which is no path or no signal."""
+    return 10.0 * math.log10(ratio) if ratio > 0.0 else -math.inf
+
+
+def log_of(ratio: float) -> float:
+    """ln x of a power ratio; -inf for 0, which is no path or no signal."""
+    return math.log(ratio) if ratio > 0.0 else -math.inf
 
 
 def watts_from_dbm(power_dbm: float) -> float:

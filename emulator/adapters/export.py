@@ -1,7 +1,7 @@
 """An expert as a folder that others read: a PEFT adapter, or a whole model of transformers."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,35 @@ def expert_tensors(adapter_model: bytes) -> dict[str, FloatArray]:
     return {short: stored[name] for name, short in names.items()}
 
 
+def check_adapter(
+    tensors: Mapping[str, FloatArray], backbone: nn.Module, modules: Sequence[str]
+) -> None:
+    """Raise ValueError, which names the tensor, unless all modules have an A and a B that fit.
+
+    tensors: of `expert_tensors`. A is [r, k] and B [d, r] for a layer of k inputs and d outputs.
+    """
+    wanted = {f"{module}.{side}" for module in modules for side in ("lora_A", "lora_B")}
+    if missing := sorted(wanted - tensors.keys()):
+        raise ValueError(f"no {missing[0]} ({len(missing)} tensors of adapter_config.json)")
+    if strange := sorted(tensors.keys() - wanted):
+        raise ValueError(f"{strange[0]}, which adapter_config.json does not have")
+    layers = dict(backbone.named_modules())
+    for module in modules:
+        shape_A, shape_B = (tensors[f"{module}.{side}"].shape for side in ("lora_A", "lora_B"))
+        if module not in layers:
+            raise ValueError(f"{module}.lora_A, of a layer that the backbone does not have")
+        base = layers[module]
+        rank, whole = shape_A[:1], len(shape_A) == len(shape_B) == 2
+        fits = whole and rank == shape_B[1:]
+        if isinstance(base, nn.Linear):
+            outputs, inputs = base.weight.shape
+            fits = fits and (shape_A[1], shape_B[0]) == (inputs, outputs)
+        if not fits:
+            raise ValueError(
+                f"{module} with A {shape_A} and B {shape_B}, which do not fit the layer"
+            )
+
+
 def model_files(expert: Expert, backbone: nn.Module) -> Mapping[str, bytes]:
     """The backbone with an expert's weights for transformers' `from_pretrained`: file name -> bytes.
 
@@ -94,11 +123,17 @@ def _weights(backbone: nn.Module) -> dict[str, FloatArray]:
 
 
 def _loaded(data: bytes) -> dict[str, FloatArray]:
-    """Raises ValueError for bytes that are no safetensors."""
+    """Raises ValueError for bytes that are no safetensors, or of other types than these."""
     try:
-        return load(data)
+        stored = load(data)
     except SafetensorError as error:
         raise ValueError(f"no safetensors ({error})") from None
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"safetensors of a type that NumPy does not have ({error})") from None
+    for name, values in stored.items():
+        if values.dtype != np.float32:
+            raise ValueError(f"{name} of type {values.dtype}, not float32")
+    return stored
 
 
 def _sorted(value: Any) -> Any:

@@ -22,7 +22,7 @@ from emulator.channel.snapshot import WirelessSnapshot
 from emulator.channel.transfer import Block, Transfer
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.state import BoolArray, DoubleArray, Grant, Packet, Reception, Request
-from emulator.units import bits_from_bytes, db_from_linear, noise_w
+from emulator.units import bits_from_bytes, db_from_linear, log_of, noise_w
 
 if TYPE_CHECKING:
     from emulator.channel.model import Wireless
@@ -195,6 +195,8 @@ class WirelessChannel:
 
         @functools.cache
         def bit_per_s(block: int) -> float:
+            if rate.kind == "fixed" and not self.has_path(grant, block):
+                return 0.0  # the other laws see it by the SNR
             return rate.bit_per_s(float(self.snr(grant, block).min()), grant.bandwidth_hz)
 
         return BlockFlow(bit_per_s, block_s, grant.slots, grant.start_s)
@@ -213,10 +215,19 @@ class WirelessChannel:
         """Power gain of a link in a coherence block of a grant, as it is at the block's start."""
         fade = block // self._blocks_of_a_fade if self._blocks_of_a_fade else 0
         fading = self.model.fading.power(self.seed, grant.exchange_index, fade, sender, receiver)
+        return self._mean_gain(grant, block, sender, receiver) * fading
+
+    def _mean_gain(self, grant: Grant, block: int, sender: int, receiver: int) -> float:
+        """Power gain of a link at the start of a coherence block, without small-scale fading."""
         if not self.gains.moving:
-            return float(self.gain_at_start[sender, receiver]) * fading
+            return float(self.gain_at_start[sender, receiver])
         time_s = grant.start_s + (block * self._block_s if block else 0.0)
-        return self.gains.gain(sender, receiver, time_s) * fading
+        return self.gains.gain(sender, receiver, time_s)
+
+    def has_path(self, grant: Grant, block: int) -> bool:
+        """Whether anything of what is sent arrives at all receivers."""
+        gains = (self._mean_gain(grant, block, grant.sender, r) for r in grant.receivers)
+        return all(gain > 0.0 for gain in gains)
 
     def _disturbance_w(self, grant: Grant, block: int) -> DoubleArray:
         """[R] noise and interference at each receiver."""
@@ -260,7 +271,7 @@ class WirelessChannel:
         gains = [self._gain(grant, 0, grant.sender, receiver) for receiver in grant.receivers]
         disturbances_w = self._disturbance_w(grant, 0).tolist()
         return max(
-            log_snr + math.log(disturbance_w) - math.log(gain)
+            log_snr + math.log(disturbance_w) - log_of(gain)
             for disturbance_w, gain in zip(disturbances_w, gains, strict=True)
         )
 

@@ -3,6 +3,7 @@
 Shapes: M devices, T times.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,24 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.channel.tables import Row, finite, read_table, refuse, whole
+from emulator.channel.tables import Row, finite, number, read_table, refuse, whole
+from emulator.errors import shown
 from emulator.state import DoubleArray
 from emulator.units import gain_from_path_loss
 
-COLUMNS = {"time_s": finite, "first": whole, "second": whole, "gain_db": finite}
+NO_PATH_DB = -300.0
+"""Below this nothing arrives: tools write -inf, -999 or -9999 where they have found no path."""
+
+
+def gain_db(text: str) -> float:
+    """A gain [dB]; -inf where there is no path."""
+    value_db = number(text)
+    if math.isnan(value_db) or value_db == math.inf:
+        raise ValueError(f"got {shown(text.strip())}, wanted a number of dB, or -inf for no path")
+    return value_db if value_db >= NO_PATH_DB else -math.inf
+
+
+COLUMNS = {"time_s": finite, "first": whole, "second": whole, "gain_db": gain_db}
 
 
 class FileGain(BaseModel):
@@ -23,7 +37,8 @@ class FileGain(BaseModel):
 
     Every time, from 0 on and in order, lists every pair of devices: one direction, or both with the
     same gain. gain_db is 10 lg of received over sent power, never above 0; it holds from its time to
-    the next one, the last for ever. It replaces placement, path loss and shadowing, not fading.
+    the next one, the last for ever. -inf, or anything below NO_PATH_DB, is no path: gain 0, never in
+    range. It replaces placement, path loss and shadowing, not fading.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,14 +51,14 @@ class FileGain(BaseModel):
         problems = [*_wrong_rows(rows, devices, self.path.name)]
         refuse(problems)
         times_T = np.unique(np.array([0.0, *(row.values[0] for row in rows)]))
-        gain_db = np.full((len(times_T), devices, devices), np.nan)
+        found_db = np.full((len(times_T), devices, devices), np.nan)
         index = {float(time_s): position for position, time_s in enumerate(times_T)}
         for row in rows:
             first, second = _pair(row)
-            block = gain_db[index[row.values[0]]]
+            block = found_db[index[row.values[0]]]
             block[first, second] = block[second, first] = row.values[3]
-        refuse([*_missing(times_T, gain_db, self.path.name)])
-        gain_TMM = gain_from_path_loss(-gain_db)
+        refuse([*_missing(times_T, found_db, self.path.name)])
+        gain_TMM = gain_from_path_loss(-found_db)
         gain_TMM[:, np.arange(devices), np.arange(devices)] = 0.0
         return GainTable(times_T, gain_TMM)
 
@@ -83,7 +98,7 @@ def _wrong_rows(rows: Sequence[Row], devices: int, name: str) -> Iterator[str]:
         yield f"{name}: got no rows, wanted a gain for every pair from time_s = 0 on"
     last_s, known = 0.0, dict[tuple[int, int], Row]()
     for index, row in enumerate(rows):
-        where, (time_s, _, _, gain_db) = f"{name}:{row.number}", row.values
+        where, (time_s, _, _, value_db) = f"{name}:{row.number}", row.values
         first, second = _pair(row)
         if time_s < 0.0:
             yield f"{where}: time_s: got {time_s:g}, wanted 0 or more"
@@ -98,20 +113,20 @@ def _wrong_rows(rows: Sequence[Row], devices: int, name: str) -> Iterator[str]:
             yield f"{where}: got devices {first} and {second}, wanted two of {devices}, counted from 0"
         elif first == second:
             yield f"{where}: got device {first} with itself, wanted two devices"
-        elif gain_db > 0.0:
-            yield f"{where}: gain_db: got {gain_db:g}, wanted 0 or less (a loss has the other sign)"
+        elif value_db > 0.0:
+            yield f"{where}: gain_db: got {value_db:g}, wanted 0 or less (a loss has the other sign)"
         elif (first, second) in known:
             yield f"{where}: got devices {first} and {second} again, wanted one row a time"
-        elif (other := known.get((second, first))) and other.values[3] != gain_db:
+        elif (other := known.get((second, first))) and other.values[3] != value_db:
             yield (
-                f"{where}: gain_db: got {gain_db:g}, and {other.values[3]:g} the other way in line "
+                f"{where}: gain_db: got {value_db:g}, and {other.values[3]:g} the other way in line "
                 f"{other.number}, wanted the same both ways"
             )
         known.setdefault((first, second), row)
 
 
-def _missing(times_T: DoubleArray, gain_db: DoubleArray, name: str) -> Iterator[str]:
+def _missing(times_T: DoubleArray, found_db: DoubleArray, name: str) -> Iterator[str]:
     """Pairs of which a time says nothing; one line each."""
-    for time_s, gain_MM in zip(times_T, gain_db, strict=True):
+    for time_s, gain_MM in zip(times_T, found_db, strict=True):
         for first, second in np.argwhere(np.triu(np.isnan(gain_MM), k=1)):
             yield f"{name}: time_s = {time_s:g}: got no gain for devices {first} and {second}"

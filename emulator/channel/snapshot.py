@@ -67,5 +67,6 @@ class WirelessSnapshot:
             power = np.exp(log_snr_M[:, None] + log_noise - np.log(self.mean_gain))
         # Who needs no SNR needs no power, not even against the noise of an endless band.
         power[np.isneginf(log_snr_M)] = 0.0
+        power[self.mean_gain == 0.0] = np.inf  # no path
         np.fill_diagonal(power, 0.0)
         return power

@@ -9,10 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emulator.errors import ScenarioError
+from emulator.errors import MOST_SHOWN, ScenarioError, shown
+from emulator.plain_numbers import FLOAT, MOST
 
 MOST_PROBLEMS = 20
 """So many are shown; of a wrong file of a million lines the rest is only counted."""
+
+
+MOST_DIGITS = 15
+"""Of a whole number: all of them are floats of their own, and so are sums of a few."""
+
+INFINITE = ("inf", "+inf", "-inf", "infinity", "+infinity", "-infinity")
+"""How tables write what has no end."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +41,20 @@ def read_table(path: Path, where: str, columns: Mapping[str, Callable[[str], flo
             lines = list(csv.reader(file))
     except FileNotFoundError:
         raise ScenarioError([f"{where}: got no file {path}, wanted {','.join(columns)}"]) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ScenarioError([f"{where}: {path} cannot be read: {error}"]) from None
+    except UnicodeDecodeError as error:
+        raise ScenarioError(
+            [f"{where}: {path} cannot be read: no UTF-8 ({error.reason})"]
+        ) from None
+    except (OSError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ScenarioError([f"{where}: {path} cannot be read: {reason}"]) from None
     header = [cell.strip() for cell in lines[0]] if lines else []
     if header != list(columns):
-        got = ",".join(header) or "nothing"
-        raise ScenarioError([f"{path.name}:1: got {got}, wanted the header {','.join(columns)}"])
+        first = ",".join(header)
+        got = first if len(first) <= MOST_SHOWN else shown(first)
+        raise ScenarioError(
+            [f"{path.name}:1: got {got or 'nothing'}, wanted the header {','.join(columns)}"]
+        )
     rows, problems = [], []
     for number, cells in enumerate(lines[1:], start=2):
         if cells:
@@ -59,22 +75,29 @@ def refuse(problems: Sequence[str]) -> None:
 
 
 def whole(text: str) -> float:
-    """An integer."""
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"got {text.strip()!r}, wanted a whole number") from None
+    """An integer of at most MOST_DIGITS digits."""
+    got, digits = text.strip(), text.strip().lstrip("+-")
+    if not (got.isascii() and digits.isdecimal() and len(got) - len(digits) < 2):
+        raise ValueError(f"got {shown(got)}, wanted a whole number")
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"got {shown(got)}, wanted at most {MOST_DIGITS} digits")
+    return int(got)
 
 
 def finite(text: str) -> float:
-    """A number, neither infinite nor NaN."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    """A number, neither infinite nor NaN, with which floats can calculate."""
+    value = number(text)
     if not math.isfinite(value):
-        raise ValueError(f"got {text.strip()!r}, wanted a finite number")
+        raise ValueError(f"got {shown(text.strip())}, wanted a finite number")
+    if abs(value) > MOST:
+        raise ValueError(f"got {value:g}, wanted a magnitude of at most {MOST:g}")
     return value
+
+
+def number(text: str) -> float:
+    """A number, infinite ones included; NaN for what is none."""
+    plain = FLOAT.fullmatch(text.strip()) or text.strip().lower() in INFINITE
+    return float(text) if plain else math.nan
 
 
 def _values(

@@ -14,12 +14,15 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.errors import ScenarioError
+from emulator.errors import ScenarioError, shown
 from emulator.state import DoubleArray, IndexArray
 from emulator.units import bits_from_bytes
 
 CHANCE_BITS = bits_from_bytes(1504)
 """What may leave at one chance: the largest packet of the recorder's interface."""
+
+MOST_DIGITS = 12
+"""Of a moment [ms]: thirty years."""
 
 SAME_MOMENT_MS = 1e-6
 """Sums of seconds are rounded: a nanosecond apart is the same moment."""
@@ -103,15 +106,24 @@ class TraceFlow:
 def _read_chances_ms(file: Path) -> IndexArray:
     """The lines of a trace [C], checked."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError([f"channel.rate.path: got {file}, wanted a readable trace"]) from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip().isdecimal():
+        reason = getattr(error, "strerror", None) or "no UTF-8"
+        raise ScenarioError(
+            [f"channel.rate.path: got {file}, wanted a readable trace ({reason})"]
+        ) from None
+    chances = []
+    for index, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS):
             raise ScenarioError(
-                [f"channel.rate.path: got {line!r} in line {number} of {file}, wanted milliseconds"]
+                [
+                    f"channel.rate.path: got {shown(line)} in line {index} of {file}, wanted "
+                    f"milliseconds of at most {MOST_DIGITS} digits"
+                ]
             )
-    chances_ms = np.array([int(line) for line in lines], dtype=np.int64)
+        chances.append(int(text))
+    chances_ms = np.array(chances, dtype=np.int64)
     if chances_ms.size == 0 or chances_ms[-1] == 0 or bool((np.diff(chances_ms) < 0).any()):
         raise ScenarioError(
             [

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from emulator.experiments import Bars, Chart, Front, Layers, Lines, Scatter
 from emulator.report.columns import Column, column
-from emulator.report.runs import RunLine, csv_text, estimate_of, metric_table, places
+from emulator.report.run_files import metric_table
+from emulator.report.runs import RunLine, csv_text, estimate_of, places
 from emulator.report.statistics import estimate
 from emulator.report.tables import Drawn
 

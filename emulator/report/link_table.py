@@ -108,7 +108,7 @@ def _headings(budget: LinkBudget, shadowed: bool) -> list[str]:
 def _cells(line: LinkLine, shadowed: bool) -> list[str]:
     seen = "-" if line.line_of_sight is None else ("yes" if line.line_of_sight else "no")
     cells = [str(line.sender), str(line.receiver), _known(line.distance_m, ".1f"), seen]
-    cells.append(f"{line.path_loss_db:.1f}")
+    cells.append("no path" if math.isinf(line.path_loss_db) else f"{line.path_loss_db:.1f}")
     cells += [_known(line.shadowing_db, "+.1f")] if shadowed else []
     return [
         *cells,

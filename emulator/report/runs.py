@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from emulator.errors import ScenarioError
+from emulator.report.run_files import metric_table, read_summary
 from emulator.report.statistics import Estimate, estimate
-from emulator.report.terminal import read_summary
 
 SUMMARY_VALUES: Mapping[str, tuple[str, ...]] = {
     "accuracy": ("accuracy", "mean"),
@@ -82,11 +80,6 @@ def read_run(row: str, x: float | None, folder: Path) -> RunLine:
         values=values,
         per_task=summary["accuracy"]["per_task"],
     )
-
-
-def metric_table(folder: Path) -> pa.Table:
-    """All measurements of a run, read by this thread alone: whoever asks may fork later."""
-    return pq.read_table(folder / "metrics.parquet", use_threads=False)
 
 
 def lines_csv(lines: Sequence[RunLine]) -> str:

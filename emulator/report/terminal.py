@@ -1,6 +1,5 @@
 """Runs as tables in a terminal."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,28 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from emulator.errors import ScenarioError
 from emulator.report.account import PARTS
+from emulator.report.run_files import Summary, read_summary
 from emulator.report.settings import differing
-
-Summary = dict[str, Any]
-
-WANTED = {
-    "name",
-    "method",
-    "devices",
-    "rounds",
-    "seed",
-    "accuracy",
-    "routing_accuracy",
-    "bytes",
-    "emulated_s",
-    "airtime_s",
-    "energy_transmit_j",
-    "energy_compute_j",
-    "wall_s",
-}
-"""What a table needs of a summary."""
 
 ASKED = {
     "answers_paraphrased": "answers in other words",
@@ -49,23 +29,6 @@ MOST_BESIDE = 5
 
 LONGEST_SETTING = 30
 """Characters of a setting that a table shows."""
-
-
-def read_summary(folder: Path) -> Summary:
-    """summary.json of a run; ScenarioError when the folder holds none."""
-    path = folder / "summary.json"
-    if not path.is_file():
-        raise ScenarioError([f"{folder}: got no summary.json there, wanted the folder of a run"])
-    try:
-        summary: Summary = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ScenarioError([f"{path}: got no JSON ({error}), wanted a run's summary"]) from None
-    missing = WANTED - summary.keys() if isinstance(summary, dict) else WANTED
-    if missing:
-        raise ScenarioError(
-            [f"{path}: got no {', '.join(sorted(missing))}, wanted a run's summary"]
-        )
-    return summary
 
 
 def comparison(folders: Sequence[Path]) -> RenderableType:

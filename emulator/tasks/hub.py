@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.errors import ScenarioError
+from emulator.names import Name
 from emulator.state import Example
 from emulator.streams import stream
 from emulator.tasks.numbers import last_number
@@ -19,7 +20,7 @@ class HubTask(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str = Field(description="task name")
+    name: Name = Field(description="task name")
     dataset: str = Field(description="dataset id on the hub")
     config: str | None = Field(default=None, description="configuration of the dataset")
     train_split: str = "train"

@@ -5,8 +5,8 @@ A row is {"prompt", "choices", "answer"} (one of the choices is right) or {"prom
 other answer, which then is all of the completion, with the whole of it.
 """
 
-import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.errors import ScenarioError
+from emulator.documents import parse_json
+from emulator.errors import ScenarioError, shown
+from emulator.names import Name
 from emulator.state import Example
 from emulator.streams import stream
 from emulator.tasks.numbers import ONE_NUMBER, last_number
@@ -30,7 +32,7 @@ class JsonLines(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["jsonl"] = "jsonl"
     folder: Path = Field(description="folder of task folders, relative to the scenario file")
-    names: tuple[str, ...] = Field(min_length=1, description="task folders, in device order")
+    names: tuple[Name, ...] = Field(min_length=1, description="task folders, in device order")
     train_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
     test_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
     partition: Partition = Field(default=ByTask(), description="which device holds what")
@@ -56,16 +58,9 @@ class JsonLines(BaseModel):
             raise ScenarioError(
                 [f"tasks.folder: got no file {path}, wanted {split}.jsonl of {task!r}"]
             )
-        try:
-            lines = path.read_text(encoding="utf-8").split("\n")  # not at every Unicode line end
-        except UnicodeDecodeError as error:
-            line = error.object[: error.start].count(b"\n") + 1
-            raise ScenarioError(
-                [f"{path}:{line}: got no UTF-8 ({error.reason}), wanted JSON lines"]
-            ) from None
         rows = [
             _example(task, line, f"{path}:{number}")
-            for number, line in enumerate(lines, start=1)
+            for number, line in enumerate(_lines_of(path), start=1)
             if line.strip()
         ]
         if {row.kind for row in rows} == {"number", "text"}:  # among texts a number is one, too
@@ -87,6 +82,22 @@ class JsonLines(BaseModel):
         return tuple(rows)
 
 
+def _lines_of(path: Path) -> list[str]:
+    """The lines of a file, a byte order mark aside. ScenarioError where they cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ScenarioError(
+            [f"{path}: cannot be read ({error.strerror}), wanted JSON lines"]
+        ) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ScenarioError(
+            [f"{path}:{line}: got no UTF-8 ({error.reason}), wanted JSON lines"]
+        ) from None
+    return text.split("\n")  # not at every Unicode line end
+
+
 def _as_text(row: Example) -> Example:
     """A row whose number is all of its completion as a text."""
     text = row.completion.strip()
@@ -94,18 +105,28 @@ def _as_text(row: Example) -> Example:
     return replace(row, answer=text, kind="text") if alone else row
 
 
+def _half_characters(value: Any) -> Iterator[str]:
+    """Surrogates without their partners, which no tokenizer and no file takes."""
+    if isinstance(value, str):
+        yield from (character for character in value if "\ud800" <= character <= "\udfff")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _half_characters(inner)
+
+
 def _example(task: str, line: str, where: str) -> Example:
     """One row, checked."""
     try:
-        row: Any = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ScenarioError(
-            [f"{where}: got no JSON ({error}), wanted one object a line"]
-        ) from error
+        row: Any = parse_json(line)
+    except ValueError as error:
+        raise ScenarioError([f"{where}: got no JSON ({error}), wanted one object a line"]) from None
     if not isinstance(row, dict):
-        raise ScenarioError(
-            [f"{where}: got {line.strip()}, wanted an object with prompt and answer"]
-        )
+        raise ScenarioError([f"{where}: got {shown(row)}, wanted an object with prompt and answer"])
+    for name in ("prompt", "choices", "completion", "answer"):
+        if half := next(_half_characters(row.get(name)), None):
+            raise ScenarioError(
+                [f"{where}: {name}: got {half!a}, half a character, wanted text in whole ones"]
+            )
     if missing := [name for name in ("prompt", "answer") if name not in row]:
         raise ScenarioError([f"{where}: {name}: got nothing, wanted text" for name in missing])
     if not isinstance(row["prompt"], str) or not row["prompt"].strip():
@@ -119,9 +140,13 @@ def _example(task: str, line: str, where: str) -> Example:
             )
         choices = tuple(str(choice) for choice in row["choices"])
         if len(set(choices)) < len(choices):
-            raise ScenarioError([f"{where}: choices: got {choices}, wanted every choice once"])
+            raise ScenarioError(
+                [f"{where}: choices: got {shown(choices)}, wanted every choice once"]
+            )
         if answer not in choices:
-            raise ScenarioError([f"{where}: answer: got {answer!r}, wanted one of {choices}"])
+            raise ScenarioError(
+                [f"{where}: answer: got {shown(answer)}, wanted one of {shown(choices)}"]
+            )
         return Example(task, row["prompt"], answer, choices, kind="choice")
     completion = row.get("completion")
     has_tests = not row.keys().isdisjoint(("test", "test_list"))
@@ -131,18 +156,20 @@ def _example(task: str, line: str, where: str) -> Example:
             [f"{where}: got {got}, wanted choices, or the completion to learn from"]
         )
     if not isinstance(completion, str) or not completion.strip():
-        raise ScenarioError([f"{where}: completion: got {completion!r}, wanted text"])
+        raise ScenarioError([f"{where}: completion: got {shown(completion)}, wanted text"])
     if not isinstance(told, str | int | float) or isinstance(told, bool):
-        raise ScenarioError([f"{where}: answer: got {told!r}, wanted text or a number"])
+        raise ScenarioError([f"{where}: answer: got {shown(told)}, wanted text or a number"])
     answer = f"{Decimal(repr(told)):f}" if isinstance(told, float) else str(told)
     if ONE_NUMBER.fullmatch(answer.strip()):
         if (ends := last_number(completion)) != last_number(answer):
             raise ScenarioError(
-                [f"{where}: answer: got {answer!r}, wanted the completion's last number ({ends!r})"]
+                [
+                    f"{where}: answer: got {shown(answer)}, wanted the completion's last number ({shown(ends)})"
+                ]
             )
         return Example(task, row["prompt"], last_number(answer), (), completion, "number")
     if answer.strip() != completion.strip():
         raise ScenarioError(
-            [f"{where}: answer: got {answer!r}, wanted a number, or all of the completion"]
+            [f"{where}: answer: got {shown(answer)}, wanted a number, or all of the completion"]
         )
     return Example(task, row["prompt"], answer.strip(), (), completion, "text")

@@ -232,7 +232,7 @@ def test_a_folder_that_is_no_whole_run_is_told(folder: Path, tmp_path: Path) -> 
     (copy / "experts/device-01/sort/adapter_model.safetensors").write_bytes(b"")
     assert "wanted an expert of a run" in call(copy, "--device", 1, "x")[2]
     (copy / "experts/device-01/experts.json").write_text(json.dumps([{"task": "sort"}]))
-    assert "got no folder, form, samples, scaling" in call(copy, "--device", 1, "x")[2]
+    assert "got no 0.folder, 0.form, 0.samples, 0.scaling" in call(copy, "--device", 1, "x")[2]
 
 
 def test_an_encoder_needs_choices() -> None:

@@ -14,7 +14,8 @@ from emulator.report.account import GROUPINGS
 from emulator.state import UNRECORDED, LinkRecord
 
 SUMMARY = {
-    "name": "quick", "method": "lora", "devices": 2, "rounds": 1, "seed": 1, "accuracy": {},
+    "name": "quick", "method": "lora", "devices": 2, "rounds": 1, "seed": 1,
+    "accuracy": {"mean": None, "own_task": None, "per_task": {}},
     "routing_accuracy": None, "emulated_s": 0.0, "airtime_s": 0.0, "energy_transmit_j": 0.0,
     "energy_compute_j": 0.0, "wall_s": 0.0,
 }  # fmt: skip

@@ -255,8 +255,8 @@ def test_an_import_path_is_offered_only_where_it_is_taken(problems):
 
 
 def test_a_name_says_which_characters_it_may_have(problems):
-    (problem,) = problems("name: a b")
-    assert "A-Za-z0-9" in problem
+    (problem,) = problems("name: a:b")
+    assert "got 'a:b', wanted text of letters, digits, spaces and . _ + -" in problem
 
 
 def test_a_key_that_is_a_number(problems):

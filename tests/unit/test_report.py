@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from emulator.errors import ScenarioError
-from emulator.report.terminal import comparison, confusion, read_summary
+from emulator.report.run_files import read_summary
+from emulator.report.terminal import comparison, confusion
 
 SUMMARY = {
     "name": "quick", "method": "lora", "devices": 2, "rounds": 3, "seed": 1,

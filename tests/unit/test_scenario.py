@@ -16,6 +16,7 @@ from emulator.channel.ideal import Ideal
 from emulator.channel.losses import BernoulliLoss
 from emulator.channel.model import Wireless
 from emulator.methods import Lora, SparseOrthogonal
+from emulator.names import is_name
 from emulator.reading import dump_scenario, preset_folder, read_scenario
 from emulator.scenario import Scenario
 from emulator.sections import ByMethod, Local
@@ -73,7 +74,7 @@ def scenarios() -> st.SearchStrategy[Scenario]:
     """Scenarios over many sections, all of them possible."""
     positive = st.floats(1e-30, 1e30)
     text = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1)
-    names = st.lists(text, min_size=1, max_size=3, unique=True).map(tuple)
+    names = st.lists(text.filter(is_name), min_size=1, max_size=3, unique=True).map(tuple)
     hub = st.builds(Hub, tasks=names.map(
         lambda found: tuple(
             HubTask(name=n, dataset=n, prompt=f"{{{n}}}\nAnswer: ", answer_column=n) for n in found

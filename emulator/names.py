@@ -1,0 +1,57 @@
+"""Names that become part of a path: scenarios, tasks, rows of experiments. One rule for all of them.
+
+A name is a single folder or file name on every common file system and never leads out of the folder
+that it is put in.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+from pydantic import AfterValidator, WithJsonSchema
+
+MOST_BYTES = 100
+"""Of UTF-8. A file name may have 255, and names get additions: `<name>-<method>-<seed>.partial`."""
+
+SIGNS = " ._+-"
+"""What a name may have besides letters and digits."""
+
+NAME = (
+    "text of letters, digits, spaces and . _ + -, the first a letter or digit, no space at the end"
+)
+"""The rule in words."""
+
+
+def is_name(text: str) -> bool:
+    """Whether a text may be a name. Letters, their marks and digits are those of any script."""
+    known = all(c in SIGNS or unicodedata.category(c)[0] in "LMN" for c in text)
+    begins, ends = text[:1].isalnum(), not text.endswith(" ")
+    return known and begins and ends and len(text.encode()) <= MOST_BYTES
+
+
+def checked_name(text: str) -> str:
+    """The text itself. Raises ValueError, which says what is wanted, for what is no name."""
+    if is_name(text):
+        return text
+    size = len(text.encode(errors="replace"))
+    got = repr(text) if size <= MOST_BYTES else f"{text[:20]!r}... of {size} bytes"
+    raise ValueError(f"got {got}, wanted {NAME}, at most {MOST_BYTES} bytes")
+
+
+def wrong_names(texts: Iterable[str]) -> Iterator[str]:
+    """What is wrong with each text that is no name."""
+    for text in texts:
+        try:
+            checked_name(text)
+        except ValueError as error:
+            yield str(error)
+
+
+Name = Annotated[
+    str,
+    AfterValidator(checked_name),
+    WithJsonSchema(
+        {"type": "string", "minLength": 1, "maxLength": MOST_BYTES, "description": NAME}
+    ),
+]
+"""A field that holds a name."""

@@ -1,0 +1,87 @@
+"""Names that become paths: one rule, wherever a name is read."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from emulator.experiments import Row
+from emulator.names import MOST_BYTES, is_name
+from emulator.reading import read_scenario
+from emulator.scenario import Scenario
+from emulator.sections import Evaluation
+from emulator.tasks.hub import HubTask
+from emulator.tasks.jsonl import JsonLines
+
+NO_NAMES = [
+    "", ".", "..", "../../../x", "/x", "a/b", "a\\b", "C:x", "a:b", "a*", "a?", 'a"b', "a<b", "a|b", "~x",
+    "a~2", "-x", ".x", " x", "x ", "a\nb", "a\tb", "a\0b", "\x7f", "a\u200bb", "a\u2028b", "\ud83d", "\u0301a",
+    "a" * 101, "a" * 230, "a" * 300, "ä" * 60, "x" * 10_000,
+]  # fmt: skip
+NAMES = ["a", "sst2", "ARC-challenge", "a b", "a.b_c-d+e", "1", "späße", "情感", "हिन्दी", "a" * 100]
+
+MAKERS = {
+    "scenario": lambda name: Scenario(name=name),
+    "jsonl task": lambda name: JsonLines(folder=Path("data"), names=(name,)),
+    "hub task": lambda name: HubTask(name=name, dataset="d", prompt="p", answer_column="a"),
+    "unseen task": lambda name: Evaluation(unseen_tasks=(name,)),
+    "row": lambda name: Row(label=name, about=""),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize("name", NO_NAMES, ids=ascii)
+def test_what_could_leave_its_folder_or_break_a_path_is_no_name(make, name):
+    with pytest.raises(ValidationError, match=r"got .*, wanted text of letters, digits"):
+        make(name)
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_letters_of_any_script_make_a_name(make, name):
+    make(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_one_entry_of_its_folder(tmp_path, name):
+    folder = tmp_path / f"{name}-sparse_orthogonal-9223372036854775807.partial"
+    folder.mkdir()
+    assert folder.parent == tmp_path
+    assert [entry.name for entry in tmp_path.iterdir()] == [folder.name]
+
+
+SUITE = """
+from pydantic import BaseModel
+
+from emulator.tasks.partition import ByTask
+
+
+class Suite(BaseModel):
+    kind: str
+    names: tuple[str, ...]
+    partition: ByTask = ByTask()
+
+    def examples(self, task, split, seed):
+        return ()
+"""
+
+
+def test_tasks_of_a_suite_of_ones_own_have_names_too(tmp_path, problems, monkeypatch):
+    (tmp_path / "suite_of_a_user.py").write_text(SUITE)
+    monkeypatch.syspath_prepend(tmp_path)
+    (problem,) = problems("tasks: {kind: 'suite_of_a_user:Suite', names: ['../x']}")
+    assert problem.startswith("s.yaml: tasks.names: got '../x', wanted text of letters")
+
+
+def test_a_message_has_room_for_a_long_name(problems):
+    (problem,) = problems(f"name: {'x' * 10_000}")
+    assert "of 10000 bytes, wanted text of letters" in problem
+    assert len(problem) < 300
+
+
+def test_the_folder_of_a_run_follows_from_names_only(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(f"name: {'a' * MOST_BYTES}\n")
+    run_name = read_scenario(path).scenario.run_name
+    assert is_name(run_name[:MOST_BYTES])
+    assert len(f"{run_name}.partial".encode()) < 255
