@@ -16,6 +16,7 @@ from emulator.errors import ProtocolError
 from emulator.protocols import BoundAccess, BoundChannel
 from emulator.state import (
     IP_UDP_BYTES,
+    Acks,
     BoolArray,
     Burst,
     Grant,
@@ -29,9 +30,10 @@ from emulator.state import (
     Request,
     Send,
     ValueType,
+    ack_bytes,
     air_bytes,
 )
-from emulator.wire import WireFormat, ack_bytes, decode, split_burst, tensors_of
+from emulator.wire import WireFormat, decode, split_burst, tensors_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,11 +119,11 @@ class Shim:
             else:
                 self._radio_free_s = max(self._radio_free_s, end_s)
             energy_j = self._channel.energy_j(grant, receptions[0])
-            self._energy_j += energy_j
             for receiver, reception in zip(grant.receivers, receptions, strict=True):
                 bursts.append(_burst(grant, receiver, parcel.packets, reception))
                 record = _record(parcel, grant, receiver, reception, energy_j)
                 self._sent_bytes += record.air_bytes + record.ack_bytes
+                self._energy_j += record.energy_j + record.ack_energy_j
                 records.append(record)
         order = sorted(range(len(bursts)), key=lambda index: bursts[index].receiver)
         return tuple(bursts[i] for i in order), tuple(records[i] for i in order)
@@ -244,8 +246,8 @@ def _record(
     """One burst in the account; what was on the air, once for all receivers of a broadcast."""
     attempts_P, size_P = reception.attempts, parcel.bytes_P4.sum(axis=1)
     first_tries = parcel.bytes_P4[attempts_P > 0].sum(axis=0).tolist()
-    repeats = attempts_P[parcel.reliable_P]
     on_air = receiver == grant.receivers[0]
+    acks = reception.acks or _acks_of_reliable(parcel, attempts_P)
     return LinkRecord(
         exchange_index=grant.exchange_index,
         round_index=parcel.messages[0].round_index,
@@ -261,7 +263,7 @@ def _record(
         mask_bytes=first_tries[2],
         payload_bytes=first_tries[3],
         retransmitted_bytes=int(size_P @ np.maximum(attempts_P - 1, 0)),
-        ack_bytes=int(repeats.max()) * ack_bytes(len(repeats)) if repeats.size else 0,
+        ack_bytes=acks.num_bytes,
         lost_bytes=int(size_P @ (attempts_P - reception.arrived)),
         delivered_bytes=int(size_P[reception.arrived].sum()),
         start_s=grant.start_s,
@@ -272,6 +274,16 @@ def _record(
         energy_j=energy_j if on_air else 0.0,
         late=reception.late,
         on_air=on_air,
-        reliable_packets=len(repeats),
+        reliable_packets=int(parcel.reliable_P.sum()),
+        acked_packets=acks.packets,
+        ack_airtime_s=acks.airtime_s,
+        ack_energy_j=acks.energy_j,
         **parcel.said,
     )
+
+
+def _acks_of_reliable(parcel: _Parcel, attempts_P: IndexArray) -> Acks:
+    """Where a channel does not say: one for each round of tries of the reliable packets."""
+    count = int(parcel.reliable_P.sum())
+    rounds = int(np.max(attempts_P[parcel.reliable_P], initial=0))
+    return Acks(count, rounds * ack_bytes(count))
