@@ -191,7 +191,7 @@ class BlockFlow:
         for block in itertools.count():
             if self.blocks.start_s(block) >= until_s:
                 return
-            if block == MAX_BLOCKS:
+            if block == MAX_BLOCKS and math.isinf(until_s):
                 raise EmulatorError(
                     f"a transfer has lasted {block} coherence blocks of {self.blocks.block_s:g} s: the "
                     "link does not carry it"

@@ -198,6 +198,8 @@ def test_interferers_of_a_slot_take_the_success_from_rayleigh_links():
         noise_hz = row["N"] / noise_w(1.0, 0.0)
         good = 0
         for exchange in range(4000):
-            grant = Grant(0, (1,), float(exchange), noise_hz, row["S"], exchange, interferers=others)
+            grant = Grant(
+                0, (1,), float(exchange), noise_hz, row["S"], exchange, interferers=others
+            )
             good += bool(bound.snr(grant, 0)[0] > linear_from_db(row["theta_dB"]))
         assert stats.binomtest(good, 4000, row["p_success"]).pvalue > 1e-3
