@@ -12,8 +12,8 @@ from functools import cache
 
 from emulator.recoding import Codec, recoded_bytes, tried_share
 from emulator.report.ledger import Alternative
-from emulator.state import UNRECORDED, LinkRecord, ValueType
-from emulator.wire import WireFormat, ack_bytes
+from emulator.state import UNRECORDED, LinkRecord, ValueType, ack_bytes
+from emulator.wire import WireFormat
 from emulator.wire.sizes import random_mask_bits
 
 NOT_TOLD = "an older ledger does not tell"

@@ -168,7 +168,7 @@ def spectral_efficiency(links: MeanLinks) -> Picture | str:
 def rate_cdf(links: MeanLinks) -> Picture | str:
     """How often a link of median SNR has at most a rate, over the fading of so many exchanges.
 
-    Drawn as runs draw it, at constant power. Closed form without interferers: P(|h|² < x / mean SNR),
+    Drawn anew for each of them, by the law of the fading, at constant power. Closed form without interferers: P(|h|² < x / mean SNR),
     x the least SNR that carries the rate.
     """
     model, rate = links.model, links.model.rate
@@ -187,7 +187,9 @@ def rate_cdf(links: MeanLinks) -> Picture | str:
     )
     if mean_snr <= 0.0:
         return "the link of median SNR has no path"
-    fading = model.bind(links.scenario.devices, links.scenario.seed)
+    anew = model.fading.model_copy(update={"blocks": "per_exchange", "correlation": "none"})
+    air = model.model_copy(update={"fading": anew})
+    fading = air.bind(links.scenario.devices, links.scenario.seed)
     exchanges = (replace(grant, exchange_index=exchange) for exchange in range(DRAWS))
     snr_K = [float(fading.snr(exchange, 0)[0]) for exchange in exchanges]
     rate_K = sorted(rate.bit_per_s(snr, band_hz) / band_hz for snr in snr_K)

@@ -18,7 +18,7 @@ from emulator.channel.access import TdmaSchedule, bound_access
 from emulator.channel.air import WirelessChannel
 from emulator.channel.aloha import AlohaAccess
 from emulator.channel.fading import NoFading
-from emulator.channel.flow import BlockFlow, Flow
+from emulator.channel.flow import BlockFlow, Blocks, Flow
 from emulator.channel.geometry import Geometry, Paths
 from emulator.channel.ideal import Ideal
 from emulator.channel.losses import BernoulliLoss, GilbertElliottLoss, Lossless
@@ -156,9 +156,10 @@ class MeanLinks:
         if bit_per_s <= 0.0:
             return math.inf
         start_s = 0.0 if grant.slots is None else float(grant.slots.times_at(np.zeros(1))[0])
-        flow: Flow = BlockFlow(lambda _: bit_per_s, math.inf, grant.slots, start_s)
+        whole = Blocks(math.inf)
+        flow: Flow = BlockFlow(lambda _: bit_per_s, whole, grant.slots, start_s)
         if rate.kind == "trace":
-            flow = rate.flow(self.occasion.at_s, math.inf)
+            flow = rate.flow(self.occasion.at_s, whole)
         bits = bits_from_bytes(self.occasion.message_bytes)
         return float(flow.finish_times_s(np.array([bits], dtype=np.float64))[0])
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from emulator.state import LinkRecord, ValueType
-from emulator.wire import ack_bytes
+from emulator.state import LinkRecord, ValueType, ack_bytes
 from emulator.wire.packets import CHECKSUM_BYTES
 from emulator.wire.sizes import INDEX_BYTES, Counts, size_of
 
@@ -52,12 +51,12 @@ def tried_share(record: LinkRecord) -> float:
 
 
 def _acknowledged(record: LinkRecord, more_packets: int) -> float:
-    """Acknowledgements as often as there were, of more packets where all are reliable."""
+    """Acknowledgements as often as there were, of more packets where all are acknowledged."""
     if not record.ack_bytes:
         return 0.0
-    rounds = record.ack_bytes / ack_bytes(record.reliable_packets)
-    all_reliable = record.reliable_packets == record.packets
-    return rounds * ack_bytes(record.reliable_packets + (more_packets if all_reliable else 0))
+    acked = record.acknowledged_packets
+    rounds = record.ack_bytes / ack_bytes(acked)
+    return rounds * ack_bytes(acked + (more_packets if acked == record.packets else 0))
 
 
 @dataclass(frozen=True)

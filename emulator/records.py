@@ -227,7 +227,7 @@ def summarise(
     def mean_of(metric: str) -> float | None:
         return _mean(m.value for m in metrics if m.metric == metric)
 
-    transmit_energy_j = sum(r.energy_j for r in ledger)
+    transmit_energy_j = sum(r.energy_j + r.ack_energy_j for r in ledger)
     return {
         **description,
         "accuracy": accuracy_account(metrics, own_task, int(description["rounds"]) - 1),
@@ -245,7 +245,7 @@ def summarise(
         "bursts": len(ledger),
         "emulated_s": emulated_s,
         "last_arrival_s": max((r.arrival_s for r in ledger), default=0.0),
-        "airtime_s": sum(r.airtime_s for r in ledger),
+        "airtime_s": sum(r.airtime_s + r.ack_airtime_s for r in ledger),
         "energy_j": transmit_energy_j + compute_energy_j,
         "energy_transmit_j": transmit_energy_j,
         "energy_compute_j": compute_energy_j,

@@ -143,7 +143,6 @@ class Shim:
         sent = holder.send([leg for leg, _ in legs], held[0].since_s, exchange_index)
         for (leg, each), (grant, receptions) in zip(legs, sent, strict=True):
             energy_j = self._channel.energy_j(grant, receptions[0])
-            self._energy_j += energy_j
             onward = each.to_next()
             for receiver, reception in zip(leg.receivers, receptions, strict=True):
                 path_to = onward[receiver]
@@ -151,6 +150,7 @@ class Shim:
                 way = Way(self._device, destination, len(each.so_far) - 1)
                 record = link_record(leg.content, grant, receiver, reception, energy_j, way)
                 self._sent_bytes += record.air_bytes + record.ack_bytes
+                self._energy_j += record.energy_j + record.ack_energy_j
                 burst = None
                 if path_to.pop(receiver, None) is not None:
                     data = _survivors(leg.content.packets, reception)

@@ -283,6 +283,15 @@ def air_bytes(packets: Sequence[Packet]) -> int:
     return sum(packet.air_bytes for packet in packets)
 
 
+ACK_BYTES = IP_UDP_BYTES + 20
+"""One acknowledgement: emulated IPv4+UDP and a head of our own packets; a bit per packet follows."""
+
+
+def ack_bytes(packets: int) -> int:
+    """An acknowledgement of so many packets on the air."""
+    return ACK_BYTES + (packets + 7) // 8
+
+
 # ── who reaches whom ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -396,12 +405,26 @@ class Grant:
     flow: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Acks:
+    """All acknowledgements that one receiver sends for one grant, each of so many packets.
+
+    num_bytes on the air; airtime_s and energy_j are the receiver's.
+    """
+
+    packets: int
+    num_bytes: int
+    airtime_s: float = 0.0
+    energy_j: float = 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class Reception:
     """What the air did to the P packets of one grant, on the way to one of its receivers.
 
     arrived [P] booleans; attempts [P] int64 >= 1 (0 when the deadline left no time to try), the same
-    for all receivers, and so are the times. airtime_s: how long the sender was on the air.
+    for all receivers, and so are the times. airtime_s: how long the sender was on the air. acks: None
+    of a channel that says nothing of them; then reliable packets are acknowledged, for bytes only.
     """
 
     arrived: BoolArray
@@ -409,6 +432,7 @@ class Reception:
     arrival_s: float
     airtime_s: float
     late: bool
+    acks: Acks | None = None
 
 
 @dataclass(frozen=True)
@@ -489,7 +513,7 @@ class LinkRecord:
 
     sent = header + checksum + mask + payload + retransmitted; sent = delivered + lost, where lost
     counts every transmission that brought nothing (new). ACKs travel from receiver to sender and are
-    accounted here apart. Header bytes contain 28 emulated IPv4+UDP bytes per packet. round_index is
+    accounted here apart: their bytes, airtime and energy are the receiver's. Header bytes contain 28 emulated IPv4+UDP bytes per packet. round_index is
     SETUP_ROUND in the setup and the number of rounds in the exchange after the last one. on_air: of a
     broadcast every receiver has a record of what was sent to it, but only one of them is on the air
     and has its airtime and energy.
@@ -537,9 +561,17 @@ class LinkRecord:
     mask_coordinates: int = UNRECORDED
     known_entries: int = UNRECORDED
     known_coordinates: int = UNRECORDED
+    acked_packets: int = UNRECORDED
+    ack_airtime_s: float = 0.0
+    ack_energy_j: float = 0.0
     origin: int = UNRECORDED
     destination: int = UNRECORDED
     hop: int = UNRECORDED
+
+    @property
+    def acknowledged_packets(self) -> int:
+        """How many packets each acknowledgement is about; in older ledgers the reliable ones."""
+        return self.reliable_packets if self.acked_packets == UNRECORDED else self.acked_packets
 
     @property
     def first_hop(self) -> bool:

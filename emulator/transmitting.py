@@ -13,6 +13,7 @@ import numpy as np
 from emulator.protocols import BoundAccess, BoundChannel
 from emulator.state import (
     IP_UDP_BYTES,
+    Acks,
     BoolArray,
     Grant,
     IndexArray,
@@ -23,9 +24,10 @@ from emulator.state import (
     Reception,
     Request,
     ValueType,
+    ack_bytes,
     air_bytes,
 )
-from emulator.wire import ack_bytes, tensors_of
+from emulator.wire import tensors_of
 
 COUNTED = (
     "values",
@@ -207,8 +209,8 @@ def link_record(
     """One hop to one receiver in the account; what was on the air, once for all of a broadcast."""
     attempts_P, size_P = reception.attempts, content.bytes_P4.sum(axis=1)
     first_tries = content.bytes_P4[attempts_P > 0].sum(axis=0).tolist()
-    repeats = attempts_P[content.reliable_P]
     on_air = receiver == grant.receivers[0]
+    acks = reception.acks or _acks_of_reliable(content, attempts_P)
     return LinkRecord(
         exchange_index=grant.exchange_index,
         round_index=content.messages[0].round_index,
@@ -224,7 +226,7 @@ def link_record(
         mask_bytes=first_tries[2],
         payload_bytes=first_tries[3],
         retransmitted_bytes=int(size_P @ np.maximum(attempts_P - 1, 0)),
-        ack_bytes=int(repeats.max()) * ack_bytes(len(repeats)) if repeats.size else 0,
+        ack_bytes=acks.num_bytes,
         lost_bytes=int(size_P @ (attempts_P - reception.arrived)),
         delivered_bytes=int(size_P[reception.arrived].sum()),
         start_s=grant.start_s,
@@ -235,9 +237,19 @@ def link_record(
         energy_j=energy_j if on_air else 0.0,
         late=reception.late,
         on_air=on_air,
-        reliable_packets=len(repeats),
+        reliable_packets=int(content.reliable_P.sum()),
+        acked_packets=acks.packets,
+        ack_airtime_s=acks.airtime_s,
+        ack_energy_j=acks.energy_j,
         origin=way.origin,
         destination=way.destination,
         hop=way.hop,
         **content.said,
     )
+
+
+def _acks_of_reliable(content: Content, attempts_P: IndexArray) -> Acks:
+    """Where a channel does not say: one for each round of tries of the reliable packets."""
+    count = int(content.reliable_P.sum())
+    rounds = int(np.max(attempts_P[content.reliable_P], initial=0))
+    return Acks(count, rounds * ack_bytes(count))

@@ -9,46 +9,28 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emulator.channel.acking import Acking
 from emulator.channel.energy import transmit_energy_j
 from emulator.channel.flow import BlockFlow, Flow, require_band
 from emulator.channel.mobility import Trajectories
 from emulator.channel.presence import all_there_s
-from emulator.channel.sending import Sent, send_and_wait, send_or_lose
+from emulator.channel.sending import Sent, is_late, send_and_wait, send_or_lose
+from emulator.channel.signal import Gains, Signal
 from emulator.channel.snapshot import WirelessSnapshot
 from emulator.channel.transfer import Block, Transfer
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.state import BoolArray, DoubleArray, Grant, Packet, Reception, Request
-from emulator.units import bits_from_bytes, db_from_linear, log_of, noise_w
+from emulator.units import bits_from_bytes, db_from_linear
 
 if TYPE_CHECKING:
     from emulator.channel.model import Wireless
 
 MAX_RELIABLE_TRIES = 1000
 """A reliable packet that so many tries do not bring over ends the run."""
-
-MOVING_BLOCK_S = 1.0
-"""How often the gain of a transfer follows who moves, where no fading has blocks of its own."""
-
-
-class Gains(Protocol):
-    """Linear power gains without small-scale fading, whatever they come from."""
-
-    @property
-    def moving(self) -> bool:
-        """Whether they ever change."""
-        ...
-
-    def mean_gain(self, time_s: float) -> DoubleArray:
-        """Between all devices at a time [M, M], symmetric, diagonal 0."""
-        ...
-
-    def gain(self, first: int, second: int, time_s: float) -> float:
-        """Of one pair. Law: mean_gain(time_s)[first, second]."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +79,8 @@ class WirelessChannel:
     def set_powers(self, grants: Sequence[Grant], requests: Sequence[Request]) -> tuple[Grant, ...]:
         """The grants of one sender with their powers: together, or in slots each, at most max_power_w.
 
-        The sender knows the channel: Eq 25 uses the fading of the first block of the exchange. Who is
-        away puts off the start.
+        The sender knows the channel: Eq 25 uses the fading of the block in which it is first on the
+        air. Who is away puts off the start.
         """
         grants = [self._when_all_are_there(grant) for grant in grants]
         needed_G = np.array(
@@ -117,47 +99,91 @@ class WirelessChannel:
         )
 
     def snr(self, grant: Grant, block: int) -> DoubleArray:
-        """[R] received power over noise (of the granted band) and interference, in one block.
+        """[R] received power over noise and interference, in a block counted from the grant's first."""
+        return self._signal.snr(grant, block)
 
-        Interferers count with all the power they may have: who shares a slot does not know when the
-        others are silent.
-        """
-        gain_R = np.array([self._gain(grant, block, grant.sender, r) for r in grant.receivers])
-        return grant.tx_power_w * gain_R / self._disturbance_w(grant, block)
+    def has_path(self, grant: Grant, block: int) -> bool:
+        """Whether anything of what is sent arrives at all receivers, in such a block."""
+        return self._signal.has_path(grant, block)
 
     def transmit(self, packets: Sequence[Packet], grant: Grant) -> tuple[Reception, ...]:
         """What becomes of the packets at each receiver, sent one after the other until all have them.
 
-        Reliable packets are repeated until they arrive (EmulatorError after MAX_RELIABLE_TRIES),
-        others at most arq_max_tries times. `late`: the transfer does not end by the deadline; with
-        `late: lose` its unreliable rest is then lost and only reliable packets go on. The deadline
-        counts also while somebody is away.
+        Reliable packets are repeated until they arrive (EmulatorError after MAX_RELIABLE_TRIES, or
+        where the link has no rate for max_wait_s), others at most arq_max_tries times. `late`: the
+        transfer does not end by the deadline; with `late: lose` its unreliable rest is then lost and
+        only reliable packets go on. The deadline counts also while somebody is away.
         """
         model, deadline_s = self.model, self.model.deadline_s - grant.wait_s
         flow = self._flow(grant)
         reliable_P = np.array([packet.reliable for packet in packets], dtype=np.bool_)
+        repeated_P = reliable_P | (model.arq_max_tries > 1)
+        turnaround_s = model.ack_turnaround_s if model.acks == "charged" else None
+        acking = Acking(grant, repeated_P, turnaround_s, model.circuit_power_w)
         transfer = self._transfer(packets, reliable_P, grant, flow)
-        link = f"link {grant.sender} -> {', '.join(map(str, grant.receivers))}"
         try:
-            if model.late == "wait":
-                sent = send_and_wait(transfer, model.losses, flow, deadline_s)
-            else:
-                sent = send_or_lose(transfer, model.losses, flow, deadline_s, reliable_P)
+            sent = self._sent(transfer, flow, acking, deadline_s, reliable_P)
         except ScenarioError:
             raise
         except EmulatorError as error:
-            snr = float(self.snr(grant, 0).min())
-            told = f"{link}, SNR {db_from_linear(snr):.1f} dB" if snr > 0.0 else link
-            raise EmulatorError(f"{told}: {error}") from error
+            raise EmulatorError(f"{self._link(grant)}: {error}") from error
+        if math.isinf(sent.duration_s):
+            raise EmulatorError(self._without_rate(grant))
         if bool((reliable_P & ~sent.outcome.arrived).any()):
             raise EmulatorError(
-                f"{link}: a reliable packet was lost "
+                f"{self._link(grant)}: a reliable packet was lost "
                 f"{MAX_RELIABLE_TRIES} times in exchange {grant.exchange_index}"
             )
-        arrival_s, airtime_s = _end_and_airtime_s(grant, sent, deadline_s)
-        return tuple(
-            Reception(arrived_P, sent.outcome.attempts, arrival_s, airtime_s, sent.late)
-            for arrived_P in sent.outcome.arrived
+        end_s = _last_on_air_s(grant, sent, deadline_s)
+        bit_per_s = flow.bit_per_s_at(sent.duration_s)
+        over_s = flow.later(end_s, acking.round_trips_s(sent.outcome, bit_per_s))
+        reception = Reception(
+            arrived=sent.outcome.arrived[0],
+            attempts=sent.outcome.attempts,
+            arrival_s=grant.start_s + over_s,
+            airtime_s=flow.airtime_s(end_s),
+            late=sent.late or is_late(over_s, deadline_s),
+            acks=acking.acks(sent.outcome, bit_per_s),
+        )
+        return tuple(replace(reception, arrived=arrived_P) for arrived_P in sent.outcome.arrived)
+
+    def _sent(
+        self,
+        transfer: Transfer,
+        flow: Flow,
+        acking: Acking,
+        deadline_s: float,
+        reliable_P: BoolArray,
+    ) -> Sent:
+        """The tries of a transfer; under `late: lose` the deadline leaves room for its round trips."""
+        losses, reserved_s = self.model.losses, 0.0
+        if self.model.late == "wait":
+            return send_and_wait(transfer, losses, flow, deadline_s, reliable_P)
+        while True:
+            due_s = flow.later(deadline_s, -reserved_s)
+            sent = send_or_lose(transfer, losses, flow, due_s, reliable_P)
+            bit_per_s = flow.bit_per_s_at(sent.duration_s)
+            needed_s = acking.round_trips_s(sent.outcome, bit_per_s)
+            if needed_s <= reserved_s or not math.isfinite(sent.duration_s):
+                return sent
+            reserved_s = needed_s
+
+    def _link(self, grant: Grant) -> str:
+        """A link and what it is worth, for messages."""
+        snr = float(self._signal.mean_snr(grant).min())
+        named = f"link {grant.sender} -> {', '.join(map(str, grant.receivers))}"
+        return f"{named}, mean SNR {db_from_linear(snr):.1f} dB" if snr > 0.0 else named
+
+    def _without_rate(self, grant: Grant) -> str:
+        """Why a transfer that must arrive was given up."""
+        waited_s = self.model.max_wait_s
+        long = "no rate above 0 bit/s at all"
+        if waited_s is not None:
+            long = f"no rate above 0 bit/s for {waited_s:g} s (channel.max_wait_s)"
+        return (
+            f"{self._link(grant)}: {long} in exchange {grant.exchange_index}, which must arrive; wanted "
+            "a link in range: shorter, with more power or less noise, or not used by the topology"
+            + ("" if waited_s is None else ", or a longer max_wait_s")
         )
 
     def energy_j(self, grant: Grant, reception: Reception) -> float:
@@ -189,9 +215,10 @@ class WirelessChannel:
 
     def _flow(self, grant: Grant) -> Flow:
         """What the sender brings over from the start of the grant on; the weakest sets its rate."""
-        rate, block_s = self.model.rate, self._block_s
+        rate, blocks = self.model.rate, self._signal.blocks(grant)
         if rate.kind == "trace":
-            return rate.flow(grant.start_s, block_s)
+            return rate.flow(grant.start_s, blocks)
+        max_wait_s = math.inf if self.model.max_wait_s is None else self.model.max_wait_s
 
         @functools.cache
         def bit_per_s(block: int) -> float:
@@ -199,7 +226,7 @@ class WirelessChannel:
                 return 0.0  # the other laws see it by the SNR
             return rate.bit_per_s(float(self.snr(grant, block).min()), grant.bandwidth_hz)
 
-        return BlockFlow(bit_per_s, block_s, grant.slots, grant.start_s)
+        return BlockFlow(bit_per_s, blocks, grant.slots, grant.start_s, max_wait_s)
 
     def _blocks(self, grant: Grant, flow: Flow) -> Iterator[Block]:
         """The coherence blocks of a transfer, for losses that depend on the SNR."""
@@ -210,49 +237,6 @@ class WirelessChannel:
             weakest = float(snr_R.min())
             threshold_db = rate.threshold_db(weakest) if rate.kind == "nr_cqi" else None
             yield Block(snr_R, threshold_db, end_bits)
-
-    def _gain(self, grant: Grant, block: int, sender: int, receiver: int) -> float:
-        """Power gain of a link in a coherence block of a grant, as it is at the block's start."""
-        fade = block // self._blocks_of_a_fade if self._blocks_of_a_fade else 0
-        fading = self.model.fading.power(self.seed, grant.exchange_index, fade, sender, receiver)
-        return self._mean_gain(grant, block, sender, receiver) * fading
-
-    def _mean_gain(self, grant: Grant, block: int, sender: int, receiver: int) -> float:
-        """Power gain of a link at the start of a coherence block, without small-scale fading."""
-        if not self.gains.moving:
-            return float(self.gain_at_start[sender, receiver])
-        time_s = grant.start_s + (block * self._block_s if block else 0.0)
-        return self.gains.gain(sender, receiver, time_s)
-
-    def has_path(self, grant: Grant, block: int) -> bool:
-        """Whether anything of what is sent arrives at all receivers."""
-        gains = (self._mean_gain(grant, block, grant.sender, r) for r in grant.receivers)
-        return all(gain > 0.0 for gain in gains)
-
-    def _disturbance_w(self, grant: Grant, block: int) -> DoubleArray:
-        """[R] noise and interference at each receiver."""
-        noise = noise_w(grant.bandwidth_hz, self.model.noise_figure_db) + self.model.interference_w
-        heard_R = [
-            sum(self._gain(grant, block, i, r) for i in grant.interferers if i != r)
-            for r in grant.receivers
-        ]
-        return noise + self._most_w * np.array(heard_R, dtype=np.float64)
-
-    @functools.cached_property
-    def _blocks_of_a_fade(self) -> int:
-        """Blocks for which one draw of the fading holds; 0: it holds for the whole exchange."""
-        held_s = self.model.fading.block_s
-        if math.isinf(held_s):
-            return 0
-        return math.ceil(held_s / MOVING_BLOCK_S) if self.gains.moving else 1
-
-    @functools.cached_property
-    def _block_s(self) -> float:
-        """How long rate and losses hold [s]: as the fading, but for who moves MOVING_BLOCK_S at most."""
-        held_s = self.model.fading.block_s
-        if math.isinf(held_s):
-            return MOVING_BLOCK_S if self.gains.moving else held_s
-        return held_s / self._blocks_of_a_fade
 
     def log_needed_w(self, grant: Grant, num_bytes: int) -> float:
         """ln of the power [W] that Eq 25 asks for, or of what the highest rate needs."""
@@ -268,24 +252,21 @@ class WirelessChannel:
         log_snr = self.model.rate.log_snr(reachable, bandwidth_hz)
         if log_snr == -math.inf:
             return -math.inf
-        gains = [self._gain(grant, 0, grant.sender, receiver) for receiver in grant.receivers]
-        disturbances_w = self._disturbance_w(grant, 0).tolist()
-        return max(
-            log_snr + math.log(disturbance_w) - log_of(gain)
-            for disturbance_w, gain in zip(disturbances_w, gains, strict=True)
-        )
+        return self._signal.log_power_w(grant, self._signal.first_block(grant), log_snr)
+
+    @functools.cached_property
+    def _signal(self) -> Signal:
+        """What arrives over its links."""
+        return Signal(self.model, self.seed, self.gains, self.gain_at_start, self._most_w)
 
 
-def _end_and_airtime_s(grant: Grant, sent: Sent, deadline_s: float) -> tuple[float, float]:
-    """When the sender is done, and how long it was on the air until then [s].
+def _last_on_air_s(grant: Grant, sent: Sent, deadline_s: float) -> float:
+    """When the sender makes its last try, from the start of the grant on [s].
 
     Who is cut off by the deadline has tried until then, even if it was in vain.
     """
-    slots, end_s = grant.slots, grant.start_s + sent.duration_s
-    if slots is None:
-        return end_s, sent.duration_s
-    given_up_s = grant.start_s + deadline_s
-    if sent.late and slots.in_vain_s(given_up_s) > slots.in_vain_s(end_s):
-        end_s = given_up_s
-    carrying_s = slots.carrying_s(end_s) - slots.carrying_s(grant.start_s)
-    return end_s, carrying_s + slots.in_vain_s(end_s) - slots.in_vain_s(grant.start_s)
+    if grant.slots is None or not sent.late:
+        return sent.duration_s
+    end_s, given_up_s = grant.start_s + sent.duration_s, grant.start_s + deadline_s
+    in_vain = grant.slots.in_vain_s(given_up_s) > grant.slots.in_vain_s(end_s)
+    return deadline_s if in_vain else sent.duration_s

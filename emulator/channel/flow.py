@@ -3,10 +3,11 @@
 A flow counts time from the start of the transfer. Shapes: K marks of a transfer, in bits.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -16,12 +17,20 @@ from emulator.state import DoubleArray, Turns
 MAX_BLOCKS = 100_000
 """A transfer longer than so many coherence blocks is given up: the link is no link."""
 
+SAME_MOMENT = 1e-9
+"""Who starts so little before the end of a block, in blocks, starts in the next: times are rounded."""
+
 
 class Flow(Protocol):
     """The bits that a link brings over, as a function of time."""
 
+    @property
+    def given_up_s(self) -> float:
+        """When the sender gives up, as far as `finish_times_s` has no answer; inf: never."""
+        ...
+
     def finish_times_s(self, bits_K: DoubleArray) -> DoubleArray:
-        """When the first bits_K[k] bits (ascending) are through [K]; ascending."""
+        """When the first bits_K[k] bits (ascending) are through [K]; ascending, inf: never."""
         ...
 
     def bits_within(self, deadline_s: float) -> float:
@@ -32,83 +41,194 @@ class Flow(Protocol):
         """Bits through at the end of each coherence block."""
         ...
 
+    def airtime_s(self, until_s: float) -> float:
+        """How long the sender is on the air until then [s]."""
+        ...
+
+    def bit_per_s_at(self, time_s: float) -> float:
+        """The rate at which the last bit up to then was sent; 0 where none was."""
+        ...
+
+    def later(self, time_s: float, own_s: float) -> float:
+        """When so much more of the sender's time has passed (own_s < 0: had not yet passed) [s]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The coherence blocks that a transfer meets: block 0 is the one in which it starts.
+
+    first: blocks of the run that precede block 0. gone_s: how much of it is over at the start.
+    """
+
+    block_s: float
+    first: int = 0
+    gone_s: float = 0.0
+
+    @classmethod
+    def over_time(cls, block_s: float, start_s: float) -> Self:
+        """Those of the run from an emulated time on: block n of the run starts at n·block_s."""
+        if math.isinf(block_s):
+            return cls(block_s)
+        first, gone_s = divmod(start_s, block_s)
+        if block_s - gone_s < SAME_MOMENT * block_s:
+            first, gone_s = first + 1.0, 0.0
+        return cls(block_s, int(first), gone_s)
+
+    def start_s(self, block: int) -> float:
+        """When a block begins, the first with the transfer [s]."""
+        return block * self.block_s - self.gone_s if block else 0.0
+
+    def lasts_s(self, block: int) -> float:
+        """How long a block lasts, the first from the start of the transfer on [s]."""
+        return self.block_s if block else self.block_s - self.gone_s
+
+    def at(self, time_s: float) -> int:
+        """The block in which a time lies."""
+        return 0 if math.isinf(self.block_s) else int((time_s + self.gone_s) // self.block_s)
+
+
+class _Stretch(NamedTuple):
+    """A block of a flow, and how much of it carries [s]."""
+
+    block: int
+    bit_per_s: float
+    carrying_s: float
+
+    @property
+    def flows(self) -> bool:
+        """Whether anything is sent."""
+        return self.bit_per_s > 0.0 and self.carrying_s > 0.0
+
 
 @dataclass(frozen=True, eq=False)
 class BlockFlow:
-    """A rate for each coherence block: R = rate_of_block(b) on [b·block_s, (b+1)·block_s) [bit/s].
+    """A rate for each coherence block [bit/s]. The sender knows it: where it is 0 nothing is sent.
 
-    With slots only their time carries; start_s: the emulated time at which the flow begins.
+    With slots only their time carries; start_s: the emulated time at which the flow begins. Who cannot
+    use its own time for max_wait_s, without a break, gives up: nothing flows after that.
     """
 
     rate_of_block: Callable[[int], float]
-    block_s: float
+    blocks: Blocks
     slots: Turns | None = None
     start_s: float = 0.0
+    max_wait_s: float = math.inf
+
+    @property
+    def given_up_s(self) -> float:
+        """When the wait that is too long has lasted max_wait_s [s]."""
+        usable_s = [self._end_s(s.block) for s in self._stretches() if s.flows]
+        return (usable_s[-1] if usable_s else 0.0) + self.max_wait_s
 
     def finish_times_s(self, bits_K: DoubleArray) -> DoubleArray:
-        """The t with ∫₀ᵗ R dt = bits_K[k], for each k [K].
+        """The t with ∫₀ᵗ R dt = bits_K[k], for each k [K]; inf for what is not through when given up.
 
-        Raises EmulatorError when MAX_BLOCKS blocks, or one endless block of rate 0, are not enough.
+        Raises EmulatorError when MAX_BLOCKS blocks are not enough.
         """
         times_K = np.zeros_like(bits_K)
         done = int(np.searchsorted(bits_K, 0.0, side="right"))
+        if done == bits_K.size:
+            return times_K
         carried_bits = 0.0
-        block = 0
-        while done < bits_K.size:
-            bit_per_s = self.rate_of_block(block)
-            if block == MAX_BLOCKS or (bit_per_s <= 0.0 and math.isinf(self.block_s)):
-                raise EmulatorError(
-                    "out of range, the link does not carry it: its rate is 0 bit/s for ever"
-                    if math.isinf(self.block_s)
-                    else f"a transfer of {bits_K[-1]:.0f} bits is at {carried_bits:.0f} bits after "
-                    f"{block} coherence blocks of {self.block_s:g} s: the link does not carry it"
-                )
+        for block, bit_per_s, carrying_s in self._stretches():
             if bit_per_s > 0.0:
-                through = carried_bits + bit_per_s * self._carrying_s(block)
+                through = carried_bits + bit_per_s * carrying_s
                 end = int(np.searchsorted(bits_K, through, side="right"))
                 within_s = (bits_K[done:end] - carried_bits) / bit_per_s
                 times_K[done:end] = self._after(block, within_s)
                 carried_bits, done = through, end
-            block += 1
+            if done == bits_K.size:
+                return times_K
+        times_K[done:] = math.inf
         return times_K
 
     def bits_within(self, deadline_s: float) -> float:
-        """∫₀^deadline R dt; deadline_s is finite."""
-        bits = 0.0
-        block = 0
-        while self._start_of(block) < deadline_s:
-            bits += self.rate_of_block(block) * self._carrying_s(block, deadline_s)
-            block += 1
-        return bits
+        """∫₀^deadline R dt; with inf all that flows until the sender gives up."""
+        carried_bits = 0.0
+        for _, bit_per_s, carrying_s in self._stretches(deadline_s):
+            if bit_per_s > 0.0:
+                carried_bits += bit_per_s * carrying_s
+        return carried_bits
 
     def bits_at_block_ends(self) -> Iterator[float]:
-        """∫ R dt up to the end of each block, as `finish_times_s` adds it up; MAX_BLOCKS at most."""
+        """∫ R dt up to the end of each block, as `finish_times_s` adds it up."""
         carried_bits = 0.0
-        for block in range(MAX_BLOCKS):
-            bit_per_s = self.rate_of_block(block)
+        for _, bit_per_s, carrying_s in self._stretches():
             if bit_per_s > 0.0:
-                carried_bits += bit_per_s * self._carrying_s(block)
+                carried_bits += bit_per_s * carrying_s
             yield carried_bits
-            if math.isinf(self.block_s):
-                return
 
-    def _start_of(self, block: int) -> float:
-        """When a block begins [s]."""
-        return block * self.block_s if block else 0.0
+    def airtime_s(self, until_s: float) -> float:
+        """Own time up to then, in vain or not, without the blocks of rate 0 [s]."""
+        end_s = silent_s = 0.0
+        for block, bit_per_s, _ in self._stretches(until_s):
+            end_s = min(self._end_s(block), until_s)
+            if bit_per_s <= 0.0:
+                silent_s += self._on_air_s(self.blocks.start_s(block), end_s)
+        return self._on_air_s(0.0, end_s) - silent_s
 
-    def _carrying_s(self, block: int, until_s: float = math.inf) -> float:
-        """How much time of a block carries bits, at most until a time [s]."""
-        from_s = self._start_of(block)
+    def bit_per_s_at(self, time_s: float) -> float:
+        """The rate of the last block before a time in which anything flowed; 0 where none did."""
+        sent = [s.bit_per_s for s in self._stretches(time_s) if s.flows]
+        return sent[-1] if sent else 0.0
+
+    def later(self, time_s: float, own_s: float) -> float:
+        """When so much more of the sender's time has passed, at the start of the flow at least [s]."""
+        if own_s == 0.0:
+            return time_s
         if self.slots is None:
-            return min(self.block_s, until_s - from_s)
-        to_s = min(self._start_of(block + 1) if math.isfinite(self.block_s) else math.inf, until_s)
+            return max(time_s + own_s, 0.0)
+        begun_s = self.slots.carrying_s(self.start_s)
+        passed_s = self.slots.carrying_s(self.start_s + time_s) + own_s
+        if passed_s <= begun_s:
+            return 0.0
+        return float(self.slots.times_at(np.array([passed_s]))[0]) - self.start_s
+
+    def _stretches(self, until_s: float = math.inf) -> Iterator[_Stretch]:
+        """The blocks up to a time, or to the one in which the sender gives up. See MAX_BLOCKS."""
+        usable_s = 0.0
+        for block in itertools.count():
+            if self.blocks.start_s(block) >= until_s:
+                return
+            if block == MAX_BLOCKS and math.isinf(until_s):
+                raise EmulatorError(
+                    f"a transfer has lasted {block} coherence blocks of {self.blocks.block_s:g} s: the "
+                    "link does not carry it"
+                )
+            end_s = min(self._end_s(block), until_s)
+            stretch = _Stretch(block, self.rate_of_block(block), self._carrying_s(block, until_s))
+            if stretch.flows:
+                usable_s = end_s
+            elif stretch.carrying_s > 0.0 and end_s - usable_s > self.max_wait_s:
+                return
+            yield stretch
+
+    def _end_s(self, block: int) -> float:
+        """When a block ends [s]."""
+        return self.blocks.start_s(block + 1)
+
+    def _carrying_s(self, block: int, until_s: float) -> float:
+        """How much time of a block carries bits, at most until a time [s]."""
+        from_s = self.blocks.start_s(block)
+        if self.slots is None:
+            return min(self.blocks.lasts_s(block), until_s - from_s)
+        to_s = min(self._end_s(block), until_s)
         return self.slots.carrying_s(self.start_s + to_s) - self.slots.carrying_s(
             self.start_s + from_s
         )
 
+    def _on_air_s(self, from_s: float, to_s: float) -> float:
+        """How much of a time is the sender's own, in vain or not [s]."""
+        if self.slots is None:
+            return to_s - from_s
+        from_s, to_s = self.start_s + from_s, self.start_s + to_s
+        carrying_s = self.slots.carrying_s(to_s) - self.slots.carrying_s(from_s)
+        return carrying_s + self.slots.in_vain_s(to_s) - self.slots.in_vain_s(from_s)
+
     def _after(self, block: int, carrying_s: DoubleArray) -> DoubleArray:
         """The times after so much time that carries in a block."""
-        from_s = self._start_of(block)
+        from_s = self.blocks.start_s(block)
         if self.slots is None:
             return from_s + carrying_s
         before_s = self.slots.carrying_s(self.start_s + from_s)

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from emulator.channel.air import Gains, WirelessChannel
+from emulator.channel.air import WirelessChannel
 from emulator.channel.energy import LeastPower, Power
 from emulator.channel.fading import Fading, RayleighFading
 from emulator.channel.gains import FileGain
@@ -20,6 +20,7 @@ from emulator.channel.placement import DiscPlacement, Placement
 from emulator.channel.presence import Offline, check_presence
 from emulator.channel.rates import Rate, ShannonRate
 from emulator.channel.shadowing import NoShadowing, Shadowing
+from emulator.channel.signal import Gains
 
 
 class Wireless(BaseModel):
@@ -72,8 +73,26 @@ class Wireless(BaseModel):
         default="wait",
         description="What becomes of unreliable packets after the deadline: late, or lost.",
     )
+    max_wait_s: FiniteFloat | None = Field(
+        default=60.0,
+        gt=0,
+        description="How long a transfer waits without a break for a rate above 0 in the sender's own "
+        "time [s]; then its unreliable packets are lost, and the run ends if reliable ones are left. "
+        "null: for ever.",
+    )
     arq_max_tries: int = Field(
         default=1, ge=1, le=1000, description="Tries of an unreliable packet before it is lost."
+    )
+    acks: Literal["charged", "free"] = Field(
+        default="charged",
+        description="Whether acknowledgements cost airtime, energy and a round trip for each "
+        "repetition, or bytes only.",
+    )
+    ack_turnaround_s: FiniteFloat = Field(
+        default=0.001,
+        ge=0,
+        description="From the end of what was received to the start of the answer [s]: 16 µs in Wi-Fi "
+        "(SIFS), two or three slots in NR sidelink.",
     )
 
     @model_validator(mode="after")

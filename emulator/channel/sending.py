@@ -1,8 +1,9 @@
-"""Packets over a flow: tries, the moment each of them ends, and what a deadline cuts off.
+"""Packets over a flow: tries, the moment each of them ends, and what a deadline or a dead link cuts off.
 
 Shapes: P packets of one transfer, in order.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,22 +16,36 @@ from emulator.state import BoolArray, DoubleArray
 LATE_TOLERANCE = 1e-9
 """Least power meets the deadline exactly, so rounding must not make it late."""
 
+SAME_BITS = 1e-12
+"""Bits that were added up in another order may exceed what a flow carries by so much."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sent:
-    """What became of a transfer. duration_s: until its last try ends; late: after the deadline."""
+    """What became of a transfer. late: not over by the deadline.
+
+    duration_s: until its last try ends; inf where the link was given up before all reliable packets
+    were through.
+    """
 
     outcome: Outcome
     duration_s: float
     late: bool
 
 
-def send_and_wait(transfer: Transfer, losses: Losses, flow: Flow, deadline_s: float) -> Sent:
-    """All tries, however long they take."""
+def send_and_wait(
+    transfer: Transfer, losses: Losses, flow: Flow, deadline_s: float, reliable_P: BoolArray
+) -> Sent:
+    """All tries, however long they take; what is not through when the link is given up is lost."""
     outcome = losses.outcome(transfer)
     ends_P = _ends_s(transfer, outcome, flow)
     duration_s = float(ends_P[-1]) if ends_P.size else 0.0
-    return Sent(outcome, duration_s, duration_s > deadline_s * (1.0 + LATE_TOLERANCE))
+    if math.isfinite(duration_s):
+        return Sent(outcome, duration_s, is_late(duration_s, deadline_s))
+    cut_P = ~reliable_P & np.isposinf(ends_P)
+    sent = _sent_but_for(cut_P, transfer, outcome, losses, flow, flow.bits_within(math.inf))
+    # Who gives up has waited until then.
+    return replace(sent, duration_s=max(sent.duration_s, flow.given_up_s))
 
 
 def send_or_lose(
@@ -44,12 +59,30 @@ def send_or_lose(
     budget_bits = flow.bits_within(deadline_s)
     hopeless_P = ~reliable_P & (np.cumsum(transfer.bits_P) - transfer.bits_P >= budget_bits)
     transfer = replace(transfer, limits_P=np.where(hopeless_P, 0, transfer.limits_P))
-    waited = send_and_wait(transfer, losses, flow, deadline_s)
-    if not waited.late and not hopeless_P.any():
-        return waited
-    ends_P = _ends_s(transfer, waited.outcome, flow)
+    outcome = losses.outcome(transfer)
+    ends_P = _ends_s(transfer, outcome, flow)
+    duration_s = float(ends_P[-1]) if ends_P.size else 0.0
+    if not is_late(duration_s, deadline_s) and not hopeless_P.any():
+        return Sent(outcome, duration_s, late=False)
     cut_P = hopeless_P | ~reliable_P & (ends_P > deadline_s * (1.0 + LATE_TOLERANCE))
-    sent_P = waited.outcome.attempts * transfer.bits_P
+    return _sent_but_for(cut_P, transfer, outcome, losses, flow, budget_bits)
+
+
+def is_late(time_s: float, deadline_s: float) -> bool:
+    """Whether a time is after the deadline, rounding aside."""
+    return time_s > deadline_s * (1.0 + LATE_TOLERANCE)
+
+
+def _sent_but_for(
+    cut_P: BoolArray,
+    transfer: Transfer,
+    outcome: Outcome,
+    losses: Losses,
+    flow: Flow,
+    budget_bits: float,
+) -> Sent:
+    """A transfer whose packets cut_P have no more than the first budget_bits of the flow."""
+    sent_P = outcome.attempts * transfer.bits_P
     shorter = _cut_short(transfer, cut_P, sent_P, budget_bits)
     outcome = losses.outcome(shorter)
     # A try that is cut brings nothing, but one before it may have reached some of several receivers.
@@ -58,7 +91,9 @@ def send_or_lose(
     limits_P[cut_P] = whole_P.astype(np.int64)
     in_time = losses.outcome(replace(shorter, limits_P=limits_P)).arrived
     arrived = np.where(cut_P, in_time, outcome.arrived)
-    total_bits = np.where(cut_P, shorter.room_P, outcome.attempts * transfer.bits_P).sum()
+    total_bits = float(np.where(cut_P, shorter.room_P, outcome.attempts * transfer.bits_P).sum())
+    if total_bits <= budget_bits * (1.0 + SAME_BITS):
+        total_bits = min(total_bits, budget_bits)
     duration_s = float(flow.finish_times_s(np.array([total_bits]))[0])
     return Sent(Outcome(arrived, outcome.attempts), duration_s, late=True)
 

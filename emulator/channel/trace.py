@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from emulator.channel.flow import Blocks
 from emulator.errors import ScenarioError, shown
 from emulator.state import DoubleArray, IndexArray
 from emulator.units import bits_from_bytes
@@ -23,6 +24,8 @@ CHANCE_BITS = bits_from_bytes(1504)
 
 MOST_DIGITS = 12
 """Of a moment [ms]: thirty years."""
+CHANCE_MS = 1.0
+"""How long the sender is on the air for all chances of one millisecond together."""
 
 SAME_MOMENT_MS = 1e-6
 """Sums of seconds are rounded: a nanosecond apart is the same moment."""
@@ -34,7 +37,8 @@ class TraceRate(BaseModel):
     Bytes count, not packets: a chance may take the end of one packet and the beginning of the next.
     What a chance brings that nobody needs expires. After its last line the file starts again, that
     moment being its new 0. Emulated time 0 is the file's 0, on every link. SNR, bandwidth and power
-    matter to nothing.
+    matter to nothing. The sender is on the air in the milliseconds that have a chance, up to its last
+    one, and silent in the others.
     Source: Netravali et al., Mahimahi (USENIX ATC 2015), and the link queue of its mm-link.
     """
 
@@ -50,7 +54,7 @@ class TraceRate(BaseModel):
     @property
     def mean_bit_per_s(self) -> float:
         """Bits of one loop over its duration [bit/s]."""
-        return self.chances_ms.size * CHANCE_BITS * 1000.0 / float(self.chances_ms[-1])
+        return _mean_bit_per_s(self.chances_ms)
 
     def log_snr(self, bit_per_s: float, bandwidth_hz: float) -> float:
         """ln of the least SNR: -inf if the trace carries the rate on average, inf otherwise."""
@@ -60,9 +64,9 @@ class TraceRate(BaseModel):
         """The wanted rate, or the mean one of the trace."""
         return min(bit_per_s, self.mean_bit_per_s)
 
-    def flow(self, start_s: float, block_s: float) -> "TraceFlow":
+    def flow(self, start_s: float, blocks: Blocks) -> "TraceFlow":
         """What a transfer gets that starts at an emulated time."""
-        return TraceFlow(self.chances_ms, start_s, block_s)
+        return TraceFlow(self.chances_ms, start_s, blocks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +78,12 @@ class TraceFlow:
 
     chances_ms: IndexArray
     start_s: float
-    block_s: float
+    blocks: Blocks
+
+    @property
+    def given_up_s(self) -> float:
+        """Never: a trace has its next chance."""
+        return math.inf
 
     def finish_times_s(self, bits_K: DoubleArray) -> DoubleArray:
         """The chance that takes the last of bits_K[k] bits, in seconds after the start [K]."""
@@ -89,18 +98,50 @@ class TraceFlow:
 
     def bits_at_block_ends(self) -> Iterator[float]:
         """Bits through at the end of each coherence block, without end."""
-        if math.isinf(self.block_s):
+        if math.isinf(self.blocks.block_s):
             yield math.inf
             return
         for block in itertools.count(1):
-            yield self.bits_within(block * self.block_s)
+            yield self.bits_within(self.blocks.start_s(block))
+
+    def airtime_s(self, until_s: float) -> float:
+        """CHANCE_MS for each millisecond that has a chance; of the first what is left at the start."""
+        before = _passed(self._moments_ms, self.start_s)
+        count = _passed(self._moments_ms, self.start_s + until_s) - before
+        if count == 0:
+            return 0.0
+        loop, line = divmod(before, self._moments_ms.size)
+        first_ms = loop * self.chances_ms[-1] + self._moments_ms[line] - self.start_s * 1000.0
+        return float((count - 1) * CHANCE_MS + min(first_ms, CHANCE_MS)) / 1000.0
+
+    def bit_per_s_at(self, time_s: float) -> float:
+        """The mean rate of the trace, at any time."""
+        return _mean_bit_per_s(self.chances_ms)
+
+    def later(self, time_s: float, own_s: float) -> float:
+        """So much later, at the start of the flow at least."""
+        return max(time_s + own_s, 0.0)
+
+    @cached_property
+    def _moments_ms(self) -> IndexArray:
+        """The moments of one loop that have a chance, once each; the next 0 is the end of this loop."""
+        return self.chances_ms[np.diff(self.chances_ms, prepend=0) > 0]
 
     def _passed(self, elapsed_s: float) -> int:
         """Chances from emulated time 0 to a moment of the transfer, the moment included."""
-        moment_ms = (self.start_s + elapsed_s) * 1000.0 + SAME_MOMENT_MS
-        loop, phase_ms = divmod(moment_ms, float(self.chances_ms[-1]))
-        line = int(np.searchsorted(self.chances_ms, phase_ms, side="right"))
-        return int(loop) * self.chances_ms.size + line
+        return _passed(self.chances_ms, self.start_s + elapsed_s)
+
+
+def _mean_bit_per_s(chances_ms: IndexArray) -> float:
+    """Bits of one loop over its duration [bit/s]."""
+    return chances_ms.size * CHANCE_BITS * 1000.0 / float(chances_ms[-1])
+
+
+def _passed(lines_ms: IndexArray, time_s: float) -> int:
+    """How many lines of an endless loop have passed by an emulated time, that moment included."""
+    moment_ms = time_s * 1000.0 + SAME_MOMENT_MS
+    loop, phase_ms = divmod(moment_ms, float(lines_ms[-1]))
+    return int(loop) * lines_ms.size + int(np.searchsorted(lines_ms, phase_ms, side="right"))
 
 
 def _read_chances_ms(file: Path) -> IndexArray:

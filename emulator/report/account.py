@@ -26,7 +26,8 @@ PARTS = {
 class Account:
     """Sums over bursts. delivered and lost are counted at every receiver, all else on the air once.
 
-    hz_s: bandwidth times airtime [Hz·s], the endless band of ideal access counted as none.
+    hz_s: bandwidth times airtime [Hz·s], the endless band of ideal access counted as none. Airtime,
+    spectrum and energy include acknowledgements, whose own parts are named so.
     attempts: transmissions of packets; packets: those that were to be sent.
     """
 
@@ -39,8 +40,10 @@ class Account:
     delivered_bytes: int
     lost_bytes: int
     airtime_s: float
+    ack_airtime_s: float
     hz_s: float
     energy_j: float
+    ack_energy_j: float
     bursts: int
     late_bursts: int
     packets: int
@@ -71,17 +74,22 @@ def account_of(records: Sequence[LinkRecord]) -> Account:
         retransmitted_bytes=sum(r.retransmitted_bytes for r in aired),
         delivered_bytes=sum(r.delivered_bytes for r in records),
         lost_bytes=sum(r.lost_bytes for r in records),
-        airtime_s=math.fsum(r.airtime_s for r in records),
-        hz_s=math.fsum(
-            r.bandwidth_hz * r.airtime_s for r in records if math.isfinite(r.bandwidth_hz)
-        ),
-        energy_j=math.fsum(r.energy_j for r in records),
+        airtime_s=math.fsum(r.airtime_s + r.ack_airtime_s for r in records),
+        ack_airtime_s=math.fsum(r.ack_airtime_s for r in records),
+        hz_s=math.fsum(_hz_s(r, r.airtime_s + r.ack_airtime_s) for r in records),
+        energy_j=math.fsum(r.energy_j + r.ack_energy_j for r in records),
+        ack_energy_j=math.fsum(r.ack_energy_j for r in records),
         bursts=len(records),
         late_bursts=sum(r.late for r in records),
         packets=sum(r.packets for r in aired),
         attempts=sum(r.attempts for r in aired),
         packets_lost=sum(r.packets_lost for r in records),
     )
+
+
+def _hz_s(record: LinkRecord, on_air_s: float) -> float:
+    """Spectrum that a time on the air takes [Hz·s]; none of an endless band."""
+    return record.bandwidth_hz * on_air_s if math.isfinite(record.bandwidth_hz) else 0.0
 
 
 def by_traffic(records: Sequence[LinkRecord]) -> dict[str, Account]:
@@ -110,16 +118,23 @@ def by_round(records: Sequence[LinkRecord]) -> dict[str, Account]:
 def by_device(records: Sequence[LinkRecord]) -> dict[str, Account]:
     """By device: what it put on the air, its acknowledgements with it, and what came or was lost to it.
 
-    Bursts, packets, airtime and energy are those of the sender; what is delivered and lost, the
-    receiver's.
+    Bursts and packets are those of the sender; what is delivered and lost, the receiver's. Airtime,
+    spectrum and energy are those of the device: of its own bursts, and of what it acknowledged.
     """
     devices = sorted({r.sender for r in records} | {r.receiver for r in records})
     accounts = {}
     for device in devices:
-        sent = account_of([r for r in records if r.sender == device])
-        heard = account_of([r for r in records if r.receiver == device])
+        own = [r for r in records if r.sender == device]
+        others = [r for r in records if r.receiver == device]
+        sent, heard = account_of(own), account_of(others)
         accounts[str(device)] = replace(
             sent,
+            airtime_s=sent.airtime_s - sent.ack_airtime_s + heard.ack_airtime_s,
+            ack_airtime_s=heard.ack_airtime_s,
+            hz_s=math.fsum(_hz_s(r, r.airtime_s) for r in own)
+            + math.fsum(_hz_s(r, r.ack_airtime_s) for r in others),
+            energy_j=sent.energy_j - sent.ack_energy_j + heard.ack_energy_j,
+            ack_energy_j=heard.ack_energy_j,
             ack_bytes=heard.ack_bytes,
             delivered_bytes=heard.delivered_bytes,
             lost_bytes=heard.lost_bytes,

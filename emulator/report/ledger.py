@@ -104,6 +104,14 @@ def _spectrum(hz_s: float) -> str:
     return f"{hz_s / 1e6:.3f} MHz·s"
 
 
+def _seconds(duration_s: float) -> str:
+    return f"{duration_s:.3f} s"
+
+
+def _joules(energy_j: float) -> str:
+    return f"{energy_j:.3f} J"
+
+
 def _bytes_of(name: str) -> Amount:
     return name, lambda account: float(getattr(account, f"{name}_bytes")), _size
 
@@ -112,9 +120,11 @@ ON_AIR: list[Amount] = [*(_bytes_of(name) for name in BYTE_CLASSES), _bytes_of("
 ARRIVED: list[Amount] = [_bytes_of("delivered"), _bytes_of("lost")]
 RECEIVED: list[Amount] = [("received", *ARRIVED[0][1:]), ("lost to it", *ARRIVED[1][1:])]
 AIR: list[Amount] = [
-    ("airtime", lambda a: a.airtime_s, lambda x: f"{x:.3f} s"),
+    ("airtime", lambda a: a.airtime_s, _seconds),
+    ("airtime of ACKs", lambda a: a.ack_airtime_s, _seconds),
     ("Hz·s", lambda a: a.hz_s, _spectrum),
-    ("transmit energy", lambda a: a.energy_j, lambda x: f"{x:.3f} J"),
+    ("transmit energy", lambda a: a.energy_j, _joules),
+    ("energy of ACKs", lambda a: a.ack_energy_j, _joules),
 ]
 PACKETS: list[Amount] = [
     ("bursts", lambda a: a.bursts, _count),

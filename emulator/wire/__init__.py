@@ -8,13 +8,11 @@ holds the byte layout; masks.py that of mask pieces; values.py how numbers are r
 from emulator.wire.codec import WireFormat
 from emulator.wire.decoding import decode
 from emulator.wire.packets import MESSAGE_HEADER_BYTES, split_burst
-from emulator.wire.sizes import ack_bytes
 from emulator.wire.values import quantise, round_trip, tensors_of
 
 __all__ = [
     "MESSAGE_HEADER_BYTES",
     "WireFormat",
-    "ack_bytes",
     "decode",
     "quantise",
     "round_trip",

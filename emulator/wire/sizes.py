@@ -15,14 +15,6 @@ from emulator.wire.values import VALUE_BYTES
 INDEX_BYTES = 4
 """A coordinate as int32, in a list of them (COO)."""
 
-ACK_BYTES = IP_UDP_BYTES + HEAD_BYTES
-"""One acknowledgement: emulated IPv4+UDP and a head of ours; a bit per packet follows."""
-
-
-def ack_bytes(reliable_packets: int) -> int:
-    """An acknowledgement of so many packets."""
-    return ACK_BYTES + (reliable_packets + 7) // 8
-
 
 @dataclass(frozen=True)
 class Counts:

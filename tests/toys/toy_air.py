@@ -38,13 +38,13 @@ def speak(channel, sender, receivers, packets, exchange_index=0, access=None):
 
 
 def slow_link(bit_per_s: float, **fields):
-    """One pair of devices whose rate is fixed, without geometry."""
+    """One pair of devices whose rate is fixed, without geometry; acknowledgements take no time."""
     return Wireless(
         path_loss=NoPathLoss(),
         fading=NoFading(),
         rate=FixedRate(link_bit_per_s=bit_per_s),
         power=FixedPower(power_w=0.1),
-        **fields,
+        **{"acks": "free"} | fields,
     ).bind(2, seed=4)
 
 

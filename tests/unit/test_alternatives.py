@@ -173,7 +173,7 @@ def test_masks_are_those_of_the_shim_that_does_it(density, codec):
 
 def test_an_older_ledger_tells_no_values_and_masks(burst):
     columns = [f.name for f in fields(LinkRecord) if f.default == UNRECORDED]
-    assert len(columns) == 11
+    assert len(columns) == 12
     got = what_if([burst(**dict.fromkeys(columns, UNRECORDED))])
     for label, total in got.items():
         assert (total is None) == label.startswith(("values", "masks")), label

@@ -133,7 +133,7 @@ def test_nobody_waits_for_the_radio_over_the_ideal_channel():
     st.integers(1, 3),
 )
 def test_what_is_sent_is_delivered_or_lost(said, probability, seed, bit_per_s, late, tries):
-    channel = lossy(probability, bit_per_s, late=late, arq_max_tries=tries)
+    channel = lossy(probability, bit_per_s, late=late, arq_max_tries=tries, acks="free")
     bursts, records = shim(channel, seed).emit(said, 0)
     check_account(records)
     assert sum(record.tx_power_w for record in records) <= 0.1 + 1e-9

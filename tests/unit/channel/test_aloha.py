@@ -12,7 +12,7 @@ from scipy import stats
 from emulator.channel.aloha import CHUNK_SLOTS, AlohaAccess
 from emulator.channel.energy import FixedPower
 from emulator.channel.fading import NoFading
-from emulator.channel.flow import BlockFlow
+from emulator.channel.flow import BlockFlow, Blocks
 from emulator.channel.model import Wireless
 from emulator.channel.pathloss import NoPathLoss
 from emulator.channel.rates import FixedRate
@@ -151,7 +151,7 @@ def test_a_transfer_ends_when_enough_slots_have_carried(start_s, receivers, mark
     all_turns = _turns(schedule, 0, *range(1, receivers + 1), ready_s=start_s)
     turns, part_s = all_turns[-1], SLOT_S / receivers
     carried_s = np.sort(np.array(marks_s))
-    flow = BlockFlow(lambda block: 1.0, np.inf, turns, start_s)
+    flow = BlockFlow(lambda block: 1.0, Blocks(np.inf), turns, start_s)
     ends_s = start_s + flow.finish_times_s(carried_s)
     carries_S = _carries_once(seed, receivers)
     wanted = []
@@ -187,7 +187,7 @@ def test_time_that_carries_and_emulated_time_are_inverse(carrying_s, receivers):
 def test_bits_by_the_end_of_a_transfer_are_its_bits_whatever_the_rate_does():
     (turns,) = _turns(_bound(LINE, 0.2), 1, 2, ready_s=7.0)
     rates = [1e3, 0.0, 5e3, 20.0]
-    flow = BlockFlow(lambda block: rates[block % 4], 0.07, turns, 7.003)
+    flow = BlockFlow(lambda block: rates[block % 4], Blocks(0.07), turns, 7.003)
     bits_K = np.geomspace(1.0, 2000.0, 30)
     ends_K = flow.finish_times_s(bits_K)
     assert np.all(np.diff(ends_K) > 0.0)

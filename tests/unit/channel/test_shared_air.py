@@ -12,6 +12,7 @@ from scipy import stats
 from emulator.channel.access import OfdmaAccess, Slots, TdmaAccess
 from emulator.channel.energy import FixedPower
 from emulator.channel.fading import NoFading, RayleighFading
+from emulator.channel.flow import Blocks
 from emulator.channel.losses import BernoulliLoss
 from emulator.channel.mobility import RandomWaypoint
 from emulator.channel.model import Wireless
@@ -76,7 +77,8 @@ def test_slots_carry_the_integral_of_the_rate_inside_them(late, fading):
     step_s = 1e-6
     elapsed_s = (np.arange(4_000_000) + 0.5) * step_s
     on_air = ((10.02 + elapsed_s) % 0.05 >= 0.013) & ((10.02 + elapsed_s) % 0.05 < 0.018)
-    blocks = np.minimum(elapsed_s // fading.block_s, 100).astype(int)
+    within = Blocks.over_time(fading.block_s, 10.02)
+    blocks = np.minimum((elapsed_s + within.gone_s) // fading.block_s, 100).astype(int)
     law = channel.model.rate
     rates = [law.bit_per_s(channel.snr(grant, b)[0], BAND_HZ) for b in range(blocks.max() + 1)]
     through = np.cumsum(on_air * np.array(rates)[blocks] * step_s)
@@ -196,6 +198,8 @@ def test_interferers_of_a_slot_take_the_success_from_rayleigh_links():
         noise_hz = row["N"] / noise_w(1.0, 0.0)
         good = 0
         for exchange in range(4000):
-            grant = Grant(0, (1,), 0.0, noise_hz, row["S"], exchange, interferers=others)
+            grant = Grant(
+                0, (1,), float(exchange), noise_hz, row["S"], exchange, interferers=others
+            )
             good += bool(bound.snr(grant, 0)[0] > linear_from_db(row["theta_dB"]))
         assert stats.binomtest(good, 4000, row["p_success"]).pvalue > 1e-3

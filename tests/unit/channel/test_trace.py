@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emulator.channel.flow import Blocks
 from emulator.channel.trace import CHANCE_BITS, TraceFlow, TraceRate
 from emulator.errors import ScenarioError
 
@@ -20,7 +21,8 @@ def _trace(folder: Path, *lines: object) -> TraceRate:
 
 
 def _flow(chances_ms: list[int], start_s: float = 0.0, block_s: float = math.inf) -> TraceFlow:
-    return TraceFlow(np.array(chances_ms, dtype=np.int64), start_s, block_s)
+    blocks = Blocks.over_time(block_s, start_s)
+    return TraceFlow(np.array(chances_ms, dtype=np.int64), start_s, blocks)
 
 
 def _one_chance_at_a_time(chances_ms: list[int], start_s: float):
@@ -99,7 +101,9 @@ def test_power_matters_to_nothing(tmp_path):
     assert rate.log_snr(36_000.0, 1.0) == -math.inf
     assert rate.log_snr(37_000.0, 1.0) == math.inf
     assert rate.reachable_bit_per_s(1e9, 1.0) == rate.mean_bit_per_s
-    assert rate.flow(0.0, math.inf).finish_times_s(np.array([20_000.0])) == pytest.approx([0.4])
+    assert rate.flow(0.0, Blocks(math.inf)).finish_times_s(np.array([20_000.0])) == pytest.approx(
+        [0.4]
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,9 +120,9 @@ def test_power_matters_to_nothing(tmp_path):
 def test_a_file_that_is_no_trace_is_one_clear_error(tmp_path, lines, message):
     rate = _trace(tmp_path, *lines)
     with pytest.raises(ScenarioError, match=message):
-        rate.flow(0.0, math.inf)
+        rate.flow(0.0, Blocks(math.inf))
 
 
 def test_a_missing_trace_is_wrong_input(tmp_path):
     with pytest.raises(ScenarioError, match=r"channel\.rate\.path: got .*none, wanted a readable"):
-        TraceRate(path=tmp_path / "none").flow(0.0, math.inf)
+        TraceRate(path=tmp_path / "none").flow(0.0, Blocks(math.inf))

@@ -7,13 +7,15 @@ import pytest
 
 from emulator.report.account import GROUPINGS, Account, account_of, by_device, by_round, by_traffic
 
+ACKED = {"ack_airtime_s": 0.25, "ack_energy_j": 0.025}
+
 
 @pytest.fixture
 def life(burst):
     """Two devices: a setup, a round with a loss and a repetition, a broadcast, a final exchange."""
     return [
         burst(0, 1, traffic="setup", round_index=-1, payload_bytes=16),
-        burst(0, 1, lost_bytes=48, retransmitted_bytes=48, attempts=3, late=True),
+        burst(0, 1, lost_bytes=48, retransmitted_bytes=48, attempts=3, late=True, **ACKED),
         burst(1, 0, exchange_index=1, packets_lost=1, lost_bytes=248, bandwidth_hz=math.inf),
         burst(0, 1, exchange_index=2, round_index=1, bandwidth_hz=2e6),
         burst(0, 2, exchange_index=2, round_index=1, on_air=False, airtime_s=0.0, energy_j=0.0),
@@ -31,9 +33,11 @@ def test_sums_of_a_life(life):
         retransmitted_bytes=48,
         delivered_bytes=170 + 4 * 354 + 394 - 248,
         lost_bytes=48 + 248,
-        airtime_s=2.5,
-        hz_s=0.5e6 + 0.5e6 + 1e6 + 0.5e6,
-        energy_j=pytest.approx(0.25),
+        airtime_s=2.5 + 0.25,
+        ack_airtime_s=0.25,
+        hz_s=0.5e6 + 0.5e6 + 1e6 + 0.5e6 + 0.25e6,
+        energy_j=pytest.approx(0.25 + 0.025),
+        ack_energy_j=pytest.approx(0.025),
         bursts=6,
         late_bursts=1,
         packets=10,
@@ -65,6 +69,10 @@ def test_a_device_sends_its_own_and_receives_the_others(life):
     assert devices["1"].retransmitted_bytes == 0
     assert devices["1"].lost_bytes == 48
     assert devices["0"].lost_bytes == 248
+    assert (devices["1"].ack_airtime_s, devices["1"].ack_energy_j) == (0.25, 0.025)
+    assert devices["1"].airtime_s == 2 * 0.5 + 0.25
+    assert devices["0"].ack_airtime_s == devices["0"].ack_energy_j == 0.0
+    assert devices["0"].energy_j == pytest.approx(3 * 0.05)
 
 
 def test_silence_is_nothing():

@@ -7,10 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.state import AdapterLayout, Kind, Mask, Message, Traffic, ValueType
+from emulator.state import (
+    ACK_BYTES,
+    IP_UDP_BYTES,
+    AdapterLayout,
+    Kind,
+    Mask,
+    Message,
+    Traffic,
+    ValueType,
+    ack_bytes,
+)
 from emulator.wire import WireFormat, tensors_of
-from emulator.wire.packets import SCALE_BYTES
-from emulator.wire.sizes import ACK_BYTES, Counts, ack_bytes, random_mask_bits, size_of
+from emulator.wire.packets import HEAD_BYTES, SCALE_BYTES
+from emulator.wire.sizes import Counts, random_mask_bits, size_of
 
 LAYOUT = AdapterLayout(tuple("abcd"), ((70, 80), (1,), (3000,), (16, 64)))
 PLAIN = [ValueType.FLOAT32, ValueType.BFLOAT16, ValueType.FLOAT16]
@@ -89,6 +99,7 @@ def test_nothing_needs_no_packet():
 
 
 def test_an_acknowledgement_has_a_bit_for_each_packet():
+    assert ACK_BYTES == IP_UDP_BYTES + HEAD_BYTES
     assert [ack_bytes(n) - ACK_BYTES for n in (0, 1, 8, 9, 16, 17)] == [0, 1, 1, 2, 2, 3]
 
 
