@@ -19,11 +19,6 @@ def db_from_linear(ratio: float) -> float:
     return 10.0 * math.log10(ratio) if ratio > 0.0 else -math.inf
 
 
-def log_of(ratio: float) -> float:
-    """ln x of a power ratio; -inf for 0, which is no path or no signal."""
-    return math.log(ratio) if ratio > 0.0 else -math.inf
-
-
 def watts_from_dbm(power_dbm: float) -> float:
     """Watts from decibels over a milliwatt."""
     return linear_from_db(power_dbm - 30.0)

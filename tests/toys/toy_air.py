@@ -37,15 +37,15 @@ def speak(channel, sender, receivers, packets, exchange_index=0, access=None):
     return channel.set_powers(access.plan(requests), requests)
 
 
-def slow_link(bit_per_s: float, **fields):
-    """One pair of devices whose rate is fixed, without geometry; acknowledgements take no time."""
+def slow_link(bit_per_s: float, devices=2, **fields):
+    """Two or more devices whose rate is fixed, without geometry; acknowledgements take no time."""
     return Wireless(
         path_loss=NoPathLoss(),
         fading=NoFading(),
         rate=FixedRate(link_bit_per_s=bit_per_s),
         power=FixedPower(power_w=0.1),
         **{"acks": "free"} | fields,
-    ).bind(2, seed=4)
+    ).bind(devices, seed=4)
 
 
 GRANT = Grant(0, (1,), 10.0, math.inf, 0.1, 0)

@@ -107,7 +107,8 @@ def test_three_hops_deliver_what_a_direct_link_would(access):
     assert (burst.start_s, burst.arrival_s) == (records[-1].start_s, records[-1].arrival_s)
     inbox = air.collect(said, [])
     assert inbox.sent_bytes == sum(r.air_bytes + r.ack_bytes for r in records)
-    assert inbox.transmit_energy_j == pytest.approx(POWER_W * sum(r.airtime_s for r in records))
+    on_air_s = sum(r.airtime_s + r.ack_airtime_s for r in records)
+    assert inbox.transmit_energy_j == pytest.approx(POWER_W * on_air_s)
     assert inbox.transmit_end_s == records[0].arrival_s
     (received,) = shim(3).collect(said, [burst]).received
     assert (received.source, received.complete) == (0, True)

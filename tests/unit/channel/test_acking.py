@@ -80,10 +80,10 @@ def test_nobody_waits_for_the_last_acknowledgement():
 
 
 def test_receivers_of_a_broadcast_answer_one_after_the_other():
-    grant = replace(GRANT, receivers=(1, 0))
+    grant = replace(GRANT, receivers=(1, 2))
     packets = packets_of(10, reliable=tuple(range(10)))
-    (first, second) = _link().transmit(packets, grant)
-    (free, _) = _link(acks="free").transmit(packets, grant)
+    (first, second) = _link(devices=3).transmit(packets, grant)
+    (free, _) = _link(devices=3, acks="free").transmit(packets, grant)
     trips = int(first.attempts.max()) - 1
     assert first.acks == second.acks
     assert first.acks.airtime_s == pytest.approx((trips + 1) * _ack_s(10))

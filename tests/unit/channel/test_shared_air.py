@@ -45,11 +45,11 @@ def test_the_weakest_listener_sets_rate_and_power_of_a_broadcast():
 
 
 def test_a_broadcast_repeats_a_reliable_packet_until_everybody_has_it():
-    channel = slow_link(1e6, losses=BernoulliLoss(probability=0.5))
+    channel = slow_link(1e6, 3, losses=BernoulliLoss(probability=0.5))
     packets = packets_of(200, reliable=tuple(range(0, 200, 2)))
-    grant = replace(GRANT, receivers=(1, 0))
+    grant = replace(GRANT, receivers=(1, 2))
     first, second = channel.transmit(packets, grant)
-    each = [channel.transmit(packets, replace(GRANT, receivers=(r,)))[0] for r in (1, 0)]
+    each = [channel.transmit(packets, replace(GRANT, receivers=(r,)))[0] for r in (1, 2)]
     assert np.array_equal(first.attempts, second.attempts)
     assert np.array_equal(first.attempts, np.maximum(each[0].attempts, each[1].attempts))
     assert np.array_equal(first.arrived, each[0].arrived)
@@ -134,9 +134,9 @@ def test_who_received_before_the_deadline_keeps_what_another_still_lacked():
     packets = packets_of(8)
     lost = 0
     for seed in range(60):
-        channel = replace(slow_link(PACKET_BITS, deadline_s=7.5, **fields), seed=seed)
-        both = channel.transmit(packets, replace(GRANT, receivers=(1, 0)))
-        luck = [channel.transmit(packets, replace(GRANT, receivers=(r,)))[0] for r in (1, 0)]
+        channel = replace(slow_link(PACKET_BITS, 3, deadline_s=7.5, **fields), seed=seed)
+        both = channel.transmit(packets, replace(GRANT, receivers=(1, 2)))
+        luck = [channel.transmit(packets, replace(GRANT, receivers=(r,)))[0] for r in (1, 2)]
         ends = np.cumsum(np.maximum(luck[0].attempts, luck[1].attempts))
         cut = int(np.searchsorted(ends, 7.5))  # the packet that is on the air at the deadline
         tries = 7 - (ends[cut - 1] if cut else 0)
