@@ -14,7 +14,7 @@ CODE = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py")])
 MOST_LINES = 400
 WHOLE = {
     "emulator/protocols.py": 600,  # all doors in one place
-    "emulator/state.py": 650,  # all that travels in one place
+    "emulator/state.py": 680,  # all that travels in one place
 }
 """Files that are clearer whole, and how far they may grow."""
 
