@@ -131,7 +131,7 @@ def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Override
         from emulator.reading import dump_scenario
 
         found = _read(scenario, override, more, speaks=True).scenario
-        _tell(relay_notes(found))
+        _note(relay_notes(found))
         sys.stdout.write(dump_scenario(found))
 
 
@@ -337,10 +337,10 @@ def plot(
 
 def _tell_notes(reading: "Reading") -> None:
     """What overrides dropped, on standard error."""
-    _tell(reading.notes)
+    _note(reading.notes)
 
 
-def _tell(notes: Sequence[str]) -> None:
+def _note(notes: Sequence[str]) -> None:
     """Notes, on standard error."""
     sys.stderr.writelines(f"note: {note}\n" for note in notes)
 

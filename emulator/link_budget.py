@@ -254,10 +254,10 @@ def relay_notes(scenario: Scenario) -> list[str]:
     if not paths:
         return []
     pairs = len({frozenset((path[0], path[-1])) for path in paths})
-    told = f"channel: got {pairs} pairs of devices out of range, whose messages go hop by hop"
+    note = f"channel: got {pairs} pairs of devices out of range, whose messages go hop by hop"
     if scenario.devices > FEW_DEVICES:
-        return [f"{told} (channel show --all names the relays)"]
-    return [f"{told}: {relays_named(paths)}"]
+        return [f"{note} (channel show --all names the relays)"]
+    return [f"{note}: {relays_named(paths)}"]
 
 
 def _lines(

@@ -115,9 +115,7 @@ class Snapshot(Protocol):
     @property
     def mean_gain(self) -> DoubleArray:
         """Linear power gain without small-scale fading [M, M], diagonal 0, symmetric.
-
-        The same array at two moments says that nothing in the network has changed.
-        """
+        Law: where two moments have the same array (not a copy), nothing has changed between them."""
         ...
 
     def in_range(self, bandwidth_hz: float, time_share: float) -> BoolArray:

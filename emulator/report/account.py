@@ -119,7 +119,8 @@ def by_device(records: Sequence[LinkRecord]) -> dict[str, Account]:
     """By device: what it put on the air, its acknowledgements with it, and what came or was lost to it.
 
     Bursts and packets are those of the sender; what is delivered and lost, the receiver's. Airtime,
-    spectrum and energy are those of the device: of its own bursts, and of what it acknowledged.
+    spectrum and energy are those of the device: of its own bursts, and of what it acknowledged. What a
+    device passes on counts with what it sends itself, and on its way with what came.
     """
     devices = sorted({r.sender for r in records} | {r.receiver for r in records})
     accounts = {}

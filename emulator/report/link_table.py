@@ -185,14 +185,14 @@ def _in_range(near_MM: BoolArray, *, whole: bool) -> str:
 def relays_named(paths: Sequence[Sequence[int]]) -> str:
     """The paths of pairs out of range in words: `0 - 2 by 1`; one way only where the other differs."""
     known = {tuple(path) for path in paths}
-    told = []
+    words = []
     for path in sorted(known):
         both = tuple(reversed(path)) in known
         if both and path[0] > path[-1]:
             continue
         ends = f"{path[0]} {'-' if both else '->'} {path[-1]}"
-        told.append(f"{ends} by {', '.join(map(str, path[1:-1]))}")
-    return "; ".join(told)
+        words.append(f"{ends} by {', '.join(map(str, path[1:-1]))}")
+    return "; ".join(words)
 
 
 def _relays_counted(paths: Sequence[Sequence[int]]) -> str:
