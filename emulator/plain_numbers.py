@@ -26,6 +26,9 @@ MOST_DB = 1000.0
 MOST = 1e30
 """Magnitude of all other numbers: products of a few of them stay within what a float can hold."""
 
+LEAST_HZ = 1e-30
+"""Of a band or a carrier, in its unit: their inverses are used as they are."""
+
 MOST_WHOLE = 2**63 - 1
 """What 64 bits hold."""
 
@@ -86,6 +89,8 @@ def _float_out_of_bounds(value: float, name: str) -> Iterator[str]:
             yield f"{name}: got {value:g}, wanted a number of dB from {-MOST_DB:g} to {MOST_DB:g}"
     elif not math.isfinite(value):
         yield f"{name}: got {value:g}, wanted a finite number"
+    elif last.endswith("hz") and 0.0 < value < LEAST_HZ:
+        yield f"{name}: got {value:g}, wanted at least {LEAST_HZ:g}"
     elif abs(value) > MOST:
         yield f"{name}: got {value:g}, wanted a magnitude of at most {MOST:g}"
 

@@ -77,7 +77,9 @@ class RandomWaypoint(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["random_waypoint"] = "random_waypoint"
     min_speed_m_per_s: FiniteFloat = Field(gt=0, description="Slowest walk [m/s].")
-    max_speed_m_per_s: FiniteFloat = Field(gt=0, description="Fastest walk [m/s].")
+    max_speed_m_per_s: FiniteFloat = Field(
+        gt=0, le=10_000, description="Fastest walk [m/s]; satellites have 8000."
+    )
     pause_s: FiniteFloat = Field(default=0.0, ge=0, description="Rest at each point [s].")
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
-from safetensors.numpy import load_file
+from safetensors.numpy import load, load_file, save
 from typer.testing import CliRunner
 
 from emulator.backbone.loading import Tiny
@@ -233,6 +233,25 @@ def test_a_folder_that_is_no_whole_run_is_told(folder: Path, tmp_path: Path) -> 
     assert "wanted an expert of a run" in call(copy, "--device", 1, "x")[2]
     (copy / "experts/device-01/experts.json").write_text(json.dumps([{"task": "sort"}]))
     assert "got no 0.folder, 0.form, 0.samples, 0.scaling" in call(copy, "--device", 1, "x")[2]
+
+
+def test_a_renamed_tensor_or_a_strange_task_is_told_by_file_and_key(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    path = copy / "experts/device-00/sort/adapter_model.safetensors"
+    tensors = load(path.read_bytes())
+    first = sorted(tensors)[0]
+    path.write_bytes(save({f"{n}x" if n == first else n: v for n, v in tensors.items()}))
+    code, _, stderr = call(copy, "x")
+    assert (code, stderr.startswith(f"error: {path}: got ")) == (2, True)
+    listed = copy / "experts/device-00/experts.json"
+    rows = json.loads(listed.read_text())
+    listed.write_text(json.dumps([row | {"task": "other"} for row in rows]))
+    code, _, stderr = call(copy, "x")
+    told = f"error: {listed}: 0.task: got 'other', wanted one of reverse, sort\n"
+    assert (code, stderr) == (2, told)
 
 
 def test_an_encoder_needs_choices() -> None:

@@ -10,7 +10,7 @@ from peft import PeftModel
 from safetensors.numpy import load, save
 
 from emulator.adapters.attach import LoraModel, frozen_twin
-from emulator.adapters.export import expert_tensors, peft_files
+from emulator.adapters.export import check_adapter, expert_tensors, peft_files
 from emulator.backbone.loading import Backbone, SentenceEncoder, Tiny
 from emulator.state import Expert, FloatArray
 
@@ -116,3 +116,72 @@ def test_an_expert_comes_back_from_its_folder(tiny: Backbone) -> None:
     for broken in (b"", save({"weight": np.ones(1, dtype=np.float32)})):
         with pytest.raises(ValueError, match=r"^no "):
             expert_tensors(broken)
+
+
+# ── damaged adapters ─────────────────────────────────────────────────────────────────────────────
+
+
+def renamed(tensors: dict[str, FloatArray], name: str) -> None:
+    tensors[f"{name}x.lora_A"] = tensors.pop(f"{name}.lora_A")
+
+
+def removed(tensors: dict[str, FloatArray], name: str) -> None:
+    del tensors[f"{name}.lora_B"]
+
+
+def added(tensors: dict[str, FloatArray], name: str) -> None:
+    tensors["x.lora_A"] = tensors[f"{name}.lora_A"]
+
+
+def turned(tensors: dict[str, FloatArray], name: str) -> None:
+    tensors[f"{name}.lora_A"] = np.ascontiguousarray(tensors[f"{name}.lora_A"].T)
+
+
+def narrowed(tensors: dict[str, FloatArray], name: str) -> None:
+    tensors[f"{name}.lora_B"] = np.ascontiguousarray(tensors[f"{name}.lora_B"][:, :-1])
+
+
+def flattened(tensors: dict[str, FloatArray], name: str) -> None:
+    tensors[f"{name}.lora_A"] = tensors[f"{name}.lora_A"].ravel()
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (renamed, "no {}.lora_A (1 tensors of"),
+        (removed, "no {}.lora_B (1 tensors of"),
+        (added, "x.lora_A, which adapter_config.json does not have"),
+        (turned, "{} with A "),
+        (narrowed, "{} with A "),
+        (flattened, "{} with A "),
+    ],
+)
+def test_a_damaged_adapter_is_refused_by_its_tensor(tiny: Backbone, damage, told: str) -> None:
+    model, expert = expert_of(tiny)
+    name, tensors = model.module_names[0], dict(expert.tensors)
+    check_adapter(tensors, tiny.model, model.module_names)
+    damage(tensors, name)
+    with pytest.raises(ValueError) as caught:
+        check_adapter(tensors, tiny.model, model.module_names)
+    assert told.format(name) in str(caught.value)
+
+
+def test_an_adapter_of_another_backbone_is_refused(tiny: Backbone) -> None:
+    tensors = {f"other.{side}": np.zeros((1, 1), np.float32) for side in ("lora_A", "lora_B")}
+    with pytest.raises(ValueError, match="of a layer that the backbone does not have"):
+        check_adapter(tensors, tiny.model, ["other"])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int8, np.bool_])
+def test_an_adapter_of_another_type_is_refused(dtype: type) -> None:
+    name = "base_model.model.m.lora_A.weight"
+    with pytest.raises(ValueError, match=f"{name} of type"):
+        expert_tensors(save({name: np.zeros((1, 1), dtype)}))
+
+
+def test_bytes_cut_anywhere_are_no_adapter(tiny: Backbone) -> None:
+    _, expert = expert_of(tiny)
+    data = peft_files(expert, tiny.name, None)["adapter_model.safetensors"]
+    for size in (0, 1, 7, 8, 9, 100, len(data) // 2, len(data) - 1):
+        with pytest.raises(ValueError, match="no safetensors"):
+            expert_tensors(data[:size])

@@ -1,12 +1,20 @@
 """Files with positions and gains, read whole or refused with a line for every problem."""
 
+import io
+import math
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from emulator.channel.gains import FileGain
 from emulator.channel.placement import FilePlacement
 from emulator.channel.tables import MOST_PROBLEMS
+from emulator.channel_figures import channel_figures
 from emulator.errors import ScenarioError
+from emulator.link_budget import MeanLinks, Occasion, all_links, link_budget
+from emulator.reading import read_preset
+from emulator.report.link_table import link_table
 
 PLACES = "device,x_m,y_m\n"
 GAINS = "time_s,first,second,gain_db\n"
@@ -127,3 +135,100 @@ def test_wrong_gains_are_refused_line_by_line(file, rows, problems):
     with pytest.raises(ScenarioError) as error:
         FileGain(path=file(GAINS + rows)).bind(3)
     assert list(error.value.problems) == problems
+
+
+# ── numbers that are none, and pairs without a path ──────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("0,1e308,0", "x_m: got 1e+308, wanted a magnitude of at most 1e+30"),
+        ("0,1_0,0", "x_m: got '1_0', wanted a finite number"),
+        (f"0,{'9' * 5000},0", "x_m: got '9999"),
+        (
+            "12345678901234567890,0,0",
+            "device: got '12345678901234567890', wanted at most 15 digits",
+        ),
+        (f"{'9' * 5000},0,0", "(5002 characters), wanted at most 15 digits"),
+        ("\u0663,0,0", "device: got '\u0663', wanted a whole number"),
+        ("1_0,0,0", "device: got '1_0', wanted a whole number"),
+    ],
+)
+def test_a_number_that_cannot_be_meant_is_told_with_its_line(file, row, told):
+    with pytest.raises(ScenarioError) as error:
+        FilePlacement(path=file(f"{PLACES}{row}\n")).place(1, seed=1)
+    assert error.value.problems[0].startswith("table.csv:2: ")
+    assert told in error.value.problems[0]
+    assert len(error.value.problems[0]) < 400
+
+
+NO_PATH = ["-inf", "-Infinity", "-INF", "-9999", "-999.0", "-300.1", "-1e9"]
+
+
+@pytest.mark.parametrize("written", NO_PATH)
+def test_no_path_is_a_gain_of_nothing(file, written):
+    path = file(f"{GAINS}0,0,1,-60\n0,0,2,{written}\n0,1,2,-300\n")
+    gains = FileGain(path=path).bind(3)
+    assert gains.gain(0, 2, 0.0) == gains.gain(2, 0, 0.0) == 0.0
+    assert gains.gain(0, 1, 0.0) == pytest.approx(1e-6)
+    assert gains.gain(1, 2, 0.0) == pytest.approx(1e-30)
+
+
+@pytest.mark.parametrize("written", ["nan", "inf", "+Infinity", "none", "", "1_0", "0x10"])
+def test_what_is_no_gain_is_told_what_to_write(file, written):
+    with pytest.raises(ScenarioError) as error:
+        FileGain(path=file(f"{GAINS}0,0,1,{written}\n")).bind(2)
+    assert error.value.problems == (
+        f"table.csv:2: gain_db: got {written!r}, wanted a number of dB, or -inf for no path",
+    )
+
+
+PARTS = [
+    ("{kind: shannon}", "{kind: lossless}", "{kind: least_power}", "ofdma"),
+    ("{kind: shannon}", "{kind: outage, threshold_db: 3}", "{kind: fixed, power_w: 0.1}", "tdma"),
+    ("{kind: nr_cqi}", "{kind: logistic}", "{kind: fixed, power_w: 0.1}", "ofdma"),
+    ("{kind: nr_cqi}", "{kind: lossless}", "{kind: least_power}", "aloha"),
+    ("{kind: fixed, link_bit_per_s: 1.0e+6}", "{kind: lossless}", "{kind: fixed, power_w: 0.1}", "tdma"),
+    ("{kind: trace, path: TRACE}", "{kind: lossless}", "{kind: fixed, power_w: 0.1}", "ofdma"),
+]  # fmt: skip
+SHARED = {
+    "ofdma": "{kind: ofdma, bandwidth_hz: 1.0e+6}",
+    "tdma": "{kind: tdma, bandwidth_hz: 1.0e+6, slot_s: 0.01}",
+    "aloha": "{kind: aloha, bandwidth_hz: 1.0e+6, slot_s: 0.01, send_probability: 0.3}",
+}
+
+
+@pytest.mark.parametrize(("rate", "losses", "power", "access"), PARTS)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_pair_without_a_path_is_never_in_range_and_its_link_budget_says_so(
+    tmp_path, file, rate, losses, power, access
+):
+    path = file(f"{GAINS}0,0,1,-60\n0,0,2,-9999\n0,1,2,-70\n")
+    (tmp_path / "trace").write_text("1\n")
+    told = [f"gain={{kind: file, path: {path}}}", "fading={kind: none}", f"power={power}"]
+    told += [f"rate={rate.replace('TRACE', str(tmp_path / 'trace'))}", f"losses={losses}"]
+    overrides = ["devices=3", f"access={SHARED[access]}", *(f"channel.{part}" for part in told)]
+    scenario = read_preset("paper", overrides).scenario
+    links = MeanLinks(scenario, Occasion())
+    budget = link_budget(links, all_links(links))
+    line = next(line for line in budget.lines if {line.sender, line.receiver} == {0, 2})
+    assert (line.path_loss_db, line.bit_per_s, line.message_s) == (math.inf, 0.0, math.inf)
+    assert line.snr_db is None
+    assert not budget.in_range_MM[0, 2]
+    assert budget.in_range_MM[0, 1]
+    console = Console(width=150, file=io.StringIO())
+    console.print(link_table(budget))
+    assert "no path" in console.file.getvalue()
+    channel, _ = scenario.bind_air()
+    needed_MM = channel.at(0.0).required_power_w(1500, 1e6, 1.0)
+    assert needed_MM[0, 2] == math.inf
+
+
+def test_the_figures_of_an_air_without_any_path(file, monkeypatch):
+    monkeypatch.setattr("emulator.channel_figures.DENSITIES", (0.5,))
+    monkeypatch.setattr("emulator.channel_figures.MASK_SIZE", 1 << 10)
+    path = file(f"{GAINS}0,0,1,-inf\n")
+    overrides = ["devices=2", f"channel.gain={{kind: file, path: {path}}}"]
+    figures = channel_figures(read_preset("paper", overrides).scenario)
+    assert "rate_cdf: the link of median SNR has no path" in figures.left_out

@@ -126,3 +126,33 @@ def test_a_file_that_is_no_trace_is_one_clear_error(tmp_path, lines, message):
 def test_a_missing_trace_is_wrong_input(tmp_path):
     with pytest.raises(ScenarioError, match=r"channel\.rate\.path: got .*none, wanted a readable"):
         TraceRate(path=tmp_path / "none").flow(0.0, Blocks(math.inf))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("1\n" + "9" * 5000, "(5002 characters) in line 2 of "),
+        ("1\n12345678901234567890", "got '12345678901234567890' in line 2 of "),
+        ("1\n\u0663", "got '\u0663' in line 2 of "),
+        ("1\n-3", "got '-3' in line 2 of "),
+    ],
+    ids=["5000 digits", "20 digits", "other digits", "a sign"],
+)
+def test_a_moment_that_no_clock_has_is_wrong_input(tmp_path, text, told):
+    (tmp_path / "trace").write_text(text)
+    with pytest.raises(ScenarioError) as caught:
+        _ = TraceRate(path=tmp_path / "trace").chances_ms
+    (line,) = caught.value.problems
+    assert told in line
+    assert line.endswith("wanted milliseconds of at most 12 digits")
+    assert len(line) < 400
+
+
+def test_a_trace_with_a_byte_order_mark_and_one_that_is_no_file(tmp_path):
+    (tmp_path / "trace").write_bytes(b"\xef\xbb\xbf1\r\n2\r\n")
+    assert TraceRate(path=tmp_path / "trace").chances_ms.tolist() == [1, 2]
+    with pytest.raises(ScenarioError, match=r"wanted a readable trace \(Is a directory\)"):
+        _ = TraceRate(path=tmp_path).chances_ms
+    (tmp_path / "trace").write_bytes(b"1\n\xff")
+    with pytest.raises(ScenarioError, match=r"wanted a readable trace \(no UTF-8\)"):
+        _ = TraceRate(path=tmp_path / "trace").chances_ms

@@ -186,3 +186,64 @@ def test_every_real_task_loads(task: str) -> None:
         rows = tasks.examples(task, split, 1)
         assert len(rows) == described[split]
         assert {row.kind for row in rows} == {described["kind"]}
+
+
+# ── what no tokenizer, file or reader takes ──────────────────────────────────────────────────────
+
+HALF = r'{"prompt": "bad \ud83d half", "choices": ["a", "b"], "answer": "a"}'
+BROKEN = {
+    "half a character in the prompt": (HALF, "prompt: got '\\ud83d', half a character"),
+    "half a character in a choice": (
+        r'{"prompt": "p", "choices": ["a", "\udc00"], "answer": "a"}',
+        "choices: got '\\udc00', half a character",
+    ),
+    "half a character in the completion": (
+        r'{"prompt": "p", "completion": "\ud83d 2", "answer": 2}',
+        "completion: got '\\ud83d', half a character",
+    ),
+    "digits under any key": (
+        f'{{"prompt": "p", "choices": ["a", "b"], "answer": "a", "id": {"1" * 5000}}}',
+        "got no JSON (a number of more than 4300 digits), wanted one object a line",
+    ),
+    "digits in the answer": (
+        f'{{"prompt": "p", "completion": "1", "answer": {"1" * 5000}}}',
+        "got no JSON (a number of more than 4300 digits)",
+    ),
+    "deep": ("[" * 100_000, "got no JSON (nested too deeply)"),
+    "deep under any key": (
+        '{"prompt": "p", "x": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        "got no JSON (nested too deeply)",
+    ),
+    "zeros": ('{"prompt": "a\x00b"}', "got no JSON (Invalid control character"),
+    "a key twice": (
+        '{"prompt": "p", "choices": ["a", "b"], "answer": "a", "answer": "b"}',
+        "got no JSON (the key 'answer' twice)",
+    ),
+    "a huge text": (json.dumps("x" * 1_000_000), "(1000002 characters), wanted an object"),
+}
+
+
+@pytest.mark.parametrize(("row", "told"), BROKEN.values(), ids=BROKEN)
+def test_a_row_that_cannot_be_read_is_told_by_file_and_line(
+    tmp_path: Path, row: str, told: str
+) -> None:
+    line = problem(suite(tmp_path, CHOICE, row))
+    assert line.startswith(f"{tmp_path}/t/train.jsonl:2: ")
+    assert told in line
+    assert len(line) < 700
+    line.encode()
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    tasks = suite(tmp_path, "\ufeff" + json.dumps(CHOICE))
+    assert tasks.examples("t", "train", 1)[0].prompt == "a fine day"
+
+
+def test_a_whole_pair_of_surrogates_is_a_character(tmp_path: Path) -> None:
+    row = r'{"prompt": "\ud83d\ude00", "choices": ["a", "b"], "answer": "a"}'
+    assert suite(tmp_path, row).examples("t", "train", 1)[0].prompt == "\U0001f600"
+
+
+def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "t" / "train.jsonl").mkdir(parents=True)
+    assert "got no file" in problem(JsonLines(folder=tmp_path, names=("t",)))
