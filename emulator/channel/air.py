@@ -181,8 +181,8 @@ class WirelessChannel:
         if waited_s is not None:
             long = f"no rate above 0 bit/s for {waited_s:g} s (channel.max_wait_s)"
         return (
-            f"{self._link(grant)}: {long} in exchange {grant.exchange_index}, which must arrive; wanted "
-            "a link in range: shorter, with more power or less noise, or not used by the topology"
+            f"{self._link(grant)}: {long} in exchange {grant.exchange_index}, for what must arrive; "
+            "wanted a link in range: shorter, with more power or less noise, or not used by the topology"
             + ("" if waited_s is None else ", or a longer max_wait_s")
         )
 

@@ -101,6 +101,7 @@ def test_a_budget_of_the_device_is_what_it_computes_and_its_radio_carries() -> N
         ("paper", ["channel.late=lose", "channel.deadline_s=0.05"]),
         ("indoor_office", []),
         ("urban_sidelink", ["access.cast=broadcast"]),
+        ("urban_sidelink", ["channel.fading.correlation=jakes"]),
         ("urban_sidelink", ["access.kind=aloha", "access.send_probability=0.25"]),
         ("wfl_classic", ["channel.arq_max_tries=3"]),
         ("lossy_link", []),
@@ -118,3 +119,5 @@ def test_nobody_is_on_the_air_for_longer_than_its_burst_takes(
         assert 0.0 <= r.airtime_s <= (r.arrival_s - r.start_s) * (1.0 + 1e-9) + 1e-12
         assert (r.airtime_s > 0.0) == r.on_air
         assert math.isclose(r.energy_j, r.tx_power_w * r.airtime_s, rel_tol=1e-12)
+        assert min(r.ack_bytes, r.ack_airtime_s, r.ack_energy_j) > 0
+        assert math.isclose(r.ack_energy_j, r.tx_power_w * r.ack_airtime_s, rel_tol=1e-12)

@@ -152,14 +152,16 @@ def test_the_paced_clock_plays_the_same_run_in_wall_time(tmp_path: Path) -> None
 
 
 def test_an_air_with_everything_in_it_writes_the_same(tmp_path: Path) -> None:
-    """Walks, shadows, slots, broadcasts, bursts of loss, clusters formed again, uneven speeds."""
+    """Walks, shadows, correlated fades, slots, broadcasts, bursts of loss that are repeated, clusters
+    formed again, uneven speeds."""
     air = (
         "channel.placement={kind: rectangle, width_m: 200, height_m: 200}",
         "channel.mobility={kind: random_waypoint, min_speed_m_per_s: 5, max_speed_m_per_s: 9}",
         "channel.line_of_sight.kind=umi",
         "channel.path_loss={kind: umi, fc_ghz: 3.5}",
         "channel.shadowing.kind=log_normal",
-        "channel.fading={kind: rician, k_db: 6, coherence_s: 0.2}",
+        "channel.fading={kind: rician, k_db: 6, coherence_s: 0.2, correlation: jakes}",
+        "channel.arq_max_tries=2",
         "channel.losses={kind: gilbert_elliott, p: 0.05, r: 0.5}",
         "channel.noise_figure_db=9",
         "access={kind: tdma, bandwidth_hz: 1000000.0, reuse: distance_2, cast: broadcast}",

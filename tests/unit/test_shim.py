@@ -19,6 +19,7 @@ from emulator.channel.pathloss import NoPathLoss
 from emulator.channel.rates import FixedRate
 from emulator.errors import ProtocolError
 from emulator.records import check_account
+from emulator.report.account import account_of
 from emulator.shim import Shim
 from emulator.state import (
     IP_UDP_BYTES,
@@ -31,6 +32,7 @@ from emulator.state import (
     Send,
     Traffic,
     ValueType,
+    ack_bytes,
 )
 from emulator.wire import WireFormat, decode, split_burst
 
@@ -145,6 +147,30 @@ def test_what_is_sent_is_delivered_or_lost(said, probability, seed, bit_per_s, l
         assert record.attempts >= survivors
         assert record.arrival_s == burst.arrival_s == record.start_s + record.airtime_s
         assert record.energy_j == pytest.approx(record.tx_power_w * record.airtime_s)
+
+
+@pytest.mark.parametrize("cast", ["unicast", "broadcast"])
+def test_acknowledgements_are_accounted_apart_and_in_all_sums(cast):
+    """Their airtime and energy are the receivers'; the sums of a device are of all that its sends cost."""
+    access = OfdmaAccess(bandwidth_hz=1e5, cast=cast)
+    air = shim(lossy(0.3, 1e5, arq_max_tries=3), seed=5, access=access)
+    _, records = air.emit(send(message(receivers=(1, 2, 3))), 0)
+    assert len(records) == 3
+    for record in records:
+        rounds = record.ack_bytes / ack_bytes(record.packets)
+        assert rounds > 1
+        assert record.acknowledged_packets == record.packets > record.reliable_packets == 1
+        assert record.ack_airtime_s == pytest.approx(8 * record.ack_bytes / 1e5)
+        assert record.ack_energy_j == pytest.approx(record.tx_power_w * record.ack_airtime_s)
+        at_once = 3 if cast == "broadcast" else 1
+        trips_s = (rounds - 1) * (2e-3 + at_once * record.ack_airtime_s / rounds)
+        airtime_s = records[0].airtime_s if cast == "broadcast" else record.airtime_s
+        assert record.arrival_s == pytest.approx(record.start_s + airtime_s + trips_s)
+    inbox = air.collect(send(message()), [])
+    assert inbox.transmit_energy_j == pytest.approx(account_of(records).energy_j)
+    assert inbox.sent_bytes == account_of(records).total_bytes
+    acks_j = [record.ack_energy_j for record in records]
+    assert account_of(records).ack_energy_j == pytest.approx(sum(acks_j))
 
 
 def test_packets_add_up_over_many_bursts():

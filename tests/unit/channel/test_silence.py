@@ -144,7 +144,7 @@ def test_a_reliable_packet_without_a_link_is_one_clear_line(late, losses):
     grant = Grant(0, (1,), 12.0, BAND_HZ, _power_w(-20.5), 7)
     wanted = (
         "link 0 -> 1, mean SNR -20.5 dB: no rate above 0 bit/s for 60 s (channel.max_wait_s) in "
-        "exchange 7, which must arrive; wanted a link in range: shorter, with more power or less "
+        "exchange 7, for what must arrive; wanted a link in range: shorter, with more power or less "
         "noise, or not used by the topology, or a longer max_wait_s"
     )
     with pytest.raises(EmulatorError) as caught:
