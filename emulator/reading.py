@@ -84,7 +84,7 @@ def _completed(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) ->
     if problems:
         raise ScenarioError([f"{source}: {problem}" for problem in problems])
     notes += [*_router_note(raw, scenario), *_unmeasured(scenario)]
-    notes += [*_never(scenario), *_in_vain(scenario)]
+    notes += [*_never(scenario), *_in_vain(scenario), *_doubts(scenario)]
     return Reading(scenario, tuple(notes))
 
 
@@ -165,6 +165,12 @@ def _in_vain(scenario: Scenario) -> list[str]:
         f"method.recluster_every: {every} repeats the setup to the same clusters, for nobody moves "
         "(channel.mobility.kind: static)"
     ]
+
+
+def _doubts(scenario: Scenario) -> list[str]:
+    """What a channel says of its own parts; one of somebody's own may say nothing."""
+    doubts = getattr(scenario.channel, "doubts", None)
+    return list(doubts(scenario.access.bandwidth_hz)) if doubts else []
 
 
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────
