@@ -185,6 +185,8 @@ def rate_cdf(links: MeanLinks) -> Picture | str:
         links.snr(grants[middle]),
         grants[middle].bandwidth_hz,
     )
+    if mean_snr == 0.0:
+        return "half of the links and more have no path"
     fading = model.bind(links.scenario.devices, links.scenario.seed)
     exchanges = (replace(grant, exchange_index=exchange) for exchange in range(DRAWS))
     snr_K = [float(fading.snr(exchange, 0)[0]) for exchange in exchanges]

@@ -1,5 +1,6 @@
 """From a YAML file and `--set` overrides to a Scenario, with one clear line for every problem."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,18 @@ def read_preset(name: str, overrides: Sequence[str] = ()) -> Reading:
     return _completed(raw, name, Path.cwd(), overrides)
 
 
+def read_preset_file(path: Path, overrides: Sequence[str] = ()) -> Reading:
+    """As `read_preset`, of a preset in a file of one's own."""
+    raw: Raw = {"tasks": {"names": ["reverse"]}, **read_mapping(path, "a preset")}
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-") or "preset"
+    return _completed({"name": name, **raw}, path.name, path.resolve().parent, overrides)
+
+
 def read_named(name: str, overrides: Sequence[str] = ()) -> Reading:
-    """A scenario file, or a channel preset by its name; a file of that name goes first."""
+    """A scenario file, a preset file, or a channel preset by its name; a file of that name goes first.
+
+    A preset file is one in which nothing but `channel` and `access` stands.
+    """
     if name in preset_names() and not Path(name).is_file():
         return read_preset(name, overrides)
     if Path(name).name == name and not Path(name).suffix and not Path(name).exists():
@@ -60,6 +71,9 @@ def read_named(name: str, overrides: Sequence[str] = ()) -> Reading:
                 + did_you_mean(name, known)
             ]
         )
+    keys = set(read_mapping(Path(name), "a scenario"))
+    if "channel" in keys and keys <= {"channel", "access"}:
+        return read_preset_file(Path(name), overrides)
     return read_scenario(Path(name), overrides)
 
 

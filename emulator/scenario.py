@@ -198,6 +198,11 @@ class Scenario(Section):
                 return RandomRegular(degree=self.topology.degree)
 
     @property
+    def exchanges(self) -> bool:
+        """Whether devices send each other anything."""
+        return self.method.topology_by_default != "none"
+
+    @property
     def run_name(self) -> str:
         """`<name>-<method>-<seed>`: the default output folder under runs/."""
         return f"{self.name}-{self.method.kind.rsplit(':', 1)[-1]}-{self.seed}"

@@ -259,7 +259,7 @@ class WirelessChannel:
         gains = [self._gain(grant, 0, grant.sender, receiver) for receiver in grant.receivers]
         disturbances_w = self._disturbance_w(grant, 0).tolist()
         return max(
-            log_snr + math.log(disturbance_w) - math.log(gain)
+            log_snr + math.log(disturbance_w) - math.log(gain) if gain else math.inf
             for disturbance_w, gain in zip(disturbances_w, gains, strict=True)
         )
 

@@ -233,6 +233,8 @@ def test_islands_are_named():
     text = shown(read_preset("urban_sidelink", wide).scenario)
     assert "in range 0: nobody; 1: nobody; 2: nobody" in text
     assert "islands 3: 0; 1; 2" in text
+    assert "to join the best link between them, " in text
+    assert "one slot 0 and 1, 0 and 2, 1 and 2 share one, being out of range at the start" in text
 
 
 @pytest.mark.parametrize(("at_s", "told"), [(0.0, False), (5.0, True), (9.0, False)])
