@@ -185,8 +185,8 @@ def rate_cdf(links: MeanLinks) -> Picture | str:
         links.snr(grants[middle]),
         grants[middle].bandwidth_hz,
     )
-    if mean_snr <= 0.0:
-        return "the link of median SNR has no path"
+    if mean_snr == 0.0:
+        return "half of the links and more have no path"
     anew = model.fading.model_copy(update={"blocks": "per_exchange", "correlation": "none"})
     air = model.model_copy(update={"fading": anew})
     fading = air.bind(links.scenario.devices, links.scenario.seed)

@@ -45,7 +45,9 @@ MoreOverrides = Annotated[
 ScenarioOrPreset = Annotated[
     str,
     typer.Argument(
-        metavar="SCENARIO|PRESET", help="scenario in YAML, or a channel preset", show_default=False
+        metavar="SCENARIO|PRESET",
+        help="scenario in YAML, or a channel preset: a name, or a file of channel and access",
+        show_default=False,
     ),
 ]
 Runs = Annotated[list[Path], typer.Argument(help="output folders of runs", show_default=False)]
@@ -127,11 +129,15 @@ def run(
 def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Overrides = None) -> None:
     """Check a scenario and its air and print it in full; model and data are left to run --dry-run."""
     with _clear_messages():
+        from emulator.joining import joined
         from emulator.link_budget import relay_notes
         from emulator.reading import dump_scenario
 
         found = _read(scenario, override, more, speaks=True).scenario
-        _note(relay_notes(found))
+        air = found.bind_air()
+        if found.exchanges:
+            joined(*air, 0.0)
+            _note(relay_notes(found))
         sys.stdout.write(dump_scenario(found))
 
 

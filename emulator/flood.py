@@ -6,9 +6,8 @@ Shapes: M devices. hops_MM[i, j] is the least number of hops from i to j.
 from collections.abc import Generator
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components, shortest_path
+from scipy.sparse.csgraph import shortest_path
 
-from emulator.errors import ScenarioError
 from emulator.protocols import Own
 from emulator.state import (
     AdapterLayout,
@@ -48,16 +47,7 @@ def flood(
 
 
 def hop_counts(in_range_MM: BoolArray) -> IndexArray:
-    """Hop counts of the in-range graph [M, M]; ScenarioError when some pair is out of reach."""
-    num_islands, island_M = connected_components(in_range_MM, directed=False)
-    if num_islands > 1:
-        islands = [np.flatnonzero(island_M == island).tolist() for island in range(num_islands)]
-        raise ScenarioError(
-            [
-                f"channel: got {len(islands)} islands of devices out of each other's range "
-                f"({'; '.join(map(str, islands))}), wanted a connected network"
-            ]
-        )
+    """Hop counts of the in-range graph [M, M], which is connected (`joining.joined`)."""
     hops_MM = shortest_path(in_range_MM, directed=False, unweighted=True)
     return np.asarray(hops_MM, dtype=np.int64)
 

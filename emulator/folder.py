@@ -14,6 +14,7 @@ import torch
 from safetensors.numpy import save
 
 from emulator.adapters.export import model_files, peft_files
+from emulator.channel.access import served_in_turns
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.exchange.walk import Outcome
 from emulator.paths import paths_taken
@@ -120,12 +121,21 @@ def run_files(
         "environment.json": _json(environment(driver, accelerator_of(scenario))),
         "metrics.parquet": parquet(metrics, MetricRecord),
         "ledger.parquet": parquet(ledger, LinkRecord),
-        "topology.json": _json(_topology(world, results) | {"paths": paths_taken(ledger)}),
+        "topology.json": _json(
+            _topology(world, results)
+            | {"paths": paths_taken(ledger), "in_turns": in_turns(world, outcomes)}
+        ),
         "summary.json": _json({**summary, **parameters, **machine}),
     }
     for result in results:
         files |= _device_files(world, result)
     return files
+
+
+def in_turns(world: World, outcomes: Sequence[Outcome]) -> list[tuple[int, int]]:
+    """The links (sender, receiver) that were used though both ends have the same slot."""
+    used = ((r.sender, r.receiver) for outcome in outcomes for r in outcome.link_records)
+    return served_in_turns(world.access, used)
 
 
 def write_folder(out: Path, files: Mapping[str, bytes]) -> None:

@@ -27,6 +27,7 @@ from emulator.channel.placement import distances_m
 from emulator.channel.presence import all_there_s
 from emulator.channel.transfer import Block
 from emulator.errors import ScenarioError
+from emulator.joining import islands, missing_link
 from emulator.paths import Network
 from emulator.protocols import BoundAccess
 from emulator.report.link_table import (
@@ -236,6 +237,7 @@ def link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> LinkBudg
         slot_of=_slot_of(links.access),
         slot_s=links.access.scheme.slot_s if isinstance(links.access, TdmaSchedule) else None,
         in_range_MM=links.channel.at(occasion.at_s).in_range(*links.access.share(1)),
+        missing=_missing(links),
         away=tuple(
             i
             for i in range(scenario.devices)
@@ -278,11 +280,12 @@ def _lines(
             path_loss_db=float(paths.path_loss_db[index]) if paths else -db_from_linear(gain),
             shadowing_db=float(paths.shadowing_db[index]) if paths and shadowed else None,
             power_dbm=30.0 + 10.0 * needed_w_log / math.log(10.0),
-            above_limit=needed_w_log > math.log(links.limit_w(grant)) + SAME_POWER,
+            above_limit=gain > 0.0 and needed_w_log > math.log(links.limit_w(grant)) + SAME_POWER,
             snr_db=db_from_linear(snr) if snr > 0.0 else None,
             bit_per_s=links.bit_per_s(grant),
             loss=links.loss(grant),
             message_s=links.message_s(grant),
+            there=gain > 0.0,
         )
         lines.append(line)
     return lines
@@ -296,6 +299,13 @@ def _paths(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> Paths | None:
     positions_m = gains.trajectories.positions_m(links.occasion.at_s)
     senders, receivers = (list(ends) for ends in zip(*chosen, strict=True))
     return gains.paths(positions_m[senders], positions_m[receivers])
+
+
+def _missing(links: MeanLinks) -> str | None:
+    """Of islands, the best link between two, in words; None where all are connected."""
+    at_s = links.occasion.at_s
+    island_M = islands(links.channel, links.access, at_s)
+    return missing_link(links.channel, links.access, at_s, island_M) if island_M.any() else None
 
 
 def _slot_of(access: BoundAccess) -> tuple[int, ...] | None:

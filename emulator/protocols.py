@@ -97,7 +97,10 @@ class BoundAccess(Protocol):
 
 
 class ChannelModel(Protocol):
-    """A kind of air as the scenario describes it."""
+    """A kind of air as the scenario describes it.
+
+    It may also have `doubts(bandwidth_hz) -> Sequence[str]`: notes on parts of it that fit badly.
+    """
 
     def bind(self, devices: int, seed: int) -> BoundChannel:
         """The air between so many devices under one seed: positions and mean gains fixed."""

@@ -1,5 +1,6 @@
 """From a YAML file and `--set` overrides to a Scenario, with one clear line for every problem."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +50,18 @@ def read_preset(name: str, overrides: Sequence[str] = ()) -> Reading:
     return _completed(raw, name, Path.cwd(), overrides)
 
 
+def read_preset_file(path: Path, overrides: Sequence[str] = ()) -> Reading:
+    """As `read_preset`, of a preset in a file of one's own."""
+    raw: Raw = {"tasks": {"names": ["reverse"]}, **read_mapping(path, "a preset")}
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-") or "preset"
+    return _completed({"name": name, **raw}, path.name, path.resolve().parent, overrides)
+
+
 def read_named(name: str, overrides: Sequence[str] = ()) -> Reading:
-    """A scenario file, or a channel preset by its name; a file of that name goes first."""
+    """A scenario file, a preset file, or a channel preset by its name; a file of that name goes first.
+
+    A preset file is one in which nothing but `channel` and `access` stands.
+    """
     if name in preset_names() and not Path(name).is_file():
         return read_preset(name, overrides)
     if Path(name).name == name and not Path(name).suffix and not Path(name).exists():
@@ -61,6 +72,9 @@ def read_named(name: str, overrides: Sequence[str] = ()) -> Reading:
                 + did_you_mean(name, known)
             ]
         )
+    keys = set(read_mapping(Path(name), "a scenario"))
+    if "channel" in keys and keys <= {"channel", "access"}:
+        return read_preset_file(Path(name), overrides)
     return read_scenario(Path(name), overrides)
 
 
@@ -86,7 +100,7 @@ def _completed(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) ->
     if problems:
         raise ScenarioError([f"{source}: {problem}" for problem in problems])
     notes += [*_router_note(raw, scenario), *_unmeasured(scenario)]
-    notes += [*_never(scenario), *_in_vain(scenario)]
+    notes += [*_never(scenario), *_in_vain(scenario), *_doubts(scenario)]
     return Reading(scenario, tuple(notes))
 
 
@@ -167,6 +181,12 @@ def _in_vain(scenario: Scenario) -> list[str]:
         f"method.recluster_every: {every} repeats the setup to the same clusters, for nobody moves "
         "(channel.mobility.kind: static)"
     ]
+
+
+def _doubts(scenario: Scenario) -> list[str]:
+    """What a channel says of its own parts; one of somebody's own may say nothing."""
+    doubts = getattr(scenario.channel, "doubts", None)
+    return list(doubts(scenario.access.bandwidth_hz)) if doubts else []
 
 
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────

@@ -20,7 +20,7 @@ from emulator.exchange.pacing import Pacer
 from emulator.exchange.posting import Json
 from emulator.exchange.transport import Transport
 from emulator.exchange.walk import Outcome
-from emulator.folder import check_folder, run_files, write_folder
+from emulator.folder import check_folder, in_turns, run_files, write_folder
 from emulator.forking import Crew, Post, run_forked, whole_crew
 from emulator.interrupting import interruptible, uninterrupted
 from emulator.launching import (
@@ -40,6 +40,9 @@ from emulator.state import Commit, LinkRecord, MetricRecord
 from emulator.world import World, build_world
 
 DRIVERS = ("many_processes", "one_process")
+
+MOST_NAMED = 6
+"""Links that a note names; the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +110,19 @@ def run(order: Order, console: Console) -> Path | None:
             return None
         progress.stage("writing")
         with uninterrupted():
-            _write(order, world, blobs, parent_cpu_s, started_s)
+            notes = _write(order, world, blobs, parent_cpu_s, started_s)
+        for note in notes:
+            watched.print(f"note: {note}", highlight=False, soft_wrap=True)
         return order.out
 
 
 def _write(
     order: Order, world: World, blobs: Sequence[bytes], parent_cpu_s: float, started_s: float
-) -> None:
-    """The folder of a run from what all devices left behind. parent_cpu_s: of what children share."""
+) -> list[str]:
+    """The folder of a run from what all devices left behind. parent_cpu_s: of what children share.
+
+    Returns notes on what its results rest on.
+    """
     scenario = world.scenario
     unpacked = sorted((unpack(blob) for blob in blobs), key=lambda pair: pair[0].result.device)
     costs = [cost for _, cost in unpacked]
@@ -136,6 +144,18 @@ def _write(
         machine["pacing"] = pacing_account([cost.pacing or {} for cost in costs], round_s)
     outcomes = [outcome for outcome, _ in unpacked]
     write_folder(order.out, run_files(world, outcomes, order.driver, machine))
+    return shared_slots(in_turns(world, outcomes))
+
+
+def shared_slots(links: Sequence[tuple[int, int]]) -> list[str]:
+    """A note on links within one slot; nothing where there are none."""
+    named = ", ".join(f"{i} -> {j}" for i, j in links[:MOST_NAMED])
+    more = f" and {len(links) - MOST_NAMED} more" if len(links) > MOST_NAMED else ""
+    told = (
+        f"access.reuse: links {named}{more} join devices that share a slot (they were out of range at the "
+        "start) and were served as if the two took turns (in_turns in topology.json)"
+    )
+    return [told] if links else []
 
 
 # ── drivers ──────────────────────────────────────────────────────────────────────────────────────

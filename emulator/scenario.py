@@ -18,6 +18,7 @@ from pydantic import (
 from emulator.backbone.loading import CausalLM, SentenceEncoder, Tiny
 from emulator.channel.access import IdealAccess, OfdmaAccess, TdmaAccess, bound_access
 from emulator.channel.aloha import AlohaAccess
+from emulator.channel.consistency import band_problems
 from emulator.channel.ideal import Ideal
 from emulator.channel.model import Wireless
 from emulator.methods import (
@@ -197,6 +198,11 @@ class Scenario(Section):
                 return RandomRegular(degree=self.topology.degree)
 
     @property
+    def exchanges(self) -> bool:
+        """Whether devices send each other anything."""
+        return self.method.topology_by_default != "none"
+
+    @property
     def run_name(self) -> str:
         """`<name>-<method>-<seed>`: the default output folder under runs/."""
         return f"{self.name}-{self.method.kind.rsplit(':', 1)[-1]}-{self.seed}"
@@ -236,7 +242,7 @@ class Scenario(Section):
                 f"access.kind: got {access.kind} with channel.rate.kind trace, wanted ideal or ofdma (a trace "
                 "says by itself when a link may send)"
             )
-        return problems
+        return problems + band_problems(channel, access.bandwidth_hz)
 
     def _backend_fits(self) -> list[str]:
         """NCCL knows GPUs only, and devices that exchange together as fast as they can."""

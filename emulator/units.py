@@ -9,6 +9,10 @@ THERMAL_NOISE_DBM_PER_HZ = -174.0
 """Noise density at 290 K, rounded as 3GPP does [dBm/Hz]."""
 
 
+MOST_LOSS_DB = 300.0
+"""A larger loss is no path: over it the strongest transmitters are 100 dB below any noise."""
+
+
 def linear_from_db(value_db: float) -> float:
     """10^(x/10): a power ratio from decibels."""
     return float(10.0 ** (value_db / 10.0))
@@ -25,7 +29,7 @@ def watts_from_dbm(power_dbm: float) -> float:
 
 
 def dbm_from_watts(power_w: float) -> float:
-    """Decibels over a milliwatt from watts > 0."""
+    """Decibels over a milliwatt from watts; -inf for 0."""
     return db_from_linear(power_w) + 30.0
 
 
@@ -40,5 +44,6 @@ def bits_from_bytes(num_bytes: int) -> int:
 
 
 def gain_from_path_loss(path_loss_db: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Linear power gain of a path loss [dB], element by element."""
-    return np.asarray(10.0 ** (-path_loss_db / 10.0), dtype=np.float64)
+    """Linear power gain of a path loss [dB], element by element; 0 beyond MOST_LOSS_DB: no path."""
+    gain = 10.0 ** (-path_loss_db / 10.0)
+    return np.asarray(np.where(path_loss_db > MOST_LOSS_DB, 0.0, gain), dtype=np.float64)

@@ -11,6 +11,7 @@ import torch
 from emulator.backbone.loading import Backbone
 from emulator.errors import ScenarioError
 from emulator.flood import hop_counts
+from emulator.joining import joined
 from emulator.paths import Network
 from emulator.protocols import BoundAccess, BoundChannel, Learner
 from emulator.scenario import Scenario
@@ -88,7 +89,7 @@ class World:
         """
 
         def counted() -> IndexArray:
-            return hop_counts(self.channel.at(time_s).in_range(*self.access.share(1)))
+            return hop_counts(joined(self.channel, self.access, time_s))
 
         return self.once(("hops", time_s), counted)
 
@@ -146,10 +147,14 @@ def build_world(scenario: Scenario) -> World:
 
     Everything here is a function of the scenario alone, so every process builds the same world. Where
     tensors live on GPUs the questions are left to `with_features`, to be read there.
-    Raises ScenarioError where files, models or tasks are missing or do not fit.
+    Raises ScenarioError where files, models or tasks are missing or do not fit, or devices that
+    exchange are out of reach.
     """
     torch.set_num_threads(1)
     accelerator = accelerator_of(scenario)
+    channel, access = scenario.bind_air()
+    if scenario.exchanges:
+        joined(channel, access, 0.0)
     suite, seed, evaluation = scenario.tasks, scenario.seed, scenario.evaluation
     tests = {task: suite.examples(task, "test", seed) for task in suite.names}
     train = {task: suite.examples(task, "train", seed) for task in suite.names}
@@ -171,7 +176,6 @@ def build_world(scenario: Scenario) -> World:
     def asked(questions: Mapping[str, tuple[Example, ...]]) -> dict[str, Asked]:
         return {task: Asked(examples, None) for task, examples in questions.items() if examples}
 
-    channel, access = scenario.bind_air()
     world = World(
         scenario=scenario,
         backbone=backbone,

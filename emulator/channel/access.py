@@ -8,7 +8,7 @@ Shapes: M devices.
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -108,8 +108,8 @@ class TdmaAccess(BaseModel):
     both of share a slot: a colouring of the square of the graph of who hears whom. Nobody then
     receives from two, or while it sends (half duplex); what is left of those who share its slot, from
     further away, disturbs it. That holds for who hears whom at the start: a link beyond that graph may
-    join two of a slot and is served as if they took turns. Several requests of a sender share its slot
-    in equal parts.
+    join two of a slot and is served as if they took turns (`served_in_turns`). Several requests of a
+    sender share its slot in equal parts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -210,6 +210,18 @@ class TdmaSchedule:
 def bound_access(scheme: Access, channel: BoundChannel, seed: int) -> BoundAccess:
     """A scheme with those who hear each other at the start of a run."""
     return scheme.bind(channel.at(0.0).in_range(scheme.bandwidth_hz, 1.0), seed)
+
+
+def served_in_turns(access: BoundAccess, links: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Of links (sender, receiver), those whose ends share a slot, each once, sorted.
+
+    The receiver could not hear in a slot in which it sends: such a link is served as if the two took
+    turns, with the rate of a slot of its own.
+    """
+    if not isinstance(access, TdmaSchedule):
+        return []
+    slot_of = access.slot_of
+    return sorted({(i, j) for i, j in links if i != j and slot_of[i] == slot_of[j]})
 
 
 def equal_parts(

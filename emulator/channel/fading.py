@@ -51,6 +51,15 @@ class NoFading(BaseModel):
     kind: Literal["none"] = "none"
 
     @property
+    def carrier_ghz(self) -> float | None:
+        """It speaks of none."""
+        return None
+
+    def speed_at_mps(self, carrier_ghz: float | None) -> float | None:
+        """It speaks of none."""
+        return None
+
+    @property
     def block_s(self) -> float:
         """How long one draw holds [s]."""
         return math.inf
@@ -91,7 +100,9 @@ class BlockFading(BaseModel):
         default=None, gt=0, description="Relative speed of the two ends [m/s], with fc_ghz."
     )
     fc_ghz: FiniteFloat | None = Field(
-        default=None, gt=0, description="Carrier frequency [GHz], with speed_mps."
+        default=None,
+        gt=0,
+        description="Carrier frequency [GHz], with speed_mps; `channel.fc_ghz` by default.",
     )
     blocks: Literal["over_time", "per_exchange"] = Field(
         default="over_time",
@@ -133,6 +144,18 @@ class BlockFading(BaseModel):
                 "gain that never changes has no Doppler shift)"
             )
         return self
+
+    @property
+    def carrier_ghz(self) -> float | None:
+        """The carrier that was asked for [GHz]."""
+        return self.fc_ghz
+
+    def speed_at_mps(self, carrier_ghz: float | None) -> float | None:
+        """The speed that was asked for, or that `coherence_s` stands for at a carrier [m/s]."""
+        if self.speed_mps is not None or self.coherence_s is None or carrier_ghz is None:
+            return self.speed_mps
+        doppler_hz = COHERENCE_CYCLES / self.coherence_s
+        return doppler_hz * SPEED_OF_LIGHT_M_PER_S / (carrier_ghz * 1e9)
 
     @property
     def block_s(self) -> float:

@@ -6,11 +6,14 @@ Outside its range a quantity counts as the nearest value inside, and one warning
 """
 
 import functools
+import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.errors import ScenarioError
 from emulator.state import BoolArray, DoubleArray
@@ -18,6 +21,8 @@ from emulator.state import BoolArray, DoubleArray
 LEAST_DISTANCE_M = 1.0
 """Families without a range of their own take shorter distances for this one: below it the formulas
 of the far field mean nothing."""
+
+CARRIER: Any = Field(gt=0, description="Carrier frequency [GHz]; `channel.fc_ghz` by default.")
 
 
 class ValidityWarning(UserWarning):
@@ -35,13 +40,42 @@ class Spread:
 
 
 class PathLossFamily(BaseModel):
-    """The abstract base of all families. Those of a standard override `shadowing_spread`."""
+    """The abstract base of all families. Those of a standard override `shadowing_spread`.
+
+    The properties say what other parts of a channel may speak of as well (see `consistency`).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def path_loss_db(self, distance_2d_m: DoubleArray, line_of_sight: BoolArray) -> DoubleArray:
         """Mean path loss [dB], element by element."""
         raise NotImplementedError
+
+    @property
+    def carrier_ghz(self) -> float | None:
+        """The carrier that was asked for [GHz]; None where the formula takes none."""
+        fc_ghz: float | None = getattr(self, "fc_ghz", None)
+        return fc_ghz
+
+    @property
+    def measured_at_ghz(self) -> float | None:
+        """The one carrier [GHz] that a formula without fc was made for; None: any."""
+        return None
+
+    @property
+    def widest_band_hz(self) -> float:
+        """The band up to which the model is valid [Hz]."""
+        return math.inf
+
+    @property
+    def surroundings(self) -> str | None:
+        """The kind of place whose two states of the path it tells apart; None: it has one state."""
+        return None
+
+    @property
+    def setting(self) -> Mapping[str, object]:
+        """By name, what a line-of-sight law of the same surroundings has to agree with."""
+        return {}
 
     def shadowing_spread(self) -> Spread | None:
         """The shadowing of the standard; None where the formula comes without."""
@@ -73,18 +107,27 @@ class PathLossFamily(BaseModel):
         """`value` brought into [least, most]. Warns once of a value outside, where it `counts`."""
         wanted = np.asarray(value, dtype=np.float64)
         inside = np.clip(wanted, least, most)
-        outside = (wanted != inside) & counts
-        if quantity not in self.warned and bool(outside.any()):
-            self.warned.add(quantity)
-            got = float(wanted[outside].flat[0])
-            kind = getattr(self, "kind", type(self).__name__)
-            warnings.warn(
-                f"channel.path_loss: {kind}: {quantity}: got {got:g}, wanted {least:g} to {most:g}; "
-                "the nearest counts, here and from now on",
-                ValidityWarning,
-                stacklevel=2,
-            )
+        outside = wanted[(wanted != inside) & counts]
+        self._warn_once(quantity, outside, f"{least:g} to {most:g}; the nearest counts")
         return inside
+
+    def checked(self, quantity: str, value: DoubleArray, most: float) -> DoubleArray:
+        """`value` as it is. Warns once of one above `most`, for a formula that states no range."""
+        self._warn_once(quantity, value[value > most], f"at most {most:g}; the formula goes on")
+        return value
+
+    def _warn_once(self, quantity: str, outside: DoubleArray, wanted: str) -> None:
+        """Of the first value outside, if there is one and the quantity is new."""
+        if quantity in self.warned or not outside.size:
+            return
+        self.warned.add(quantity)
+        kind = getattr(self, "kind", type(self).__name__)
+        warnings.warn(
+            f"channel.path_loss: {kind}: {quantity}: got {float(outside.flat[0]):g}, wanted {wanted}, "
+            "here and from now on",
+            ValidityWarning,
+            stacklevel=3,
+        )
 
     def _spread(self, field: str, wanted: str) -> Spread:
         spread = self.shadowing_spread()

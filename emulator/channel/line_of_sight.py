@@ -9,6 +9,7 @@ TR 37.885 gives no probability for sidelinks that fits the two states of its pat
 streets' buildings apart from other vehicles); TR 36.843 takes `umi` for devices outdoors.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, Protocol, Self
 
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from scipy.special import ndtr
 
 from emulator.channel.fields import PairField, pair_field
-from emulator.channel.tr38901 import INF_H_BS_M, InfVariant
+from emulator.channel.tr38901 import InfVariant, inf_h_bs_m
 from emulator.state import BoolArray, DoubleArray
 
 
@@ -60,6 +61,16 @@ class _LineOfSight(BaseModel):
         """Distance over which the state forgets itself [m]; None: there is nothing to draw."""
         return None
 
+    @property
+    def surroundings(self) -> str | None:
+        """The kind of place it is a law of, as path losses name it; None: of any."""
+        return None
+
+    @property
+    def setting(self) -> Mapping[str, object]:
+        """By name, what a path loss of the same surroundings has to agree with."""
+        return {}
+
     def probability(self, distance_2d_m: DoubleArray) -> DoubleArray:
         """Probability of line of sight, element by element."""
         raise NotImplementedError
@@ -72,7 +83,9 @@ class _LineOfSight(BaseModel):
 
 
 class _DrawnLineOfSight(_LineOfSight):
-    """The abstract base of the laws between 0 and 1."""
+    """The abstract base of the laws between 0 and 1; `PLACE` is what they are laws of."""
+
+    PLACE: ClassVar[str]
 
     decorrelation_m: FiniteFloat = Field(
         default=50.0, gt=0, description="Distance over which the state forgets itself [m]."
@@ -82,6 +95,11 @@ class _DrawnLineOfSight(_LineOfSight):
     def field_m(self) -> float:
         """As given."""
         return self.decorrelation_m
+
+    @property
+    def surroundings(self) -> str:
+        """As the law has it."""
+        return self.PLACE
 
 
 class AlwaysLineOfSight(_LineOfSight):
@@ -110,6 +128,7 @@ class UmiLineOfSight(_DrawnLineOfSight):
     Source: TR 38.901, table 7.4.2-1; decorrelation 50 m, table 7.6.3.1-2.
     """
 
+    PLACE: ClassVar[str] = "streets"
     kind: Literal["umi"] = "umi"
 
     def probability(self, distance_2d_m: DoubleArray) -> DoubleArray:
@@ -125,10 +144,16 @@ class UmaLineOfSight(_DrawnLineOfSight):
     Source: TR 38.901, table 7.4.2-1; decorrelation 50 m, table 7.6.3.1-2.
     """
 
+    PLACE: ClassVar[str] = "macro cells"
     kind: Literal["uma"] = "uma"
     h_ut_m: FiniteFloat = Field(
         default=1.5, gt=0, le=23, description="Height of the lower antenna [m]."
     )
+
+    @property
+    def setting(self) -> Mapping[str, object]:
+        """The height of the terminal."""
+        return {"h_ut_m": self.h_ut_m}
 
     def probability(self, distance_2d_m: DoubleArray) -> DoubleArray:
         """Probability of line of sight, element by element."""
@@ -143,6 +168,7 @@ class InhOpenLineOfSight(_DrawnLineOfSight):
     Source: TR 38.901, table 7.4.2-1; decorrelation 10 m, table 7.6.3.1-2.
     """
 
+    PLACE: ClassVar[str] = "offices"
     kind: Literal["inh_open"] = "inh_open"
     decorrelation_m: FiniteFloat = Field(
         default=10.0, gt=0, description="Distance over which the state forgets itself [m]."
@@ -161,6 +187,7 @@ class InhMixedLineOfSight(_DrawnLineOfSight):
     Source: TR 38.901, table 7.4.2-1; decorrelation 10 m, table 7.6.3.1-2.
     """
 
+    PLACE: ClassVar[str] = "offices"
     kind: Literal["inh_mixed"] = "inh_mixed"
     decorrelation_m: FiniteFloat = Field(
         default=10.0, gt=0, description="Distance over which the state forgets itself [m]."
@@ -219,6 +246,16 @@ class InfLineOfSight(_LineOfSight):
         return self
 
     @property
+    def surroundings(self) -> str:
+        """Factories."""
+        return "factories"
+
+    @property
+    def setting(self) -> Mapping[str, object]:
+        """The clutter, and both heights."""
+        return {"variant": self.variant, "h_bs_m": self._h_bs_m(), "h_ut_m": self.h_ut_m}
+
+    @property
     def field_m(self) -> float:
         """As given, or half the size of the clutter."""
         return self.decorrelation_m or self._clutter()[1] / 2.0
@@ -241,7 +278,7 @@ class InfLineOfSight(_LineOfSight):
         return density, size_m, height_m
 
     def _h_bs_m(self) -> float:
-        return INF_H_BS_M[self.variant] if self.h_bs_m is None else self.h_bs_m
+        return inf_h_bs_m(self.variant, self.h_bs_m)
 
 
 LineOfSight = Annotated[

@@ -59,6 +59,11 @@ class Static(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["static"] = "static"
 
+    @property
+    def speeds_mps(self) -> tuple[float, float] | None:
+        """Slowest and fastest [m/s]: it speaks of none."""
+        return None
+
     def bind(self, placement: Placement, devices: int, seed: int) -> Trajectories:
         """The ways of one run."""
         return Standing(placement.place(devices, seed))
@@ -81,6 +86,11 @@ class RandomWaypoint(BaseModel):
         gt=0, le=10_000, description="Fastest walk [m/s]; satellites have 8000."
     )
     pause_s: FiniteFloat = Field(default=0.0, ge=0, description="Rest at each point [s].")
+
+    @property
+    def speeds_mps(self) -> tuple[float, float]:
+        """Slowest and fastest [m/s]."""
+        return self.min_speed_m_per_s, self.max_speed_m_per_s
 
     @model_validator(mode="after")
     def _speeds_are_a_range(self) -> Self:

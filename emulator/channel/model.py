@@ -3,11 +3,12 @@
 `bind(devices, seed)` places the devices and gives the air of one run, see `air.py`.
 """
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from emulator.channel.air import WirelessChannel
+from emulator.channel.consistency import contradictions, doubts, with_carrier
 from emulator.channel.energy import LeastPower, Power
 from emulator.channel.fading import Fading, RayleighFading
 from emulator.channel.gains import FileGain
@@ -31,6 +32,11 @@ class Wireless(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["wireless"] = "wireless"
+    fc_ghz: FiniteFloat | None = Field(
+        default=None,
+        gt=0,
+        description="Carrier frequency [GHz] of every part that needs one and says none.",
+    )
     placement: Placement = Field(
         default_factory=DiscPlacement, description="Where the devices stand."
     )
@@ -95,38 +101,15 @@ class Wireless(BaseModel):
         "(SIFS), two or three slots in NR sidelink.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_carrier(cls, data: Any) -> Any:
+        return with_carrier(data)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         """Combinations that mean nothing. Raises one ValueError with all of them."""
-        problems = []
-        if self.power.kind == "fixed" and self.power.power_w > self.max_power_w:
-            problems.append(
-                f"power.power_w: got {self.power.power_w}, "
-                f"wanted at most max_power_w = {self.max_power_w}"
-            )
-        if self.power.kind == "least_power" and self.rate.kind in ("fixed", "trace"):
-            problems.append(
-                f"power.kind: got least_power with rate.kind {self.rate.kind}, "
-                "wanted power.kind fixed (the rate does not depend on the power)"
-            )
-        if self.losses.kind == "logistic" and self.power.kind == "least_power":
-            problems.append(
-                "power.kind: got least_power with losses.kind logistic, wanted power.kind fixed (the "
-                "least power for a rate is that at which most packets of it are lost)"
-            )
-        if self.losses.kind == "outage" and self.fading.kind != "none":
-            problems.append(
-                f"losses.kind: got outage with fading.kind {self.fading.kind}, "
-                "wanted fading.kind none (outage has its own Rayleigh fading in every try)"
-            )
-        if self.losses.kind == "logistic":
-            given, own = self.losses.threshold_db is not None, self.rate.kind == "nr_cqi"
-            if given == own:
-                problems.append(
-                    f"losses.threshold_db: got {self.losses.threshold_db} with rate.kind "
-                    f"{self.rate.kind}, wanted "
-                    + ("null (every CQI has its own)" if own else "an SNR")
-                )
+        problems = contradictions(self)
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -135,6 +118,10 @@ class Wireless(BaseModel):
     def needs_band(self) -> bool:
         """Whether anything depends on the noise of the band, which must then be finite."""
         return self.rate.kind in ("shannon", "nr_cqi") or self.losses.kind in ("outage", "logistic")
+
+    def doubts(self, bandwidth_hz: float) -> list[str]:
+        """What fits badly, one line each; bandwidth_hz: the band of one sender."""
+        return doubts(self, bandwidth_hz)
 
     def bind(self, devices: int, seed: int) -> "WirelessChannel":
         """The channel of one run: places and mean gains depend on (devices, seed, time) only."""

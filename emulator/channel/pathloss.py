@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat
 
-from emulator.channel.families import LEAST_DISTANCE_M, PathLossFamily, Spread
+from emulator.channel.families import CARRIER, LEAST_DISTANCE_M, PathLossFamily, Spread
 from emulator.channel.tr37885 import SidelinkHighwayPathLoss, SidelinkUrbanPathLoss
 from emulator.channel.tr38901 import InfPathLoss, InhPathLoss, UmaPathLoss, UmiPathLoss
 from emulator.state import BoolArray, DoubleArray
@@ -41,7 +41,7 @@ class FreeSpacePathLoss(PathLossFamily):
     """Friis between isotropic antennas. Source: ITU-R P.525: (4π d f / c)²."""
 
     kind: Literal["free_space"] = "free_space"
-    fc_ghz: FiniteFloat = Field(gt=0, description="Carrier frequency [GHz].")
+    fc_ghz: FiniteFloat = CARRIER
 
     def path_loss_db(self, distance_2d_m: DoubleArray, line_of_sight: BoolArray) -> DoubleArray:
         """PL [dB] = 20 lg(4π f / c) + 20 lg d."""
@@ -84,6 +84,11 @@ class Macro128PathLoss(PathLossFamily):
     """
 
     kind: Literal["macro_128"] = "macro_128"
+
+    @property
+    def measured_at_ghz(self) -> float:
+        """2 GHz."""
+        return 2.0
 
     def path_loss_db(self, distance_2d_m: DoubleArray, line_of_sight: BoolArray) -> DoubleArray:
         """PL [dB] = 128.1 + 37.6 (lg d - 3)."""

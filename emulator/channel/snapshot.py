@@ -56,7 +56,7 @@ class WirelessSnapshot:
         """Least power [M, M] of i towards j at the mean gain (Eq 25), diagonal 0.
 
         num_bytes: air bytes of every sender, or of each [M], due within the deadline on bandwidth_hz
-        in a share of the time. inf where no power is enough.
+        in a share of the time. inf where no power is enough, and where there is no path (gain 0).
         """
         devices = len(self.positions_m)
         bytes_M = np.broadcast_to(np.asarray(num_bytes, dtype=np.int64), devices)
@@ -67,6 +67,6 @@ class WirelessSnapshot:
             power = np.exp(log_snr_M[:, None] + log_noise - np.log(self.mean_gain))
         # Who needs no SNR needs no power, not even against the noise of an endless band.
         power[np.isneginf(log_snr_M)] = 0.0
-        power[self.mean_gain == 0.0] = np.inf  # no path
+        power[self.mean_gain == 0.0] = math.inf
         np.fill_diagonal(power, 0.0)
         return power

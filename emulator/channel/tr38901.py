@@ -9,12 +9,13 @@ heights to that of the devices; the standard evaluates h_bs_m at its default onl
 """
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, FiniteFloat
 
-from emulator.channel.families import PathLossFamily, Spread
+from emulator.channel.families import CARRIER, PathLossFamily, Spread
 from emulator.state import BoolArray, DoubleArray
 
 SPEED_OF_LIGHT_M_PER_S = {"standard": 3.0e8, "exact": 299_792_458.0}
@@ -38,7 +39,29 @@ INF_H_BS_M: dict[str, float] = {"sl": 1.5, "dl": 1.5, "sh": 8.0, "dh": 8.0}
 """Base station heights of the standard's calibration, table 7.8-7 [m]."""
 
 
-class UmiPathLoss(PathLossFamily):
+class _Tr38901PathLoss(PathLossFamily):
+    """What the families of the report share: `PLACE`, and a band of at most 10 % of fc and 2 GHz.
+
+    Source: TR 38.901, section 7.1.
+    """
+
+    PLACE: ClassVar[str]
+
+    kind: str
+    fc_ghz: FiniteFloat = CARRIER
+
+    @property
+    def surroundings(self) -> str:
+        """As the family has it."""
+        return self.PLACE
+
+    @property
+    def widest_band_hz(self) -> float:
+        """10 % of the carrier, at most 2 GHz [Hz]."""
+        return min(0.1 * self.fc_ghz, 2.0) * 1e9
+
+
+class UmiPathLoss(_Tr38901PathLoss):
     """Urban micro cell, street canyon.
 
     LOS: 32.4 + 21 lg d3D + 20 lg fc up to the breakpoint d' = 4 (h_bs-1)(h_ut-1) fc/c, beyond it
@@ -48,8 +71,8 @@ class UmiPathLoss(PathLossFamily):
     Source: TR 38.901, table 7.4.1-1; decorrelation 10 m and 13 m.
     """
 
+    PLACE: ClassVar[str] = "streets"
     kind: Literal["umi"] = "umi"
-    fc_ghz: FiniteFloat = Field(gt=0, description="Carrier frequency [GHz].")
     h_bs_m: FiniteFloat = Field(default=10.0, gt=1, description="Height of one antenna [m].")
     h_ut_m: FiniteFloat = Field(default=1.5, gt=0, description="Height of the other antenna [m].")
     speed_of_light: Literal["standard", "exact"] = Field(
@@ -75,7 +98,7 @@ class UmiPathLoss(PathLossFamily):
         return Spread(4.0, 7.82, 10.0, 13.0)
 
 
-class UmaPathLoss(PathLossFamily):
+class UmaPathLoss(_Tr38901PathLoss):
     """Urban macro cell.
 
     LOS: 28 + 22 lg d3D + 20 lg fc up to the breakpoint d' = 4 (h_bs-1)(h_ut-1) fc/c, beyond it
@@ -85,8 +108,8 @@ class UmaPathLoss(PathLossFamily):
     Source: TR 38.901, table 7.4.1-1; decorrelation 37 m and 50 m.
     """
 
+    PLACE: ClassVar[str] = "macro cells"
     kind: Literal["uma"] = "uma"
-    fc_ghz: FiniteFloat = Field(gt=0, description="Carrier frequency [GHz].")
     h_bs_m: FiniteFloat = Field(default=25.0, gt=1, description="Height of one antenna [m].")
     h_ut_m: FiniteFloat = Field(default=1.5, gt=0, description="Height of the other antenna [m].")
     speed_of_light: Literal["standard", "exact"] = Field(
@@ -107,12 +130,17 @@ class UmaPathLoss(PathLossFamily):
         nlos_db = 13.54 + 39.08 * lg_3d + 20.0 * math.log10(fc_ghz) - 0.6 * (h_ut_m - 1.5)
         return _by_state(line_of_sight, los_db, nlos_db)
 
+    @property
+    def setting(self) -> Mapping[str, object]:
+        """The height of the terminal."""
+        return {"h_ut_m": self.h_ut_m}
+
     def shadowing_spread(self) -> Spread:
         """4 dB and 6 dB."""
         return Spread(4.0, 6.0, 37.0, 50.0)
 
 
-class InhPathLoss(PathLossFamily):
+class InhPathLoss(_Tr38901PathLoss):
     """Indoor hotspot, office.
 
     LOS: 32.4 + 17.3 lg d3D + 20 lg fc. NLOS: max(LOS, 38.3 lg d3D + 17.3 + 24.9 lg fc).
@@ -120,8 +148,8 @@ class InhPathLoss(PathLossFamily):
     Source: TR 38.901, table 7.4.1-1; decorrelation 10 m and 6 m.
     """
 
+    PLACE: ClassVar[str] = "offices"
     kind: Literal["inh"] = "inh"
-    fc_ghz: FiniteFloat = Field(gt=0, description="Carrier frequency [GHz].")
     h_bs_m: FiniteFloat = Field(default=3.0, ge=0, description="Height of one antenna [m].")
     h_ut_m: FiniteFloat = Field(default=1.0, ge=0, description="Height of the other antenna [m].")
 
@@ -138,7 +166,7 @@ class InhPathLoss(PathLossFamily):
         return Spread(3.0, 8.03, 10.0, 6.0)
 
 
-class InfPathLoss(PathLossFamily):
+class InfPathLoss(_Tr38901PathLoss):
     """Indoor factory: sparse or dense clutter, one antenna low or high (sl, dl, sh, dh).
 
     LOS: 31.84 + 21.5 lg d3D + 19 lg fc. NLOS, never less than LOS, each with + 20 lg fc:
@@ -155,9 +183,9 @@ class InfPathLoss(PathLossFamily):
     }
     NLOS_SIGMA_DB: ClassVar[dict[str, float]] = {"sl": 5.7, "dl": 7.2, "sh": 5.9, "dh": 4.0}
 
+    PLACE: ClassVar[str] = "factories"
     kind: Literal["inf"] = "inf"
     variant: InfVariant = Field(description="Clutter sparse or dense, base station low or high.")
-    fc_ghz: FiniteFloat = Field(gt=0, description="Carrier frequency [GHz].")
     h_bs_m: FiniteFloat | None = Field(
         default=None,
         ge=0,
@@ -168,8 +196,7 @@ class InfPathLoss(PathLossFamily):
     def path_loss_db(self, distance_2d_m: DoubleArray, line_of_sight: BoolArray) -> DoubleArray:
         """PL [dB], element by element."""
         lg_fc = math.log10(float(self.clamped("fc_ghz", self.fc_ghz, *FC_GHZ)))
-        h_bs_m = INF_H_BS_M[self.variant] if self.h_bs_m is None else self.h_bs_m
-        d3d_m = np.hypot(distance_2d_m, h_bs_m - self.h_ut_m)
+        d3d_m = np.hypot(distance_2d_m, inf_h_bs_m(self.variant, self.h_bs_m) - self.h_ut_m)
         lg_3d = np.log10(self.clamped("distance_3d_m", d3d_m, *FACTORY_3D_M, distance_2d_m > 0.0))
         los_db = 31.84 + 21.5 * lg_3d + 19.0 * lg_fc
         variants = ("sl", "dl") if self.variant == "dl" else (self.variant,)
@@ -177,9 +204,20 @@ class InfPathLoss(PathLossFamily):
         nlos_db = [constant + slope * lg_3d + 20.0 * lg_fc for constant, slope in laws]
         return _by_state(line_of_sight, los_db, np.maximum.reduce(nlos_db))
 
+    @property
+    def setting(self) -> Mapping[str, object]:
+        """The clutter, and both heights."""
+        h_bs_m = inf_h_bs_m(self.variant, self.h_bs_m)
+        return {"variant": self.variant, "h_bs_m": h_bs_m, "h_ut_m": self.h_ut_m}
+
     def shadowing_spread(self) -> Spread:
         """4.3 dB with line of sight, 4 to 7.2 dB without."""
         return Spread(4.3, self.NLOS_SIGMA_DB[self.variant], 10.0, 10.0)
+
+
+def inf_h_bs_m(variant: InfVariant, h_bs_m: float | None) -> float:
+    """A factory's base station height as given, or that of the calibration [m]."""
+    return INF_H_BS_M[variant] if h_bs_m is None else h_bs_m
 
 
 def _breakpoint_m(fc_ghz: float, h_bs_m: float, h_ut_m: float, speed_of_light: str) -> float:

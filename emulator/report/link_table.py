@@ -25,7 +25,8 @@ class LinkLine:
 
     power_dbm: fixed, or what Eq 25 asks for; above_limit: the device has less than that, and the
     SNR and all that follows are those of what it has. loss: of one try of a full packet. message_s:
-    from the first bit on the air to the last, each packet sent once; inf: never.
+    from the first bit on the air to the last, each packet sent once; inf: never. there: whether there
+    is a path at all.
     """
 
     sender: int
@@ -40,6 +41,7 @@ class LinkLine:
     bit_per_s: float
     loss: float
     message_s: float
+    there: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +51,9 @@ class LinkBudget:
     lines: those that are told, of all `pairs` (both directions count where they differ). message: what
     is sent, in words. bandwidth_hz: of one link; noise_dbm, outside_dbm: in it, None without. slot_of
     [M], slot_s: None without slots. in_range_MM: who can send a packet to whom within the deadline.
-    away: devices that are not there at that moment; their links are told as if they were. relayed: the
-    paths of the pairs that reach each other hop by hop only, both ways.
+    missing: of islands, the best link between two, in words. away: devices that are not there at that
+    moment; their links are told as if they were. relayed: the paths of the pairs that reach each other
+    hop by hop only, both ways.
     """
 
     name: str
@@ -69,6 +72,7 @@ class LinkBudget:
     slot_of: tuple[int, ...] | None
     slot_s: float | None
     in_range_MM: BoolArray
+    missing: str | None
     away: tuple[int, ...]
     relayed: Sequence[Sequence[int]]
 
@@ -108,7 +112,9 @@ def _headings(budget: LinkBudget, shadowed: bool) -> list[str]:
 def _cells(line: LinkLine, shadowed: bool) -> list[str]:
     seen = "-" if line.line_of_sight is None else ("yes" if line.line_of_sight else "no")
     cells = [str(line.sender), str(line.receiver), _known(line.distance_m, ".1f"), seen]
-    cells.append("no path" if math.isinf(line.path_loss_db) else f"{line.path_loss_db:.1f}")
+    if not line.there:
+        return [*cells, "no path", *["-"] * (4 + shadowed), "never"]
+    cells.append(f"{line.path_loss_db:.1f}")
     cells += [_known(line.shadowing_db, "+.1f")] if shadowed else []
     return [
         *cells,
@@ -137,6 +143,8 @@ def _notes(budget: LinkBudget) -> Iterable[tuple[str, str]]:
     yield "access", budget.access
     if budget.slot_of is not None and budget.slot_s is not None:
         yield "slots", _slots(budget.slot_of, budget.slot_s)
+        if sharing := _sharing(budget.slot_of):
+            yield "one slot", sharing
     yield "band", _band(budget)
     yield "limits", f"{budget.limit_dbm:.1f} dBm a device, deadline {budget.deadline_s:g} s"
     whole = len(budget.lines) == budget.pairs
@@ -147,6 +155,8 @@ def _notes(budget: LinkBudget) -> Iterable[tuple[str, str]]:
     islands = sorted(map(sorted, nx.connected_components(nx.from_numpy_array(budget.in_range_MM))))
     told = "; ".join(_named(island) for island in islands)
     yield "islands", "none: all are connected" if len(islands) == 1 else f"{len(islands)}: {told}"
+    if budget.missing is not None:
+        yield "to join", budget.missing
 
 
 def _slots(slot_of: Sequence[int], slot_s: float) -> str:
@@ -155,6 +165,20 @@ def _slots(slot_of: Sequence[int], slot_s: float) -> str:
     owners = [[i for i, own in enumerate(slot_of) if own == slot] for slot in range(count)]
     length = f"{count} of {1000 * slot_s:g} ms, so a sender waits up to {1000 * slot_s * (count - 1):g} ms"
     return f"{length}; devices in turn: {' | '.join(map(_named, owners))}"
+
+
+def _sharing(slot_of: Sequence[int]) -> str:
+    """The pairs within a slot, or how many; empty where there are none."""
+    pairs = [
+        (i, j)
+        for i, own in enumerate(slot_of)
+        for j, other in enumerate(slot_of)
+        if i < j and own == other
+    ]
+    few = ", ".join(f"{i} and {j}" for i, j in pairs)
+    named = few if len(pairs) <= FEW_DEVICES else f"{len(pairs)} pairs of devices"
+    told = f"{named} share one, being out of range at the start: a link between them is served as if they took turns"
+    return told if pairs else ""
 
 
 def _band(budget: LinkBudget) -> str:

@@ -66,6 +66,26 @@ def test_the_readme_shows_what_is_printed():
     assert [line.rstrip() for line in stdout.splitlines()] == printed.splitlines()
 
 
+def test_a_preset_file_shows_what_its_name_shows(tmp_path):
+    shipped = ROOT / "configs/channels/paper.yaml"
+    assert call("show", shipped, "devices=3") == call("show", "paper", "devices=3")
+    (tmp_path / "gains.csv").write_text("time_s,first,second,gain_db\n0,0,1,-71\n")
+    own = tmp_path / "my own.yaml"
+    own.write_text("channel: {preset: paper, gain: {kind: file, path: gains.csv}}\n")
+    code, stdout, stderr = call("show", own, "devices=2")
+    assert (code, stderr) == (0, "")
+    assert stdout.startswith("my-own: 2 devices")
+    assert "71.0" in stdout
+
+
+def test_a_preset_file_has_its_problems_named(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("channel: {kind: wireless, fading: {kind: rayleih}}\naccess: {kind: ideal}\n")
+    code, _, stderr = call("show", own)
+    assert code == 2
+    assert stderr.startswith("error: own.yaml: channel.fading.kind: got 'rayleih', wanted one of")
+
+
 def test_ideal_has_nothing_to_show():
     code, stdout, stderr = call("show", "ideal")
     assert (code, stderr) == (0, "")

@@ -301,11 +301,10 @@ def test_introductions_hop_through_a_line() -> None:
 
 def test_islands_are_named() -> None:
     apart = [[0.0, 0.0], [1.0, 0.0], [9e5, 0.0], [9e5, 1.0]]
-    world = build_world(
-        scenario(**wireless(placement={"kind": "fixed", "positions_m": apart}, max_power_w=1e-9))
-    )
+    parts = wireless(placement={"kind": "fixed", "positions_m": apart}, max_power_w=1e-9)
     with pytest.raises(ScenarioError, match=r"\[0, 1\]; \[2, 3\]"):
-        run(world)
+        build_world(scenario(**parts))
+    build_world(scenario(**parts, method={"kind": "local"}))  # which needs nobody
 
 
 def test_same_task_devices_share_projection_and_mask() -> None:

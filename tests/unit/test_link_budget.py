@@ -136,8 +136,8 @@ def test_a_cqi_link_loses_packets_of_many_code_blocks(budget):
     more = f"{FIXED}\n  rate: {{kind: nr_cqi}}\n  losses: {{kind: logistic}}"
     (line,) = budget([[0, 0], [15000, 0]], more).lines
     assert line.snr_db == pytest.approx(20.0 - 40.0 - 20 * math.log10(15000.0) + 114.0)
-    # 10.48 dB: CQI 10 (2.7305 bit/s/Hz) from 9.81 dB on.
-    assert line.bit_per_s == pytest.approx(2.7305e6)
+    # 10.48 dB: CQI 10 (2.7305 bit/s/Hz) from 9.81 dB on, of 86 % of 0.8904 resource elements /s/Hz.
+    assert line.bit_per_s == pytest.approx(2.7305e6 * 0.86 * 0.8904)
     block_loss = 1.0 / (1.0 + 9.0 * math.exp(5.0 * (line.snr_db - 9.81)))
     assert line.loss == pytest.approx(1.0 - (1.0 - block_loss) ** (12_000 / 1024), rel=1e-6)
 
@@ -229,10 +229,12 @@ def test_no_digit_is_cut_where_there_is_little_room():
 
 
 def test_islands_are_named():
-    wide = ["channel.placement.width_m=1e5", "channel.placement.height_m=1e5", "devices=3"]
+    wide = ["channel.placement.width_m=3500", "channel.placement.height_m=3500", "devices=3"]
     text = shown(read_preset("urban_sidelink", wide).scenario)
     assert "in range 0: nobody; 1: nobody; 2: nobody" in text
     assert "islands 3: 0; 1; 2" in text
+    assert "to join the best link between them, " in text
+    assert "one slot 0 and 1, 0 and 2, 1 and 2 share one, being out of range at the start" in text
 
 
 @pytest.mark.parametrize(("at_s", "told"), [(0.0, False), (5.0, True), (9.0, False)])
