@@ -219,8 +219,7 @@ def _expert_files(world: World, expert: Expert) -> Mapping[str, bytes]:
     backbone = world.backbone
     if expert.form == "weights":
         return model_files(expert, backbone.model)
-    task_type = "CAUSAL_LM" if backbone.family == "causal_lm" else None
-    return peft_files(expert, backbone.name, task_type)
+    return peft_files(expert, backbone)
 
 
 def expert_folders(tasks: Sequence[str]) -> list[str]:

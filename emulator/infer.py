@@ -98,7 +98,8 @@ class Respondent:
             raise ScenarioError(
                 [
                     f"--choices: got {', '.join(choices)}, which the tokenizer of "
-                    f"{self._backbone.name} cannot tell apart, wanted different ones"
+                    f"{self._backbone.name} cannot tell apart within backbone.max_tokens "
+                    f"({limit}), wanted different ones"
                 ]
             )
         kind, answer = ("choice", choices[0]) if choices else ("text", "")

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from emulator.errors import EmulatorError
+from emulator.linear_layers import is_linear
 from emulator.protocols import AdaptedModel, Learner
 from emulator.state import ExpertForm, Shard
 from emulator.streams import stream, torch_seed
@@ -121,9 +122,8 @@ def recomputing(module: nn.Module) -> Iterator[None]:
 
 def linear_weights(model: nn.Module) -> int:
     """Weights of a model's linear layers, LoRA's aside: each costs two operations a token and pass."""
-    layers = [
-        (name, module)
+    return sum(
+        module.weight.numel()
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and "lora_" not in name
-    ]
-    return sum(module.weight.numel() for _, module in layers)
+        if is_linear(module) and "lora_" not in name
+    )

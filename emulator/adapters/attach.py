@@ -20,6 +20,7 @@ from peft.tuners.lora.layer import LoraVariant
 from torch import nn
 
 from emulator.adapters.trained import TrainedVector
+from emulator.linear_layers import as_stored
 from emulator.state import AdapterLayout, ExpertForm, FloatArray, Mask
 
 ADAPTER = "default"
@@ -170,8 +171,8 @@ class LoraModel:
             factor_A_Rk = torch.from_numpy(factors[f"{name}.lora_A"]).to(base.weight.device)
             product_dk = self.scaling * (factor_B_dR @ factor_A_Rk)
             self._absorbed[name] = self._absorbed.get(name, 0.0) + product_dk
-            total_dk = self._frozen[name].detach() + self._absorbed[name]
-            base.weight = nn.Parameter(total_dk.to(self._frozen[name].dtype), requires_grad=False)
+            total = self._frozen[name].detach() + as_stored(self._absorbed[name], base)
+            base.weight = nn.Parameter(total.to(self._frozen[name].dtype), requires_grad=False)
 
     def learnt(self) -> dict[str, FloatArray]:
         """All that was learnt since the start, by module [d, k]: absorbed, and the present B A."""

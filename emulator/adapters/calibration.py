@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from emulator.adapters.density import entropy_of, spectral_entropy
+from emulator.linear_layers import weight_of
 from emulator.protocols import LoadedBackbone
 from emulator.state import DoubleArray
 
@@ -24,7 +25,7 @@ def spectral_entropies(
     for group in _groups(backbone, modules):
         moments, num_tokens = input_second_moments(backbone, group, texts)
         for name in group:
-            weight_dk = backbone.model.get_submodule(name).get_parameter("weight").detach().double()
+            weight_dk = weight_of(backbone.model.get_submodule(name)).detach().double()
             entropy = entropy_on_gpu if weight_dk.is_cuda else _entropy_on_cpu
             entropies.append(entropy(weight_dk, moments.pop(name), num_tokens, ridge))
     return np.array(entropies)
@@ -50,7 +51,7 @@ def _groups(backbone: LoadedBackbone, modules: Sequence[str]) -> Iterator[list[s
     group: list[str] = []
     room = MOST_MOMENTS_BYTES
     for name in modules:
-        inputs = backbone.model.get_submodule(name).get_parameter("weight").shape[1]
+        inputs = weight_of(backbone.model.get_submodule(name)).shape[1]
         num_bytes = inputs**2 * torch.float64.itemsize
         if group and num_bytes > room:
             yield group
@@ -65,7 +66,8 @@ def input_second_moments(
 ) -> tuple[dict[str, Tensor], int]:
     """X X^T [k, k] float64 of each module over all real tokens of the texts, and their number.
 
-    The frozen model reads the texts; padding does not count.
+    The frozen model reads the texts; padding does not count. Its output layer, which makes as many
+    logits as there are words, runs only where it is among the modules, and then for one text at a time.
     """
     moments: dict[str, Tensor] = {}
     kept_ST = last_STk = last_kk = torch.empty(0)
@@ -84,14 +86,19 @@ def input_second_moments(
         backbone.model.get_submodule(name).register_forward_pre_hook(watch(name))
         for name in modules
     ]
+    body: nn.Module = backbone.model.base_model  # type: ignore[assignment]
+    watched = {backbone.model.get_submodule(name) for name in modules}
+    reader, batch = (
+        (body, CALIBRATION_BATCH) if watched <= set(body.modules()) else (backbone.model, 1)
+    )
     tokens_seen = 0
     try:
-        for start in range(0, len(texts), CALIBRATION_BATCH):
-            tokens = backbone.tokenize(texts[start : start + CALIBRATION_BATCH])
+        for start in range(0, len(texts), batch):
+            tokens = backbone.tokenize(texts[start : start + batch])
             kept_ST = tokens["attention_mask"].bool()
             tokens_seen += int(kept_ST.sum())
             with torch.inference_mode():
-                backbone.model.base_model(**tokens)  # type: ignore[operator]  # no head
+                reader(**tokens)
     finally:
         for handle in handles:
             handle.remove()

@@ -10,15 +10,18 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import nn
 
+from emulator.linear_layers import is_transposed
+from emulator.protocols import LoadedBackbone
 from emulator.state import Expert, FloatArray
 
 
-def peft_files(expert: Expert, base_model: str, task_type: str | None) -> Mapping[str, bytes]:
+def peft_files(expert: Expert, backbone: LoadedBackbone) -> Mapping[str, bytes]:
     """A low-rank expert for `PeftModel.from_pretrained`: file name -> bytes.
 
     Keys and lists are sorted, so equal experts give equal bytes. Law: the loaded adapter gives the
     emulator's own logits, but not under `method.active_ranks`: PEFT has no top-k, there all ranks pass
-    on. task_type: CAUSAL_LM or None.
+    on. The law holds for an adapted output layer that is tied to the embeddings, too, but not after
+    PEFT has merged it: that changes both.
     """
     modules = sorted(n.removesuffix(".lora_A") for n in expert.tensors if n.endswith(".lora_A"))
     rank = len(expert.tensors[f"{modules[0]}.lora_A"])
@@ -28,9 +31,10 @@ def peft_files(expert: Expert, base_model: str, task_type: str | None) -> Mappin
         target_modules=modules,
         lora_dropout=0.0,
         bias="none",
-        task_type=task_type,
+        fan_in_fan_out=any(is_transposed(backbone.model.get_submodule(m)) for m in modules),
+        task_type="CAUSAL_LM" if backbone.family == "causal_lm" else None,
         inference_mode=True,
-        base_model_name_or_path=base_model,
+        base_model_name_or_path=backbone.name,
     )
     tensors = {
         f"base_model.model.{module}.{side}.weight": np.ascontiguousarray(

@@ -4,7 +4,6 @@ Shapes: S texts, T tokens, H hidden width.
 """
 
 import importlib.util
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,18 @@ from typing import Any, Literal
 import huggingface_hub
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from emulator.backbone.fitting import adapted_modules, check_positions, check_tokens
+from emulator.backbone.opening import opened
+from emulator.backbone.trial import try_out
 from emulator.errors import ScenarioError
 
 STATES_BATCH = 64
 """Texts per forward pass when the frozen model only reads."""
+
+FEWEST_TOKENS = 3
+"""One each of a prompt, its answer and the end; or of a text between an encoder's two own."""
 
 CAUSAL_LM_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 ENCODER_MODULES = (
@@ -116,7 +120,11 @@ class _HuggingFace(BaseModel):
     name: str = Field(
         description="hub id, local folder, or package:NAME/FOLDER inside an installed package"
     )
-    max_tokens: int = Field(default=256, gt=0, description="longer inputs are cut [tokens]")
+    max_tokens: int = Field(
+        default=256,
+        ge=FEWEST_TOKENS,
+        description="longer inputs are cut [tokens]; at most the model's positions",
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="type of the frozen weights"
     )
@@ -176,51 +184,19 @@ def _folder(name: str) -> str:
 def _load(
     source: str, family: str, name: str, max_tokens: int, suffixes: Sequence[str], dtype: str
 ) -> Backbone:
-    """Load, freeze, and name the adapted modules in full."""
-    from transformers import (
-        AutoModel,
-        AutoModelForCausalLM,
-        AutoTokenizer,
-        logging,
-    )
+    """Load, freeze, and name the adapted modules in full; what cannot work is refused here."""
+    from transformers import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     huggingface_hub.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    folder = _folder(source)
-    local = Path(folder).is_dir()
-    if not local and (folder.startswith((".", "/")) or folder.count("/") > 1):
-        raise ScenarioError([f"backbone.name: got {name!r}, wanted an existing folder or a hub id"])
-    auto = AutoModelForCausalLM if family == "causal_lm" else AutoModel
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local)
-        model = auto.from_pretrained(folder, local_files_only=local, dtype=getattr(torch, dtype))
-    except (OSError, ValueError, SafetensorError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        offline = " (offline: HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
-        raise ScenarioError(
-            [
-                f"backbone.name: got {name!r}, wanted a local model folder, or a hub id and a network "
-                f"that reaches the hub{offline}: {first_line}"
-            ]
-        ) from error
+    tokenizer, model = opened(_folder(source), name, family, dtype)
     model.requires_grad_(False)
     model.eval()
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    targets = tuple(
-        module_name
-        for module_name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and any(module_name.endswith(f".{s}") for s in suffixes)
-    )
-    if not targets:
-        linear = sorted(
-            {n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, nn.Linear)}
-        )
-        raise ScenarioError(
-            [
-                f"backbone.target_modules: got {list(suffixes)}, wanted suffixes of linear modules of "
-                f"{name} (it has {', '.join(linear)})"
-            ]
-        )
+    check_tokens(tokenizer, model, family, name)
+    check_positions(model, max_tokens, name)
+    targets = adapted_modules(model, suffixes, name)
+    try_out(model, family, targets, name)
     return Backbone(model, tokenizer, family, name, targets, max_tokens)

