@@ -121,7 +121,7 @@ def _check_surroundings(order: Order, place: tuple[int, int] | None) -> None:
     forks = order.driver == "many_processes" and (
         place is None or order.devices_per_host is not None
     )
-    check_descriptors(order.scenario.devices, forks=forks)
+    check_descriptors(order.scenario.devices if order.driver == "many_processes" else 0)
     if place is not None:
         meeting_address()
     elif forks:

@@ -13,7 +13,7 @@ from pathlib import Path
 from emulator.errors import ScenarioError
 
 _DESCRIPTORS_OF_ONE = 40
-_DESCRIPTORS_OF_A_DEVICE = 4
+_DESCRIPTORS_OF_A_DEVICE = 3
 """See `check_descriptors`."""
 
 
@@ -47,7 +47,7 @@ def output_told() -> Iterator[None]:
             sys.stdout.flush()
     except OSError:
         try:
-            sys.stdout.flush()
+            os.write(sys.stdout.fileno(), b"\n")  # whether it was this that failed
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if not isinstance(error, BrokenPipeError):
@@ -66,13 +66,13 @@ def check_working_folder() -> None:
         ) from None
 
 
-def check_descriptors(devices: int, *, forks: bool) -> None:
+def check_descriptors(devices: int) -> None:
     """Raise the limit of open files as far as the system lets anybody; refuse where it stays too low.
 
-    devices: how many of the run. forks: whether this process forks them; it then has a pipe and two
-    connections to the store for each. Each device has a connection to every other it meets.
+    devices: with how many this process shares connections: a parent has a pipe and two connections to
+    the store for each, a device a connection to every other it meets.
     """
-    needed = _DESCRIPTORS_OF_ONE + _DESCRIPTORS_OF_A_DEVICE * devices * forks
+    needed = _DESCRIPTORS_OF_ONE + _DESCRIPTORS_OF_A_DEVICE * devices
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     if soft == unlimited or soft >= needed:
