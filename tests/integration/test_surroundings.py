@@ -133,10 +133,12 @@ def test_closed_outputs_are_none(quick, tmp_path):
 
 def test_letters_that_an_output_does_not_have_are_escaped(tmp_path):
     named = tmp_path / "quick.yaml"
-    named.write_text(QUICK.replace("name: quick", "name: größer"), encoding="utf-8")
+    own = "tasks: {kind: jsonl, folder: größer, names: [own]}\nbackbone: {kind: causal_lm, name: own}\n"
+    named.write_text(f"name: own\n{own}", encoding="utf-8")
     code, stdout, stderr = ended("check", named, env={"PYTHONIOENCODING": "ascii"})
     assert (code, stderr) == (0, "")
-    assert "name: gr\\xf6\\xdfer\n" in stdout
+    assert "folder: " in stdout
+    assert "/gr\\xf6\\xdfer\n" in stdout
 
 
 # ── a launched process ───────────────────────────────────────────────────────────────────────────
