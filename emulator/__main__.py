@@ -6,6 +6,9 @@ import warnings
 from pathlib import Path
 from typing import TextIO
 
+from emulator.errors import ScenarioError
+from emulator.surroundings import check_working_folder, open_standard_streams, output_told
+
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # before NumPy is imported, or it is too late
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads would not survive a fork
@@ -13,6 +16,20 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads would no
 
 def main() -> None:
     """Run the command line."""
+    open_standard_streams()
+    with output_told():
+        try:
+            check_working_folder()
+            _call()
+        except ScenarioError as error:
+            sys.stderr.write(f"error: {error}\n")
+            sys.exit(2)
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted: nothing was written\n")
+            sys.exit(130)
+
+
+def _call() -> None:
     from emulator.cli import app
 
     of_others = warnings.showwarning

@@ -1,23 +1,19 @@
 """The command line: verbs only; each calls one function elsewhere."""
 
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from emulator.errors import EmulatorError, ScenarioError
+from emulator.errors import ScenarioError
 from emulator.usage import Verbs
+from emulator.usage import clear_messages as _clear_messages
 
 if TYPE_CHECKING:
     from emulator.reading import Reading
-
-NUMBERS_ON_HOST = ("LOCAL_RANK", "SLURM_LOCALID")
-"""Where torchrun and Slurm tell a process its number on its host; others start one a host."""
 
 app = typer.Typer(
     cls=Verbs,
@@ -96,11 +92,14 @@ def run(
     ] = False,
 ) -> None:
     """Run a scenario and write everything it came to into a folder."""
-    with _clear_messages():
-        from emulator.launching import environment_world
+    with _clear_messages() as ending:
+        from emulator.launchers import environment_world
 
         place = environment_world()
         speaks = place is None or place[0] == 0
+        if place is not None and speaks and not quiet:  # in a container's log all else comes late
+            sys.stderr.write(f"{scenario.name}: loading\n")
+            sys.stderr.flush()
         reading = _read(scenario, override, more, speaks=speaks)
         from emulator.run import DRIVERS, Order
         from emulator.run import run as run_order
@@ -110,7 +109,7 @@ def run(
         chosen = reading.scenario
         folder = out or Path("runs") / chosen.run_name
         if dry_run:
-            from emulator.folder import check_folder
+            from emulator.claim import check_folder
             from emulator.world import build_world
 
             check_folder(folder, force=force)
@@ -118,7 +117,8 @@ def run(
             sys.stdout.write(f"{chosen.devices}\n")
             return
         order = Order(chosen, driver, folder, force, devices_per_host)
-        written = run_order(order, Console(stderr=True, quiet=quiet and not sys.stderr.isatty()))
+        console = Console(stderr=True, quiet=quiet and not sys.stderr.isatty())
+        written = run_order(order, console, ending.all_is_in)
         if written is not None and not quiet:
             from emulator.report.terminal import comparison
 
@@ -321,22 +321,26 @@ def plot(
     force: Annotated[bool, typer.Option("--force", help="replace earlier figures")] = False,
 ) -> None:
     """Draw path loss, spectral efficiency, rates under fading and mask bits: pages, with data as CSV."""
-    with _clear_messages():
+    with _clear_messages() as ending:
         from emulator.reading import read_named
 
         reading = read_named(scenario, [*(override or []), *(more or [])])
         _tell_notes(reading)
         from emulator.channel_figures import channel_figures
-        from emulator.folder import check_figures_folder, write_folder
+        from emulator.claim import check_figures_folder, claimed
+        from emulator.interrupting import uninterrupted
         from emulator.reading import dump_scenario
 
         folder = out or Path("runs") / "channel" / reading.scenario.name
         check_figures_folder(folder, force=force)
-        figures = channel_figures(reading.scenario)
-        files = {"scenario.yaml": dump_scenario(reading.scenario).encode()}
-        for picture in figures.pictures:
-            files |= picture.files()
-        write_folder(folder, files)
+        with claimed(folder, force=force, say=lambda line: print(line, file=sys.stderr)) as claim:
+            figures = channel_figures(reading.scenario)
+            files = {"scenario.yaml": dump_scenario(reading.scenario).encode()}
+            for picture in figures.pictures:
+                files |= picture.files()
+            with uninterrupted():
+                claim.put(files)
+                ending.all_is_in(folder)
         sys.stdout.writelines(f"{folder / name}\n" for name in files)
         sys.stdout.writelines(f"left out: {line}\n" for line in figures.left_out)
 
@@ -367,27 +371,3 @@ def _console() -> Console:
     """Standard output, wide enough for a table even where no terminal tells its width."""
     plain = Console()
     return plain if plain.is_terminal else Console(width=110)
-
-
-@contextmanager
-def _clear_messages(when_interrupted: str = "nothing was written") -> Iterator[None]:
-    """Errors as lines on standard error; exit codes 2 (wrong input), 1 (failed), 130 (interrupted)."""
-    try:
-        yield
-    except ScenarioError as error:
-        if _tells():
-            sys.stderr.writelines(f"error: {problem}\n" for problem in error.problems)
-        raise typer.Exit(2) from None
-    except EmulatorError as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        if _tells():
-            sys.stderr.write(f"interrupted: {when_interrupted}\n")
-        raise typer.Exit(130) from None
-
-
-def _tells() -> bool:
-    """Of the processes that a launcher starts on a host, which all find the same, the first."""
-    own = next((os.environ[name] for name in NUMBERS_ON_HOST if name in os.environ), "0")
-    return own == "0"

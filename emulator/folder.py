@@ -1,13 +1,10 @@
-"""The output folder of a run: refused, replaced, or written whole and then moved into place."""
+"""Every file of a run, as bytes."""
 
 import json
 import os
 import platform
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +12,6 @@ from safetensors.numpy import save
 
 from emulator.adapters.export import model_files, peft_files
 from emulator.channel.access import served_in_turns
-from emulator.errors import EmulatorError, ScenarioError
 from emulator.exchange.walk import Outcome
 from emulator.paths import paths_taken
 from emulator.reading import dump_scenario
@@ -33,52 +29,6 @@ from emulator.world import World, accelerator_of
 
 ARITHMETIC_VARIABLES = ("ATEN_CPU_", "DNNL_", "GOTO", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_")
 """How variables begin that may choose other instructions for sums, and so their last digits."""
-
-
-def check_folder(out: Path, *, force: bool) -> None:
-    """Refuse to write over anything; with `force`, over anything but an earlier run."""
-    check_writable(out, partial_folder(out))
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    if not force:
-        raise ScenarioError(
-            [f"--out: got {out}, which is not empty, wanted another folder or --force"]
-        )
-    if not (out / "scenario.yaml").is_file():
-        raise ScenarioError(
-            [f"--out: got {out}, which holds no run, wanted a run's folder to replace"]
-        )
-
-
-def check_drawings_folder(out: Path) -> None:
-    """Refuse to draw an experiment among files that are none of its own."""
-    entries = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
-    if entries - {"runs"} and "table.md" not in entries:
-        raise ScenarioError(
-            [f"--out: got {out}, which holds no experiment, wanted its folder or an empty one"]
-        )
-
-
-def check_writable(out: Path, place: Path) -> None:
-    """Refuse a folder that is a file, or of which `place` cannot be made."""
-    if out.exists() and not out.is_dir():
-        raise ScenarioError([f"--out: got {out}, which is a file, wanted a folder"])
-    beside = next(p for p in place.parents if p.exists())
-    if not beside.is_dir() or not os.access(beside, os.W_OK | os.X_OK):
-        raise ScenarioError(
-            [
-                f"--out: got {out}, wanted a folder that can be made ({beside} is not one to write to)"
-            ]
-        )
-
-
-def check_figures_folder(out: Path, *, force: bool) -> None:
-    """As `check_folder`; with `force` over earlier figures, but never over a run."""
-    if force and (out / "summary.json").exists():
-        raise ScenarioError(
-            [f"--out: got {out}, which holds a run, wanted a folder of figures to replace"]
-        )
-    check_folder(out, force=force)
 
 
 def run_files(
@@ -136,52 +86,6 @@ def in_turns(world: World, outcomes: Sequence[Outcome]) -> list[tuple[int, int]]
     """The links (sender, receiver) that were used though both ends have the same slot."""
     used = ((r.sender, r.receiver) for outcome in outcomes for r in outcome.link_records)
     return served_in_turns(world.access, used)
-
-
-def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
-    """Write everything beside the folder, then put it in the folder's place at once."""
-    partial = partial_folder(out)
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with writing(out):
-            for name, data in files.items():
-                target = partial / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(data)
-            if out.exists():
-                _empty(out)
-                for entry in partial.iterdir():
-                    entry.replace(out / entry.name)
-                partial.rmdir()
-            else:
-                partial.replace(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """What the system refuses meanwhile is an EmulatorError."""
-    try:
-        yield
-    except OSError as error:
-        raise EmulatorError(f"--out: {out} cannot be written: {error}") from None
-
-
-def partial_folder(out: Path) -> Path:
-    """Where a run is written before it is whole."""
-    whole = out.resolve()
-    return whole.with_name(whole.name + ".partial")
-
-
-def _empty(folder: Path) -> None:
-    """Remove what is in a folder, not the folder: somebody may stand in it."""
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
 
 
 def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:

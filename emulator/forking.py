@@ -16,7 +16,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -24,7 +30,8 @@ import torch
 
 from emulator.errors import DeviceFailedError
 from emulator.exchange.cores import Cores, cores_here
-from emulator.exchange.interfaces import use_interface_towards
+from emulator.exchange.interfaces import LOOPBACK, use_interface_towards
+from emulator.exchange.leaving import Together, leave_together
 from emulator.exchange.meeting import Address, Patience
 from emulator.exchange.posting import NO_ROUND, Done, Failure, Inlet, Json, Message, Outlet
 from emulator.exchange.store import StoreHost
@@ -39,6 +46,9 @@ Post = Callable[[int, Mapping[str, Json], bytes], None]
 
 ChildMain = Callable[[Transport, Post], None]
 """A device's whole run in its own process."""
+
+Conclude = Callable[[], None]
+"""What is left to do, by one process, when all devices have come to their end."""
 
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -68,25 +78,55 @@ class Crew:
     """The store's, where this machine is to serve it."""
     terms: Mapping[str, str] | None = None
     """What all machines must have been told alike."""
+    place: tuple[int, int] = (0, 1)
+    """Which of how many machines it is."""
+
+
+def nothing() -> None:
+    """Nothing is left to do."""
 
 
 def whole_crew(devices: int) -> Crew:
     """All devices on this machine."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=devices)
+    listener = socket.create_server((LOOPBACK, 0), backlog=devices)
     return Crew(range(devices), devices, Address(*listener.getsockname()), listener)
 
 
 def run_forked(
-    crew: Crew, child_main: ChildMain, on_message: OnMessage, patience: Patience
+    crew: Crew,
+    child_main: ChildMain,
+    on_message: OnMessage,
+    patience: Patience,
+    conclude: Conclude = nothing,
 ) -> dict[int, Usage]:
     """Run `child_main` in one forked child per device; return when all have ended well.
 
-    To be called in the main thread. Whatever happens, no child outlives this call.
+    Of several machines the first calls `conclude` then, and all return after that. To be called in the
+    main thread. Whatever happens, no child outlives this call.
     Raises DeviceFailedError in one line (device, last round, cause; the child's traceback is a note)
-    when a child fails or dies, ProtocolError and ScenarioError as the child raised them, and
-    KeyboardInterrupt on SIGINT or SIGTERM.
+    when a child fails or dies, ProtocolError and ScenarioError as the child raised them,
+    KeyboardInterrupt on SIGINT or SIGTERM, and what `conclude` and `leave_together` raise.
     """
     fleet = _Fleet(on_message)
+    with ExitStack() as until_all_leave:
+        usage = _supervised(crew, fleet, child_main, patience, until_all_leave)
+        rank, machines = crew.place
+        if machines == 1:
+            conclude()
+        else:
+            group = Together(rank, machines, crew.address, patience.stall_timeout_s)
+            leave_together(group, conclude)
+        return usage
+
+
+def _supervised(
+    crew: Crew,
+    fleet: "_Fleet",
+    child_main: ChildMain,
+    patience: Patience,
+    until_all_leave: ExitStack,
+) -> dict[int, Usage]:
+    """Fork the children and see them to their end; the store, if it is served here, stays open."""
     cores = Cores(cores_here()) if len(crew.ids) > cores_here() else None
     with _interrupts() as interrupt_fd:
         parents_fds = (interrupt_fd, *([crew.listener.fileno()] if crew.listener else []))
@@ -97,10 +137,12 @@ def run_forked(
                     fleet.fork(birth, child_main, parents_fds)
             if crew.listener is None:
                 return fleet.supervise(interrupt_fd)
-            with StoreHost(crew.listener, crew.address, crew.devices) as host:
-                usage = fleet.supervise(interrupt_fd)
-                host.await_farewell()
-                return usage
+            host = until_all_leave.enter_context(
+                StoreHost(crew.listener, crew.address, crew.devices)
+            )
+            usage = fleet.supervise(interrupt_fd)
+            host.await_farewell()
+            return usage
         finally:
             fleet.end()
             if cores is not None:

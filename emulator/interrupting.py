@@ -1,8 +1,9 @@
 """When a run may be interrupted: until its results are there, and not while they are written."""
 
+import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +24,10 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def handled(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
-    """Other handlers for a while; none outside the main thread, which alone gets signals."""
+    """Other handlers for a while; none outside the main thread, which alone gets signals.
+
+    A handler that was set in between for good stays.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -32,4 +36,33 @@ def handled(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) == handlers[number]:
+                signal.signal(number, handler)
+
+
+@contextmanager
+def ended_by_sigterm(last: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM does `last` and ends this process at once, even while it waits inside a library.
+
+    Python handles signals between its own steps only, which such a wait does not come to: so a thread
+    waits for what the system's own handler writes. Not to be forked from. Main thread only.
+    """
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(write_fd, False)
+
+    def look_out() -> None:
+        while told := os.read(read_fd, 1):
+            if told[0] == signal.SIGTERM:
+                last()
+                os._exit(128 + signal.SIGTERM)
+        os.close(read_fd)
+
+    thread = threading.Thread(target=look_out, name="ended by SIGTERM", daemon=True)
+    thread.start()
+    with handled({signal.SIGTERM: lambda number, frame: None}):
+        previous_fd = signal.set_wakeup_fd(write_fd)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(previous_fd)
+            os.close(write_fd)

@@ -1,13 +1,11 @@
 """The same run under a launcher, which starts processes here and elsewhere and sets their environment.
 
-Each process is one device, or a parent that forks all devices of its host. torchrun, srun, Kubernetes
-and compose agree on RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; here alone they are read. torchrun's
-agent serves the store itself; otherwise the process of RANK 0 does.
+Each process is one device, or a parent that forks all devices of its host. torchrun's agent serves the
+store itself; otherwise the process of RANK 0 does.
 """
 
 import errno
 import json
-import os
 import signal
 import socket
 from collections.abc import Iterator, Mapping
@@ -19,58 +17,13 @@ import torch
 
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.exchange.interfaces import use_interface_towards
+from emulator.exchange.leaving import Together, leave_together
 from emulator.exchange.meeting import Address, Patience
 from emulator.exchange.store import StoreHost
 from emulator.exchange.transport import Transport
-from emulator.forking import ChildMain, Crew, OnMessage
+from emulator.forking import ChildMain, Conclude, Crew, OnMessage, nothing
+from emulator.launchers import devices_here, environment_world, meeting_address, serves_store
 from emulator.scenario import Scenario
-
-
-def environment_world() -> tuple[int, int] | None:
-    """(process_rank, world_size) as a launcher set them; None when there is no launcher.
-
-    Raises ScenarioError when only one is set or they make no sense.
-    """
-    rank, world = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
-    if rank is None and world is None:
-        return None
-    process_rank, world_size = _number("RANK"), _number("WORLD_SIZE")
-    if not 0 <= process_rank < world_size:
-        raise ScenarioError(
-            [f"RANK: got {process_rank}, wanted 0 <= RANK < WORLD_SIZE = {world_size}"]
-        )
-    return process_rank, world_size
-
-
-def devices_here(
-    place: tuple[int, int] | None, devices: int, devices_per_host: int | None
-) -> range:
-    """The devices of this process, or of its children. Raises ScenarioError when counts do not fit."""
-    if place is None:
-        if devices_per_host is not None:
-            raise ScenarioError(
-                [
-                    f"--devices-per-host: got {devices_per_host} without a launcher, wanted RANK and "
-                    "WORLD_SIZE of this host among hosts, MASTER_ADDR and MASTER_PORT"
-                ]
-            )
-        return range(devices)
-    rank, processes = place
-    per_process = devices_per_host or 1
-    wanted = -(-devices // per_process)
-    if processes == wanted:
-        return range(rank * per_process, min((rank + 1) * per_process, devices))
-    if devices_per_host is None:
-        problem = (
-            f"WORLD_SIZE: got {processes} processes, wanted {devices}: one per device (or "
-            f"--set devices={processes}, or --devices-per-host where a process is a host)"
-        )
-    else:
-        problem = (
-            f"WORLD_SIZE: got {processes} hosts, wanted {wanted}: {devices} devices, "
-            f"--devices-per-host {devices_per_host}"
-        )
-    raise ScenarioError([problem])
 
 
 def terms_of(scenario: Scenario, devices_per_host: int | None) -> dict[str, str]:
@@ -95,25 +48,25 @@ def run_launched(
     on_message: OnMessage,
     patience: Patience,
     terms: Mapping[str, str] | None = None,
+    conclude: Conclude = nothing,
 ) -> None:
     """Run this process's device; what it posts goes to `on_message` here, in the same process.
 
-    From when the others may leave, device 0 ignores SIGTERM: some launchers end all when the first has
-    ended, and what was gathered is still to be written. terms: what all processes must have been told
-    alike. Raises what `child_main` raises, and EmulatorError, naming address and port, when the store
-    cannot be reached or its port is in use.
+    When all devices have come to their end, device 0 calls `conclude`; all return after that, and ignore
+    SIGTERM from then on (device 0 from when it has all results). terms: what all processes must have
+    been told alike. Raises what `child_main` and `leave_together` raise, and EmulatorError, naming
+    address and port, when the store cannot be reached or its port is in use.
     """
     device, devices = _place()
-    address = _address()
+    address = meeting_address()
     use_interface_towards(address.host)
     torch.set_num_threads(1)
-    with (
-        _store(device, devices, address),
-        Transport(device, devices, address, patience, terms=terms) as transport,
-    ):
-        child_main(transport, lambda _, header, blob: on_message(device, header, blob))
-        if device == 0:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with _store(device, devices, address):
+        with Transport(device, devices, address, patience, terms=terms) as transport:
+            child_main(transport, lambda _, header, blob: on_message(device, header, blob))
+            if device == 0:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        leave_together(Together(device, devices, address, patience.stall_timeout_s), conclude)
 
 
 def launched_crew(devices: int, devices_per_host: int, terms: Mapping[str, str]) -> Crew:
@@ -122,13 +75,14 @@ def launched_crew(devices: int, devices_per_host: int, terms: Mapping[str, str])
     Raises ScenarioError when counts do not fit, EmulatorError when the store's port is in use.
     """
     place = _place()
-    address = _address()
+    address = meeting_address()
     return Crew(
         ids=devices_here(place, devices, devices_per_host),
         devices=devices,
         address=address,
-        listener=_listen(address) if _serves_store(place[0]) else None,
+        listener=_listen(address) if serves_store(place[0]) else None,
         terms=terms,
+        place=place,
     )
 
 
@@ -139,28 +93,15 @@ def _place() -> tuple[int, int]:
     return world
 
 
-def _serves_store(process_rank: int) -> bool:
-    """Whether this process serves the store, not the launcher or another process."""
-    return process_rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)
-
-
 @contextmanager
 def _store(device: int, devices: int, address: Address) -> Iterator[None]:
     """Serve the store, where this process does, until all have left."""
-    if not _serves_store(device):
+    if not serves_store(device):
         yield
         return
     with StoreHost(_listen(address), address, devices) as host:
         yield
         host.await_farewell()
-
-
-def _address() -> Address:
-    host = os.environ.get("MASTER_ADDR")
-    if not host:
-        raise ScenarioError(["MASTER_ADDR: not set, wanted the host of device 0"])
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return Address(host, _number("MASTER_PORT"), f"emulator/{attempt}")
 
 
 def _listen(address: Address) -> socket.socket:
@@ -175,10 +116,3 @@ def _listen(address: Address) -> socket.socket:
         raise EmulatorError(
             f"store at {address.host}:{address.port}: {why} (MASTER_PORT)"
         ) from None
-
-
-def _number(name: str) -> int:
-    text = os.environ.get(name, "")
-    if not text.isdecimal():
-        raise ScenarioError([f"{name}: got {text!r}, wanted a number"])
-    return int(text)

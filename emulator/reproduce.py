@@ -14,7 +14,7 @@ from pathlib import Path
 from emulator.documents import Raw
 from emulator.errors import EmulatorError
 from emulator.experiment_files import experiment_names, read_experiment
-from emulator.folder import check_drawings_folder, check_writable, writing
+from emulator.places import check_drawings_folder, check_place, writing
 from emulator.planning import (
     RATE,
     Key,
@@ -156,8 +156,8 @@ def _check_folders(todo: Todo, out: Path | None) -> None:
     """Raise ScenarioError where runs, tables or figures cannot be written, or not without harm."""
     for each in todo.plans:
         store, drawings = _folders(each, out, several=len(todo.plans) > 1)
-        check_writable(drawings, drawings / "table.md")
-        check_writable(store, store / "run")
+        check_place(drawings)
+        check_place(store)
         if out is not None:
             check_drawings_folder(drawings)
 

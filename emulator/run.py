@@ -3,8 +3,8 @@
 import platform
 import resource
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,21 @@ from typing import Any
 from rich.console import Console
 
 from emulator.accelerating import peak_gpu_mb, settled, settled_alone
+from emulator.claim import Claim, Say, claimed
 from emulator.device import live
 from emulator.errors import ScenarioError
 from emulator.exchange import many_processes, one_process
+from emulator.exchange.interfaces import check_loopback
 from emulator.exchange.meeting import Patience
 from emulator.exchange.pacing import Pacer
 from emulator.exchange.posting import Json
 from emulator.exchange.transport import Transport
 from emulator.exchange.walk import Outcome
-from emulator.folder import check_folder, in_turns, run_files, write_folder
-from emulator.forking import Crew, Post, run_forked, whole_crew
-from emulator.interrupting import interruptible, uninterrupted
-from emulator.launching import (
-    devices_here,
-    environment_world,
-    launched_crew,
-    run_launched,
-    terms_of,
-)
+from emulator.folder import in_turns, run_files
+from emulator.forking import Conclude, Crew, Post, run_forked, whole_crew
+from emulator.interrupting import ended_by_sigterm, interruptible, uninterrupted
+from emulator.launchers import devices_here, environment_world, meeting_address
+from emulator.launching import launched_crew, run_launched, terms_of
 from emulator.progress import Progress
 from emulator.records import check_carried, pacing_account
 from emulator.results import Cost, pack, unpack
@@ -37,12 +34,16 @@ from emulator.scenario import Scenario
 from emulator.sections import Paced, Synchronous
 from emulator.shim import Shim
 from emulator.state import Commit, LinkRecord, MetricRecord
+from emulator.surroundings import check_descriptors
 from emulator.world import World, build_world
 
 DRIVERS = ("many_processes", "one_process")
 
 MOST_NAMED = 6
 """Links that a note names; the rest is counted."""
+
+Wrote = Callable[[Path], None]
+"""Called with the folder when all files of a run are in it."""
 
 
 @dataclass(frozen=True)
@@ -57,36 +58,41 @@ class Order:
     """Under a launcher: this process is the parent of so many devices, not one itself."""
 
 
-def run(order: Order, console: Console) -> Path | None:
+def run(order: Order, console: Console, wrote: Wrote = lambda folder: None) -> Path | None:
     """Run a scenario and write its folder; returns the folder where this process wrote it.
 
     Under a launcher (RANK and WORLD_SIZE are set) this process is one device, or the parent of its
-    host's, and the one with device 0 writes. Raises ScenarioError for wrong input, DeviceFailedError
-    for the death of a device, and KeyboardInterrupt on SIGINT and SIGTERM; in all three cases nothing
-    is written. What is there to be written is written whatever comes.
+    host's, and the one with device 0 writes. The folder is claimed before anything is loaded. Raises
+    ScenarioError for wrong input, DeviceFailedError for the death of a device, and KeyboardInterrupt on
+    SIGINT and SIGTERM; in all three cases nothing is written. What is there to be written is written
+    whatever comes, in another folder where it must be (EmulatorError), and `wrote` is called then.
     """
     started_s = time.monotonic()
     place = environment_world()
-    scenario = order.scenario
-    if place is None or place[0] == 0:
-        check_folder(order.out, force=order.force)
+    scenario, per_host = order.scenario, order.devices_per_host
     if place is not None and order.driver == "one_process":
         raise ScenarioError(["--driver: got one_process under a launcher, wanted many_processes"])
-    per_host = order.devices_per_host
     devices = devices_here(place, scenario.devices, per_host)
     if isinstance(scenario.clock, Paced) and order.driver == "one_process":
         raise ScenarioError(
             ["--driver: got one_process under clock.kind paced, wanted many_processes"]
         )
-    # Who does not wait, or plays in wall time, may be silent towards others for many rounds.
-    together = isinstance(scenario.schedule, Synchronous) and not isinstance(scenario.clock, Paced)
-    silent_rounds = 1 if together else scenario.rounds
-    patience = Patience(stall_timeout_s=scenario.stall_timeout_s * silent_rounds)
+    launched = place is not None and per_host is None
+    _check_surroundings(order, place)
     title = f"{scenario.run_name} ({scenario.devices} devices, {scenario.rounds} rounds)"
     watched = console if place is None or place[0] == 0 else Console(quiet=True)
-    launched = place is not None and per_host is None
+
+    def say(line: str) -> None:
+        watched.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    if place is not None and place[1] > 1:
+        others, told = ("devices", watched) if launched else ("hosts", console)
+        line = f"{title}: meeting {place[1] - 1} more {others} at {meeting_address().host}"
+        told.print(line, highlight=False, markup=False, soft_wrap=True)
     with (
         nullcontext() if launched else interruptible(),
+        _folder(order, place, say) as claim,
+        ended_by_sigterm(claim.release) if launched and claim else nullcontext(),
         Progress(title, devices, scenario.rounds, watched) as progress,
     ):
         progress.stage("loading")
@@ -94,34 +100,70 @@ def run(order: Order, console: Console) -> Path | None:
         shares_parent = order.driver == "many_processes" and not launched
         parent_cpu_s = time.process_time() if shares_parent else 0.0
         progress.stage("running")
+        blobs: list[bytes] = []
+
+        def conclude() -> None:
+            progress.stage("writing")
+            with uninterrupted():
+                if claim is not None and blobs:
+                    files, notes = _files(order, world, blobs, parent_cpu_s, started_s)
+                    claim.put(files)
+                    wrote(order.out)
+                    for note in notes:
+                        say(f"note: {note}")
+
         if order.driver == "one_process":
-            blobs = _run_in_one_process(world, progress)
-        elif place is None:
-            blobs = _run_forked(world, progress, patience, whole_crew(scenario.devices))
-        elif per_host is not None:
-            crew = launched_crew(scenario.devices, per_host, terms_of(scenario, per_host))
-            if place[1] > 1:
-                others = f"meeting {place[1] - 1} more hosts at {crew.address.host}"
-                console.print(f"{title}: {others}", highlight=False, soft_wrap=True)
-            blobs = _run_forked(world, progress, patience, crew)
+            _run_in_one_process(world, progress, blobs)
+            conclude()
+        elif launched:
+            _run_launched(world, progress, blobs, conclude)
         else:
-            blobs = _run_launched(world, progress, patience)
-        if not blobs:
-            return None
-        progress.stage("writing")
-        with uninterrupted():
-            notes = _write(order, world, blobs, parent_cpu_s, started_s)
-        for note in notes:
-            watched.print(f"note: {note}", highlight=False, soft_wrap=True)
-        return order.out
+            _run_forked(world, progress, blobs, _crew(order, place), conclude)
+        return order.out if blobs else None
 
 
-def _write(
+def _check_surroundings(order: Order, place: tuple[int, int] | None) -> None:
+    """What would only fail while it runs. Raises ScenarioError."""
+    forks = order.driver == "many_processes" and (
+        place is None or order.devices_per_host is not None
+    )
+    check_descriptors(order.scenario.devices if order.driver == "many_processes" else 0)
+    if place is not None:
+        meeting_address()
+    elif forks:
+        check_loopback()
+
+
+def _folder(
+    order: Order, place: tuple[int, int] | None, say: Say
+) -> AbstractContextManager[Claim | None]:
+    """The claim on the output folder; none for a process that does not write."""
+    if place is None or place[0] == 0:
+        return claimed(order.out, force=order.force, say=say)
+    return nullcontext()
+
+
+def _crew(order: Order, place: tuple[int, int] | None) -> Crew:
+    """The devices that this process forks."""
+    scenario, per_host = order.scenario, order.devices_per_host
+    if place is None or per_host is None:
+        return whole_crew(scenario.devices)
+    return launched_crew(scenario.devices, per_host, terms_of(scenario, per_host))
+
+
+def _patience(scenario: Scenario) -> Patience:
+    """Who does not wait, or plays in wall time, may be silent towards others for many rounds."""
+    together = isinstance(scenario.schedule, Synchronous) and not isinstance(scenario.clock, Paced)
+    silent_rounds = 1 if together else scenario.rounds
+    return Patience(stall_timeout_s=scenario.stall_timeout_s * silent_rounds)
+
+
+def _files(
     order: Order, world: World, blobs: Sequence[bytes], parent_cpu_s: float, started_s: float
-) -> list[str]:
-    """The folder of a run from what all devices left behind. parent_cpu_s: of what children share.
+) -> tuple[dict[str, bytes], list[str]]:
+    """The files of a run from what all devices left behind, and notes on what its results rest on.
 
-    Returns notes on what its results rest on.
+    parent_cpu_s: of what children share.
     """
     scenario = world.scenario
     unpacked = sorted((unpack(blob) for blob in blobs), key=lambda pair: pair[0].result.device)
@@ -143,8 +185,8 @@ def _write(
         round_s = rounds_s * scenario.clock.time_scale / rounds
         machine["pacing"] = pacing_account([cost.pacing or {} for cost in costs], round_s)
     outcomes = [outcome for outcome, _ in unpacked]
-    write_folder(order.out, run_files(world, outcomes, order.driver, machine))
-    return shared_slots(in_turns(world, outcomes))
+    files = run_files(world, outcomes, order.driver, machine)
+    return files, shared_slots(in_turns(world, outcomes))
 
 
 def shared_slots(links: Sequence[tuple[int, int]]) -> list[str]:
@@ -161,8 +203,8 @@ def shared_slots(links: Sequence[tuple[int, int]]) -> list[str]:
 # ── drivers ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _run_in_one_process(world: World, progress: Progress) -> list[bytes]:
-    """All lives in turn."""
+def _run_in_one_process(world: World, progress: Progress, blobs: list[bytes]) -> None:
+    """All lives in turn; what they leave behind goes to `blobs`."""
     world = settled_alone(world)
     devices = range(world.scenario.devices)
     metrics: dict[int, list[MetricRecord]] = {device: [] for device in devices}
@@ -178,21 +220,21 @@ def _run_in_one_process(world: World, progress: Progress) -> list[bytes]:
     )
     whole = Cost(time.process_time(), _peak_rss_mb(), own_memory_mb(), [], None, peak_gpu_mb())
     nothing = Cost(0.0, 0.0, 0.0, [])
-    return [
+    blobs += [
         pack(_with_metrics(outcomes[device], metrics[device]), nothing if device else whole)
         for device in devices
     ]
 
 
-def _run_forked(world: World, progress: Progress, patience: Patience, crew: Crew) -> list[bytes]:
-    """One child per device of this machine; device 0 posts what it gathered."""
+def _run_forked(
+    world: World, progress: Progress, blobs: list[bytes], crew: Crew, conclude: Conclude
+) -> None:
+    """One child per device of this machine; what device 0 gathered and posted goes to `blobs`."""
     import torch._dynamo  # noqa: F401  # every optimiser imports it: once here, not in each child
-
-    gathered: list[bytes] = []
 
     def on_message(device: int, header: Mapping[str, Json], blob: bytes) -> None:
         if blob:
-            gathered.append(blob)
+            blobs.append(blob)
         else:
             _show(progress, device, header)
 
@@ -200,22 +242,20 @@ def _run_forked(world: World, progress: Progress, patience: Patience, crew: Crew
         for blob in _live_here(world, transport, post):
             post(world.scenario.rounds, {}, blob)
 
-    run_forked(crew, child, on_message, patience)
-    return gathered
+    run_forked(crew, child, on_message, _patience(world.scenario), conclude)
 
 
-def _run_launched(world: World, progress: Progress, patience: Patience) -> list[bytes]:
-    """This process is one device of a launcher's."""
-    gathered: list[bytes] = []
+def _run_launched(world: World, progress: Progress, blobs: list[bytes], conclude: Conclude) -> None:
+    """This process is one device of a launcher's; device 0 has what all left behind in `blobs`."""
 
     def child(transport: Transport, post: Post) -> None:
-        gathered.extend(_live_here(world, transport, post))
+        blobs.extend(_live_here(world, transport, post))
 
     def on_message(device: int, header: Mapping[str, Json], blob: bytes) -> None:
         _show(progress, device, header)
 
-    run_launched(child, on_message, patience, terms_of(world.scenario, None))
-    return gathered
+    scenario = world.scenario
+    run_launched(child, on_message, _patience(scenario), terms_of(scenario, None), conclude)
 
 
 def _live_here(world: World, transport: Transport, post: Post) -> list[bytes]:

@@ -1,12 +1,21 @@
-"""Wrong use of the command line, told like all wrong input: one line, exit code 2."""
+"""How a command ends: what is wrong is told in lines, and the exit code says which kind it is."""
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
+import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from emulator.errors import wanted_by
+from emulator.errors import EmulatorError, ScenarioError, wanted_by
+
+NUMBERS_ON_HOST = ("LOCAL_RANK", "SLURM_LOCALID")
+"""Where torchrun and Slurm tell a process its number on its host; others start one a host."""
 
 
 class Verbs(TyperGroup):
@@ -37,3 +46,39 @@ def _problem(wrong: TyperException) -> str:
     context = getattr(wrong, "ctx", None)
     command = context.command_path if context else "emulator"
     return f"{command}: {text[:1].lower()}{text[1:]}; see {command} --help"
+
+
+@dataclass
+class Ending:
+    """What there is to be found when a command is interrupted."""
+
+    what_is_there: str
+
+    def all_is_in(self, folder: Path) -> None:
+        """All files are written."""
+        self.what_is_there = f"all files were written already, in {folder}"
+
+
+@contextmanager
+def clear_messages(when_interrupted: str = "nothing was written") -> Iterator[Ending]:
+    """Errors as lines on standard error; exit codes 2 (wrong input), 1 (failed), 130 (interrupted)."""
+    ending = Ending(when_interrupted)
+    try:
+        yield ending
+    except ScenarioError as error:
+        if _tells():
+            sys.stderr.writelines(f"error: {problem}\n" for problem in error.problems)
+        raise typer.Exit(2) from None
+    except EmulatorError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        if _tells():
+            sys.stderr.write(f"interrupted: {ending.what_is_there}\n")
+        raise typer.Exit(130) from None
+
+
+def _tells() -> bool:
+    """Of the processes that a launcher starts on a host, which all find the same, the first."""
+    own = next((os.environ[name] for name in NUMBERS_ON_HOST if name in os.environ), "0")
+    return own == "0"

@@ -7,7 +7,6 @@ ignores SIGINT and dies with its parent; a run is written whole or not at all.
 import gc
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 import time
@@ -22,8 +21,8 @@ from typing import Any
 
 from rich.console import Console
 
+from emulator.claim import clear_remains
 from emulator.errors import EmulatorError
-from emulator.folder import partial_folder
 from emulator.forking import die_with_parent
 from emulator.run import Order, run
 from emulator.scenario import Scenario
@@ -84,7 +83,7 @@ class Workers:
                 worker.process.kill()
                 worker.process.join()
             worker.verdict.close()
-            shutil.rmtree(partial_folder(worker.folder), ignore_errors=True)
+            clear_remains(worker.folder)
         self._busy.clear()
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -158,8 +157,6 @@ def _lead(
 
 def _run_whole(scenario: Scenario, folder: Path) -> None:
     """One run, silent; an unfinished or differing one in its place is replaced."""
-    if folder.exists():
-        shutil.rmtree(folder)
     run(Order(scenario, "one_process", folder, force=True), Console(quiet=True))
 
 

@@ -1,9 +1,14 @@
-"""Which network interface gloo is to use: the one on which the others are reached."""
+"""Which network interface gloo is to use: the one on which the others are reached; and whether one works."""
 
 import os
 import socket
 
 import psutil
+
+from emulator.errors import ScenarioError
+
+LOOPBACK = "127.0.0.1"
+_CONNECT_S = 30.0
 
 VARIABLE = "GLOO_SOCKET_IFNAME"
 
@@ -14,6 +19,24 @@ def use_interface_towards(host: str) -> None:
     name = _interface_of(address) if address is not None else None
     if name is not None:
         os.environ.setdefault(VARIABLE, name)
+
+
+def check_loopback() -> None:
+    """Raise ScenarioError where processes of this machine cannot reach one another.
+
+    It is the case where the loopback interface is down, as in a new network namespace. torch would try
+    to connect for minutes, and then tell it in frames of C++.
+    """
+    try:
+        with socket.create_server((LOOPBACK, 0)) as listener:
+            socket.create_connection(listener.getsockname(), _CONNECT_S).close()
+    except OSError as error:
+        raise ScenarioError(
+            [
+                f"{LOOPBACK}: got no connection ({error.strerror or error}), wanted a loopback interface "
+                "that is up (ip link set lo up), or --driver one_process"
+            ]
+        ) from None
 
 
 def _own_address_towards(host: str) -> str | None:

@@ -314,8 +314,41 @@ def test_an_interrupt_while_torch_is_imported_is_a_line_too(quick, monkeypatch):
         def __getattr__(self, name):
             raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules, "emulator.launching", Interrupted())
+    monkeypatch.setitem(sys.modules, "emulator.launchers", Interrupted())
     assert call("run", quick) == (130, "", "interrupted: nothing was written\n")
+
+
+def test_an_interrupt_after_the_writing_says_what_is_there(quick, tmp_path, monkeypatch):
+    def interrupted(runs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("emulator.report.terminal.comparison", interrupted)
+    out = tmp_path / "out"
+    assert call("run", quick, "--driver", "one_process", "--out", out) == (
+        130, "", f"interrupted: all files were written already, in {out}\n",
+    )  # fmt: skip
+    assert (out / "summary.json").is_file()
+    assert not (out / "running.json").exists()
+
+
+def test_a_dry_run_leaves_nothing(quick, tmp_path):
+    assert call("run", quick, "--dry-run", "--out", tmp_path / "a" / "b") == (0, "2\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["run", "dry run"])
+def test_a_name_that_is_too_long_for_a_folder_is_told_before_the_run(
+    quick, tmp_path, monkeypatch, dry
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("emulator.run.build_world", lambda scenario: pytest.fail("it began"))
+    monkeypatch.setattr("emulator.world.build_world", lambda scenario: pytest.fail("it began"))
+    out = tmp_path / ("n" * 300)
+    code, stdout, stderr = call("run", quick, "--out", out, *dry)
+    assert (code, stdout) == (2, "")
+    assert stderr == (
+        f"error: --out: got {out}, wanted a folder that can be made (File name too long)\n"
+    )
 
 
 def test_a_run_may_go_into_the_empty_folder_one_stands_in(quick, tmp_path, monkeypatch):

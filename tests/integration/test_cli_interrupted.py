@@ -57,7 +57,13 @@ def end_of(process):
 
 @needs_proc
 def test_an_interrupted_run_leaves_one_line_and_nothing_else(tmp_path):
-    process, _ = start_run(tmp_path / "runs" / "out", 8, QUICKSTART)
+    out = tmp_path / "runs" / "out"
+    process, _ = start_run(out, 8, QUICKSTART)
+    again = [sys.executable, "-m", "emulator", "run", str(QUICKSTART), "--out", str(out)]
+    second = subprocess.run([*again, "--force"], cwd=ROOT, capture_output=True, check=False)
+    assert (second.returncode, second.stdout) == (2, b"")
+    assert second.stderr.startswith(b"error: --out: got ")
+    assert f"a run is under way (process {process.pid} on ".encode() in second.stderr
     os.killpg(process.pid, signal.SIGINT)
     assert end_of(process) == (130, "", "interrupted: nothing was written\n")
     assert list(tmp_path.iterdir()) == []

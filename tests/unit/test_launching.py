@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from emulator.errors import ScenarioError
-from emulator.launching import devices_here, terms_of
+from emulator.launchers import devices_here
+from emulator.launching import terms_of
 from emulator.reading import read_scenario
 
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from emulator.claim import RUNNING, claimed
 from emulator.errors import EmulatorError
 from emulator.scenario import Scenario
 from emulator.workers import Workers, default_jobs
@@ -30,7 +31,8 @@ def work(scenario, folder):
     if folder.name == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if folder.name == "endless":
-        time.sleep(600)
+        with claimed(folder, force=True, say=print):
+            time.sleep(600)
     folder.mkdir()
 
 
@@ -56,7 +58,8 @@ def test_none_outlives_the_context_and_no_half_run_stays(tmp_path):
     def interrupted():
         with Workers(2, work) as workers:
             workers.start(SCENARIO, tmp_path / "endless")
-            (tmp_path / "endless.partial").mkdir()
+            while not (tmp_path / "endless" / RUNNING).exists():
+                time.sleep(0.01)
             pid = workers._busy[tmp_path / "endless"].process.pid
             os.kill(pid, signal.SIGINT)  # ignored: it obeys its parent alone
             raise KeyboardInterrupt
