@@ -557,7 +557,7 @@ class AdapterMethod(Protocol):
         ...
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
-        """Send and merge after the local steps of a round; `own.try_diluted` is told how it merges."""
+        """Send and merge after the local steps of a round; `own.try_diluted` gets its merge."""
         ...
 
     def finish(self) -> Generator[Step, Inbox, None]:

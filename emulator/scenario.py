@@ -321,7 +321,7 @@ class Scenario(Section):
         if aggregation != "mask_mean" and policy == "renormalise":
             return [
                 f"{got} with method.aggregation {aggregation}, wanted mask_mean or another policy "
-                "(Eq 10 divides by the size of the cluster, whoever is heard)"
+                "(Eq 10 divides by the size of the cluster, whoever was received)"
             ]
         return []
 

@@ -19,7 +19,7 @@ class ClusterMean:
     """A cluster's mean B, the same at every member that received all; at first 0.
 
     mask_mean gives a device what rounding held back of its own entries, too; Eq 10 as printed takes the
-    values that were sent. Where nobody writes, the mean of the last round in which somebody did stays.
+    values that were sent. Where no device writes, the mean of the last round in which somebody did stays.
     """
 
     def __init__(self, ring: ExpertRing, aggregation: str, size: int) -> None:
@@ -28,7 +28,7 @@ class ClusterMean:
         self.values_N = np.zeros(size, dtype=np.float32)
 
     def merged(
-        self, mine: Mask, vector_N: FloatArray, rounded_N: FloatArray, heard: Sequence[Received]
+        self, mine: Mask, vector_N: FloatArray, rounded_N: FloatArray, received: Sequence[Received]
     ) -> tuple[FloatArray, FloatArray]:
         """The next mean [N] and the vector that the device goes on with [N]; changes nothing.
 
@@ -36,26 +36,26 @@ class ClusterMean:
         """
         ring, device = self._ring, self._ring.own.id
         written = {device: (float(ring.samples[device]), rounded_N, mine.dense)}
-        for o in heard:
+        for o in received:
             values_N = np.asarray(o.values, dtype=np.float32)
             written[o.source] = (float(ring.samples[o.source]), values_N, o.received)
-        told = [written[i] for i in sorted(written)]  # one order at all: one mean
+        contributions = [written[i] for i in sorted(written)]  # one order at all: one mean
         if self._over_writers:
-            mean_N, written_N = mask_mean(told)
+            mean_N, written_N = mask_mean(contributions)
             kept_N = held_back(vector_N, rounded_N)
         else:
-            mean_N, written_N = printed_mean(told, len(ring.others) + 1)
+            mean_N, written_N = printed_mean(contributions, len(ring.others) + 1)
             kept_N = np.zeros(len(vector_N))
         next_N = np.where(written_N, mean_N, self.values_N).astype(np.float32)
         return next_N, np.where(mine.dense, next_N + kept_N, 0.0).astype(np.float32)
 
     def measure_agreement(
-        self, mine: Mask, rounded_N: FloatArray, heard: Sequence[Received], round_index: int
+        self, mine: Mask, rounded_N: FloatArray, received: Sequence[Received], round_index: int
     ) -> None:
         """How far the received vectors are, and over how much of the own mask those of another A write."""
         own, blocks = self._ring.own, self._ring.blocks
-        both = {o.source: (o.values.astype(np.float32), o.received & mine.dense) for o in heard}
-        apart = disagreement(rounded_N, [(1.0, *received) for received in both.values()])
+        both = {o.source: (o.values.astype(np.float32), o.received & mine.dense) for o in received}
+        apart = disagreement(rounded_N, [(1.0, *values) for values in both.values()])
         own.measure("consensus_distance", apart, round_index)
         foreign = [p for i, (_, p) in both.items() if blocks[i] != blocks[own.id]]
         own.measure("collided_mask_share", collided_share(mine.dense, foreign), round_index)

@@ -54,17 +54,17 @@ class Gossip:
         told_N = own.to_send(vector_N)
         message = self._message(round_index, told_N, receivers_of(own.id, links))
         received = yield from own.exchange([message], tuple(sorted(weight)), (self.shared,))
-        heard = self.listener.newest(received)
+        newest = self.listener.newest(received)
         rounded_N = own.as_received(told_N)
-        apart = disagreement(rounded_N, contributions_of(weight, heard))
+        apart = disagreement(rounded_N, contributions_of(weight, newest))
         own.measure("consensus_distance", apart, round_index)
 
         def merged(messages: Sequence[Received]) -> FloatArray:
             contributions = contributions_of(weight, messages)
             return self.listener.step(vector_N, rounded_N, contributions)
 
-        own.try_diluted(lambda b0_N: merged(all_at(b0_N, heard)), round_index)
-        own.adapted.load(merged(heard))
+        own.try_diluted(lambda b0_N: merged(all_at(b0_N, newest)), round_index)
+        own.adapted.load(merged(newest))
 
     def finish(self) -> Generator[Step, Inbox, None]:
         """Nothing more to say: the last round's averaging was the final exchange."""
@@ -109,8 +109,8 @@ def contributions_of(
 ) -> list[Contribution]:
     """Received messages as merging.py takes them, each with its sender's weight."""
     return [
-        (weight[told.source], np.asarray(told.values, dtype=np.float32), told.received)
-        for told in messages
+        (weight[each.source], np.asarray(each.values, dtype=np.float32), each.received)
+        for each in messages
     ]
 
 

@@ -116,15 +116,15 @@ class LoriDevice:
         )
         merge = self._mean if self.config.aggregation == "mean" else self._mask_mean
         rounded_N = own.as_received(told_N)
-        heard = self.listener.newest(received)
-        self._measure_distance(weight, rounded_N, heard, round_index)
+        newest = self.listener.newest(received)
+        self._measure_distance(weight, rounded_N, newest, round_index)
 
         def merged(messages: Sequence[Received]) -> FloatArray:
             everywhere_N = merge(weight, rounded_N, messages)
             return np.where(self.mask.dense, everywhere_N, 0.0).astype(np.float32)
 
-        own.try_diluted(lambda b0_N: merged(all_at(b0_N, heard)), round_index)
-        own.adapted.load(merged(heard))
+        own.try_diluted(lambda b0_N: merged(all_at(b0_N, newest)), round_index)
+        own.adapted.load(merged(newest))
 
     def _measure_distance(
         self,

@@ -64,8 +64,8 @@ def held_back(vector_N: FloatArray, rounded_N: FloatArray) -> DoubleArray:
 def all_at(vector_N: FloatArray, received: Sequence[Received]) -> list[Received]:
     """The same messages, each with this vector's values where it has any; the same is lost."""
     return [
-        replace(told, values=np.where(told.received, vector_N, 0).astype(np.float32))
-        for told in received
+        replace(each, values=np.where(each.received, vector_N, 0).astype(np.float32))
+        for each in received
     ]
 
 

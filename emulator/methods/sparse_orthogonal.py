@@ -307,12 +307,12 @@ class SparseOrthogonalDevice:
         received = yield from own.exchange(
             [message] if ring.others else [], ring.others, tuple(self.masks.values())
         )
-        heard = self.listener.newest(received)
+        newest = self.listener.newest(received)
         mean = self.cluster_mean
-        mean.measure_agreement(mine, rounded_N, heard, round_index)
+        mean.measure_agreement(mine, rounded_N, newest, round_index)
         merged = partial(mean.merged, mine, vector_N, rounded_N)
-        own.try_diluted(lambda b0_N: merged(all_at(b0_N, heard))[1], round_index)
-        mean.values_N, merged_N = merged(heard)
+        own.try_diluted(lambda b0_N: merged(all_at(b0_N, newest))[1], round_index)
+        mean.values_N, merged_N = merged(newest)
         own.adapted.load(merged_N)
         if self._trades_after(round_index):
             yield from self._trade(round_index, np.zeros(0, dtype=np.float32))

@@ -12,7 +12,7 @@ from typing import Any
 
 from emulator.experiments import Bound, Claim, Difference, Growth, Order, Saving
 from emulator.report.columns import column
-from emulator.report.differences import MISSING, margins_of_difference, told_difference
+from emulator.report.differences import MISSING, difference_sentence, margins_of_difference
 from emulator.report.runs import RunLine, by_seed, places
 from emulator.report.significance import Family, Verdict
 from emulator.report.statistics import Estimate, estimate, largest_share, paired
@@ -29,7 +29,7 @@ def family_of(claims: Sequence[Claim], lines: Sequence[RunLine]) -> Family:
 def sentence(claim: Claim, lines: Sequence[RunLine], family: Family) -> str:
     """What the runs say about a claim of the family; where runs are missing, that it cannot be judged."""
     if isinstance(claim, Difference):
-        return told_difference(claim, lines, family)
+        return difference_sentence(claim, lines, family)
     if isinstance(claim, Order):
         return _order(claim, lines, family)
     if isinstance(claim, Saving):
@@ -69,7 +69,7 @@ def _order(claim: Order, lines: Sequence[RunLine], family: Family) -> str:
     parts = []
     for verdict in (Verdict.FAILS, Verdict.OPEN):
         pairs = [
-            f"`{a}` and `{b}` ({family.told(margin).partition('(')[2]}"
+            f"`{a}` and `{b}` ({family.words(margin).partition('(')[2]}"
             for (a, b), margin in steps.items()
             if family.verdict(margin) is verdict
         ]
@@ -96,7 +96,7 @@ def _saving(claim: Saving, lines: Sequence[RunLine], family: Family) -> str:
     if saved is None or margin is None:
         return f"{what}: {MISSING}"
     share = column("accuracy")
-    return f"{what}: measured {share.estimate(saved)} % less, {family.told(margin)}."
+    return f"{what}: measured {share.estimate(saved)} % less, {family.words(margin)}."
 
 
 def _bound(claim: Bound, lines: Sequence[RunLine]) -> str:
@@ -140,12 +140,12 @@ def _growth(claim: Growth, lines: Sequence[RunLine], family: Family) -> str:
     if whole is None:
         return f"{what}: {MISSING}"
     first_x, last_x = next(iter(margins))
-    told = f"{as_text.difference(whole)} from {first_x:g} to {last_x:g}, {family.told(whole)}"
+    measured = f"{as_text.difference(whole)} from {first_x:g} to {last_x:g}, {family.words(whole)}"
     if steps:
         verdicts = [family.verdict(step) for step in steps if step is not None]
         rise, fall = (verdicts.count(verdict) for verdict in (Verdict.HOLDS, Verdict.FAILS))
-        told += f"; of {len(steps)} steps {rise} rise and {fall} fall significantly"
-    return f"{what}: {told}."
+        measured += f"; of {len(steps)} steps {rise} rise and {fall} fall significantly"
+    return f"{what}: {measured}."
 
 
 def _last_place(lines: Sequence[RunLine]) -> tuple[str, float | None]:

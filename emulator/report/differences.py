@@ -30,12 +30,12 @@ def margins_of_difference(
 
 def _promises(claim: Difference) -> dict[str, float]:
     """What we promise of the size of a difference, in words, and its bound in the column's unit."""
-    unit, told = column(claim.column).unit_of_differences, {}
+    unit, promises = column(claim.column).unit_of_differences, {}
     if claim.at_least is not None:
-        told[f"at least {claim.at_least:+g} {unit}"] = claim.at_least
+        promises[f"at least {claim.at_least:+g} {unit}"] = claim.at_least
     if claim.at_most is not None:
-        told[f"at most {claim.at_most:+g} {unit}"] = claim.at_most
-    return told
+        promises[f"at most {claim.at_most:+g} {unit}"] = claim.at_most
+    return promises
 
 
 def _judged(
@@ -49,14 +49,14 @@ def _judged(
     for (_, promise), margin in margins_of_difference(claim, lines, x).items():
         if margin is None:
             continue
-        judged[promise] = family.verdict(margin), family.told(margin)
+        judged[promise] = family.verdict(margin), family.words(margin)
         apart = _touching(claim, lines, x) != TOUCH
         if promise.startswith("at least") and judged[promise][0] is Verdict.HOLDS and not apart:
             judged[promise] = Verdict.OPEN, f"does not hold ({TOUCH})"
     return judged
 
 
-def told_difference(claim: Difference, lines: Sequence[RunLine], family: Family) -> str:
+def difference_sentence(claim: Difference, lines: Sequence[RunLine], family: Family) -> str:
     """Direction, whether intervals touch, what we promise of the size, and the paper's beside it."""
     what, as_text = _compared(claim), column(claim.column)
     found = [(x, _gap(claim, lines, x)) for x in places(lines)]
@@ -68,8 +68,8 @@ def told_difference(claim: Difference, lines: Sequence[RunLine], family: Family)
     gap = gaps[0][1]
     (_, direction), *promised = _judged(claim, lines, None, family).values()
     parts = [f"{as_text.difference(gap)}, direction {direction}", _touching(claim, lines, None)]
-    told = zip(_promises(claim), promised, strict=True)
-    parts += [f"{promise}: {words}" for promise, (_, words) in told]
+    named = zip(_promises(claim), promised, strict=True)
+    parts += [f"{promise}: {words}" for promise, (_, words) in named]
     parts += [_size(gap, name, theirs, as_text) for name, theirs in claim.paper.items()]
     return f"{what}: {'; '.join(part for part in parts if part)}."
 
@@ -82,15 +82,15 @@ def _along(
 ) -> str:
     """The differences at all places of the axis, and at which of them direction and promises hold."""
     judged = {x: _judged(claim, lines, x, family) for x, _ in gaps}
-    told = []
+    parts = []
     for x, gap in gaps:
         words = [judged[x][""][1], _touching(claim, lines, x)]
-        found = f"{column(claim.column).difference(gap)} at {x:g}"
-        told.append(f"{found}: {', '.join(word for word in words if word)}")
+        size = f"{column(claim.column).difference(gap)} at {x:g}"
+        parts.append(f"{size}: {', '.join(word for word in words if word)}")
     for promise in ("", *_promises(claim)):
         verdicts = [(x, judged[x][promise][0]) for x, _ in gaps]
-        told.append(f"{promise or 'direction'} {_where(verdicts)}")
-    return "; ".join(told)
+        parts.append(f"{promise or 'direction'} {_where(verdicts)}")
+    return "; ".join(parts)
 
 
 def _where(found: Sequence[tuple[float | None, Verdict]]) -> str:
@@ -125,13 +125,13 @@ def _below_column(claim: Difference) -> str:
 
 def _size(gap: Estimate, name: str, theirs: float, as_text: Column) -> str:
     """Our difference beside the paper's."""
-    told = f"{theirs:+.2f} {as_text.unit_of_differences} ({name})"
+    paper = f"{theirs:+.2f} {as_text.unit_of_differences} ({name})"
     if gap.count == 1:
-        return f"the paper has {told}, a single seed does not judge its size"
+        return f"the paper has {paper}, a single seed does not judge its size"
     if gap.holds(theirs / as_text.scale):
-        return f"the paper's {told} lie within the interval"
+        return f"the paper's {paper} lie within the interval"
     word = "larger" if gap.mean > theirs / as_text.scale else "smaller"
-    return f"{word} than the paper's {told}, which lie outside the interval"
+    return f"{word} than the paper's {paper}, which lie outside the interval"
 
 
 def _touching(claim: Difference, lines: Sequence[RunLine], x: float | None) -> str:

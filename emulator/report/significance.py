@@ -44,7 +44,7 @@ class Family:
             return Verdict.OPEN
         return Verdict.HOLDS if margin.mean > 0 else Verdict.FAILS
 
-    def told(self, margin: Estimate) -> str:
+    def words(self, margin: Estimate) -> str:
         """The verdict in words, with the adjusted p value: `holds, significant (p 0.012)`."""
         why = "one seed" if margin.count == 1 else _in_words(self.adjusted(margin))
         return f"{self.verdict(margin)} ({why})"

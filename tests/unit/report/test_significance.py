@@ -62,8 +62,8 @@ def test_what_a_family_says():
     assert len(family.p_values) == 3
     assert family.verdict(up) is Verdict.HOLDS
     assert family.verdict(down) is Verdict.FAILS
-    assert family.told(up) == "holds, significant (p 0.008)"
-    assert family.told(down) == "does not hold, significant (p 0.008)"
-    assert family.told(open_).startswith("not significant (p 0.")
-    assert family.told(single) == "not significant (one seed)"
-    assert Family.of([up]).told(up) == "holds, significant (p 0.003)"
+    assert family.words(up) == "holds, significant (p 0.008)"
+    assert family.words(down) == "does not hold, significant (p 0.008)"
+    assert family.words(open_).startswith("not significant (p 0.")
+    assert family.words(single) == "not significant (one seed)"
+    assert Family.of([up]).words(up) == "holds, significant (p 0.003)"
