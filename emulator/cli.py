@@ -231,10 +231,12 @@ def infer(
 ) -> None:
     """Let a device of a finished run answer, and show which of its experts did."""
     with _clear_messages():
-        from emulator.infer import prompts_in, respondent, shown
+        from emulator.infer import check_texts, prompts_in, respondent, shown
 
         asked = [*(prompts or []), *(prompts_in(file) if file else [])]
         options = [option.strip() for option in choices.split(",")] if choices is not None else []
+        check_texts(asked, "PROMPT")
+        check_texts(options, "--choices")
         if not asked:
             raise ScenarioError(["PROMPT: got none, wanted at least one, or --file"])
         if choices is not None and (

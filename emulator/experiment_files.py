@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from emulator.documents import Raw, read_mapping
-from emulator.errors import ScenarioError, did_you_mean, shown, wanted_by
+from emulator.errors import ScenarioError, did_you_mean, shown, told_once, wanted_by
 from emulator.experiments import (
     Axis,
     Bars,
@@ -27,6 +27,7 @@ from emulator.experiments import (
     Suite,
     SuiteUse,
 )
+from emulator.names import NAME, is_name
 from emulator.reading import anchor_paths
 
 KINDS: tuple[type[Part], ...] = (
@@ -63,6 +64,8 @@ def read_experiment(name: str) -> Experiment:
     if not name.endswith((".yaml", ".yml")) and name not in experiment_names():
         known = ", ".join(experiment_names())
         raise ScenarioError([f"NAME: got {name!r}, wanted all, a YAML file, or one of {known}"])
+    if not is_name(path.stem):
+        raise ScenarioError([f"NAME: got {shown(path.stem)} for its results, wanted {NAME}"])
     raw = read_mapping(path, "an experiment")
     raw = _with_the_keys_of_others(raw, path.name)
     if raw.keys().isdisjoint(("rows", "suites", "columns")):
@@ -118,13 +121,9 @@ def suite_scenario(suite: Suite) -> Path:
 
 def _lines(error: ValidationError, where: str, part: type[Part]) -> list[str]:
     """where: key.path: got, wanted; one line per problem. part: what the whole should be."""
-    problems = error.errors()
-    outside = {p["loc"][:depth] for p in problems for depth in range(len(p["loc"]))}
     lines = []
-    for problem in problems:
+    for problem in told_once(error.errors()):
         path = ".".join(str(key) for key in problem["loc"])
-        if problem["type"] == "too_short" and problem["loc"] in outside:
-            continue  # wrong items were not counted; they have lines of their own
         if problem["type"] == "value_error":
             place = f"{where}: {path}: " if path else f"{where}: "
             lines += [f"{place}{line}" for line in str(problem["ctx"]["error"]).splitlines()]

@@ -4,7 +4,7 @@ All that is needed lies in the run's folder: `scenario.yaml` names the frozen ba
 router, `experts/device-NN/` holds the experts and the fitted router. No data is read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -195,6 +195,15 @@ def shown(reply: Reply) -> str:
     if reply.unknown:
         lines.append(f"not known    {100 * reply.unknown:.0f} % of the prompt, to the backbone")
     return "\n  ".join(lines) + "\n"
+
+
+def check_texts(texts: Iterable[str], where: str) -> None:
+    """Raise ScenarioError for a text of the command line that is in another encoding than UTF-8."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ScenarioError([f"{where}: got {text!a}, wanted text in UTF-8"]) from None
 
 
 def prompts_in(file: Path) -> list[str]:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from emulator.documents import Raw, parse_value, read_mapping
-from emulator.errors import ScenarioError, did_you_mean
+from emulator.errors import ScenarioError, did_you_mean, told_once
 from emulator.messages import lines_of, model_of_kind
 from emulator.plain_numbers import misread
 from emulator.scenario import Scenario
@@ -96,7 +96,7 @@ def _completed(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) ->
         scenario = Scenario.model_validate(raw)
         problems += misread(scenario, raw)
     except ValidationError as error:
-        problems += [line for item in error.errors() for line in lines_of(item, raw)]
+        problems += [line for item in told_once(error.errors()) for line in lines_of(item, raw)]
     if problems:
         raise ScenarioError([f"{source}: {problem}" for problem in problems])
     notes += [*_router_note(raw, scenario), *_unmeasured(scenario)]

@@ -4,10 +4,15 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
-from emulator.experiments import Row
+from emulator.cli import app
+from emulator.errors import ScenarioError
+from emulator.experiment_files import read_experiment
+from emulator.experiments import Experiment, Row
 from emulator.names import MOST_BYTES, is_name
 from emulator.reading import read_scenario
+from emulator.report.tables import check_columns
 from emulator.scenario import Scenario
 from emulator.sections import Evaluation
 from emulator.tasks.hub import HubTask
@@ -73,6 +78,11 @@ def test_tasks_of_a_suite_of_ones_own_have_names_too(tmp_path, problems, monkeyp
     assert problem.startswith("s.yaml: tasks.names: got '../x', wanted text of letters")
 
 
+def test_a_wrong_name_is_told_in_one_line(problems):
+    (problem,) = problems("tasks: {kind: jsonl, folder: data, names: ['../../../x']}")
+    assert problem.startswith("s.yaml: tasks.names.0: got '../../../x', wanted text of letters")
+
+
 def test_a_message_has_room_for_a_long_name(problems):
     (problem,) = problems(f"name: {'x' * 10_000}")
     assert "of 10000 bytes, wanted text of letters" in problem
@@ -85,3 +95,32 @@ def test_the_folder_of_a_run_follows_from_names_only(tmp_path):
     run_name = read_scenario(path).scenario.run_name
     assert is_name(run_name[:MOST_BYTES])
     assert len(f"{run_name}.partial".encode()) < 255
+
+
+@pytest.mark.parametrize("stem", ["~x", "-x", "x" * 120])
+def test_an_experiment_draws_into_a_folder_of_its_files_name(tmp_path, stem):
+    path = tmp_path / f"{stem}.yaml"
+    path.write_text("title: t\n")
+    with pytest.raises(ScenarioError, match=r"^NAME: got .* for its results, wanted text of lett"):
+        read_experiment(str(path))
+
+
+@pytest.mark.parametrize("column", ["accuracy/../x", "accuracy/", "accuracy/a\0", "../x"])
+def test_a_chart_has_files_of_its_columns_name(column):
+    raw = {
+        "title": "t",
+        "about": "a",
+        "suites": {"tiny": {"seeds": 1}},
+        "rows": [{"label": "r", "about": "a"}],
+    }
+    experiment = Experiment.model_validate(raw | {"columns": ["accuracy/sort", column]})
+    with pytest.raises(ScenarioError, match=r"^x: columns\.1: got .*, wanted accuracy/TASK"):
+        check_columns(experiment, "x")
+
+
+def test_a_prompt_in_another_encoding_is_told_before_a_model_is_loaded(tmp_path):
+    result = CliRunner().invoke(app, ["infer", str(tmp_path), "caf\udce9"])
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: PROMPT: got 'caf\\udce9', wanted text in UTF-8\n",
+    )
