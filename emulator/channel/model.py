@@ -27,6 +27,8 @@ from emulator.channel.signal import Gains
 class Wireless(BaseModel):
     """Geometry, fading, noise, a rate law, losses and a power policy. Defaults are the paper's.
 
+    One differs: the blocks of the fading follow emulated time (the preset `paper` draws per exchange).
+
     Source: arXiv 2602.20492, system model and simulation setup.
     """
 

@@ -130,6 +130,24 @@ WRONG = {
         "channel: {preset: paper, fading: {speed_mps: 1.5, fc_ghz: 5.9}}",
         "s.yaml: channel.fading.coherence_s: got 1.0 with speed_mps 1.5, wanted one of them",
     ),
+    "correlated fades of one exchange": (
+        "channel: {preset: paper, fading: {correlation: jakes}}",
+        "s.yaml: channel.fading.correlation: got jakes with blocks per_exchange, wanted blocks "
+        "over_time",
+    ),
+    "a frozen gain with a Doppler shift": (
+        "channel: {preset: lossy_link, fading: {kind: rayleigh, coherence_s: null, "
+        "correlation: jakes}}",
+        "s.yaml: channel.fading.correlation: got jakes with coherence_s null, wanted a coherence time",
+    ),
+    "a wait of no time": (
+        "channel: {preset: urban_sidelink, max_wait_s: 0}",
+        "s.yaml: channel.max_wait_s: got 0, wanted",
+    ),
+    "acknowledgements by another name": (
+        "channel: {preset: urban_sidelink, acks: none}",
+        "s.yaml: channel.acks: got 'none', wanted",
+    ),
     "an outage on top of fading": (
         "channel: {preset: paper, losses: {kind: outage, threshold_db: 3}}",
         "s.yaml: channel.losses.kind: got outage with fading.kind rayleigh, wanted fading.kind none",

@@ -164,8 +164,8 @@ def test_who_waits_too_long_gives_up():
     assert flow.bits_within(math.inf) == flow.bits_within(100.0) == 20.0
     assert list(flow.bits_at_block_ends())[-1] == 20.0
     assert flow.airtime_s(6.5) == 2.0
-    patient = BlockFlow(lambda block: rates[block % 8], Blocks(1.0), max_wait_s=3.0)
-    assert patient.finish_times_s(np.array([25.0])).tolist() == [7.5]
+    longer = BlockFlow(lambda block: rates[block % 8], Blocks(1.0), max_wait_s=3.0)
+    assert longer.finish_times_s(np.array([25.0])).tolist() == [7.5]
 
 
 def test_waiting_for_a_turn_is_no_waiting_for_a_rate():
