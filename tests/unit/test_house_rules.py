@@ -1,6 +1,7 @@
 """Rules of the house that no linter knows: read from the sources themselves."""
 
 import ast
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -169,6 +170,20 @@ def test_tracked_texts_know_no_machine(pattern, wanted):
         if pattern.search(line)
     ]
     assert found == [], f"wanted {wanted}"
+
+
+def test_stored_values_tell_where_they_come_from():
+    files = sorted((ROOT / "tests" / "references").glob("*.json"))
+    tables = [
+        (file.name, name, table)
+        for file in files
+        for name, table in json.loads(file.read_text(encoding="utf-8")).items()
+    ]
+    assert len(tables) > 10
+    for file, name, table in tables:
+        assert table["rows"], (file, name)
+        assert len(table["source"]) > 20, (file, name)
+        assert len(table["computed"]) > 20, (file, name)
 
 
 def test_the_patterns_find_what_they_are_for():

@@ -1,8 +1,6 @@
 """The stairs of the channel quality indicator."""
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,25 +10,16 @@ from emulator.channel.cqi import EFFICIENCY_BIT_PER_S_HZ, THRESHOLD_DB, NrCqiRat
 from emulator.errors import ScenarioError
 from emulator.units import linear_from_db
 
-REFERENCES = Path(__file__).resolve().parents[3] / "../shared/ref"
 
-
-def _reference(name: str):
-    path = REFERENCES / name
-    if not path.exists():
-        pytest.skip(f"no reference values at {path}")
-    return json.loads(path.read_text())
-
-
-def test_efficiencies_are_those_of_the_standard():
-    rows = _reference("nr_cqi_mcs.json")["cqi"]
+def test_efficiencies_are_those_of_the_standard(references):
+    rows = references("nr_cqi")["efficiencies"]["rows"]
     assert list(EFFICIENCY_BIT_PER_S_HZ) == [row["eff"] for row in rows]
     for row, efficiency in zip(rows, EFFICIENCY_BIT_PER_S_HZ, strict=True):
         assert row["Qm"] * row["R_x1024"] / 1024 == pytest.approx(efficiency, abs=6e-5)
 
 
-def test_thresholds_are_those_of_the_simulation():
-    rows = _reference("nr_cqi_snr_thresholds_ldpc_k1024.json")["rows"]
+def test_thresholds_are_those_of_the_simulation(references):
+    rows = references("nr_cqi")["thresholds"]["rows"]
     assert list(THRESHOLD_DB) == pytest.approx([row["snr_dB@0.1"] for row in rows], abs=0.0051)
 
 
