@@ -1,6 +1,7 @@
-"""What all tests share: the reference values stored beside them."""
+"""What all tests share: the reference values stored beside them; the folder of real text, if there is one."""
 
 import json
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -24,3 +25,11 @@ def references() -> Callable[[str], dict[str, Any]]:
         return found
 
     return tables
+
+
+@pytest.fixture(scope="session")
+def task_folder() -> Path:
+    """A folder of real text tasks, which the repository has not; the README says how to fill one."""
+    if not (named := os.environ.get("EMULATOR_TASKS")):
+        pytest.skip("EMULATOR_TASKS names no folder of real text tasks")
+    return Path(named)
