@@ -1,4 +1,4 @@
-"""What all tests share: the reference values stored beside them; the folder of real text, if there is one."""
+"""What all tests share: reference values, the folder of real text, one thread, no limits of wall time."""
 
 import json
 import os
@@ -8,6 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # before NumPy is imported, or it is too late
+
+# A loaded machine is slow, not wrong.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 REFERENCES = Path(__file__).parent / "references"
 

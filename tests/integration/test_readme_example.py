@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from processes import LIMIT_S
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = re.compile(r"<!-- example: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
 
@@ -22,7 +24,11 @@ def test_the_method_of_ones_own_runs(tmp_path: Path) -> None:
     command += ["tasks.test_samples=4"]
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=300
+        command,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
     )
     assert done.returncode == 0, done.stderr
     summary = json.loads((out / "summary.json").read_text())
@@ -38,7 +44,7 @@ def test_the_experiment_of_ones_own_can_be_planned(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "emulator", "reproduce", found[0], "--dry-run"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=LIMIT_S
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("6 of 6 to run, into ")
@@ -51,9 +57,9 @@ def test_the_tables_open_as_the_readme_says(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "emulator", "run", str(ROOT / "configs" / "quickstart.yaml")]
     command += ["--driver", "one_process", "--quiet", "--out", str(tmp_path / run), "--set"]
     command += ["devices=4", "rounds=1", "local.steps=12", "tasks.test_samples=4"]
-    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=300)
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=LIMIT_S)
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[0]) >= 0
