@@ -32,6 +32,7 @@ from emulator.reading import parse_override, read_scenario
 from emulator.records import read_ledger
 from emulator.report.run_files import read_topology
 from emulator.scenario import Scenario
+from emulator.tasks.hub import Hub
 from emulator.tasks.jsonl import JsonLines
 
 Key = tuple[str, float | None, int]
@@ -149,6 +150,8 @@ def _check(name: str, wanted: Sequence[Wanted]) -> None:
         try:
             _check_seed(run)
             tasks = resolve(run, STAND_IN if run.after else {}).tasks
+            if isinstance(tasks, Hub) and tasks.folder is not None:
+                tasks = tasks.in_folder(tasks.folder)
             if isinstance(tasks, JsonLines) and tasks not in read:
                 read.append(tasks)
                 for task, split in product(tasks.names, ("train", "test")):
@@ -241,7 +244,7 @@ def _files_of(section: BaseModel) -> set[Path]:
     files = set()
     if ":" in str(getattr(section, "kind", "")):
         files.add(Path(inspect.getfile(type(section))))
-    if isinstance(section, JsonLines):
+    if isinstance(section, JsonLines | Hub) and section.folder is not None:
         files |= {
             file for name in section.names for file in (section.folder / name).glob("*.jsonl")
         }

@@ -1,5 +1,6 @@
 """From a YAML file and `--set` overrides to a Scenario, with one clear line for every problem."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ PATHS = (
     ("channel", "rate", "path"),
 )
 """Values that name files: relative ones are meant from the scenario file's folder, in an override from
-where one stands, if there is such a file."""
+where one stands, if there is such a file. `$NAME` is the value of an environment variable, meant from
+where one stands; where it is not set, a key that may be left out is."""
+
+VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def _completed(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) ->
         if not _names_preset(keys):
             _set(raw, keys, value, notes)
     _complete_kinds(raw)
+    problems += _take_from_environment(raw)
     anchor_paths(raw, folder)
     try:
         scenario = Scenario.model_validate(raw)
@@ -261,6 +266,32 @@ def _complete_kinds(
         below = model_of_kind((*keys, key), whole, str(place[key].get("kind")))
         if below is not None:
             _complete_kinds(whole, (*keys, key), below)
+
+
+def _take_from_environment(raw: Raw) -> list[str]:
+    """Put the values of variables in the place of their names; returns the problems found."""
+    problems = []
+    for keys in PATHS:
+        place: Any = raw
+        for key in keys[:-1]:
+            place = place.get(key) if isinstance(place, dict) else None
+        value = place.get(keys[-1]) if isinstance(place, dict) else None
+        named = VARIABLE.fullmatch(value) if isinstance(value, str) else None
+        if named is None:
+            continue
+        if told := os.environ.get(named[1]):
+            place[keys[-1]] = str(Path.cwd() / told)
+            continue
+        model = model_of_kind(keys[:-1], raw, str(place.get("kind")))
+        field = model.model_fields.get(keys[-1]) if model else None
+        if field is not None and field.is_required():
+            problems.append(
+                f"{'.'.join(keys)}: got {value}, which is not set in the environment, wanted it set, or "
+                f"a path ({field.description})"
+            )
+        else:
+            del place[keys[-1]]
+    return problems
 
 
 def anchor_paths(

@@ -1,5 +1,9 @@
-"""Tasks from the `datasets` hub (optional extra `hub`; needs a network that reaches it)."""
+"""Tasks from the `datasets` hub (optional extra `hub`; needs a network that reaches it).
 
+A folder of JSON lines may stand in for the hub: `emulator.tasks.jsonl` has its format.
+"""
+
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,9 +12,13 @@ from emulator.errors import ScenarioError
 from emulator.names import Name
 from emulator.state import Example
 from emulator.streams import stream
+from emulator.tasks.jsonl import JsonLines
 from emulator.tasks.numbers import last_number
 from emulator.tasks.paraphrase import Paraphrases, in_other_words
 from emulator.tasks.partition import ByTask, Partition
+
+INSTEAD = "or the tasks as JSON lines in a folder: --set tasks.folder=FOLDER"
+"""What one does without the hub."""
 
 
 class HubTask(BaseModel):
@@ -27,12 +35,26 @@ class HubTask(BaseModel):
     test_split: str = "test"
     prompt: str = Field(description="format string over the columns")
     completion: str = Field(default="", description="format string; of generated answers")
-    choices: tuple[str, ...] = Field(
-        default=(), description="labels; the answer column indexes them"
+    choices: tuple[str, ...] | dict[str, str] = Field(
+        default=(),
+        description="labels, which the answer column indexes or names; or for each of its values a label",
     )
     answer_column: str = Field(
         description="column of the right answer (an index where choices are)"
     )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The choices of every question."""
+        return tuple(self.choices.values()) if isinstance(self.choices, dict) else self.choices
+
+    def label(self, answer: Any) -> str | None:
+        """The choice that a value of the answer column stands for; None where it is none."""
+        if isinstance(self.choices, dict):
+            return self.choices.get(str(answer))
+        if isinstance(answer, int) and 0 <= answer < len(self.choices):
+            return self.choices[answer]
+        return answer if answer in self.choices else None
 
 
 class Hub(BaseModel):
@@ -40,6 +62,10 @@ class Hub(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["hub"] = "hub"
+    folder: Path | None = Field(
+        default=None,
+        description="folder of task folders (as under jsonl), read instead of the hub",
+    )
     tasks: tuple[HubTask, ...] = Field(min_length=1)
     unseen: tuple[HubTask, ...] = Field(
         default=(), description="more data sets, for evaluation.unseen_tasks: no device learns them"
@@ -59,19 +85,24 @@ class Hub(BaseModel):
     def examples(self, task: str, split: str, seed: int) -> tuple[Example, ...]:
         """All rows of a split, or a keyed random subset; `paraphrased`: the test split in other words.
 
-        Raises ScenarioError for a task it does not have and for data out of reach.
+        Rows come from `folder` where it is given. Raises ScenarioError for a task it does not have and for data out of reach.
         """
         if split == "paraphrased":
             return in_other_words(self.examples(task, "test", seed), self.paraphrases.get(task, ()))
         specs = {spec.name: spec for spec in (*self.tasks, *self.unseen)}
         if task not in specs:
             raise ScenarioError([f"task {task!r}: wanted one of {', '.join(specs)}"])
+        if self.folder is not None:
+            return self.in_folder(self.folder).examples(task, split, seed)
         spec = specs[task]
         try:
             from datasets import load_dataset
         except ImportError as error:
             raise ScenarioError(
-                ["tasks.kind: got hub, wanted the extra: pip install 'wireless-dfl-emulator[hub]'"]
+                [
+                    "tasks.kind: got hub, wanted its extra (pip install 'wireless-dfl-emulator[hub]'), "
+                    + INSTEAD
+                ]
             ) from error
         try:
             table = load_dataset(
@@ -81,7 +112,10 @@ class Hub(BaseModel):
             )
         except (OSError, ValueError) as error:
             raise ScenarioError(
-                [f"tasks.tasks.{task}.dataset: got {spec.dataset!r}, out of reach: {error}"]
+                [
+                    f"tasks.tasks.{task}.dataset: got {spec.dataset!r}, which is out of reach "
+                    f"({' '.join(str(error).split())}), wanted a network with the hub, {INSTEAD}"
+                ]
             ) from error
         limit = self.train_samples if split == "train" else self.test_samples
         chosen = list(range(len(table)))
@@ -89,6 +123,15 @@ class Hub(BaseModel):
             order = stream(seed, f"subset/{task}/{split}").permutation(len(table))[:limit]
             chosen = sorted(order.tolist())
         return tuple(_example(spec, table[i]) for i in chosen)
+
+    def in_folder(self, folder: Path) -> JsonLines:
+        """The same tasks, read from a folder."""
+        return JsonLines(
+            folder=folder,
+            names=self.names,
+            train_samples=self.train_samples,
+            test_samples=self.test_samples,
+        )
 
 
 def _example(spec: HubTask, row: dict[str, Any]) -> Example:
@@ -102,14 +145,12 @@ def _example(spec: HubTask, row: dict[str, Any]) -> Example:
             [f"{where}: got a column {error}, wanted one of {', '.join(row)}"]
         ) from None
     if spec.choices:
-        label = answer
-        if isinstance(answer, int) and 0 <= answer < len(spec.choices):
-            label = spec.choices[answer]
-        if label not in spec.choices:
+        label = spec.label(answer)
+        if label is None:
             raise ScenarioError(
                 [f"{where}.answer_column: got {answer!r}, wanted an index or one of {spec.choices}"]
             )
-        return Example(spec.name, prompt, str(label), spec.choices, kind="choice")
+        return Example(spec.name, prompt, label, spec.labels, kind="choice")
     number = last_number(str(answer))
     if not number or not completion.strip():
         raise ScenarioError(

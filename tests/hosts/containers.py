@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from processes import LIMIT_S
+
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = ROOT / "docker" / "compose.yaml"
 SERVICES = tuple(f"device-{device}" for device in range(4))
@@ -46,7 +48,7 @@ class Project:
     settings: Mapping[str, str]
     """What compose.yaml takes from the environment."""
 
-    def compose(self, *arguments: str, timeout_s: float = 900.0) -> "Ended":
+    def compose(self, *arguments: str, timeout_s: float = 2 * LIMIT_S) -> "Ended":
         """Call Compose; what it said and how it ended."""
         started_s = time.monotonic()
         command = [*self.command, "-p", self.name, "-f", str(COMPOSE_FILE), *arguments]
@@ -75,7 +77,7 @@ class Project:
         """End a container at once."""
         assert not _called("docker", "kill", self.container(service)).returncode
 
-    def await_exchange(self, service: str, timeout_s: float = 240.0) -> None:
+    def await_exchange(self, service: str, timeout_s: float = LIMIT_S) -> None:
         """Return when a device has a connection to another that is none of the store's."""
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
@@ -90,7 +92,7 @@ class Project:
             time.sleep(0.5)
         raise TimeoutError(f"{service} met nobody within {timeout_s:g} s: {self.said(service)}")
 
-    def exit_codes(self, timeout_s: float = 300.0) -> list[int]:
+    def exit_codes(self, timeout_s: float = LIMIT_S) -> list[int]:
         """Wait for all containers to end."""
         ids = [self.container(service) for service in SERVICES]
         done = _called("docker", "wait", *ids, timeout_s=timeout_s)
@@ -117,5 +119,5 @@ class Ended:
     took_s: float
 
 
-def _called(*command: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+def _called(*command: str, timeout_s: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)

@@ -16,14 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1] / "toys"))
+
 from network import INTERFACE
+from processes import LIMIT_S
 from sockets import connections, interface_counters, listening_ports, tcp_counters
 
 from emulator import __main__ as command_line  # before torch: it sets the number of threads
 
 import torch.distributed as dist  # isort: skip
-
-PATIENCE_S = 120.0
 
 
 class Observer:
@@ -60,7 +61,7 @@ class Observer:
     def destroy_process_group(self) -> None:
         """Look at the sockets when all is quiet, then let them close."""
         self._await_all("done")
-        deadline_s = time.monotonic() + PATIENCE_S
+        deadline_s = time.monotonic() + LIMIT_S
         while any(each.unacknowledged for each in connections()) and time.monotonic() < deadline_s:
             time.sleep(0.005)
         self._await_all("quiet")
@@ -79,10 +80,10 @@ class Observer:
         """Wait until all devices are as far, over files: no byte of it is on the network."""
         (self._folder / f"{what}-{self._rank}").touch()
         marks = [self._folder / f"{what}-{rank}" for rank in range(self._world_size)]
-        deadline_s = time.monotonic() + PATIENCE_S
+        deadline_s = time.monotonic() + LIMIT_S
         while not all(mark.exists() for mark in marks):
             if time.monotonic() > deadline_s:
-                raise TimeoutError(f"not all devices are {what} after {PATIENCE_S:g} s")
+                raise TimeoutError(f"not all devices are {what} after {LIMIT_S:g} s")
             time.sleep(0.005)
 
 

@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 sys.path += [str(HERE), str(HERE.parent / "toys")]
 
 from network import ADDRESSES, STORE_PORT, Network, finish  # noqa: E402
+from processes import LIMIT_S  # noqa: E402
 from small import SCENARIO  # noqa: E402
 from written import files_of  # noqa: E402
 
@@ -115,8 +116,8 @@ def folder(network: Network, tmp_path_factory) -> Path:
     try:
         rank = [sys.executable, str(HERE / "observed_rank.py"), str(place)]
         processes = network.launch([*rank, *order, str(place / "hosts")], network.hosts, place)
-        finish(processes, timeout_s=400.0)
-        _, complaint = alone.communicate(timeout=400.0)
+        finish(processes, timeout_s=LIMIT_S)
+        _, complaint = alone.communicate(timeout=LIMIT_S)
         assert alone.returncode == 0, complaint
     finally:
         network.end_processes()

@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 sys.path += [str(HERE), str(HERE.parent / "toys")]
 
 from containers import COMPOSE_FILE, ROOT, SERVICES, Project, RefusedError, compose_command  # noqa: E402
+from processes import LIMIT_S  # noqa: E402
 from small import SCENARIO  # noqa: E402
 from written import files_of  # noqa: E402
 
@@ -145,7 +146,7 @@ def project(command, tmp_path_factory) -> Iterator[Project]:
     (folder / "containers.yaml").write_text(SCENARIO)
     settings = {"INPUT": str(folder), "SCENARIO": "containers.yaml", "OVERRIDES": ""}
     built = Project(command, f"dfl-{os.getpid()}", settings)
-    ended = built.compose("build", timeout_s=3600.0)
+    ended = built.compose("build", timeout_s=6 * LIMIT_S)
     assert ended.code == 0, ended.said
     try:
         yield built
@@ -188,7 +189,7 @@ def test_four_containers_write_the_files_of_one_parent(project, tmp_path):
         cwd=project.settings["INPUT"],
         env={**as_in_a_container, "PYTHONPATH": str(ROOT)},
         check=True,
-        timeout=600,
+        timeout=LIMIT_S,
     )
     assert files_of(tmp_path / "containers") == files_of(tmp_path / "parent")
 

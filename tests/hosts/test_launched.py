@@ -13,6 +13,7 @@ HERE = Path(__file__).parent
 sys.path += [str(HERE), str(HERE.parent / "toys")]
 
 from network import STORE_PORT, Network, finish  # noqa: E402
+from processes import LIMIT_S  # noqa: E402
 from written import files_of  # noqa: E402
 
 ROOT = HERE.parents[1]
@@ -51,8 +52,8 @@ def test_sixteen_devices_on_four_hosts_write_the_files_of_one_process(
             for number, host in enumerate(network.hosts)
         ]
         alone = [sys.executable, "-m", "emulator", "run", *order, str(tmp_path / "one")]
-        subprocess.run([*alone, "--driver", "one_process"], cwd=ROOT, check=True, timeout=300.0)
-        finish(started, timeout_s=300.0)
+        subprocess.run([*alone, "--driver", "one_process"], cwd=ROOT, check=True, timeout=LIMIT_S)
+        finish(started, timeout_s=LIMIT_S)
     finally:
         network.end_processes()
     assert files_of(tmp_path / "hosts") == files_of(tmp_path / "one")

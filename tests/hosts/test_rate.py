@@ -1,10 +1,13 @@
 """A network of 20 Mbit/s and the paced clock at the rate of that network take the same time."""
 
 import json
+import math
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from processes import LIMIT_S
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
@@ -22,6 +25,7 @@ PAYLOAD_BIT_PER_S = NETWORK_BIT_PER_S * SEGMENT_BYTES / (SEGMENT_BYTES + SEGMENT
 
 PACKETS, PACKET_DATA, PACKET_AIR = 2000, 1472, 1500
 DATA_BYTES = PACKETS * PACKET_DATA
+SAID_S = 8 * DATA_BYTES / PAYLOAD_BIT_PER_S
 TRIES = 3
 
 SLACK = 1.15
@@ -30,32 +34,46 @@ SLACK = 1.15
 
 @pytest.fixture(scope="module")
 def took(network: Network, tmp_path_factory) -> dict[str, list[dict[str, float]]]:
-    """All tries over the shaped network, and of the paced clock between two other hosts meanwhile."""
+    """All tries over the shaped network, and of the paced clock between two other hosts meanwhile.
+
+    They go on until this machine has had a quiet moment in both, or has been too busy for one for long.
+    """
+    shaped, paced = network.hosts[:2], network.hosts[2:]
     command = [sys.executable, str(HERE / "one_burst.py"), str(PACKETS), str(TRIES)]
     link_bit_per_s = PAYLOAD_BIT_PER_S * PACKET_AIR / PACKET_DATA
-    shaped, paced = network.hosts[:2], network.hosts[2:]
     try:
         for host in shaped:
             host.shape("20mbit")
     except RefusedError as reason:
         pytest.skip(f"no slow network on this machine: {reason}")
+    until_s = time.monotonic() + LIMIT_S
+    found: dict[str, list[dict[str, float]]] = {"network": [], "clock": []}
     try:
-        started = {
-            "network": network.launch(command, shaped, tmp_path_factory.mktemp("network")),
-            "clock": network.launch(
-                [*command, repr(link_bit_per_s)], paced, tmp_path_factory.mktemp("clock")
-            ),
-        }
-        return {name: tries_of(pair) for name, pair in started.items()}
+        while any(best_s(tries) > SLACK * SAID_S for tries in found.values()):
+            started = {
+                "network": network.launch(command, shaped, tmp_path_factory.mktemp("network")),
+                "clock": network.launch(
+                    [*command, repr(link_bit_per_s)], paced, tmp_path_factory.mktemp("clock")
+                ),
+            }
+            for name, pair in started.items():
+                found[name] += tries_of(pair)
+            if time.monotonic() > until_s:
+                break
+        return found
     finally:
         network.end_processes()
         for host in shaped:
             host.unshape()
 
 
+def best_s(tries: list[dict[str, float]]) -> float:
+    return min((one["took_s"] for one in tries), default=math.inf)
+
+
 def tries_of(pair: list[Process]) -> list[dict[str, float]]:
     """From the sender's start to the receiver's last byte."""
-    sender, receiver = map(lines_of, finish(pair, timeout_s=300.0))
+    sender, receiver = map(lines_of, finish(pair, timeout_s=LIMIT_S))
     assert len(sender) == len(receiver) == TRIES
     return [
         {"took_s": end["ended_s"] - start["began_s"], "emulated_s": start["emulated_s"]}
@@ -72,20 +90,16 @@ def test_the_network_takes_what_its_rate_says(took) -> None:
     stream = DATA_BYTES + HEADER_BYTES + 96 * -(-DATA_BYTES // FRAME_BYTES)
     wire = stream + SEGMENT_OVERHEAD * -(-stream // SEGMENT_BYTES)
     least_s = 8 * (wire - BUCKET_BYTES) / NETWORK_BIT_PER_S
-    times_s = [one["took_s"] for one in took["network"]]
-    assert min(times_s) >= least_s
-    assert min(times_s) <= SLACK * 8 * DATA_BYTES / PAYLOAD_BIT_PER_S
+    assert least_s <= best_s(took["network"]) <= SLACK * SAID_S
 
 
 def test_the_paced_clock_takes_what_the_channel_says(took) -> None:
     """Never less than the emulated link, which is as fast as that network's payload."""
-    said_s = 8 * DATA_BYTES / PAYLOAD_BIT_PER_S
     for one in took["clock"]:
-        assert one["emulated_s"] == pytest.approx(said_s, rel=1e-9)
+        assert one["emulated_s"] == pytest.approx(SAID_S, rel=1e-9)
         assert one["took_s"] >= one["emulated_s"]
-    assert min(one["took_s"] for one in took["clock"]) <= SLACK * said_s
+    assert best_s(took["clock"]) <= SLACK * SAID_S
 
 
 def test_both_take_the_same_time(took) -> None:
-    network_s, clock_s = (min(one["took_s"] for one in took[kind]) for kind in ("network", "clock"))
-    assert clock_s == pytest.approx(network_s, rel=SLACK - 1.0)
+    assert best_s(took["clock"]) == pytest.approx(best_s(took["network"]), rel=SLACK - 1.0)

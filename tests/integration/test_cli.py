@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from processes import LIMIT_S
 from typer.testing import CliRunner
 
 from emulator.cli import app
@@ -24,7 +25,6 @@ tasks: {kind: synthetic, names: [reverse, sort], train_samples: 100, test_sample
 topology: {kind: by_method, degree: 1}
 local: {steps: 1}
 """
-PATIENCE_S = 180.0
 
 pytestmark = pytest.mark.usefixtures("no_launcher")
 
@@ -43,7 +43,7 @@ def finished(quick, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "out"
     done = subprocess.run(
         [sys.executable, "-m", "emulator", "run", str(quick), "--out", str(out)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMIT_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return out, done.stdout, done.stderr

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "configs/quickstart.yaml"
-PATIENCE_S = 180.0
 
 pytestmark = pytest.mark.usefixtures("no_launcher")
 
@@ -37,7 +37,7 @@ def start_run(out, devices, *arguments):
         [sys.executable, "-m", "emulator", "run", *map(str, arguments), "--out", str(out)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    until_s = time.monotonic() + PATIENCE_S
+    until_s = time.monotonic() + LIMIT_S
     while time.monotonic() < until_s and process.poll() is None:
         children = [pid for pid, parent in processes_of(process.pid) if parent == process.pid]
         if len(children) == devices:
@@ -50,7 +50,7 @@ def start_run(out, devices, *arguments):
 
 def end_of(process):
     """(exit code, stdout, stderr), with nobody left."""
-    stdout, stderr = process.communicate(timeout=PATIENCE_S)
+    stdout, stderr = process.communicate(timeout=LIMIT_S)
     assert processes_of(process.pid) == []
     return process.returncode, stdout, stderr
 

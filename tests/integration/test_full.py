@@ -10,16 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import Result
+from processes import LIMIT_S
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
+from written import files_of
 
 from emulator.backbone.loading import Tiny
 from emulator.cli import app
 from emulator.infer import respondent
-
-sys.path.append(str(Path(__file__).parents[1] / "toys"))
-
-from written import files_of
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
@@ -45,7 +43,9 @@ def emulate_in_many(out: Path, *overrides: str) -> subprocess.CompletedProcess[s
     command = [sys.executable, "-m", "emulator", "run", str(QUICKSTART), "--quiet"]
     command += ["--driver", "many_processes", "--out", str(out), "--set", *SMALL, *overrides]
     env = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=LIMIT_S
+    )
 
 
 def rounds_on_air(out: Path, traffic: str) -> set[int]:

@@ -10,17 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from processes import ended
+from written import files_of
 
 TOYS = Path(__file__).parents[1] / "toys"
-sys.path.append(str(TOYS))
-
-from processes import ended  # noqa: E402
-from written import files_of  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "launch"
-SMALL = ["configs/quickstart.yaml", "devices=4", "rounds=2", "local.steps=3"]
-SMALL += ["local.batch_size=8", "tasks.test_samples=10", "--quiet"]
+SMALL = ["configs/quickstart.yaml", "devices=4", "rounds=2", "local.steps=3", "local.batch_size=8"]
+SMALL += ["tasks.train_samples=60", "tasks.test_samples=10", "--quiet"]
 LAUNCHERS_OWN = re.compile("RANK|WORLD_SIZE|HOSTS|HOST_RANK|MASTER_.*|DEVICES_PER_HOST|SLURM_.*")
 
 pytestmark = pytest.mark.skipif(
@@ -82,6 +80,7 @@ def test_host_0_of_two_writes_the_same(reference, free_port: int, tmp_path: Path
     assert files_of(outs[1]) == reference
 
 
+@pytest.mark.slow
 def test_one_of_two_hosts_without_numbers_writes_the_same(
     reference, free_port: int, tmp_path: Path
 ) -> None:
@@ -163,6 +162,7 @@ def job_with_free_port() -> int:
     raise AssertionError("no port is free")
 
 
+@pytest.mark.slow
 def test_slurm_writes_the_same(reference, tmp_path: Path) -> None:
     assert batch(tmp_path, [*SMALL, "--out", str(tmp_path / "run")]) == (0, "")
     assert files_of(tmp_path / "run") == reference

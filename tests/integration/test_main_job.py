@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.slow
 def summary_of(method: str, out: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "emulator", "run", "configs/quickstart.yaml", "--quiet"]
     command += ["--out", str(out), "--set", f"method.kind={method}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     return found

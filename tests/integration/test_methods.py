@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from emulator.cli import app
 from emulator.routing.experts import RoutedModel
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ["devices=4", "rounds=2", "local.steps=3", "tasks.test_samples=4", "topology.degree=2"]
+SMALL = ["devices=4", "rounds=2", "local.steps=3", "local.batch_size=8", "topology.degree=2"]
+SMALL += ["tasks.train_samples=60", "tasks.test_samples=4"]
 
 
 class Run:
@@ -38,10 +40,13 @@ class Run:
         return [expert["task"] for expert in listed]
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Callable[..., Run]:
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """Run a method with these overrides, once for all tests that ask for the same."""
+
+    @cache
     def start(method: str, *overrides: str) -> Run:
-        out = tmp_path / str(len(list(tmp_path.iterdir())))
+        out = tmp_path_factory.mktemp("runs") / "run"
         sets = [*SMALL, f"method.kind={method}", *overrides]
         arguments = ["run", str(ROOT / "configs" / "quickstart.yaml"), "--driver", "one_process"]
         arguments += ["--quiet", "--out", str(out), *(x for s in sets for x in ("--set", s))]

@@ -6,6 +6,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+
+import pytest
+from processes import LIMIT_S
+
+from emulator.reading import read_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = re.compile(r"<!-- example: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
@@ -22,13 +28,59 @@ def test_the_method_of_ones_own_runs(tmp_path: Path) -> None:
     command += ["tasks.test_samples=4"]
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=300
+        command,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
     )
     assert done.returncode == 0, done.stderr
     summary = json.loads((out / "summary.json").read_text())
     assert summary["bytes"]["in_cluster"] > 0
     assert found[2].count("\n") <= 40
     assert summary["method"] == "my_methods:RareB"
+
+
+COLUMNS = {
+    "label": 1,
+    "label_coarse_original": "HUM",
+    "answer": True,
+    "answerKey": "B",
+    "choices": {"text": ["x", "y"], "label": ["A", "B"]},
+}
+
+
+def test_the_recipe_fills_a_folder_that_stands_in_for_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub stood in for: every data set has rows with all columns."""
+    hub = ModuleType("datasets")
+    hub.load_dataset = lambda name, config, split: [  # type: ignore[attr-defined]
+        COLUMNS | dict.fromkeys(("text", "sentence", "question"), f"{split} {i} of {name}")
+        for i in range(210)
+    ]
+    monkeypatch.setitem(sys.modules, "datasets", hub)
+    monkeypatch.delenv("EMULATOR_TASKS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("configs").symlink_to(ROOT / "configs")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"<!-- recipe: \S+ -->\n```python\n(.*?)```", text, re.DOTALL)
+    assert code.count("\n") <= 13
+    exec(compile(code, "fill.py", "exec"), {})
+    suite = Path("configs/experiments/suites/real_text.yaml")
+    of_hub = read_scenario(suite).scenario.tasks
+    monkeypatch.setenv("EMULATOR_TASKS", "tasks")
+    of_folder = read_scenario(suite).scenario.tasks
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    rows = {}
+    for task in of_folder.names:
+        for split in ("train", "test"):
+            rows[task, split] = of_folder.examples(task, split, 1)
+    monkeypatch.setitem(sys.modules, "datasets", hub)
+    assert rows == {key: of_hub.examples(*key, 1) for key in rows}
+    assert rows["trec", "train"][0].answer == "human"
+    assert rows["sst2", "test"][-1].prompt.endswith(" of stanfordnlp/sst2")
+    assert len(rows["sst2", "test"]) == 200
 
 
 def test_the_experiment_of_ones_own_can_be_planned(tmp_path: Path) -> None:
@@ -38,7 +90,7 @@ def test_the_experiment_of_ones_own_can_be_planned(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "emulator", "reproduce", found[0], "--dry-run"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=LIMIT_S
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("6 of 6 to run, into ")
@@ -51,9 +103,9 @@ def test_the_tables_open_as_the_readme_says(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "emulator", "run", str(ROOT / "configs" / "quickstart.yaml")]
     command += ["--driver", "one_process", "--quiet", "--out", str(tmp_path / run), "--set"]
     command += ["devices=4", "rounds=1", "local.steps=12", "tasks.test_samples=4"]
-    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=300)
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=LIMIT_S)
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[0]) >= 0
@@ -64,4 +116,4 @@ def test_no_placeholder_is_left() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     found = set(re.findall(r"\b[A-Z]{4,}_[A-Z_]{3,}\b", text))
     variables = {"WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "HOST_RANK", "GLOO_SOCKET_IFNAME"}
-    assert found <= {*variables, "EMULATOR_DOCKER_TEST", "OPENBLAS_CORETYPE"}
+    assert found <= {*variables, "EMULATOR_DOCKER_TEST", "EMULATOR_TASKS", "OPENBLAS_CORETYPE"}

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import LIMIT_S
 
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.reproduce import asked, outlook, reproduce
@@ -87,7 +88,7 @@ def called(folder, *arguments):
     done = subprocess.run(
         [sys.executable, "-m", "emulator", "reproduce", str(folder / "mini.yaml"),
          "--out", str(folder / "out"), "--jobs", "2", *arguments],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600,
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT_S,
     )  # fmt: skip
     return done.returncode, [*done.stdout.splitlines(), *done.stderr.splitlines()]
 
@@ -188,7 +189,7 @@ def test_an_interrupted_experiment_keeps_what_is_finished(first):
     told = [begun.stderr.readline() for _ in range(2)]
     begun.send_signal(signal.SIGINT)
     rest = begun.stderr.read()
-    assert begun.wait(60) == 130
+    assert begun.wait(LIMIT_S) == 130
     assert told[1].startswith("[1/100] ")
     assert rest.endswith(
         "interrupted: the finished runs are kept, the same command goes on from there\n"

@@ -10,32 +10,25 @@ from pathlib import Path
 from subprocess import PIPE
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "toys"))
-
-from processes import ended
+from processes import LIMIT_S, ended
+from typer.testing import CliRunner
 from written import files_of
+
+from emulator.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("devices=4", "rounds=2", "local.steps=3", "local.batch_size=8", "tasks.test_samples=10")
+SMALL += ("tasks.train_samples=60",)
 ALOHA = "access={kind: aloha, bandwidth_hz: 1000000.0, slot_s: 0.001, send_probability: 0.25}"
 
 
 def start(out: Path, method: str, *more: str, driver: str) -> dict[str, bytes]:
     """Run the small scenario and return its files; keys that describe the machine taken out."""
-    command = [
-        sys.executable,
-        "-m",
-        "emulator",
-        "run",
-        "configs/quickstart.yaml",
-        "--quiet",
-    ]
-    command += ["--out", str(out), "--driver", driver, "--set", f"method.kind={method}", *SMALL]
-    command += more
-    env = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    arguments = ["run", str(ROOT / "configs" / "quickstart.yaml"), "--quiet", "--out", str(out)]
+    arguments += ["--driver", driver, "--set", f"method.kind={method}", *SMALL, *more]
+    unlaunched = dict.fromkeys(("RANK", "WORLD_SIZE"))
+    done = CliRunner().invoke(app, arguments, env=unlaunched)
+    assert done.exit_code == 0, done.output
     return files_of(out)
 
 
@@ -61,6 +54,7 @@ def test_forked_processes_write_the_same(reference: dict[str, bytes], tmp_path: 
     assert start(tmp_path / "run", "sparse_orthogonal", driver="many_processes") == reference
 
 
+@pytest.mark.slow
 def test_ranks_started_last_to_first_on_a_busy_machine_write_the_same(
     reference: dict[str, bytes], free_port: int, tmp_path: Path
 ) -> None:
@@ -77,7 +71,7 @@ def test_ranks_started_last_to_first_on_a_busy_machine_write_the_same(
             env = {**os.environ, **meeting, "RANK": str(rank)}
             started.append(subprocess.Popen(command, cwd=ROOT, env=env, stderr=PIPE, text=True))
         for process in started:
-            _, errors = process.communicate(timeout=300)
+            _, errors = process.communicate(timeout=LIMIT_S)
             assert process.returncode == 0, errors
     finally:
         for process in (*load, *started):
@@ -122,7 +116,9 @@ def test_hosts_told_different_things_say_so_and_end(free_port: int, tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("access", [(), (ALOHA,)], ids=["ofdma", "aloha"])
+@pytest.mark.parametrize(
+    "access", [(), pytest.param((ALOHA,), marks=pytest.mark.slow)], ids=["ofdma", "aloha"]
+)
 def test_the_baseline_writes_the_same(access: tuple[str, ...], tmp_path: Path) -> None:
     one = start(tmp_path / "one", "lora", *access, driver="one_process")
     assert start(tmp_path / "many", "lora", *access, driver="many_processes") == one
@@ -131,10 +127,11 @@ def test_the_baseline_writes_the_same(access: tuple[str, ...], tmp_path: Path) -
 def test_the_resolved_scenario_runs_again(reference: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "scenario.yaml").write_bytes(reference["scenario.yaml"])
     command = [sys.executable, "-m", "emulator", "check", str(tmp_path / "scenario.yaml")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=LIMIT_S)
     assert done.stdout == reference["scenario.yaml"]
 
 
+@pytest.mark.slow
 def test_the_paced_clock_plays_the_same_run_in_wall_time(tmp_path: Path) -> None:
     virtual = start(tmp_path / "virtual", "lora", driver="many_processes")
     paced = start(tmp_path / "paced", "lora", "clock.kind=paced", "clock.time_scale=0.3",

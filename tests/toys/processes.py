@@ -1,13 +1,19 @@
-"""Processes that tests start, and how they end."""
+"""Processes that tests start, how they end, and how long that may take."""
 
 import subprocess
 from collections.abc import Sequence
+
+IDLE_S = 60.0
+"""What no test waits longer for on an idle machine [s]."""
+
+LIMIT_S = 10 * IDLE_S
+"""When a test gives up on what does not come: a loaded machine is slow, only a hang takes so long [s]."""
 
 
 def ended(started: Sequence[subprocess.Popen[str]]) -> list[tuple[int, str]]:
     """Exit code and last words (of the streams that are piped) of each; none is left."""
     try:
-        said = [process.communicate(timeout=300) for process in started]
+        said = [process.communicate(timeout=LIMIT_S) for process in started]
     finally:
         for process in started:
             process.kill()

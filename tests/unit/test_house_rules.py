@@ -1,6 +1,7 @@
 """Rules of the house that no linter knows: read from the sources themselves."""
 
 import ast
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -149,7 +150,9 @@ def tracked_texts() -> dict[str, str]:
 
 
 # Written so that they do not find themselves.
-MACHINE_PATH = re.compile(r"(?<![\w.}])/(?:hom[e]|User[s]|roo[t]|wor[k]|mn[t]|scratc[h])/")
+MACHINE_PATH = re.compile(
+    r"(?<![\w.}])/(?:hom[e]|User[s]|roo[t]|wor[k]|mn[t]|scratc[h]|far[m]|tmp/w[t])/"
+)
 REGISTRY = re.compile(
     r"pypi\.or[g]|pythonhosted\.or[g]|index-ur[l]|artifactor[y]|download\.pytorch\.or[g]"
     r"|proxy\.golan[g]|registry\.npmj[s]|mirror[s]?\.[a-z]+\.[a-z]|HF_ENDPOIN[T]|simple-inde[x]"
@@ -169,6 +172,76 @@ def test_tracked_texts_know_no_machine(pattern, wanted):
         if pattern.search(line)
     ]
     assert found == [], f"wanted {wanted}"
+
+
+SIBLING = re.compile(r"share[d]/(?:dat[a]|re[f])|[\"']share[d][\"'] */")
+UPWARDS = re.compile(r"(?<![\w.])(?:\.\./)*\.\.(?![\w.])|/\.\.(?![\w.])")
+FROM_THE_FILE = re.compile(
+    r"__file__.*?\.parents\[(\d+)\]((?:\.parent)*)(?: */ *[\"']((?:\.\./)+))?"
+)
+MAY_LOOK_OUTSIDE = {
+    ".ci/run": "where a folder of real text lies beside the checkout, its tests are run, too",
+}
+
+
+def steps_up(line: str) -> int:
+    """How many folders above the file's own folder the paths in a line lead."""
+    plain = [len(found[0].strip("/").split("/")) for found in UPWARDS.finditer(line)]
+    from_the_file = [
+        int(found[1]) + found[2].count(".parent") + (found[3] or "").count("..")
+        for found in FROM_THE_FILE.finditer(line)
+    ]
+    return max([*plain, *from_the_file], default=0)
+
+
+def leads_outside(name: str, line: str) -> bool:
+    """Whether a line of a file names a path that is not in the repository."""
+    return bool(SIBLING.search(line)) or steps_up(line) > name.count("/")
+
+
+def test_nothing_reaches_outside_the_repository():
+    found = {
+        f"{name}:{number}: {line.strip()[:80]}"
+        for name, text in tracked_texts().items()
+        if name not in MAY_LOOK_OUTSIDE
+        for number, line in enumerate(text.splitlines(), start=1)
+        if leads_outside(name, line)
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "outside"),
+    [
+        ("configs/a.yaml", "folder: " + "../" * 2 + "data", True),
+        ("configs/experiments/a.yaml", "folder: " + "../" * 2 + "data", False),
+        ("configs/a.yaml", "folder: ../" + "share" + "d/data", True),
+        ("launch/a.sh", 'cd "$(dirname "$0")/.."', False),
+        ("a.sh", 'cd "$(dirname "$0")/.."', True),
+        ("README.md", "rounds 1 ... 5, then `..` and more", True),
+        ("README.md", "rounds 1 ... 5, x... and ...", False),
+        ("tests/unit/a.py", "ROOT = Path(__file__)" + ".parents[2]", False),
+        ("tests/unit/a.py", "ROOT = Path(__file" + "__).resolve().parents[3]", True),
+        ("tests/unit/a.py", "ROOT = Path(__file__)" + ".parents[2]" + ".parent / 'x'", True),
+        ("tests/unit/a.py", "ROOT = Path(__file__)" + '.parents[2] / "' + '../x"', True),
+    ],
+)
+def test_what_leads_outside_is_found(name, line, outside):
+    assert leads_outside(name, line) is outside
+
+
+def test_stored_values_tell_where_they_come_from():
+    files = sorted((ROOT / "tests" / "references").glob("*.json"))
+    tables = [
+        (file.name, name, table)
+        for file in files
+        for name, table in json.loads(file.read_text(encoding="utf-8")).items()
+    ]
+    assert len(tables) > 10
+    for file, name, table in tables:
+        assert table["rows"], (file, name)
+        assert len(table["source"]) > 20, (file, name)
+        assert len(table["computed"]) > 20, (file, name)
 
 
 def test_the_patterns_find_what_they_are_for():

@@ -192,6 +192,44 @@ def test_files_of_a_component_are_meant_from_the_folder_of_the_file(tmp_path, mo
     assert scenario.channel.placement.path == (tmp_path / "a" / "places.csv").resolve()
 
 
+HUB = "{kind: hub, folder: $EMULATOR_TASKS, tasks: [{name: a, dataset: x/y, prompt: '{b}', answer_column: b}]}"
+LINES = "{kind: jsonl, folder: $EMULATOR_TASKS, names: [a]}"
+
+
+@pytest.mark.parametrize("tasks", [HUB, LINES], ids=["hub", "jsonl"])
+def test_a_path_is_taken_from_the_environment(read, tasks, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("EMULATOR_TASKS", "data")
+    assert read(f"tasks: {tasks}").scenario.tasks.folder == tmp_path / "here" / "data"
+    reading = read(f"tasks: {tasks}", "tasks.folder=/else/where")
+    assert reading.scenario.tasks.folder == Path("/else/where")
+    monkeypatch.setenv("EMULATOR_TASKS", str(tmp_path))
+    assert read(f"tasks: {tasks}").scenario.tasks.folder == tmp_path
+
+
+@pytest.mark.parametrize("told", [None, ""], ids=["not set", "empty"])
+def test_a_path_that_the_environment_has_not(read, problems, told, monkeypatch):
+    monkeypatch.delenv("EMULATOR_TASKS", raising=False)
+    if told is not None:
+        monkeypatch.setenv("EMULATOR_TASKS", told)
+    assert read(f"tasks: {HUB}").scenario.tasks.folder is None
+    (line,) = problems(f"tasks: {LINES}")
+    assert line == (
+        "s.yaml: tasks.folder: got $EMULATOR_TASKS, which is not set in the environment, wanted it set, or "
+        "a path (folder of task folders, relative to the scenario file)"
+    )
+
+
+def test_shipped_text_scenarios_take_the_hub_or_a_folder(monkeypatch, tmp_path):
+    root = Path(__file__).resolve().parents[2]
+    for name in ("configs/real_text.yaml", "configs/experiments/suites/real_text.yaml"):
+        monkeypatch.delenv("EMULATOR_TASKS", raising=False)
+        assert read_scenario(root / name).scenario.tasks.folder is None
+        monkeypatch.setenv("EMULATOR_TASKS", str(tmp_path))
+        assert read_scenario(root / name).scenario.tasks.folder == tmp_path
+
+
 @pytest.mark.parametrize("name", ["some/hub-id", "package:some_package/model"])
 def test_names_that_are_no_folder_stay_as_they_are(read, name):
     scenario = read(f"backbone: {{kind: causal_lm, name: '{name}'}}").scenario

@@ -326,7 +326,8 @@ PACKAGED = [(name, suite) for name in experiment_names() for suite in read_exper
 
 
 @pytest.mark.parametrize(("name", "suite"), PACKAGED, ids=map("-".join, PACKAGED))
-def test_every_run_of_the_package_is_a_scenario(name, suite):
+def test_every_run_of_the_package_is_a_scenario(name, suite, monkeypatch):
+    monkeypatch.delenv("EMULATOR_TASKS", raising=False)  # its data are none of the package's
     experiment = read_experiment(name)
     try:
         planned = plan(name, experiment, wish(suite=suite, seeds=1))
@@ -335,3 +336,35 @@ def test_every_run_of_the_package_is_a_scenario(name, suite):
         assert others == []
         pytest.skip("a method is not there yet: " + error.problems[0])
     assert {wanted.row.label for wanted in planned.wanted} == {row.label for row in planned.rows}
+
+
+def test_real_text_is_planned_on_a_folder_of_ones_own(task_folder, tmp_path):
+    (run, *_) = plan("table1", read_experiment("table1"), wish(suite="real-text", seeds=1)).wanted
+    scenario = resolve(run, {"topology": {"kind": "complete"}})
+    assert scenario.tasks.folder == task_folder.resolve()
+    (tmp_path / "scenario.yaml").write_text(dump_scenario(scenario))
+    (tmp_path / "summary.json").write_text("{}")
+    assert is_whole(tmp_path, scenario)
+
+
+def test_a_folder_that_stands_in_for_the_hub_is_read_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMULATOR_TASKS", str(tmp_path))
+    (line, *_) = [
+        line
+        for line in problems_of(read_experiment("table1"), suite="real-text")
+        if "tasks.folder" in line
+    ]
+    assert f"tasks.folder: got no file {tmp_path}/sst2/train.jsonl, wanted train.jsonl" in line
+
+
+def test_other_rows_in_the_folder_are_another_run(tmp_path):
+    row = '{"prompt": "a fine day", "choices": ["good", "bad"], "answer": "good"}\n'
+    (tmp_path / "piqa").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / "piqa" / f"{split}.jsonl").write_text(row * 9)
+    given = {"tasks.names": ["piqa"], "tasks.folder": str(tmp_path)}
+    run = on_qwen({"devices": 2, "tasks.train_samples": 5, "tasks.test_samples": 5, **given})
+    scenario = resolve(run, {})
+    before = run_folder(tmp_path, scenario)
+    (tmp_path / "piqa" / "train.jsonl").write_text(row * 10)
+    assert run_folder(tmp_path, scenario) != before

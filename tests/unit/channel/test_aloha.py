@@ -85,6 +85,12 @@ def test_the_share_that_carries_is_p_times_1_minus_p_to_the_n(hears_MM, link, di
         assert stats.binomtest(sent, slots, probability).pvalue > 1e-3
 
 
+def test_the_expected_share_against_the_references(references):
+    for row in references("closed_forms")["slotted_aloha_link"]["rows"]:
+        schedule = _bound(_everybody(row["receiver_degree"] + 1), row["p"])
+        assert schedule.share(1)[1] == pytest.approx(row["p_link"], abs=1e-8)
+
+
 def test_most_gets_through_where_p_is_one_over_all_that_may_speak():
     factors = (0.4, 0.7, 1.0, 1.4, 2.5)
     through = [

@@ -1,8 +1,6 @@
 """Placement and access: each against its formula or distribution."""
 
-import json
 import math
-from pathlib import Path
 
 import networkx as nx
 import numpy as np
@@ -30,21 +28,18 @@ from emulator.state import Request
 from emulator.units import dbm_from_watts, noise_w
 
 LEAST_P = 1e-3
-REFERENCES = Path(__file__).resolve().parents[3] / "../shared/ref/closed_forms.json"
 
 
 @pytest.fixture(scope="module")
-def closed_forms():
-    if not REFERENCES.exists():
-        pytest.skip(f"no reference values at {REFERENCES}")
-    return json.loads(REFERENCES.read_text())
+def closed_forms(references):
+    return references("closed_forms")
 
 
 # ── noise ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_noise_floors(closed_forms):
-    for row in closed_forms["noise_floor_dBm"]:
+    for row in closed_forms["noise_floor_dBm"]["rows"]:
         power_w = noise_w(row["B_Hz"], row["NF_dB"])
         assert dbm_from_watts(power_w) == pytest.approx(row["dBm"], abs=1e-6)
         assert power_w == pytest.approx(row["W"], rel=1e-7)
@@ -147,13 +142,10 @@ def _hears(graph) -> np.ndarray:
     return nx.to_numpy_array(graph, nodelist=range(len(graph))).astype(bool)
 
 
-def test_slots_are_as_few_as_the_references_say():
-    path = REFERENCES.with_name("mac_and_rates.json")
-    if not path.exists():
-        pytest.skip(f"no reference values at {path}")
-    for row in json.loads(path.read_text())["schedules"]:
+def test_slots_are_as_few_as_the_references_say(references):
+    for row in references("schedules")["distance_2_slots"]["rows"]:
         colours = distance_2_colours(_hears(GRAPHS[row["graph"]]))
-        assert 1 + max(colours) == row["broadcast_slots_chi(G^2)"], row["graph"]
+        assert 1 + max(colours) == row["slots"], row["graph"]
 
 
 @given(st.integers(1, 20), st.floats(0.0, 1.0), st.integers(0, 1000))

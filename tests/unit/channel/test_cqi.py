@@ -1,8 +1,6 @@
 """The stairs of the channel quality indicator."""
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -17,46 +15,33 @@ from emulator.channel.cqi import (
 from emulator.errors import ScenarioError
 from emulator.units import linear_from_db
 
-REFERENCES = Path(__file__).resolve().parents[3] / "../shared/ref"
 
-
-def _reference(name: str):
-    path = REFERENCES / name
-    if not path.exists():
-        pytest.skip(f"no reference values at {path}")
-    return json.loads(path.read_text())
-
-
-def test_efficiencies_are_those_of_the_standard():
-    rows = _reference("nr_cqi_mcs.json")["cqi"]
+def test_efficiencies_are_those_of_the_standard(references):
+    rows = references("nr_cqi")["efficiencies"]["rows"]
     assert list(EFFICIENCY_BIT_PER_S_HZ) == [row["eff"] for row in rows]
     for row, efficiency in zip(rows, EFFICIENCY_BIT_PER_S_HZ, strict=True):
         assert row["Qm"] * row["R_x1024"] / 1024 == pytest.approx(efficiency, abs=6e-5)
 
 
-def test_thresholds_are_those_of_the_simulation():
-    rows = _reference("nr_cqi_snr_thresholds_ldpc_k1024.json")["rows"]
+def test_thresholds_are_those_of_the_simulation(references):
+    rows = references("nr_cqi")["thresholds"]["rows"]
     assert list(THRESHOLD_DB) == pytest.approx([row["snr_dB@0.1"] for row in rows], abs=0.0051)
 
 
-PEAK_RATES = json.loads(
-    (Path(__file__).resolve().parents[2] / "references/nr_peak_rate.json").read_text()
-)
+def test_the_highest_rate_is_the_peak_rate_of_the_standard(references):
+    table = references("nr_cqi")["peak_rates"]
+    for row in table["rows"]:
+        elements_per_s = row["n_prb"] * 12 * 14 * row["scs_khz"] / 15 * 1000
+        share = elements_per_s / table["bandwidth_hz"]
+        rate = NrCqiRate(overhead=row["overhead"], resource_share=share)
+        highest = rate.bit_per_s(1e3, table["bandwidth_hz"])
+        assert highest == pytest.approx(1e6 * row["mbit_per_s"], rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    "row", PEAK_RATES["rows"], ids=lambda row: f"{row['scs_khz']} {row['link']}"
-)
-def test_the_highest_rate_is_the_peak_rate_of_the_standard(row):
-    bandwidth_hz = PEAK_RATES["bandwidth_hz"]
-    elements_per_s = row["n_prb"] * 12 * 14 * row["scs_khz"] / 15 * 1000
-    rate = NrCqiRate(overhead=row["overhead"], resource_share=elements_per_s / bandwidth_hz)
-    assert rate.bit_per_s(1e3, bandwidth_hz) == pytest.approx(1e6 * row["mbit_per_s"], rel=1e-5)
-
-
-def test_by_default_it_is_the_downlink_of_106_resource_blocks():
-    (row,) = (r for r in PEAK_RATES["rows"] if (r["n_prb"], r["overhead"]) == (106, 0.14))
-    peak = NrCqiRate().bit_per_s(1e3, PEAK_RATES["bandwidth_hz"])
+def test_by_default_it_is_the_downlink_of_106_resource_blocks(references):
+    table = references("nr_cqi")["peak_rates"]
+    (row,) = (r for r in table["rows"] if (r["n_prb"], r["overhead"]) == (106, 0.14))
+    peak = NrCqiRate().bit_per_s(1e3, table["bandwidth_hz"])
     assert peak == pytest.approx(1e6 * row["mbit_per_s"], rel=1e-5)
 
 

@@ -1,8 +1,5 @@
 """Line of sight: probabilities against the standard, states reciprocal, constant and correlated."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,7 +19,6 @@ from emulator.channel.line_of_sight import (
 )
 
 LEAST_P = 1e-3
-REFERENCES = Path(__file__).resolve().parents[3] / "../shared/ref/pathloss_38901.json"
 LAWS = [
     AlwaysLineOfSight(),
     NeverLineOfSight(),
@@ -35,24 +31,18 @@ LAWS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def reference():
-    if not REFERENCES.exists():
-        pytest.skip(f"no reference values at {REFERENCES}")
-    return json.loads(REFERENCES.read_text())
-
-
-def test_probabilities_of_the_standard(reference):
-    distance_m = np.array(reference["_meta"]["distances_2d_m"])
+def test_probabilities_of_the_standard(references):
+    tables = references("path_loss")
+    distance_m = np.array(tables["tr38901"]["distances_2d_m"])
     for law, name in [
         (UmiLineOfSight(), "UMi"),
         (UmaLineOfSight(), "UMa_hut1.5"),
         (InhOpenLineOfSight(), "InH_open"),
         (InhMixedLineOfSight(), "InH_mixed"),
     ]:
-        expected = reference["los_probability"][name]
+        expected = tables["line_of_sight"]["rows"][name]
         assert law.probability(distance_m) == pytest.approx(expected, abs=1e-8), name
-    factories = [t for t in reference["tables"] if t["scenario"].startswith("InF")]
+    factories = [t for t in tables["tr38901"]["rows"] if t["scenario"].startswith("InF")]
     assert len(factories) == 8
     for table in factories:
         variant = table["scenario"].removeprefix("InF-").lower()

@@ -1,9 +1,7 @@
 """Loss laws: each against its formula, its closed form or its distribution."""
 
-import json
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +22,6 @@ from emulator.units import linear_from_db, noise_w
 
 LEAST_P = 1e-3
 LARGEST_Z = stats.norm.ppf(1 - LEAST_P / 2)
-REFERENCES = Path(__file__).resolve().parents[3] / "../shared/ref/closed_forms.json"
 
 
 def _block(*snr: float, threshold_db: float | None = None) -> Block:
@@ -36,10 +33,8 @@ ENDLESS = _block(1.0)
 
 
 @pytest.fixture(scope="module")
-def closed_forms():
-    if not REFERENCES.exists():
-        pytest.skip(f"no reference values at {REFERENCES}")
-    return json.loads(REFERENCES.read_text())
+def closed_forms(references):
+    return references("closed_forms")
 
 
 def _limits(count: int, tries: int) -> np.ndarray:
@@ -81,7 +76,7 @@ def test_losses_of_successive_packets_are_independent():
 
 def test_arq_attempts_and_residual_loss(closed_forms):
     count = 50_000
-    for row in closed_forms["arq"]:
+    for row in closed_forms["arq"]["rows"]:
         losses = BernoulliLoss(probability=row["p"])
         outcome = _outcome(losses, _limits(count, row["L"]), (5, 0, 0, 1))
         lost = int(np.count_nonzero(~outcome.arrived))
@@ -150,7 +145,7 @@ def _chains(row, transfers: int, tries: int) -> np.ndarray:
 
 def test_gilbert_elliott_loss_rate_and_covariance(closed_forms):
     # Rows are independent, tries within a row are not: the spread of the rows is the error bar.
-    for row in closed_forms["gilbert_elliott"]:
+    for row in closed_forms["gilbert_elliott"]["rows"]:
         lost = _chains(row, transfers=200, tries=1000)
         error = math.sqrt(row["var_rate_per_packet_limit"] / lost.size)
         assert abs(lost.mean() - row["loss"]) < LARGEST_Z * error
@@ -161,13 +156,13 @@ def test_gilbert_elliott_loss_rate_and_covariance(closed_forms):
 
 
 def test_gilbert_elliott_starts_stationary(closed_forms):
-    for row in closed_forms["gilbert_elliott"][:2]:
+    for row in closed_forms["gilbert_elliott"]["rows"][:2]:
         lost = int(_chains(row, transfers=4000, tries=1).sum())
         assert stats.binomtest(lost, 4000, row["loss"]).pvalue > LEAST_P
 
 
 def test_gilbert_bursts_are_geometric(closed_forms):
-    for row in closed_forms["gilbert_elliott"]:
+    for row in closed_forms["gilbert_elliott"]["rows"]:
         if row["mean_loss_burst_simple_gilbert"] is None:
             continue
         lost = _chains(row, transfers=1, tries=200_000)[0].astype(np.int8)
@@ -245,7 +240,7 @@ def test_a_chain_that_always_alternates():
 
 
 def test_outage_probability_against_the_references(closed_forms):
-    for row in closed_forms["chen_per"]:
+    for row in closed_forms["chen_per"]["rows"]:
         # As in the references: a gain of d^-alpha.
         disturbance_w = row["I_W"] + noise_w(row["B_Hz"], 0.0)
         snr = row["P_W"] * row["d_m"] ** -row["alpha"] / disturbance_w
@@ -262,7 +257,7 @@ def test_outage_loses_that_share():
 
 
 def test_outage_with_arq(closed_forms):
-    for row in closed_forms["arq"]:
+    for row in closed_forms["arq"]["rows"]:
         if row["p"] != 0.3:
             continue
         block = _block(-1 / math.log(0.7))
@@ -337,11 +332,8 @@ def test_logistic_losses_fall_with_snr_and_grow_with_size(snr_db, more_db, bits)
         assert low[0] == pytest.approx(1 - (1 - bler) ** (bits / 1024), rel=1e-6, abs=1e-12)
 
 
-def test_the_slope_is_that_of_the_simulation():
-    path = REFERENCES.with_name("nr_cqi_snr_thresholds_ldpc_k1024.json")
-    if not path.exists():
-        pytest.skip(f"no reference values at {path}")
-    rows = [row for row in json.loads(path.read_text())["rows"] if "points" in row]
+def test_the_slope_is_that_of_the_simulation(references):
+    rows = [row for row in references("nr_cqi")["thresholds"]["rows"] if "points" in row]
     slopes = [math.log(9.0) / (row["snr_dB@0.1"] - row["snr_dB@0.5"]) for row in rows]
     assert min(slopes) < LogisticLoss().slope_per_db < max(slopes)
     assert LogisticLoss().slope_per_db == pytest.approx(np.median(slopes), rel=0.1)

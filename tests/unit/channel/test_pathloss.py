@@ -1,9 +1,7 @@
 """Every family of path loss: against the tables of the standards, in range and out of it."""
 
-import json
 import math
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +22,6 @@ from emulator.channel.tr37885 import SidelinkHighwayPathLoss, SidelinkUrbanPathL
 from emulator.channel.tr38901 import InfPathLoss, InhPathLoss, UmaPathLoss, UmiPathLoss
 from emulator.errors import ScenarioError
 
-REFERENCES = Path(__file__).resolve().parents[3] / "../shared/ref"
 TABLE_DB = 1e-6
 """Reference values are rounded to six decimals."""
 
@@ -33,14 +30,8 @@ STATES = {"LOS": True, "NLOS": False}
 
 
 @pytest.fixture(scope="module")
-def reference():
-    def read(name):
-        path = REFERENCES / name
-        if not path.exists():
-            pytest.skip(f"no reference values at {path}")
-        return json.loads(path.read_text())
-
-    return read
+def tr38901(references):
+    return references("path_loss")["tr38901"]
 
 
 def loss_db(family, distance_2d_m, seen=True):
@@ -82,19 +73,18 @@ def test_free_space_agrees_with_the_usual_constant():
     assert at_1km_db == pytest.approx(92.45 + 20 * math.log10(5.9), abs=0.005)
 
 
-def test_the_macro_cell_of_many_papers(reference):
-    for row in reference("misc.json")["pl_128"]:
+def test_the_macro_cell_of_many_papers(references):
+    for row in references("closed_forms")["macro_128"]["rows"]:
         assert loss_db(Macro128PathLoss(), row["d_m"]) == pytest.approx(row["PL_dB"], abs=TABLE_DB)
 
 
 # ── the standards ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_cellular_tables_to_the_last_decimal(reference):
-    document = reference("pathloss_38901.json")
-    distance_2d_m = np.array(document["_meta"]["distances_2d_m"])
+def test_cellular_tables_to_the_last_decimal(tr38901):
+    distance_2d_m = np.array(tr38901["distances_2d_m"])
     worst_db = compared = 0
-    for table in document["tables"]:
+    for table in tr38901["rows"]:
         rises_m = table["h_bs_m"] - table["h_ut_m"]
         most_m = {"InH-Office": 150.0}.get(table["scenario"], math.inf)
         valid = np.hypot(distance_2d_m, rises_m) <= most_m
@@ -109,8 +99,8 @@ def test_cellular_tables_to_the_last_decimal(reference):
     assert worst_db < TABLE_DB
 
 
-def test_the_speed_of_light_matters_only_beyond_the_breakpoint(reference):
-    for table in reference("pathloss_38901.json")["tables"]:
+def test_the_speed_of_light_matters_only_beyond_the_breakpoint(tr38901):
+    for table in tr38901["rows"]:
         if table["scenario"] in CELLS:
             near_m, far_m = table["breakpoint_2d_m"] * 0.99, table["breakpoint_2d_m"] * 1.01
             exact = loss_db(family_of(table, speed_of_light="exact"), [near_m, far_m])
@@ -119,8 +109,8 @@ def test_the_speed_of_light_matters_only_beyond_the_breakpoint(reference):
             assert 0.0 < standard[1] - exact[1] <= 0.006
 
 
-def test_sidelink_tables_to_the_last_decimal(reference):
-    table = reference("pathloss_38901.json")["v2x_37885"]
+def test_sidelink_tables_to_the_last_decimal(references):
+    table = references("path_loss")["tr37885"]["rows"]
     for family, name in [
         (SidelinkUrbanPathLoss, "urban_los"),
         (SidelinkHighwayPathLoss, "highway_los"),

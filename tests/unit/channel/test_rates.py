@@ -1,8 +1,6 @@
 """Rate laws over SNR, against their formulas and the closed forms under Rayleigh fading."""
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,14 +14,11 @@ from emulator.channel.rates import FixedRate, ShannonRate
 from emulator.errors import ScenarioError
 
 LEAST_P = 1e-3
-REFERENCES = Path(__file__).resolve().parents[3] / "../shared/ref/closed_forms.json"
 
 
 @pytest.fixture(scope="module")
-def closed_forms():
-    if not REFERENCES.exists():
-        pytest.skip(f"no reference values at {REFERENCES}")
-    return json.loads(REFERENCES.read_text())
+def closed_forms(references):
+    return references("closed_forms")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +71,7 @@ def test_fixed_rate_ignores_snr_and_band():
 
 
 def test_ergodic_capacity(closed_forms, fading_powers):
-    for row in closed_forms["ergodic_capacity_rayleigh"]:
+    for row in closed_forms["ergodic_capacity_rayleigh"]["rows"]:
         snr = 10 ** (row["snr_dB"] / 10)
         assert math.exp(1 / snr) * exp1(1 / snr) / math.log(2) == pytest.approx(
             row["ergodic_bps_Hz"], abs=1e-7
@@ -87,7 +82,7 @@ def test_ergodic_capacity(closed_forms, fading_powers):
 
 
 def test_rate_cdf(closed_forms, fading_powers):
-    for row in closed_forms["rate_cdf_rayleigh"]:
+    for row in closed_forms["rate_cdf_rayleigh"]["rows"]:
         snr = 10 ** (row["snr_dB"] / 10)
         rates = np.array([ShannonRate().bit_per_s(snr * power, 1.0) for power in fading_powers])
         below = int(np.count_nonzero(rates <= row["r"]))

@@ -1,8 +1,6 @@
 """Fields over pairs of positions, and shadowing drawn from them: law, variance, reciprocity."""
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +18,6 @@ LEAST_P = 1e-3
 SEEDS, FEW_WAVES = 12_000, 64
 """Correlations across seeds are those of the law with any number of waves: few waves, many seeds."""
 FAR_M = 1000.0
-REFERENCES = Path(__file__).resolve().parents[3] / "../shared/ref/closed_forms.json"
 RATIOS = (0.0, 0.1, 0.5, 1.0, 2.0, 3.0)
 
 
@@ -46,10 +43,8 @@ def test_the_field_is_standard_normal(ensemble):
         assert stats.kstest(column, "norm").pvalue > LEAST_P
 
 
-def test_correlation_falls_exponentially_with_the_walk_of_one_end(ensemble):
-    if not REFERENCES.exists():
-        pytest.skip(f"no reference values at {REFERENCES}")
-    rows = json.loads(REFERENCES.read_text())["gudmundson"]
+def test_correlation_falls_exponentially_with_the_walk_of_one_end(ensemble, references):
+    rows = references("closed_forms")["gudmundson"]["rows"]
     assert [row["d_over_dcorr"] for row in rows] == list(RATIOS)
     for column, row in zip(ensemble.T, rows, strict=False):
         _assert_correlation(ensemble[:, 0], column, row["rho"])

@@ -1,6 +1,5 @@
 """One air for several: broadcasts, slots, interference of those who share a slot."""
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -183,11 +182,8 @@ def test_range_is_that_of_the_power_a_device_uses():
     assert weak.max_power_w.tolist() == [1e-9, 1e-9]
 
 
-def test_interferers_of_a_slot_take_the_success_from_rayleigh_links():
-    references = CONFIGS.parents[1] / "../shared/ref/closed_forms.json"
-    if not references.exists():
-        pytest.skip(f"no reference values at {references}")
-    for row in json.loads(references.read_text())["rayleigh_sinr_success"]:
+def test_interferers_of_a_slot_take_the_success_from_rayleigh_links(references):
+    for row in references("closed_forms")["rayleigh_sinr_success"]["rows"]:
         devices = 2 + len(row["I"])
         channel = Wireless(path_loss=NoPathLoss(), power=FixedPower(power_w=1.0), max_power_w=1.0)
         bound = channel.bind(devices, seed=4)

@@ -3,6 +3,7 @@ import time
 
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import LIMIT_S
 
 from emulator.errors import DeviceFailedError
 from emulator.exchange.stall import ENDED, Board, Standing, Watch, disagreement
@@ -78,7 +79,7 @@ def test_two_watches_find_that_their_devices_disagree() -> None:
     one = Watch(0, Board(lambda: store), broken_off.set)
     other = Watch(1, Board(lambda: store), lambda: None)
     with one.exchange(7, (), (1,)), other.exchange(7, (), ()):
-        assert broken_off.wait(8.0)
+        assert broken_off.wait(LIMIT_S)
     assert str(one.verdict) == "exchange 7: device 0 waits for device 1, which sends it nothing"
     assert other.verdict is None
     one.close()
@@ -89,7 +90,7 @@ def test_a_board_that_is_gone_ends_the_wait() -> None:
     broken_off = threading.Event()
     watch = Watch(3, Board(GoneStore), broken_off.set)
     with watch.waiting():
-        assert broken_off.wait(8.0)
+        assert broken_off.wait(LIMIT_S)
     assert isinstance(watch.verdict, DeviceFailedError)
     watch.close()
 

@@ -4,10 +4,8 @@ that against stored values of pure averaging, no training.
 Shapes: M devices, N coordinates, P packets of a message, T rounds; S repetitions side by side in N.
 """
 
-import json
 import math
-from collections.abc import Generator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Generator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,7 +44,6 @@ from emulator.topology.mixing import metropolis_links, mixing_matrix
 from emulator.units import noise_w
 from emulator.wire import WireFormat, quantise
 
-REFERENCE = Path(__file__).resolve().parents[3] / "../shared/ref/lost_coordinate_policies.json"
 DEVICES, SIZE, PACKETS, ROUNDS = 8, 4000, 40, 60
 """The reference's setup; how many rounds it took is not told. 60 fit the shrinking of zero_fill."""
 
@@ -143,18 +140,14 @@ def spread(vectors_MN: DoubleArray) -> DoubleArray:
     return total
 
 
-def stored_rows() -> list[dict[str, Any]]:
-    if not REFERENCE.exists():
-        pytest.skip(f"no {REFERENCE.name} beside the repository: its reference values are not part")
-    rows: list[dict[str, Any]] = json.loads(REFERENCE.read_text())["rows"]
-    return rows
-
-
 @pytest.mark.parametrize("losses", LOSSES)
-def test_the_mean_drifts_as_far_as_in_the_reference(losses: str) -> None:
+def test_the_mean_drifts_as_far_as_in_the_reference(
+    losses: str, references: Callable[[str], Any]
+) -> None:
     """Every row is one draw of what is drawn here many times; 4 standard deviations: p = 6e-5."""
     repetitions = 12
-    rows = {row["policy"]: row for row in stored_rows() if row["loss"] == losses}
+    stored = references("lost_coordinate_policies")["drift"]["rows"]
+    rows = {row["policy"]: row for row in stored if row["loss"] == losses}
     assert set(NAMES.values()) <= rows.keys()
     begin = start(1, repetitions)
     arrived = arrivals(LOSSES[losses], 1, ROUNDS, repetitions)
@@ -285,8 +278,11 @@ def test_real_rounds_are_those_of_the_slow_reading(policy: LostCoordinates, loss
     np.testing.assert_allclose(rounds_of(policy, begin, arrived), wanted, atol=3e-6)
 
 
-def test_shared_losses_keep_the_mean_in_the_slow_reading_to_rounding() -> None:
-    rows = [row for row in stored_rows() if row["loss"].startswith("p=0.3 symmetric")]
+def test_shared_losses_keep_the_mean_in_the_slow_reading_to_rounding(
+    references: Callable[[str], Any],
+) -> None:
+    stored = references("lost_coordinate_policies")["drift"]["rows"]
+    rows = [row for row in stored if row["loss"].startswith("p=0.3 symmetric")]
     begin, losses = start(3), [0.3] * DEVICES
     arrived = jointly(arrivals(losses, 3, ROUNDS))
     *_, end = slow_rounds("local_fill", begin, arrived, losses)

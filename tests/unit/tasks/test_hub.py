@@ -1,7 +1,9 @@
 """Tasks from the hub, with a stand-in for the `datasets` package: no network here."""
 
+import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from emulator.errors import ScenarioError
 from emulator.state import Example
 from emulator.tasks.hub import Hub, HubTask
+from emulator.tasks.jsonl import JsonLines
 from emulator.tasks.paraphrase import Paraphrase
 
 MOOD = HubTask(
@@ -43,7 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, str]]:
     def load_dataset(name: str, config: str | None, *, split: str) -> list[dict[str, Any]]:
         calls.append((name, config, split))
         if (name, split) not in ROWS:
-            raise FileNotFoundError(f"no data set {name}")
+            raise FileNotFoundError(f"no data set\n{name}")
         return ROWS[name, split]
 
     module = ModuleType("datasets")
@@ -84,13 +87,50 @@ def test_a_data_set_out_of_reach_is_one_clear_line(
     with pytest.raises(ScenarioError) as caught:
         Hub(tasks=(SUMS,)).examples("sums", "test", 1)
     (line,) = caught.value.problems
-    assert line.startswith("tasks.tasks.sums.dataset: got 'someone/sums', out of reach")
+    assert line == (
+        "tasks.tasks.sums.dataset: got 'someone/sums', which is out of reach (no data set someone/sums), "
+        "wanted a network with the hub, or the tasks as JSON lines in a folder: --set tasks.folder=FOLDER"
+    )
 
 
 def test_without_the_extra_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ScenarioError, match=r"pip install 'wireless-dfl-emulator\[hub\]'"):
+    with pytest.raises(ScenarioError) as caught:
         Hub(tasks=(MOOD,)).examples("mood", "train", 1)
+    assert caught.value.problems == (
+        "tasks.kind: got hub, wanted its extra (pip install 'wireless-dfl-emulator[hub]'), or the tasks as "
+        "JSON lines in a folder: --set tasks.folder=FOLDER",
+    )
+
+
+def test_a_folder_stands_in_for_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    (tmp_path / "mood").mkdir()
+    row = {"prompt": "rain", "choices": ["bad", "good"], "answer": "bad"}
+    lines = (json.dumps({**row, "prompt": f"rain {i}"}) for i in range(30))
+    (tmp_path / "mood" / "train.jsonl").write_text("\n".join(lines))
+    hub = Hub(tasks=(MOOD,), folder=tmp_path, train_samples=8)
+    rows = hub.examples("mood", "train", 1)
+    assert rows == JsonLines(folder=tmp_path, names=("mood",), train_samples=8).examples(
+        "mood", "train", 1
+    )
+    assert len(rows) == 8
+    with pytest.raises(ScenarioError, match=r"got no file .*test\.jsonl"):
+        hub.examples("mood", "test", 1)
+
+
+def test_a_label_for_each_value_of_the_column(
+    asked: list[tuple[str, str | None, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"text": "x", "label": "POS"}, {"text": "y", "label": 0}]
+    monkeypatch.setitem(ROWS, ("someone/mood", "train"), rows)
+    named = MOOD.model_copy(update={"choices": {"0": "bad", "POS": "good"}})
+    first, second = Hub(tasks=(named,)).examples("mood", "train", 1)
+    assert (first.answer, first.choices) == ("good", ("bad", "good"))
+    assert second.answer == "bad"
+    monkeypatch.setitem(ROWS, ("someone/mood", "train"), [{"text": "x", "label": "good"}])
+    with pytest.raises(ScenarioError, match="got 'good', wanted an index or one of"):
+        Hub(tasks=(named,)).examples("mood", "train", 1)
 
 
 @pytest.mark.parametrize("label", [-1, "ugly"])

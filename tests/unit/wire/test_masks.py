@@ -1,8 +1,5 @@
 """Mask pieces: what they cost, against closed forms, the entropy and stored reference values."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,7 +18,6 @@ from emulator.wire.masks import (
     rice_bits,
 )
 
-REFERENCE = Path(__file__).resolve().parents[3] / "../shared/ref/sparse_index_coding.json"
 N = 1_000_000
 DENSITIES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.37, 0.382, 0.4, 0.5)
 
@@ -58,10 +54,8 @@ def rice_form(p: float, k: int) -> float:
     return p * (1 + k + q / (1 - q))
 
 
-def test_sizes_of_the_reference():
-    if not REFERENCE.exists():
-        pytest.skip(f"no {REFERENCE.name} beside the repository: its reference values are not part")
-    for row in json.loads(REFERENCE.read_text())["rows"]:
+def test_sizes_of_the_reference(references):
+    for row in references("mask_coding")["rice"]["rows"]:
         mask = iid_mask(row["density"])
         assert rice_form(row["density"], row["rice_k"]) == pytest.approx(row["rice_best"], rel=1e-9)
         # The draw's density is off by its own standard deviation; the form is taken at that one.
