@@ -14,8 +14,8 @@ CODE = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py")])
 
 MOST_LINES = 400
 WHOLE = {
-    "emulator/protocols.py": 600,  # all doors in one place
-    "emulator/state.py": 700,  # all that travels in one place
+    "emulator/protocols.py": 610,  # all doors in one place
+    "emulator/state.py": 710,  # all that travels in one place
 }
 """Files that are clearer whole, and how far they may grow."""
 
