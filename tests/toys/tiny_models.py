@@ -4,7 +4,6 @@ Every architecture has two layers of width 16; vocabulary and tokenizer agree.
 """
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -108,13 +107,6 @@ def with_weights(
     path = folder / "model.safetensors"
     changed = change(dict(load_file(path)))
     save_file(changed, path, metadata={"format": "pt"})
-    return folder
-
-
-def without(folder: Path, file: str) -> Path:
-    """The same folder without a file or a folder."""
-    path = folder / file
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
     return folder
 
 
