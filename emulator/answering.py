@@ -185,6 +185,14 @@ def mixture_of(scenario: Scenario, backbone: Backbone, experts: Sequence[Expert]
     )
 
 
+def check_finite(tensors: Mapping[str, FloatArray], where: str) -> None:
+    """Raise EmulatorError for tensors of an expert that hold NaN or infinity."""
+    broken = [name for name, values in tensors.items() if not np.isfinite(values).all()]
+    if broken:
+        more = f" and {len(broken) - 1} more tensors" if len(broken) > 1 else ""
+        raise EmulatorError(f"{where}: got NaN or infinity in {broken[0]}{more}, wanted numbers")
+
+
 def _digest(experts: Sequence[Expert], fitted: Mapping[str, FloatArray]) -> bytes:
     """What all answers depend on besides the world."""
     digest = hashlib.blake2b()

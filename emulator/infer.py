@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from emulator.adapters.export import check_adapter, expert_tensors, model_differences
-from emulator.answering import mixture_of
+from emulator.answering import check_finite, mixture_of
 from emulator.backbone.loading import Backbone
-from emulator.errors import ScenarioError
+from emulator.errors import EmulatorError, ScenarioError
 from emulator.protocols import Learner
 from emulator.reading import read_scenario
 from emulator.report.run_files import ExpertRow, adapted_modules, read_experts
@@ -158,7 +158,8 @@ class Respondent:
 def respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respondent:
     """Load a device of a finished run; overrides are those of a scenario, e.g. `router.top_m=2`.
 
-    Raises ScenarioError for a folder that holds no run, a device it lacks, and files that are broken.
+    Raises ScenarioError for a folder that holds no run, a device it lacks, and files that are broken;
+    EmulatorError for experts or a router with NaN.
     """
     torch.set_num_threads(1)
     if not (run / "scenario.yaml").is_file():
@@ -242,15 +243,20 @@ def _expert(folder: Path, row: ExpertRow, backbone: Backbone) -> Expert:
             check_adapter(tensors, backbone.model, adapted_modules(folder))
     except ValueError as error:
         raise ScenarioError([f"{path}: got {error}, wanted an expert of a run"]) from None
+    check_finite(tensors, str(path))
     return Expert(row.task, row.samples, 1.0 if whole else row.scaling, tensors, row.form)
 
 
 def _router(path: Path) -> dict[str, FloatArray]:
     """The fitted router's tensors."""
     try:
-        return load(_bytes(path))
+        fitted: dict[str, FloatArray] = load(_bytes(path))
     except SafetensorError as error:
         raise ScenarioError([f"{path}: got no safetensors ({error}), wanted a router"]) from None
+    for name, values in fitted.items():  # its thresholds may be infinite
+        if np.isnan(values).any():
+            raise EmulatorError(f"{path}: got NaN in {name}, wanted numbers")
+    return fitted
 
 
 def _bytes(path: Path) -> bytes:

@@ -50,7 +50,10 @@ class LocalTraining:
         self._sessions = 0
 
     def run(self, adapted: AdaptedModel, steps: int) -> Trained:
-        """So many optimiser steps. Raises EmulatorError for a loss that is no number any more."""
+        """So many optimiser steps.
+
+        Raises EmulatorError for a loss or trained entries that are no numbers any more.
+        """
         started_cpu_s = time.thread_time()
         losses, tokens = [], 0
         checkpointing = self._world.scenario.local.gradient_checkpointing
@@ -71,6 +74,11 @@ class LocalTraining:
                         f"{self._steps} local steps, wanted a smaller method.learning_rate"
                     )
                 self._steps += 1
+        if not np.isfinite(adapted.vector()).all():  # by the last step, so that no loss tells it
+            raise EmulatorError(
+                f"device {self._device}: the trained values diverged (NaN or infinity) after "
+                f"{self._steps} local steps, wanted a smaller method.learning_rate"
+            )
         cpu_s = time.thread_time() - started_cpu_s
         passes = PASSES[adapted.form]
         duration_s = self._duration_s(steps, 2.0 * passes * self._linear_weights * tokens)

@@ -195,8 +195,8 @@ def _load(
     model.eval()
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    check_tokens(tokenizer, model, family, name)
     check_positions(model, max_tokens, name)
     targets = adapted_modules(model, suffixes, name)
     try_out(model, family, targets, name)
+    check_tokens(tokenizer, model, family, name)
     return Backbone(model, tokenizer, family, name, targets, max_tokens)

@@ -24,8 +24,8 @@ MOST_CAUSE = 300
 def opened(folder: str, name: str, family: str, dtype: str) -> tuple[Any, Any]:
     """Tokenizer and model of a folder or hub id; no code from there is run, nothing is asked.
 
-    name: what the user wrote. dtype: of the weights. The model decodes greedily whatever its
-    generation_config.json says; what it does not read and has no weights for (a pooler) is zero.
+    name: what the user wrote. dtype: of the weights. Its generation_config.json is not read; what the
+    model does not read and has no weights for (a pooler) is zero.
     Raises ScenarioError for what cannot be loaded, is quantised, or has other weights than its
     architecture.
     """
@@ -51,6 +51,7 @@ def opened(folder: str, name: str, family: str, dtype: str) -> tuple[Any, Any]:
             dtype=getattr(torch, dtype),
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are told, too, and refused below
+            generation_config=GenerationConfig(),  # type: ignore[no-untyped-call]  # not the folder's
             **how,
         )
     except ScenarioError:
@@ -69,8 +70,6 @@ def opened(folder: str, name: str, family: str, dtype: str) -> tuple[Any, Any]:
     with torch.no_grad():  # drawn at random, so otherwise different in every process
         for key in unread:
             model.get_parameter(key).zero_()
-    if model.can_generate():
-        model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
     return tokenizer, model
 
 

@@ -154,8 +154,8 @@ class CausalLearner:
 
     def _completions(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of answers behind a prompt, with the end token; room for one more token is left."""
-        spaced = [text if text[:1].isspace() else f" {text}" for text in texts]
-        encoded = self._tokenizer(spaced, add_special_tokens=False)["input_ids"]
+        behind = [behind_a_prompt(text) for text in texts]
+        encoded = self._tokenizer(behind, add_special_tokens=False)["input_ids"]
         end = self._tokenizer.eos_token_id
         return [[*ids, end][: self._max_tokens - 1] for ids in encoded]
 
@@ -205,12 +205,14 @@ class CausalLearner:
                 **_last(model),
             )
             read.past_key_values.batch_select_indices(owner_U)
+            positions_UT = lengths_S[owner_U, None] + torch.arange(
+                ids_UT.shape[1] - 1, device=device
+            )
             mask_past_UT = torch.cat([asked["attention_mask"][owner_U], mask_UT[:, :-1]], dim=1)
             followed = model(
                 input_ids=ids_UT[:, :-1],
                 attention_mask=mask_past_UT,
-                position_ids=lengths_S[owner_U, None]
-                + torch.arange(ids_UT.shape[1] - 1, device=device),
+                position_ids=positions_UT.clamp(max=self._max_tokens - 1),  # padding goes beyond
                 past_key_values=read.past_key_values,
             )
             logits_UTV = torch.cat([read.logits[owner_U, -1:], followed.logits], dim=1)
@@ -265,6 +267,11 @@ class CausalLearner:
             clean_up_tokenization_spaces=False,  # answers are compared letter by letter
         )
         return texts
+
+
+def behind_a_prompt(text: str) -> str:
+    """An answer as it follows a prompt."""
+    return text if text[:1].isspace() else f" {text}"
 
 
 def _device_of(model: nn.Module) -> torch.device:

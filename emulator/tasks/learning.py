@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from emulator.errors import ScenarioError
 from emulator.protocols import LoadedBackbone
 from emulator.state import Example
-from emulator.tasks.causal import CausalLearner
+from emulator.tasks.causal import CausalLearner, behind_a_prompt
 from emulator.tasks.encoder import EncoderLearner
 
 MOST_UNKNOWN = 0.2
@@ -53,7 +53,8 @@ def check_language(backbone: LoadedBackbone, task: str, examples: Sequence[Examp
 
 def _check_room(backbone: LoadedBackbone, task: str, completions: Sequence[str]) -> None:
     """Raise ScenarioError where no answer fits behind a token of its prompt; warn where some do not."""
-    encoded = backbone.tokenizer(list(completions), add_special_tokens=False)["input_ids"]
+    behind = [behind_a_prompt(text) for text in completions]
+    encoded = backbone.tokenizer(behind, add_special_tokens=False)["input_ids"]
     room = backbone.max_tokens - 2  # a token of the prompt, and the end
     lengths = [len(ids) for ids in encoded]
     longer = sum(length > room for length in lengths)

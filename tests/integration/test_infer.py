@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
-from safetensors.numpy import load, load_file, save
+from safetensors.numpy import load, load_file, save, save_file
 from typer.testing import CliRunner
 
 from emulator.backbone.loading import Tiny
@@ -252,6 +252,42 @@ def test_a_renamed_tensor_or_a_strange_task_is_told_by_file_and_key(
     code, _, stderr = call(copy, "x")
     told = f"error: {listed}: 0.task: got 'other', wanted one of reverse, sort\n"
     assert (code, stderr) == (2, told)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_experts_and_routers_that_are_no_numbers_are_told(
+    value: float, folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    path = copy / "experts/device-00/sort/adapter_model.safetensors"
+    tensors = load_file(path)
+    broken = sorted(tensors)[-1]
+    tensors[broken].flat[3] = value
+    save_file(tensors, path)
+    code, stdout, stderr = call(copy, "x")
+    assert (code, stdout) == (1, "")
+    name = broken.removeprefix("base_model.model.").removesuffix(".weight")
+    assert stderr == f"error: {path}: got NaN or infinity in {name}, wanted numbers\n"
+    router = copy / "experts/device-01/router.safetensors"
+    fitted = load_file(router)
+    fitted["means"].flat[0] = np.nan
+    save_file(fitted, router)
+    code, stdout, stderr = call(copy, "--device", 1, "x")
+    assert (code, stdout) == (1, "")
+    assert stderr == f"error: {router}: got NaN in means, wanted numbers\n"
+
+
+def test_whole_weights_that_are_no_numbers_are_told(tmp_path: Path) -> None:
+    whole = {"kind": "full", "max_parameters": 1_000_000}
+    run_folder = finished(tmp_path / "run", method=whole, local={"steps": 1, "batch_size": 2})
+    (path,) = (run_folder / "experts/device-00").glob("*/model.safetensors")
+    weights = load_file(path)
+    weights["model.norm.weight"][0] = np.nan
+    save_file(weights, path)
+    code, _, stderr = call(run_folder, "x")
+    assert code == 1
+    assert stderr == f"error: {path}: got NaN or infinity in model.norm.weight, wanted numbers\n"
 
 
 def test_an_encoder_needs_choices() -> None:

@@ -32,6 +32,9 @@ class Frozen:
     def step(self, losses: object) -> None:
         self.steps += 1
 
+    def vector(self) -> FloatArray:
+        return np.zeros(1, dtype=np.float32)
+
 
 def world(**local: object) -> World:
     return build_world(
@@ -145,6 +148,15 @@ def test_layers_computed_twice_learn_the_same_bit_for_bit() -> None:
     assert recomputed.tobytes() == plain.tobytes()
     assert loss_again == loss
     assert len(passes) - once > 1.8 * once  # all but the last norm, behind the layers
+
+
+def test_a_last_step_that_diverges_is_told() -> None:
+    """No loss would: the next one is computed by others, who received what is no number."""
+    air = world(batch_size=4)
+    model = LoraModel(air.backbone.model, air.backbone.target_modules, 2, 2, ("lora_B",))
+    model.start_optimiser(1e39)
+    with pytest.raises(EmulatorError, match=r"device 2: the trained values diverged .* after 1 "):
+        training(air, 2).run(model, 1)
 
 
 def test_a_backbone_without_such_layers_is_refused() -> None:
