@@ -291,13 +291,14 @@ import os, signal, sys
 from pathlib import Path
 from rich.console import Console
 from emulator import run as running
+from emulator.claim import Claim
 from emulator.scenario import Scenario
-write_folder = running.write_folder
-def write(out, files):
+put = Claim.put
+def write(claim, files):
     os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGINT)
-    write_folder(out, files)
-running.write_folder = write
+    put(claim, files)
+Claim.put = write
 tasks = {"kind": "synthetic", "names": ["sort"], "train_samples": 4, "test_samples": 1}
 scenario = Scenario(
     name="host", devices=2, rounds=1, tasks=tasks, method={"kind": "local"}, local={"steps": 1}

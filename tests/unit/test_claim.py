@@ -305,8 +305,11 @@ def test_a_result_that_can_be_kept_nowhere_is_said_to_be_lost(tmp_path, monkeypa
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting needs root")
-def test_a_full_disk_at_the_end_costs_nothing(tmp_path):
+def test_a_full_disk_at_the_end_costs_nothing(tmp_path, monkeypatch):
     """Two megabytes of file system, a result of three."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -324,7 +327,7 @@ def test_a_full_disk_at_the_end_costs_nothing(tmp_path):
             put(disk, files=big)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
-    assert tree(tmp_path / "disk.kept-1") == big
+    assert tree(tmp_path / "disk.kept-1") == tree(elsewhere / "out.kept-1") == big
 
 
 # ── what is wrong from the start ─────────────────────────────────────────────────────────────────
