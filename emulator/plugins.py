@@ -56,13 +56,17 @@ def load(path: str, protocol: type) -> type[BaseModel]:
 
 def check_part(part: object, protocol: type, path: str) -> None:
     """Raise EmulatorError where what a method's `start` gave cannot be a device's part."""
-    wanted = [name for name in vars(protocol) if not name.startswith("_")]
-    lacking = [name for name in wanted if not callable(getattr(part, name, None))]
-    if lacking:
+    if lacking := missing_in(part, protocol):
         raise EmulatorError(
             f"method.kind: got {path!r}, whose start() gives an object of {type(part).__name__} without "
             f"{', '.join(lacking)}; wanted a protocols.{protocol.__name__}"
         )
+
+
+def missing_in(part: object, protocol: type) -> list[str]:
+    """The members of a protocol that an object lacks; none of them is evaluated."""
+    wanted = [name for name in vars(protocol) if not name.startswith("_")]
+    return [name for name in wanted if not (hasattr(type(part), name) or name in vars(part))]
 
 
 def missing_members(found: type[BaseModel], protocol: type) -> list[str]:

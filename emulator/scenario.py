@@ -21,6 +21,7 @@ from emulator.channel.aloha import AlohaAccess
 from emulator.channel.consistency import band_problems
 from emulator.channel.ideal import Ideal
 from emulator.channel.model import Wireless
+from emulator.errors import ScenarioError
 from emulator.methods import (
     Alternating,
     ExpertsOnce,
@@ -37,7 +38,7 @@ from emulator.methods import (
 )
 from emulator.names import Name, wrong_names
 from emulator.plain_numbers import out_of_bounds
-from emulator.plugins import plugin_or
+from emulator.plugins import missing_in, plugin_or
 from emulator.protocols import (
     Access,
     BoundAccess,
@@ -45,6 +46,7 @@ from emulator.protocols import (
     ChannelModel,
     Method,
     Router,
+    Snapshot,
     TaskSuite,
     Topology,
 )
@@ -208,9 +210,25 @@ class Scenario(Section):
         return f"{self.name}-{self.method.kind.rsplit(':', 1)[-1]}-{self.seed}"
 
     def bind_air(self) -> tuple[BoundChannel, BoundAccess]:
-        """The air between its devices. Raises ScenarioError for places or gains that are not there."""
+        """The air between its devices.
+
+        Raises ScenarioError for places or gains that are not there, and for a channel of a user's own
+        whose bind() or at() gives an object that lacks something.
+        """
         channel = self.channel.bind(self.devices, self.seed)
+        self._check_bound(channel, BoundChannel, "bind()")
+        self._check_bound(channel.at(0.0), Snapshot, "bind().at()")
         return channel, bound_access(self.access, channel, self.seed)
+
+    def _check_bound(self, part: object, protocol: type, call: str) -> None:
+        if lacking := missing_in(part, protocol):
+            raise ScenarioError(
+                [
+                    f"channel.kind: got {self.channel.kind!r}, whose {call} gives an object of "
+                    f"{type(part).__name__} without {', '.join(lacking)}; wanted a "
+                    f"protocols.{protocol.__name__}"
+                ]
+            )
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Scenario":

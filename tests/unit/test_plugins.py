@@ -3,7 +3,7 @@
 import pytest
 
 from emulator.channel.ideal import IdealChannel
-from emulator.errors import EmulatorError
+from emulator.errors import EmulatorError, ScenarioError
 from emulator.messages import variants
 from emulator.plugins import check_part, load, missing_members
 from emulator.protocols import (
@@ -61,6 +61,20 @@ class Circle(Section):
 
 class Deaf(Section):
     pass
+
+
+class Half(Section):
+    def bind(self, devices, seed):
+        return HalfBound(devices)
+
+
+class HalfBound(IdealChannel):
+    def at(self, time_s):
+        return Still()
+
+
+class Still:
+    positions_m = mean_gain = in_range = None
 
 
 class Hasty(Section):
@@ -214,3 +228,13 @@ def test_a_part_of_a_method_that_cannot_take_part_is_told():
     with pytest.raises(EmulatorError) as caught:
         check_part(Half(), AdapterMethod, "mine:Idea")
     assert str(caught.value).startswith(told + "own_expert, experts")
+
+
+def test_an_own_channel_whose_snapshots_lack_something_is_told(read):
+    scenario = read("channel: {kind: 'house_of_a_user:Half'}\n").scenario
+    with pytest.raises(ScenarioError) as caught:
+        scenario.bind_air()
+    assert caught.value.problems == (
+        "channel.kind: got 'house_of_a_user:Half', whose bind().at() gives an object of Still without "
+        "bit_per_s, required_power_w; wanted a protocols.Snapshot",
+    )
