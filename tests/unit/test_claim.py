@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+from claims import FILES, put, refusal, tree
 
-from emulator.claim import PARTIAL, RUNNING, check_folder, claimed, clear_remains
-from emulator.errors import EmulatorError, ScenarioError
+from emulator.claim import PARTIAL, RUNNING, clear_remains
+from emulator.errors import EmulatorError
 from emulator.holder import Holder, holder_in
 
-FILES = {"scenario.yaml": b"name: x\n", "adapters/device-00/a.json": b"{}", "summary.json": b"{}"}
 HOLDS = """
 import sys, time
 from pathlib import Path
@@ -26,23 +26,6 @@ with claimed(Path(sys.argv[1]), force=len(sys.argv) > 2, say=print):
 """
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def put(out, force=False, meanwhile=lambda out: None, files=FILES) -> list[str]:
-    """A run that puts its files; what it said."""
-    said: list[str] = []
-    with claimed(out, force=force, say=said.append) as claim:
-        meanwhile(out)
-        claim.put(files)
-    return said
-
-
 def kept(out, force=False, meanwhile=lambda out: None) -> tuple[str, Path]:
     """A run whose files cannot be put where they belong: its error, and where it says they are."""
     with pytest.raises(EmulatorError, match="the result is kept in") as caught:
@@ -51,18 +34,6 @@ def kept(out, force=False, meanwhile=lambda out: None) -> tuple[str, Path]:
     assert "\n" not in text
     assert text.startswith(f"--out: {out}: ")
     return text, Path(text.rpartition("kept in ")[2])
-
-
-def refusal(out, force=False) -> str:
-    """One line, said before anything is made; the look alone says the same."""
-    lines = []
-    for ask in (lambda: check_folder(out, force=force), lambda: put(out, force)):
-        with pytest.raises(ScenarioError) as caught:
-            ask()
-        lines += caught.value.problems
-    assert len(set(lines)) == 1
-    assert "\n" not in lines[0]
-    return lines[0]
 
 
 @pytest.fixture
@@ -328,83 +299,6 @@ def test_a_full_disk_at_the_end_costs_nothing(tmp_path, monkeypatch):
     finally:
         subprocess.run(["umount", str(disk)], check=True)
     assert tree(tmp_path / "disk.kept-1") == tree(elsewhere / "out.kept-1") == big
-
-
-# ── what is wrong from the start ─────────────────────────────────────────────────────────────────
-
-
-def dangling(tmp_path):
-    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
-    return tmp_path / "out"
-
-
-def below_a_dangling_link(tmp_path):
-    return dangling(tmp_path) / "deeper"
-
-
-def a_file(tmp_path):
-    (tmp_path / "out").write_text("x")
-    return tmp_path / "out"
-
-
-def below_a_file(tmp_path):
-    return a_file(tmp_path) / "deeper"
-
-
-@pytest.mark.parametrize(
-    ("place", "why"),
-    [
-        (dangling, "out is a link to "),
-        (below_a_dangling_link, "out is a link to "),
-        (a_file, "which is a file, wanted a folder"),
-        (below_a_file, "out is not one to write to"),
-        (lambda tmp_path: tmp_path / ("n" * 300), "wanted a folder that can be made (File name too long)"),
-        (lambda tmp_path: tmp_path / ("é" * 128), "wanted a folder that can be made (File name too long)"),
-        (lambda tmp_path: tmp_path / "x" / ("n" * 300) / "y", "a name of 300 bytes; here they have at most 255"),
-        (lambda tmp_path: tmp_path / "/".join(["n" * 200] * 19), "here they have at most 4096"),
-        (lambda tmp_path: Path("/"), "which is not empty, wanted another folder or --force"),
-    ],
-    ids=[
-        "dangling link", "below a dangling link", "file", "below a file", "long name",
-        "long name in bytes", "long name in between", "long path", "root",
-    ],
-)  # fmt: skip
-def test_a_folder_that_cannot_be_is_found_before_the_first_step(tmp_path, place, why):
-    out = place(tmp_path)
-    before = sorted(tmp_path.rglob("*"))
-    assert why in refusal(out)
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is not here")
-def test_what_only_trying_can_tell_is_found_before_the_first_step():
-    with pytest.raises(
-        ScenarioError, match="--out: got /proc/out, wanted a folder that can be made"
-    ):
-        put(Path("/proc/out"), meanwhile=lambda out: pytest.fail("it began"))
-
-
-def test_the_longest_name_is_good(tmp_path):
-    out = tmp_path / ("n" * 255)
-    put(out)
-    assert tree(out) == FILES
-
-
-def test_a_link_to_a_folder_is_a_folder(tmp_path):
-    (tmp_path / "there").mkdir()
-    (tmp_path / "out").symlink_to(tmp_path / "there")
-    put(tmp_path / "out")
-    assert tree(tmp_path / "there") == FILES
-
-
-def test_only_the_folder_itself_has_to_be_writable(tmp_path, monkeypatch):
-    """As a volume in a container whose root is read-only."""
-    out = tmp_path / "out"
-    out.mkdir()
-    access = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and access(path, mode))
-    put(out)
-    assert tree(out) == FILES
 
 
 def test_runs_that_start_together_share_no_folder(tmp_path):
