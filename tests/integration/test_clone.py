@@ -81,6 +81,28 @@ def test_ci_takes_real_text_from_beside_the_checkout_or_from_the_environment(che
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "handed_on"),
+    [
+        ([], ["-m", "not slow"]),
+        (["tests/unit", "-x"], ["-m", "not slow", "tests/unit", "-x"]),
+        (["--all"], []),
+        (["--all", "-x"], ["-x"]),
+    ],
+)
+def test_the_test_command_leaves_out_the_slow_unless_asked(arguments, handed_on, tmp_path):
+    says = '#!/usr/bin/env bash\n[ "${0##*/}" != pytest ] || printf "%s\\n" "$@"\n'
+    tools = [f".venv/bin/{name}" for name in ("ruff", "mypy", "lint-imports", "pytest")]
+    for name in (*tools, "launch/install.sh"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(says)
+        (tmp_path / name).chmod(0o755)
+    shutil.copy(ROOT / "launch/test.sh", tmp_path / "launch/test.sh")
+    done = called([str(tmp_path / "launch/test.sh"), *arguments])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["-n", "2", "--dist", "loadfile", *handed_on]
+
+
 def test_runs_are_compared_file_by_file(tmp_path):
     for name in ("one", "other"):
         (tmp_path / name / "adapters").mkdir(parents=True)

@@ -132,6 +132,32 @@ def test_no_room_has_a_global_that_grows():
     assert offenders(grows) == []
 
 
+def limits_of_its_own(tree: ast.AST) -> list[int]:
+    """Lines on which a test gives up after a number of seconds, which a loaded machine may need."""
+    found = []
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        told = [word.value for word in call.keywords if word.arg in ("timeout", "timeout_s")]
+        if isinstance(call.func, ast.Attribute) and call.func.attr in ("wait", "communicate"):
+            told += call.args
+        found += [call.lineno for value in told if isinstance(value, ast.Constant)]
+    return found
+
+
+def test_how_long_tests_wait_stands_in_one_place():
+    own = {
+        name_of(path): lines
+        for path in CODE
+        if name_of(path).startswith("tests/")
+        and (lines := limits_of_its_own(ast.parse(path.read_text(encoding="utf-8"))))
+    }
+    assert own == {}, "wanted LIMIT_S of tests/toys/processes.py"
+
+
+def test_a_limit_of_its_own_is_seen():
+    text = "run(x, timeout=5)\np.wait(3.0)\np.communicate(timeout=LIMIT_S)\np.wait()"
+    assert limits_of_its_own(ast.parse(text)) == [1, 2]
+
+
 # ── text files ───────────────────────────────────────────────────────────────────────────────────
 
 
