@@ -14,6 +14,7 @@ import torch
 from safetensors.numpy import save
 
 from emulator.adapters.export import model_files, peft_files
+from emulator.answering import check_finite
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.exchange.walk import Outcome
 from emulator.reading import dump_scenario
@@ -181,6 +182,8 @@ def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
     folders |= {
         f"experts/{name}/{place}": e for place, e in zip(places, result.experts, strict=True)
     }
+    for folder, expert in folders.items():
+        check_finite(expert.tensors, folder)
     files = {
         f"{folder}/{file}": data
         for folder, expert in folders.items()
