@@ -72,8 +72,11 @@ class Answering:
         """Answer the test examples of every task; which task it is, only the router may guess.
 
         What else `evaluation` asks for is told after it: other words, tasks that nobody learnt. Devices of
-        one process that hold the same experts and the same router answer once.
+        one process that hold the same experts and the same router answer once. Raises EmulatorError for
+        experts with NaN or infinity.
         """
+        for expert in experts:
+            check_finite(expert.tensors, f"the expert of {expert.task}")
         held = ("answers", _digest(experts, self._fitted))
         yield from self._world.once(held, lambda: tuple(self._all_answers(experts)))
 

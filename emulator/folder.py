@@ -11,6 +11,7 @@ import torch
 from safetensors.numpy import save
 
 from emulator.adapters.export import model_files, peft_files
+from emulator.answering import check_finite
 from emulator.channel.access import served_in_turns
 from emulator.exchange.walk import Outcome
 from emulator.paths import paths_taken
@@ -96,6 +97,8 @@ def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
     folders |= {
         f"experts/{name}/{place}": e for place, e in zip(places, result.experts, strict=True)
     }
+    for folder, expert in folders.items():
+        check_finite(expert.tensors, folder)
     files = {
         f"{folder}/{file}": data
         for folder, expert in folders.items()

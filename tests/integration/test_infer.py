@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from emulator.backbone.loading import Tiny
 from emulator.cli import app
-from emulator.errors import ScenarioError
+from emulator.device import Device
+from emulator.errors import EmulatorError, ScenarioError
 from emulator.folder import expert_folders
 from emulator.infer import Respondent, respondent, shown
 from emulator.run import Order, run
@@ -280,7 +281,12 @@ def test_experts_and_routers_that_are_no_numbers_are_told(
 
 def test_whole_weights_that_are_no_numbers_are_told(tmp_path: Path) -> None:
     whole = {"kind": "full", "max_parameters": 1_000_000}
-    run_folder = finished(tmp_path / "run", method=whole, local={"steps": 1, "batch_size": 2})
+    run_folder = finished(
+        tmp_path / "run",
+        method=whole,
+        topology={"kind": "complete"},
+        local={"steps": 1, "batch_size": 2},
+    )
     (path,) = (run_folder / "experts/device-00").glob("*/model.safetensors")
     weights = load_file(path)
     weights["model.norm.weight"][0] = np.nan
@@ -288,6 +294,27 @@ def test_whole_weights_that_are_no_numbers_are_told(tmp_path: Path) -> None:
     code, _, stderr = call(run_folder, "x")
     assert code == 1
     assert stderr == f"error: {path}: got NaN or infinity in model.norm.weight, wanted numbers\n"
+
+
+def no_number(expert: Expert) -> Expert:
+    return replace(expert, tensors={n: np.full_like(t, np.nan) for n, t in expert.tensors.items()})
+
+
+def test_no_expert_that_is_no_number_answers_or_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, answer = Device.result, Device.answer
+    monkeypatch.setattr(
+        Device, "result", lambda self, own, experts: result(self, no_number(own), experts)
+    )
+    with pytest.raises(EmulatorError, match=r"adapters/device-00: got NaN or infinity in model\."):
+        finished(tmp_path / "own", local={"steps": 1, "batch_size": 2})
+    monkeypatch.setattr(
+        Device, "answer", lambda self, experts: answer(self, [no_number(e) for e in experts])
+    )
+    with pytest.raises(EmulatorError, match=r"the expert of reverse: got NaN or infinity"):
+        finished(tmp_path / "answers", local={"steps": 1, "batch_size": 2})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_encoder_needs_choices() -> None:

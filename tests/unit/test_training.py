@@ -150,13 +150,13 @@ def test_layers_computed_twice_learn_the_same_bit_for_bit() -> None:
     assert len(passes) - once > 1.8 * once  # all but the last norm, behind the layers
 
 
-def test_a_last_step_that_diverges_is_told() -> None:
-    """No loss would: the next one is computed by others, who received what is no number."""
-    air = world(batch_size=4)
-    model = LoraModel(air.backbone.model, air.backbone.target_modules, 2, 2, ("lora_B",))
-    model.start_optimiser(1e39)
-    with pytest.raises(EmulatorError, match=r"device 2: the trained values diverged .* after 1 "):
-        training(air, 2).run(model, 1)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_last_step_that_diverges_is_told(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No loss tells it: the next one is computed after the exchange, by whoever received the values."""
+    air = world()
+    monkeypatch.setattr(Frozen, "vector", lambda _self: np.array([0.0, value], dtype=np.float32))
+    with pytest.raises(EmulatorError, match=r"device 2: the trained values diverged .* after 3 "):
+        training(air, 2).run(Frozen(air), STEPS)
 
 
 def test_a_backbone_without_such_layers_is_refused() -> None:
