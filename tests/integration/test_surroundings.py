@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import LIMIT_S
 
 from emulator.claim import RUNNING
 
@@ -38,7 +39,7 @@ def ended(*arguments, before=None, prefix=(), env=None, **streams):
     done = subprocess.run(
         [*prefix, sys.executable, "-m", "emulator", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
-        preexec_fn=before, text=True, check=False, timeout=1800, **wanted,
+        preexec_fn=before, text=True, check=False, timeout=LIMIT_S, **wanted,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
@@ -163,7 +164,7 @@ def test_a_launched_run_that_is_told_to_end_gives_its_folder_back(quick, tmp_pat
             time.sleep(0.02)
         time.sleep(0.5)  # past the claim, into loading or waiting
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=600)
+        process.communicate(timeout=LIMIT_S)
     finally:
         process.kill()
     assert process.returncode == 128 + signal.SIGTERM

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from claims import FILES, put, refusal, tree
+from processes import LIMIT_S
 
 from emulator.claim import PARTIAL, RUNNING, clear_remains
 from emulator.errors import EmulatorError
@@ -22,7 +23,7 @@ from pathlib import Path
 from emulator.claim import claimed
 with claimed(Path(sys.argv[1]), force=len(sys.argv) > 2, say=print):
     print("held", flush=True)
-    time.sleep(600)
+    time.sleep(6000)
 """
 
 
@@ -303,7 +304,7 @@ def test_a_full_disk_at_the_end_costs_nothing(tmp_path, monkeypatch):
 
 def test_runs_that_start_together_share_no_folder(tmp_path):
     """Each of eight processes claims the folder as soon as it can; one has it."""
-    code = HOLDS.replace("time.sleep(600)", "sys.stdin.read()")
+    code = HOLDS.replace("time.sleep(6000)", "sys.stdin.read()")
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path / "out")],
@@ -311,7 +312,7 @@ def test_runs_that_start_together_share_no_folder(tmp_path):
         )
         for _ in range(8)
     ]  # fmt: skip
-    until_s = time.monotonic() + 600
+    until_s = time.monotonic() + LIMIT_S
     while sum(process.poll() is None for process in processes) > 1 and time.monotonic() < until_s:
         time.sleep(0.02)
     ends = [process.communicate() for process in processes]

@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from processes import LIMIT_S
 
 from emulator.errors import DeviceFailedError, EmulatorError
 from emulator.exchange.leaving import Together, leave_together
@@ -26,7 +27,7 @@ def nothing() -> None:
     pass
 
 
-def left(pool, address, rank, conclude=nothing, timeout_s=600.0) -> "Future[None]":
+def left(pool, address, rank, conclude=nothing, timeout_s=LIMIT_S) -> "Future[None]":
     group = Together(rank, PROCESSES, address, timeout_s)
     return pool.submit(leave_together, group, conclude)
 
@@ -36,16 +37,16 @@ def test_none_leaves_before_the_first_has_written(host) -> None:
 
     def write() -> None:
         writes.set()
-        may_write.wait(600)
+        may_write.wait(LIMIT_S)
 
     with ThreadPoolExecutor() as pool:
         ends = [left(pool, host[1], rank, write) for rank in range(PROCESSES)]
-        assert writes.wait(600)
+        assert writes.wait(LIMIT_S)
         with pytest.raises(TimeoutError):
             ends[1].result(0.5)
         assert not any(end.done() for end in ends)
         may_write.set()
-        assert [end.result(600) for end in ends] == [None] * PROCESSES
+        assert [end.result(LIMIT_S) for end in ends] == [None] * PROCESSES
 
 
 def test_where_the_first_cannot_write_all_fail(host) -> None:
@@ -55,10 +56,10 @@ def test_where_the_first_cannot_write_all_fail(host) -> None:
     with ThreadPoolExecutor() as pool:
         first, *others = [left(pool, host[1], rank, write) for rank in range(PROCESSES)]
         with pytest.raises(EmulatorError, match="disk full"):
-            first.result(600)
+            first.result(LIMIT_S)
         for other in others:
             with pytest.raises(DeviceFailedError, match="process 0 could not write the results"):
-                other.result(600)
+                other.result(LIMIT_S)
 
 
 def test_where_the_first_is_lost_nobody_waits_on(host) -> None:
@@ -69,9 +70,9 @@ def test_where_the_first_is_lost_nobody_waits_on(host) -> None:
         host[0].__exit__()
         for other in others:
             with pytest.raises(DeviceFailedError, match="process 0 was lost before the results"):
-                other.result(600)
+                other.result(LIMIT_S)
 
 
 def test_a_first_that_says_nothing_is_not_waited_for_for_ever(host) -> None:
     with ThreadPoolExecutor() as pool, pytest.raises(DeviceFailedError, match=r"within 0\.5 s"):
-        left(pool, host[1], 1, timeout_s=0.5).result(600)
+        left(pool, host[1], 1, timeout_s=0.5).result(LIMIT_S)
