@@ -13,6 +13,7 @@ from emulator.exchange.meeting import Address
 from emulator.exchange.store import StoreHost
 
 PROCESSES = 3
+SOON_S = 0.5
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_none_leaves_before_the_first_has_written(host) -> None:
         ends = [left(pool, host[1], rank, write) for rank in range(PROCESSES)]
         assert writes.wait(LIMIT_S)
         with pytest.raises(TimeoutError):
-            ends[1].result(0.5)
+            ends[1].result(SOON_S)
         assert not any(end.done() for end in ends)
         may_write.set()
         assert [end.result(LIMIT_S) for end in ends] == [None] * PROCESSES
@@ -66,7 +67,7 @@ def test_where_the_first_is_lost_nobody_waits_on(host) -> None:
     with ThreadPoolExecutor() as pool:
         others = [left(pool, host[1], rank) for rank in (1, 2)]
         with pytest.raises(TimeoutError):
-            others[0].result(0.5)
+            others[0].result(SOON_S)
         host[0].__exit__()
         for other in others:
             with pytest.raises(DeviceFailedError, match="process 0 was lost before the results"):
@@ -75,4 +76,4 @@ def test_where_the_first_is_lost_nobody_waits_on(host) -> None:
 
 def test_a_first_that_says_nothing_is_not_waited_for_for_ever(host) -> None:
     with ThreadPoolExecutor() as pool, pytest.raises(DeviceFailedError, match=r"within 0\.5 s"):
-        left(pool, host[1], 1, timeout_s=0.5).result(LIMIT_S)
+        left(pool, host[1], 1, timeout_s=SOON_S).result(LIMIT_S)
