@@ -15,18 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from emulator.channel.tables import Row, finite, number, read_table, refuse, whole
 from emulator.errors import shown
 from emulator.state import DoubleArray
-from emulator.units import gain_from_path_loss
-
-NO_PATH_DB = -300.0
-"""Below this nothing arrives: tools write -inf, -999 or -9999 where they have found no path."""
+from emulator.units import MOST_LOSS_DB, gain_from_path_loss
 
 
 def gain_db(text: str) -> float:
-    """A gain [dB]; -inf where there is no path."""
+    """A gain [dB]; -inf where there is no path, for which tools write -inf, -999 or -9999."""
     value_db = number(text)
     if math.isnan(value_db) or value_db == math.inf:
         raise ValueError(f"got {shown(text.strip())}, wanted a number of dB, or -inf for no path")
-    return value_db if value_db >= NO_PATH_DB else -math.inf
+    return value_db if value_db >= -MOST_LOSS_DB else -math.inf
 
 
 COLUMNS = {"time_s": finite, "first": whole, "second": whole, "gain_db": gain_db}
@@ -37,7 +34,7 @@ class FileGain(BaseModel):
 
     Every time, from 0 on and in order, lists every pair of devices: one direction, or both with the
     same gain. gain_db is 10 lg of received over sent power, never above 0; it holds from its time to
-    the next one, the last for ever. -inf, or anything below NO_PATH_DB, is no path: gain 0, never in
+    the next one, the last for ever. -inf, or a loss above units.MOST_LOSS_DB, is no path: gain 0, never in
     range. It replaces placement, path loss and shadowing, not fading.
     """
 
