@@ -148,7 +148,7 @@ def test_only_what_the_mask_keeps_departs_from_the_backbone(
 
 
 def test_a_half_precision_backbone_is_trained_in_float32() -> None:
-    half = CausalLM(name=str(WEIGHTS_FOLDER), dtype="bfloat16").load()
+    half = CausalLM(name=str(WEIGHTS_FOLDER), max_tokens=64, dtype="bfloat16").load()
     model = FullModel(half.model, ENOUGH)
     model.start_optimiser(1e-3)
     tokens = half.tokenize(["tag02 : b n h a c -> a b"])
@@ -201,7 +201,7 @@ def test_transformers_loads_an_encoder_with_the_same_states(tmp_path: Path) -> N
 
 
 def test_a_half_precision_backbone_is_written_in_float32(tmp_path: Path) -> None:
-    half = CausalLM(name=str(WEIGHTS_FOLDER), dtype="bfloat16").load()
+    half = CausalLM(name=str(WEIGHTS_FOLDER), max_tokens=64, dtype="bfloat16").load()
     model = write(tmp_path, half)
     tokens = half.tokenize(["tag02 : b n h a c ->"])
     with torch.inference_mode():

@@ -168,7 +168,7 @@ def test_only_linear_layers_take_experts(backbone: Backbone) -> None:
 
 
 def test_a_half_precision_backbone_takes_experts_too() -> None:
-    half = CausalLM(name=str(WEIGHTS_FOLDER), dtype="bfloat16").load()
+    half = CausalLM(name=str(WEIGHTS_FOLDER), max_tokens=64, dtype="bfloat16").load()
     single = lora_of(half, 0)
     mixture = RoutedModel(half.model, [Expert("t", 1, 1.0, single.tensors())], frozen_twin)
     mixture.set_gates(torch.ones(1, 1))
