@@ -1,16 +1,13 @@
 """What integration tests share."""
 
-import socket
-
 import pytest
+from processes import free_port_of
 
 
 @pytest.fixture
 def free_port() -> int:
     """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    return free_port_of(range(10000, 20000))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from processes import ended
+from processes import ended, free_port_of
 from written import files_of
 
 TOYS = Path(__file__).parents[1] / "toys"
@@ -141,7 +141,7 @@ def batch(spool: Path, arguments: Sequence[str], **changed: str) -> tuple[int, s
     script.chmod(0o700)
     allocation = {
         "PATH": f"{TOYS / 'slurm'}:{os.environ['PATH']}",
-        "SLURM_JOB_ID": str(job_with_free_port()),
+        "SLURM_JOB_ID": str(free_port_of(range(20000, 30000)) - 20000),
         "SLURM_SUBMIT_DIR": str(ROOT),
         "SLURM_JOB_NODELIST": "trial[1-2]",
         "SLURM_NNODES": "2",
@@ -149,17 +149,6 @@ def batch(spool: Path, arguments: Sequence[str], **changed: str) -> tuple[int, s
     }
     (end,) = ended([start([str(script), *arguments], allocation | changed)])
     return end
-
-
-def job_with_free_port() -> int:
-    """A job id whose port nobody listens on."""
-    for job in range(10000):
-        try:
-            with socket.create_server(("", 20000 + job)):
-                return job
-        except OSError:
-            continue
-    raise AssertionError("no port is free")
 
 
 @pytest.mark.slow

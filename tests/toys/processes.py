@@ -1,5 +1,7 @@
 """Processes that tests start, how they end, and how long that may take."""
 
+import os
+import socket
 import subprocess
 from collections.abc import Sequence
 
@@ -8,6 +10,22 @@ IDLE_S = 60.0
 
 LIMIT_S = 10 * IDLE_S
 """When a test gives up on what does not come: a loaded machine is slow, only a hang takes so long [s]."""
+
+
+def free_port_of(ports: range) -> int:
+    """One of these ports that nobody listens on, another one in each process that asks.
+
+    Below 30000 no outgoing connection takes it before the test does.
+    """
+    first = os.getpid() * 37
+    for step in range(len(ports)):
+        port = ports[(first + step) % len(ports)]
+        try:
+            socket.create_server(("", port)).close()
+        except OSError:
+            continue
+        return port
+    raise AssertionError("no port is free")
 
 
 def ended(started: Sequence[subprocess.Popen[str]]) -> list[tuple[int, str]]:
