@@ -66,15 +66,12 @@ def _order(claim: Order, lines: Sequence[RunLine], family: Family) -> str:
     steps = {pair: margin for pair, margin in margins.items() if margin is not None}
     if len(steps) < len(margins):
         return f"{what}: {MISSING}"
-    parts = []
-    for verdict in (Verdict.FAILS, Verdict.OPEN):
-        pairs = [
-            f"`{a}` and `{b}` ({family.words(margin).partition('(')[2]}"
-            for (a, b), margin in steps.items()
-            if family.verdict(margin) is verdict
-        ]
-        if pairs:
-            parts.append(f"{verdict} between {', '.join(pairs)}")
+    open_steps = {
+        pair: margin
+        for pair, margin in steps.items()
+        if family.verdict(margin) is not Verdict.HOLDS
+    }
+    parts = [f"`{a}` < `{b}` {family.words(margin)}" for (a, b), margin in open_steps.items()]
     return f"{what}: {'; '.join(parts) or f'{Verdict.HOLDS} at every step'}."
 
 

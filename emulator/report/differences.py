@@ -50,8 +50,8 @@ def _judged(
         if margin is None:
             continue
         judged[promise] = family.verdict(margin), family.words(margin)
-        apart = _touching(claim, lines, x) != TOUCH
-        if promise.startswith("at least") and judged[promise][0] is Verdict.HOLDS and not apart:
+        holds = judged[promise][1].startswith("holds")
+        if promise.startswith("at least") and holds and _touching(claim, lines, x) == TOUCH:
             judged[promise] = Verdict.OPEN, f"does not hold ({TOUCH})"
     return judged
 

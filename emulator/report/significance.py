@@ -24,14 +24,19 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Family:
-    """The p values that are corrected together, ascending; a single seed tests nothing and has none."""
+    """The p values that are corrected together, ascending.
+
+    Not tested, and never significant: a single seed, and seeds that all agree. Of a few answers counted
+    over a few seeds, equal differences come by chance; of bytes or parameters they are a fact, so the
+    words say which way they point.
+    """
 
     p_values: tuple[float, ...]
 
     @classmethod
     def of(cls, margins: Iterable[Estimate | None]) -> "Family":
         """The family of these margins; None where runs are missing."""
-        tested = (p_value(m) for m in margins if m is not None and m.count > 1)
+        tested = (p_value(m) for m in margins if m is not None and m.varies)
         return cls(tuple(sorted(tested)))
 
     def adjusted(self, margin: Estimate) -> float:
@@ -40,14 +45,18 @@ class Family:
 
     def verdict(self, margin: Estimate) -> Verdict:
         """Whether a margin of the family is significantly above 0, or below it."""
-        if margin.count == 1 or self.adjusted(margin) >= ALPHA:
+        if not margin.varies or self.adjusted(margin) >= ALPHA:
             return Verdict.OPEN
         return Verdict.HOLDS if margin.mean > 0 else Verdict.FAILS
 
     def words(self, margin: Estimate) -> str:
         """The verdict in words, with the adjusted p value: `holds, significant (p 0.012)`."""
-        why = "one seed" if margin.count == 1 else _in_words(self.adjusted(margin))
-        return f"{self.verdict(margin)} ({why})"
+        if margin.count == 1:
+            return f"{Verdict.OPEN} (one seed)"
+        if not margin.varies:
+            side = "holds" if margin.mean > 0 else "does not hold"
+            return f"{side} in all {margin.count} seeds alike (not tested)"
+        return f"{self.verdict(margin)} ({_in_words(self.adjusted(margin))})"
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

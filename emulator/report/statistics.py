@@ -28,6 +28,11 @@ class Estimate:
         """Upper end of the interval."""
         return self.mean + self.half_width
 
+    @property
+    def varies(self) -> bool:
+        """Whether several seeds differ beyond rounding; what does not vary has no t test."""
+        return self.count > 1 and self.half_width > 1e-9 * max(1.0, abs(self.mean))
+
     def touches(self, other: "Estimate") -> bool:
         """Whether the two intervals share a point."""
         return self.low <= other.high and other.low <= self.high
@@ -56,11 +61,7 @@ def paired(values: Mapping[int, float], against: Mapping[int, float]) -> Estimat
 
 
 def p_value(margin: Estimate) -> float:
-    """Two-sided p of Student's t test that the true mean is 0. At least two values; without spread, 0
-    or, at a mean of 0, 1.
-    """
-    if margin.half_width == 0:
-        return float(margin.mean == 0)
+    """Two-sided p of Student's t test that the true mean is 0, of an estimate that varies."""
     quantile = float(stats.t.ppf((1 + LEVEL) / 2, margin.count - 1))
     t = abs(margin.mean) / (margin.half_width / quantile)
     return float(2 * stats.t.sf(t, margin.count - 1))

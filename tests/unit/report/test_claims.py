@@ -14,7 +14,7 @@ def sentence(claim: Claim, lines: list[RunLine], *others: Claim) -> str:
 
 
 def test_a_clear_difference(rows):
-    lines = rows(ours=[0.90, 0.91, 0.92], lora=[0.50, 0.51, 0.52])
+    lines = rows(ours=[0.9001, 0.91, 0.92], lora=[0.50, 0.51, 0.52])
     claim = Difference(above="ours", below="lora", paper={"Qwen": 9.97})
     assert sentence(claim, lines) == (
         "`ours` above `lora` in accuracy: +40.0 ± 0.0 points, direction holds, significant (p < 0.001); "
@@ -32,14 +32,14 @@ def test_a_difference_of_the_wrong_sign(rows):
 
 
 def test_a_clear_difference_of_the_wrong_sign(rows):
-    lines = rows(ours=[0.50, 0.60], lora=[0.52, 0.62])
+    lines = rows(ours=[0.50, 0.60], lora=[0.5201, 0.62])
     told = sentence(Difference(above="ours", below="lora"), lines)
-    assert "-2.0 ± 0.0 points, direction does not hold, significant (p < 0.001); the rows'" in told
+    assert "-2.0 ± 0.1 points, direction does not hold, significant (p 0.002); the rows'" in told
 
 
 def test_a_difference_along_an_axis_is_told_place_by_place(rows):
-    lines = rows(x=10.0, ours=[0.8, 0.82], once=[0.6, 0.62])
-    lines += rows(x=30.0, ours=[0.9, 0.95], once=[0.93, 0.98])
+    lines = rows(x=10.0, ours=[0.80001, 0.82], once=[0.6, 0.62])
+    lines += rows(x=30.0, ours=[0.90001, 0.95], once=[0.93, 0.98])
     touch = "the rows' intervals touch"
     assert sentence(Difference(above="ours", below="once"), lines) == (
         "`ours` above `once` in accuracy: +20.0 ± 0.0 points at 10: holds, significant (p < 0.001), "
@@ -59,10 +59,10 @@ LEAST = "at least +5 points"
 @pytest.mark.parametrize(
     ("ours", "lora", "verdict"),
     [
-        ([0.70, 0.71, 0.72], [0.50, 0.51, 0.52], "holds, significant (p < 0.001)"),
+        ([0.7001, 0.71, 0.72], [0.50, 0.51, 0.52], "holds, significant (p < 0.001)"),
         ([0.50, 0.70, 0.90], [0.40, 0.60, 0.80], "does not hold (the rows' intervals touch)"),
         ([0.70, 0.75, 0.80], [0.66, 0.68, 0.76], "not significant (p 1.000)"),
-        ([0.54, 0.55, 0.56], [0.51, 0.52, 0.53], "does not hold, significant (p < 0.001)"),
+        ([0.5401, 0.55, 0.56], [0.51, 0.52, 0.53], "does not hold, significant (p < 0.001)"),
         ([0.70], [0.50], "not significant (one seed)"),
         ([0.54], [0.50], "not significant (one seed)"),
     ],
@@ -77,9 +77,9 @@ def test_at_least_so_many_points_with_intervals_apart(rows, ours, lora, verdict)
 @pytest.mark.parametrize(
     ("best", "verdict"),
     [
-        ([0.72, 0.73, 0.71], "holds, significant (p < 0.001)"),
+        ([0.7201, 0.73, 0.71], "holds, significant (p < 0.001)"),
         ([0.75, 0.70, 0.74], "not significant (p 1.000)"),
-        ([0.75, 0.76, 0.74], "does not hold, significant (p < 0.001)"),
+        ([0.7501, 0.76, 0.74], "does not hold, significant (p < 0.001)"),
     ],
 )
 def test_at_most_so_many_points(rows, best, verdict):
@@ -89,8 +89,8 @@ def test_at_most_so_many_points(rows, best, verdict):
 
 
 def test_what_is_promised_is_judged_at_every_place(rows):
-    lines = rows(x=10.0, ours=[0.80, 0.801, 0.802], once=[0.60, 0.601, 0.602])
-    lines += rows(x=30.0, ours=[0.80, 0.801, 0.802], once=[0.78, 0.781, 0.782])
+    lines = rows(x=10.0, ours=[0.80001, 0.801, 0.802], once=[0.60, 0.601, 0.602])
+    lines += rows(x=30.0, ours=[0.80001, 0.801, 0.802], once=[0.78, 0.781, 0.782])
     told = sentence(Difference(above="ours", below="once", at_least=5.0, at_most=30.0), lines)
     assert told.endswith(
         f"; direction holds, significant everywhere; {LEAST} holds, significant at 10 only, does not hold, "
@@ -113,7 +113,7 @@ def test_differences_are_told_in_the_columns_unit(line):
 def test_a_column_above_another_of_the_same_row(line):
     lines = [
         line("lora", seed, forgetting=forgetting, dilution=dilution)
-        for seed, forgetting, dilution in ((1, 0.6, 0.2), (2, 0.7, 0.3))
+        for seed, forgetting, dilution in ((1, 0.6, 0.20001), (2, 0.7, 0.3))
     ]
     claim = Difference(above="lora", below="lora", column="forgetting", below_column="dilution")
     assert sentence(claim, lines) == (
@@ -138,22 +138,21 @@ def test_one_seed_judges_no_size(rows):
 
 
 def test_an_order_that_holds_and_one_that_does_not(rows):
-    lines = rows(a=[0.1, 0.11, 0.12], b=[0.2, 0.212, 0.22], c=[0.9, 0.91, 0.92])
+    lines = rows(a=[0.1, 0.11, 0.12], b=[0.2, 0.212, 0.22], c=[0.9, 0.911, 0.92])
     what = "Order `a` < `b` < `c` in accuracy"
     assert (
         sentence(Order(rows=("a", "b", "c")), lines) == f"{what}: holds, significant at every step."
     )
     wrong = sentence(Order(rows=("c", "a")), lines)
-    assert wrong.endswith(": does not hold, significant between `c` and `a` (p < 0.001).")
+    assert wrong.endswith(": `c` < `a` does not hold, significant (p < 0.001).")
 
 
 def test_an_order_of_rows_as_good_as_equal_is_not_significant(rows):
-    lines = rows(a=[0.5, 0.51], b=[0.1, 0.11], c=[0.1, 0.2])
-    told = "not significant between `b` and `c`"
+    lines = rows(a=[0.5, 0.51001], b=[0.1, 0.11], c=[0.1, 0.2])
+    told = "`b` < `c` not significant"
     assert f"accuracy: {told} (p 0.500)." in sentence(Order(rows=("b", "c")), lines)
-    assert (
-        f"accuracy: does not hold, significant between `a` and `b` (p < 0.001); {told}"
-        in sentence(Order(rows=("a", "b", "c")), lines)
+    assert f"accuracy: `a` < `b` does not hold, significant (p < 0.001); {told}" in sentence(
+        Order(rows=("a", "b", "c")), lines
     )
 
 
@@ -164,7 +163,7 @@ def test_an_order_without_all_its_rows_is_not_judged(rows):
 
 def test_an_order_of_one_seed_is_not_significant(rows):
     told = sentence(Order(rows=("a", "b")), rows(a=[0.1], b=[0.2]))
-    assert told.endswith("accuracy: not significant between `a` and `b` (one seed).")
+    assert told.endswith("accuracy: `a` < `b` not significant (one seed).")
 
 
 @pytest.mark.parametrize(
@@ -209,22 +208,22 @@ def test_a_bound_that_held_may_still_be_exceeded(rows):
     ("along", "verdict"),
     [
         (
-            ([0.1, 0.1], [0.2, 0.2], [0.3, 0.3]),
+            ([0.1, 0.1], [0.2, 0.20001], [0.3, 0.30002]),
             "+20.0 ± 0.0 points from 0 to 2, holds, significant (p < 0.001); of 2 steps 2 rise and 0 "
             "fall significantly.",
         ),
         (
-            ([0.1, 0.1], [0.4, 0.4], [0.3, 0.3]),
+            ([0.1, 0.1], [0.4, 0.40001], [0.3, 0.30002]),
             "+20.0 ± 0.0 points from 0 to 2, holds, significant (p < 0.001); of 2 steps 1 rise and 1 "
             "fall significantly.",
         ),
         (
-            ([0.1, 0.2], [0.2, 0.2], [0.3, 0.2]),
+            ([0.1, 0.2], [0.2, 0.20001], [0.3, 0.2]),
             "+10.0 ± 127.1 points from 0 to 2, not significant (p 1.000); of 2 steps 0 rise and 0 fall "
             "significantly.",
         ),
         (
-            ([0.3, 0.31], [0.2, 0.21]),
+            ([0.3, 0.31], [0.2, 0.21001]),
             "-10.0 ± 0.0 points from 0 to 1, does not hold, significant (p < 0.001).",
         ),
         (([0.1], [0.3]), "+20.0 points from 0 to 1, not significant (one seed)."),
@@ -238,6 +237,18 @@ def test_growth_is_judged_from_end_to_end_and_step_by_step(rows, along, verdict)
     ]
     told = sentence(Growth(row="lori", column="collision_rate"), lines)
     assert told == f"`lori`: collision rate grows along the axis: {verdict}"
+
+
+def test_what_all_seeds_agree_on_is_told_and_not_tested(rows):
+    lines = rows("trained_parameters", ours=[10.0, 10.0], lora=[100.0, 100.0])
+    claim = Saving(row="ours", against="lora", column="trained_parameters", percent=73, source="us")
+    assert sentence(claim, lines).endswith(
+        "90.0 ± 0.0 % less, holds in all 2 seeds alike (not tested)."
+    )
+    chance = rows(ours=[0.75, 0.50], lora=[0.70, 0.45])  # two runs of twenty answers
+    told = sentence(Difference(above="ours", below="lora"), chance)
+    assert "direction holds in all 2 seeds alike (not tested)" in told
+    assert family_of([claim], lines).p_values == ()
 
 
 def test_all_claims_of_a_table_are_corrected_together(rows):

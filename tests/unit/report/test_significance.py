@@ -57,8 +57,8 @@ def test_what_a_family_says():
         estimate([-1.0, -1.1, -1.2]),
         estimate([1.0, -1.1, 0.3]),
     )
-    single = estimate([5.0])
-    family = Family.of([up, down, open_, single, None])
+    single, alike = estimate([5.0]), estimate([1.0, 1.0, 1.0])
+    family = Family.of([up, down, open_, single, alike, None])
     assert len(family.p_values) == 3
     assert family.verdict(up) is Verdict.HOLDS
     assert family.verdict(down) is Verdict.FAILS
@@ -66,4 +66,6 @@ def test_what_a_family_says():
     assert family.words(down) == "does not hold, significant (p 0.008)"
     assert family.words(open_).startswith("not significant (p 0.")
     assert family.words(single) == "not significant (one seed)"
+    assert family.words(alike) == "holds in all 3 seeds alike (not tested)"
+    assert {family.verdict(single), family.verdict(alike)} == {Verdict.OPEN}
     assert Family.of([up]).words(up) == "holds, significant (p 0.003)"

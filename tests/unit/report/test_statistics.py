@@ -83,9 +83,11 @@ def test_below_5_percent_is_where_the_interval_leaves_0_out(values):
         assert (p_value(got) < 0.05) == (not got.holds(0.0))
 
 
-def test_without_spread_a_mean_is_0_or_it_is_not():
-    assert p_value(Estimate(0.5, 0.0, 3)) == 0.0
-    assert p_value(Estimate(0.0, 0.0, 3)) == 1.0
+def test_seeds_that_agree_up_to_rounding_do_not_vary():
+    assert not estimate([0.75 - 0.70, 0.50 - 0.45, 0.3 - 0.25]).varies
+    assert not estimate([0.5]).varies
+    assert not estimate([3e6, 3e6]).varies
+    assert estimate([0.05, 0.0501]).varies
 
 
 @pytest.mark.parametrize("runs", [1, 3, 24, 300])

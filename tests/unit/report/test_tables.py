@@ -65,9 +65,9 @@ bytes against lora | paper, Qwen [%] |
 
 ## What holds
 
-Nothing below is tested: a test takes a difference over two seeds at least.
+Nothing below is tested: a test takes differences over two seeds at least that vary.
 
-- Order `lora` < `ours` in accuracy: not significant between `lora` and `ours` (one seed).
+- Order `lora` < `ours` in accuracy: `lora` < `ours` not significant (one seed).
 
 ## Rows
 
