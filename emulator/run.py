@@ -82,8 +82,10 @@ def run(order: Order, console: Console, wrote: Wrote = lambda folder: None) -> P
     title = f"{scenario.run_name} ({scenario.devices} devices, {scenario.rounds} rounds)"
     watched = console if place is None or place[0] == 0 else Console(quiet=True)
 
-    def say(line: str) -> None:
-        watched.print(line, highlight=False, markup=False, soft_wrap=True)
+    notes = Console(file=console.file, quiet=watched is not console)
+
+    def say(line: str) -> None:  # what a result rests on, also where the console is quiet
+        notes.print(line, highlight=False, markup=False, soft_wrap=True)
 
     if place is not None and place[1] > 1:
         others, told = ("devices", watched) if launched else ("hosts", console)

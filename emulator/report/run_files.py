@@ -10,6 +10,7 @@ from emulator.columns import read_columns
 from emulator.documents import read_json
 from emulator.errors import ScenarioError, shown, wanted_by
 from emulator.names import checked_name
+from emulator.plain_numbers import MOST_WHOLE
 from emulator.state import MetricRecord
 
 Summary = dict[str, Any]
@@ -19,6 +20,9 @@ Measured = float | None
 """A number, or nothing where it was not measured."""
 
 Amounts = dict[str, Measured]
+
+Whole = Annotated[int, Field(ge=-MOST_WHOLE, le=MOST_WHOLE)]
+"""A whole number of 64 bits."""
 
 
 class _Part(BaseModel):
@@ -35,8 +39,8 @@ class _Accuracy(_Part):
 
 class _Bytes(_Part):
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, int] = Field(init=False)
-    total: int
+    __pydantic_extra__: dict[str, Whole] = Field(init=False)
+    total: Whole
 
 
 class _Routing(_Part):
@@ -50,10 +54,10 @@ class _Summary(_Part):
 
     name: str
     method: str
-    devices: int
-    rounds: int
-    rounds_planned: int | None = None
-    seed: int
+    devices: Whole
+    rounds: Whole
+    rounds_planned: Whole | None = None
+    seed: Whole
     accuracy: _Accuracy
     routing_accuracy: Measured
     routing: _Routing = _Routing()
@@ -86,7 +90,7 @@ class ExpertRow(_Part):
 
     folder: Annotated[str, AfterValidator(_own_folder)]
     task: str
-    samples: int
+    samples: Whole
     scaling: float
     form: Literal["low_rank", "weights"]
 
@@ -94,8 +98,8 @@ class ExpertRow(_Part):
 class LinkRow(_Part):
     """One direction of a link of a round."""
 
-    sender: int
-    receiver: int
+    sender: Whole
+    receiver: Whole
 
 
 class Topology(_Part):

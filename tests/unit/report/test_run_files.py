@@ -97,6 +97,8 @@ DAMAGE = [
     ("routing.confusion.sort", 1, "routing.confusion.sort: got 1, wanted a mapping"),
     ("asked.forgetting", {}, "asked.forgetting: got {}, wanted a number"),
     ("bytes.total", "1", "bytes.total: got '1', wanted a whole number"),
+    ("bytes.total", 10**400, "(401 characters), wanted less than or equal to 9223372036854775807"),
+    ("bytes.control", 10**400, "bytes.control: got "),
     ("bytes.setup", [1], "bytes.setup: got [1], wanted a whole number"),
     ("emulated_s", True, "emulated_s: got True, wanted a number"),
     ("emulated_s", float("nan"), "emulated_s: got nan, wanted a finite number"),
