@@ -19,7 +19,7 @@ from emulator.state import BoolArray, DoubleArray, LinkRecord
 RESOLUTION = 1e6
 """Airtimes count in so many parts of the shortest hop's, so that rounding decides no tie."""
 
-LONGEST = 1e9
+LONGEST = 1e6
 """A hop counts as at most so many times the shortest one."""
 
 Path = tuple[int, ...]

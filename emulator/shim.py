@@ -163,7 +163,7 @@ class Shim:
         onward = held.to_next()
         together = self._access.cast == "broadcast"
         for receivers in [tuple(onward)] if together else [(receiver,) for receiver in onward]:
-            own = len(held.so_far) == 1 and any(r in onward[r] for r in receivers)
+            own = len(held.so_far) == 1 and all(r in onward[r] for r in receivers)
             first = min(min(onward[receiver]) for receiver in receivers)
             yield Transmission(receivers, held.content, () if own else (self._device, first)), held
 

@@ -122,7 +122,7 @@ class WirelessChannel:
         acking = Acking(grant, repeated_P, turnaround_s, model.circuit_power_w)
         transfer = self._transfer(packets, reliable_P, grant, flow)
         try:
-            sent = self._sent(transfer, flow, acking, deadline_s, reliable_P)
+            sent, due_s = self._sent(transfer, flow, acking, deadline_s, reliable_P)
         except ScenarioError:
             raise
         except EmulatorError as error:
@@ -134,7 +134,7 @@ class WirelessChannel:
                 f"{self._link(grant)}: a reliable packet was lost "
                 f"{MAX_RELIABLE_TRIES} times in exchange {grant.exchange_index}"
             )
-        end_s = _last_on_air_s(grant, sent, deadline_s)
+        end_s = _last_on_air_s(grant, sent, due_s)
         bit_per_s = flow.bit_per_s_at(sent.duration_s)
         over_s = flow.later(end_s, acking.round_trips_s(sent.outcome, bit_per_s))
         reception = Reception(
@@ -154,18 +154,21 @@ class WirelessChannel:
         acking: Acking,
         deadline_s: float,
         reliable_P: BoolArray,
-    ) -> Sent:
-        """The tries of a transfer; under `late: lose` the deadline leaves room for its round trips."""
+    ) -> tuple[Sent, float]:
+        """The tries of a transfer, and by when they were due [s].
+
+        Under `late: lose` the deadline leaves room for the round trips.
+        """
         losses, reserved_s = self.model.losses, 0.0
         if self.model.late == "wait":
-            return send_and_wait(transfer, losses, flow, deadline_s, reliable_P)
+            return send_and_wait(transfer, losses, flow, deadline_s, reliable_P), deadline_s
         while True:
             due_s = flow.later(deadline_s, -reserved_s)
             sent = send_or_lose(transfer, losses, flow, due_s, reliable_P)
             bit_per_s = flow.bit_per_s_at(sent.duration_s)
             needed_s = acking.round_trips_s(sent.outcome, bit_per_s)
             if needed_s <= reserved_s or not math.isfinite(sent.duration_s):
-                return sent
+                return sent, due_s
             reserved_s = needed_s
 
     def _link(self, grant: Grant) -> str:
@@ -260,13 +263,13 @@ class WirelessChannel:
         return Signal(self.model, self.seed, self.gains, self.gain_at_start, self._most_w)
 
 
-def _last_on_air_s(grant: Grant, sent: Sent, deadline_s: float) -> float:
+def _last_on_air_s(grant: Grant, sent: Sent, due_s: float) -> float:
     """When the sender makes its last try, from the start of the grant on [s].
 
-    Who is cut off by the deadline has tried until then, even if it was in vain.
+    A transfer that is cut off when it is due has had tries until then, in slots in vain, too.
     """
     if grant.slots is None or not sent.late:
         return sent.duration_s
-    end_s, given_up_s = grant.start_s + sent.duration_s, grant.start_s + deadline_s
+    end_s, given_up_s = grant.start_s + sent.duration_s, grant.start_s + due_s
     in_vain = grant.slots.in_vain_s(given_up_s) > grant.slots.in_vain_s(end_s)
-    return deadline_s if in_vain else sent.duration_s
+    return due_s if in_vain else sent.duration_s

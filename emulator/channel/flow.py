@@ -15,7 +15,8 @@ from emulator.errors import EmulatorError, ScenarioError
 from emulator.state import DoubleArray, Turns
 
 MAX_BLOCKS = 100_000
-"""A transfer longer than so many coherence blocks is given up: the link is no link."""
+"""A transfer that sends in so many coherence blocks, or waits in so many with no end to its wait, is
+given up: the link does not carry it. A wait that has an end (max_wait_s) may have more."""
 
 SAME_MOMENT = 1e-9
 """Who starts so little before the end of a block, in blocks, starts in the next: times are rounded."""
@@ -105,8 +106,8 @@ class _Stretch(NamedTuple):
 class BlockFlow:
     """A rate for each coherence block [bit/s]. The sender knows it: where it is 0 nothing is sent.
 
-    With slots only their time carries; start_s: the emulated time at which the flow begins. Who cannot
-    use its own time for max_wait_s, without a break, gives up: nothing flows after that.
+    With slots only their time carries; start_s: the emulated time at which the flow begins. A sender
+    gives up max_wait_s after the last moment at which it could send: nothing flows after that.
     """
 
     rate_of_block: Callable[[int], float]
@@ -187,11 +188,11 @@ class BlockFlow:
 
     def _stretches(self, until_s: float = math.inf) -> Iterator[_Stretch]:
         """The blocks up to a time, or to the one in which the sender gives up. See MAX_BLOCKS."""
-        usable_s = 0.0
+        usable_s, counted = 0.0, 0
         for block in itertools.count():
             if self.blocks.start_s(block) >= until_s:
                 return
-            if block == MAX_BLOCKS and math.isinf(until_s):
+            if counted == MAX_BLOCKS and math.isinf(until_s):
                 raise EmulatorError(
                     f"a transfer has lasted {block} coherence blocks of {self.blocks.block_s:g} s: the "
                     "link does not carry it"
@@ -202,6 +203,7 @@ class BlockFlow:
                 usable_s = end_s
             elif stretch.carrying_s > 0.0 and end_s - usable_s > self.max_wait_s:
                 return
+            counted += stretch.flows or math.isinf(self.max_wait_s)
             yield stretch
 
     def _end_s(self, block: int) -> float:
