@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from processes import LIMIT_S
+from processes import LIMIT_S, without_progress
 from typer.testing import CliRunner
 
 from emulator.cli import app
@@ -46,7 +46,7 @@ def finished(quick, tmp_path_factory):
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMIT_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return out, done.stdout, done.stderr
+    return out, done.stdout, without_progress(done.stderr)
 
 
 def call(*arguments):

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import LIMIT_S
+from processes import LIMIT_S, without_progress
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "configs/quickstart.yaml"
@@ -52,7 +52,7 @@ def end_of(process):
     """(exit code, stdout, stderr), with nobody left."""
     stdout, stderr = process.communicate(timeout=LIMIT_S)
     assert processes_of(process.pid) == []
-    return process.returncode, stdout, stderr
+    return process.returncode, stdout, without_progress(stderr)
 
 
 @needs_proc

@@ -101,7 +101,8 @@ def test_leaders_of_clusters_out_of_range_trade_by_three_hops() -> None:
     assert [3, 2, 1, 0] in json.loads(files["topology.json"])["paths"]
     summary = json.loads(files["summary.json"])
     assert summary["bytes"]["total"] == sum(r.air_bytes + r.ack_bytes for r in records)
-    assert math.isclose(summary["energy_transmit_j"], sum(r.energy_j for r in records))
+    spent_j = sum(r.energy_j + r.ack_energy_j for r in records)
+    assert math.isclose(summary["energy_transmit_j"], spent_j)
 
 
 @pytest.mark.parametrize(

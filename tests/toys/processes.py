@@ -1,6 +1,7 @@
 """Processes that tests start, how they end, and how long that may take."""
 
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -26,6 +27,11 @@ def free_port_of(ports: range) -> int:
             continue
         return port
     raise AssertionError("no port is free")
+
+
+def without_progress(stderr: str) -> str:
+    """What a run without a terminal printed, without the lines that a slow one has every 30 s."""
+    return re.sub(r"^.* rounds\): \d+ done\n", "", stderr, flags=re.MULTILINE)
 
 
 def ended(started: Sequence[subprocess.Popen[str]]) -> list[tuple[int, str]]:

@@ -181,7 +181,7 @@ def test_an_adapter_of_another_type_is_refused(dtype: type) -> None:
 
 def test_bytes_cut_anywhere_are_no_adapter(tiny: Backbone) -> None:
     _, expert = expert_of(tiny)
-    data = peft_files(expert, tiny.name, None)["adapter_model.safetensors"]
+    data = peft_files(expert, tiny)["adapter_model.safetensors"]
     for size in (0, 1, 7, 8, 9, 100, len(data) // 2, len(data) - 1):
         with pytest.raises(ValueError, match="no safetensors"):
             expert_tensors(data[:size])
