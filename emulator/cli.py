@@ -186,7 +186,7 @@ def reproduce(
     more: MoreOverrides = None,
     override: Overrides = None,
     suite: Annotated[str, typer.Option(help="backbone and tasks to run on")] = "tiny",
-    seeds: Annotated[int | None, typer.Option(min=1, help="runs of each row")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, max=1000, help="runs of each row")] = None,
     rows: Annotated[str | None, typer.Option(help="only these rows, separated by commas")] = None,
     out: Annotated[
         Path | None, typer.Option(help="output folder; default runs/reproduce/<suite>/<name>")

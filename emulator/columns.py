@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emulator.errors import ScenarioError
+from emulator.places import is_file
 
 _ARROW = {"int": pa.int64(), "float": pa.float64(), "str": pa.string(), "bool": pa.bool_()}
 
@@ -26,7 +27,7 @@ def read_columns(path: Path, kind: type, wanted: str) -> pa.Table:
     """
     types = column_types(kind)
     needed = {field.name for field in fields(kind) if field.default is MISSING}
-    if not path.is_file():
+    if not is_file(path):
         raise ScenarioError([f"{path}: no such file, wanted the {wanted} of a run"])
     try:
         table = pq.read_table(path, use_threads=False, partitioning=None)

@@ -17,6 +17,9 @@ from emulator.names import Name
 Overrides = dict[str, Any]
 """Key path -> value, as in --set."""
 
+MOST_SEEDS = 1000
+"""More runs of one row than anybody waits for."""
+
 Graph = Literal["own", "clusters", "random", "mesh"]
 
 
@@ -110,7 +113,7 @@ class Axis(Part):
 class SuiteUse(Part):
     """How an experiment runs on one suite."""
 
-    seeds: int = Field(gt=0, description="runs with seeds 1 ... so many")
+    seeds: int = Field(gt=0, le=MOST_SEEDS, description="runs with seeds 1 ... so many")
     overrides: Overrides = Field(default={}, description="for all rows, before their own")
     rows: tuple[str, ...] = Field(default=(), description="only these rows; default: all")
     without: tuple[str, ...] = Field(default=(), description="not these rows, unless asked for")

@@ -41,7 +41,7 @@ class Holder:
                 str(told["started"]),
                 float(told["process_started_s"]),
             )
-        except (ValueError, LookupError, TypeError, RecursionError):
+        except (ValueError, LookupError, TypeError, RecursionError, OverflowError):
             return None
 
     def to_bytes(self) -> bytes:
@@ -60,7 +60,7 @@ class Holder:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.process_started_s) < _SAME_START_S
             return same and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, ValueError, OverflowError):  # or none could have that number
             return False
 
     def __str__(self) -> str:

@@ -17,6 +17,7 @@ from emulator.adapters.export import check_adapter, expert_tensors, model_differ
 from emulator.answering import check_finite, mixture_of
 from emulator.backbone.loading import Backbone
 from emulator.errors import EmulatorError, ScenarioError
+from emulator.places import is_file
 from emulator.protocols import Learner
 from emulator.reading import read_scenario
 from emulator.report.run_files import ExpertRow, adapted_modules, read_experts
@@ -162,7 +163,7 @@ def respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respond
     EmulatorError for experts or a router with NaN.
     """
     torch.set_num_threads(1)
-    if not (run / "scenario.yaml").is_file():
+    if not is_file(run / "scenario.yaml"):
         raise ScenarioError([f"{run}: got no scenario.yaml there, wanted the folder of a run"])
     for override in overrides:
         if override.split("=")[0] not in CHANGEABLE:
@@ -264,6 +265,6 @@ def _bytes(path: Path) -> bytes:
 
 
 def _file(path: Path) -> Path:
-    if not path.is_file():
+    if not is_file(path):
         raise ScenarioError([f"{path}: no such file, wanted the folder of a finished run"])
     return path

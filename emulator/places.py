@@ -1,7 +1,7 @@
 """Where results may go: what is wrong with a folder is found before anything is made there."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,3 +69,28 @@ def _check_lengths(out: Path, there: Path) -> None:
 
 def _refused(out: Path, why: str) -> ScenarioError:
     return ScenarioError([f"--out: got {out}, wanted a folder that can be made ({why})"])
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; not where the system refuses to look, or the path can be none."""
+    return _looked(path.is_file)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; not where the system refuses to look, or the path can be none."""
+    return _looked(path.is_dir)
+
+
+def resolved(path: Path) -> Path:
+    """The absolute path without links, as far as the system tells."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # no permission, a name that is too long, a loop of links
+        return path.absolute()
+
+
+def _looked(ask: Callable[[], bool]) -> bool:
+    try:
+        return ask()
+    except (OSError, ValueError):  # no permission, a name that is too long or has a null byte
+        return False

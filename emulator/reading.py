@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from emulator.documents import Raw, parse_value, read_mapping
 from emulator.errors import ScenarioError, did_you_mean, told_once
 from emulator.messages import lines_of, model_of_kind
+from emulator.places import is_file, is_folder, resolved
 from emulator.plain_numbers import misread
 from emulator.scenario import Scenario
 
@@ -66,9 +67,11 @@ def read_named(name: str, overrides: Sequence[str] = ()) -> Reading:
 
     A preset file is one in which nothing but `channel` and `access` stands.
     """
-    if name in preset_names() and not Path(name).is_file():
+    if name in preset_names() and not is_file(Path(name)):
         return read_preset(name, overrides)
-    if Path(name).name == name and not Path(name).suffix and not Path(name).exists():
+    path = Path(name)
+    there = is_file(path) or is_folder(path)
+    if path.name == name and not path.suffix and not there:
         known = preset_names()
         raise ScenarioError(
             [
@@ -307,8 +310,10 @@ def anchor_paths(
         if isinstance(value, dict):
             anchor_paths(value, folder, keys, only_there=only_there)
         elif keys in PATHS and isinstance(value, str):
-            candidate = (folder / value).resolve()
-            there = candidate.is_dir() if keys[-1] == "name" else candidate.exists()
+            if "\0" in value:
+                raise ScenarioError([f"{'.'.join(keys)}: got {value!r}, wanted a path"])
+            candidate = resolved(folder / value)
+            there = is_folder(candidate) or (keys[-1] != "name" and is_file(candidate))
             if there or not (only_there or keys[-1] == "name"):
                 raw[key] = str(candidate)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")  # before NumPy is imported, or it is too late
+    os.environ[_name] = "1"  # before NumPy is imported, or it is too late
 
 # A loaded machine is slow, not wrong.
 settings.register_profile(

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from emulator.errors import ScenarioError
+from emulator.places import is_folder
 
 MOST_NAMES = 3
 """So many weights are named in a message."""
@@ -38,7 +39,7 @@ def opened(folder: str, name: str, family: str, dtype: str) -> tuple[Any, Any]:
     )
 
     auto = AutoModelForCausalLM if family == "causal_lm" else AutoModel
-    local = Path(folder).is_dir()
+    local = is_folder(Path(folder))
     if not local and (folder.startswith((".", "/")) or folder.count("/") > 1):
         raise ScenarioError([f"backbone.name: got {name!r}, wanted an existing folder or a hub id"])
     how: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}

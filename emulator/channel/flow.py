@@ -14,9 +14,9 @@ import numpy as np
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.state import DoubleArray, Turns
 
-MAX_BLOCKS = 100_000
+MAX_BLOCKS = 1_000_000
 """A transfer that sends in so many coherence blocks, or waits in so many with no end to its wait, is
-given up: the link does not carry it. A wait that has an end (max_wait_s) may have more."""
+given up: following it would take minutes. A wait that has an end (max_wait_s) may have more."""
 
 SAME_MOMENT = 1e-9
 """Who starts so little before the end of a block, in blocks, starts in the next: times are rounded."""
@@ -194,8 +194,8 @@ class BlockFlow:
                 return
             if counted == MAX_BLOCKS and math.isinf(until_s):
                 raise EmulatorError(
-                    f"a transfer has lasted {block} coherence blocks of {self.blocks.block_s:g} s: the "
-                    "link does not carry it"
+                    f"a transfer has lasted {block} coherence blocks of {self.blocks.block_s:g} s, wanted "
+                    "fewer: a longer coherence time, a higher rate, a shorter message, or max_wait_s"
                 )
             end_s = min(self._end_s(block), until_s)
             stretch = _Stretch(block, self.rate_of_block(block), self._carrying_s(block, until_s))

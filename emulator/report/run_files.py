@@ -10,6 +10,7 @@ from emulator.columns import read_columns
 from emulator.documents import read_json
 from emulator.errors import ScenarioError, shown, wanted_by
 from emulator.names import checked_name
+from emulator.places import is_file
 from emulator.plain_numbers import MOST_WHOLE
 from emulator.state import MetricRecord
 
@@ -118,7 +119,7 @@ class PeftConfig(_Part):
 def read_summary(folder: Path) -> Summary:
     """summary.json of a run. Raises ScenarioError for a folder that holds none, or a damaged one."""
     path = folder / "summary.json"
-    if not path.is_file():
+    if not is_file(path):
         raise ScenarioError([f"{folder}: got no summary.json there, wanted the folder of a run"])
     raw: Any = read_json(path, "a run's summary")
     _checked(raw, _Summary, path, "a run's summary")

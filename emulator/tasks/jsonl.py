@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from emulator.documents import parse_json
 from emulator.errors import ScenarioError, shown
 from emulator.names import Name
+from emulator.places import is_file, is_folder
 from emulator.state import Example
 from emulator.streams import stream
 from emulator.tasks.numbers import ONE_NUMBER, last_number
@@ -49,12 +50,12 @@ class JsonLines(BaseModel):
         """
         if split == "paraphrased":
             return in_other_words(self.examples(task, "test", seed), self.paraphrases.get(task, ()))
-        if not self.folder.is_dir():
+        if not is_folder(self.folder):
             raise ScenarioError(
                 [f"tasks.folder: got {self.folder}, which is no folder, wanted one of task folders"]
             )
         path = self.folder / task / f"{split}.jsonl"
-        if not path.is_file():
+        if not is_file(path):
             raise ScenarioError(
                 [f"tasks.folder: got no file {path}, wanted {split}.jsonl of {task!r}"]
             )
