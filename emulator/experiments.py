@@ -18,7 +18,7 @@ Overrides = dict[str, Any]
 """Key path -> value, as in --set."""
 
 MOST_SEEDS = 1000
-"""More runs of one row than anybody waits for."""
+"""The most runs of one row; `emulator reproduce --seeds` has the same limit."""
 
 Graph = Literal["own", "clusters", "random", "mesh"]
 

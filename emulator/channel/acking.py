@@ -7,7 +7,7 @@ sender's time, and at the rate at which the last of them was sent (the link is r
 receivers answer one after the other. Acknowledgements are never lost.
 
 Before each repetition the sender waits for a round trip. These waits are added up after the tries, so
-the tries meet the fades that they would meet without them; nobody waits for the last acknowledgement.
+the tries meet the fades that they would meet without them; the last acknowledgement is not waited for.
 Shapes: P packets of a transfer.
 """
 

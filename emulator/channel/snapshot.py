@@ -42,7 +42,7 @@ class WirelessSnapshot:
         return near
 
     def bit_per_s(self, bandwidth_hz: float) -> DoubleArray:
-        """[M, M] rate of i towards j on a band at the mean gain and full power, nobody else on the air."""
+        """[M, M] rate of i towards j on a band at the mean gain and full power, no other sender on the air."""
         if self.rate.kind == "trace":
             return np.full_like(self.mean_gain, self.rate.mean_bit_per_s)
         noise = noise_w(bandwidth_hz, self.noise_figure_db) + self.interference_w

@@ -127,19 +127,19 @@ def by_device(records: Sequence[LinkRecord]) -> dict[str, Account]:
     for device in devices:
         own = [r for r in records if r.sender == device]
         others = [r for r in records if r.receiver == device]
-        sent, heard = account_of(own), account_of(others)
+        sent, received = account_of(own), account_of(others)
         accounts[str(device)] = replace(
             sent,
-            airtime_s=sent.airtime_s - sent.ack_airtime_s + heard.ack_airtime_s,
-            ack_airtime_s=heard.ack_airtime_s,
+            airtime_s=sent.airtime_s - sent.ack_airtime_s + received.ack_airtime_s,
+            ack_airtime_s=received.ack_airtime_s,
             hz_s=math.fsum(_hz_s(r, r.airtime_s) for r in own)
             + math.fsum(_hz_s(r, r.ack_airtime_s) for r in others),
-            energy_j=sent.energy_j - sent.ack_energy_j + heard.ack_energy_j,
-            ack_energy_j=heard.ack_energy_j,
-            ack_bytes=heard.ack_bytes,
-            delivered_bytes=heard.delivered_bytes,
-            lost_bytes=heard.lost_bytes,
-            packets_lost=heard.packets_lost,
+            energy_j=sent.energy_j - sent.ack_energy_j + received.ack_energy_j,
+            ack_energy_j=received.ack_energy_j,
+            ack_bytes=received.ack_bytes,
+            delivered_bytes=received.delivered_bytes,
+            lost_bytes=received.lost_bytes,
+            packets_lost=received.packets_lost,
         )
     return accounts
 
