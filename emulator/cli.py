@@ -129,14 +129,14 @@ def run(
 def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Overrides = None) -> None:
     """Check a scenario and its air and print it in full; model and data are left to run --dry-run."""
     with _clear_messages():
-        from emulator.joining import joined
+        from emulator.joining import Reach, joined
         from emulator.link_budget import relay_notes
         from emulator.reading import dump_scenario
 
         found = _read(scenario, override, more, speaks=True).scenario
         air = found.bind_air()
         if found.exchanges:
-            joined(*air, 0.0)
+            joined(Reach(*air, found.access, found.seed))
             _note(relay_notes(found))
         sys.stdout.write(dump_scenario(found))
 

@@ -1,23 +1,36 @@
-"""Why a network falls apart: the best link that is missing, what it has, and what it would take.
+"""Why a network falls apart: the best link that is missing, what it has, and what would connect all devices.
 
-Everything is asked of the air through its protocols, so it holds for a channel of somebody's own.
+With another power, deadline or band other devices are in range of each other, so that an access scheme
+may share out its slots anew. So each value that is named has been tried: the network that it makes is
+connected. Everything is asked of the air through its protocols, so it holds for a channel of a user's own.
 Shapes: M devices.
 """
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
+from pydantic import BaseModel
 
+from emulator.channel.air import WirelessChannel
+from emulator.channel.energy import FixedPower
 from emulator.channel.snapshot import IN_RANGE_BYTES
 from emulator.errors import ScenarioError
-from emulator.protocols import BoundAccess, BoundChannel
-from emulator.state import BoolArray, IndexArray
+from emulator.protocols import Access, BoundAccess, BoundChannel, Snapshot
+from emulator.state import BoolArray, DoubleArray
+from emulator.topology.graphs import islands
 from emulator.units import bits_from_bytes, db_from_linear
 
 MOST_DOUBLINGS = 100
-"""A deadline that is not long enough after so many doublings never is."""
+"""A value that is not enough after so many doublings never is."""
+
+MOST_NETWORKS = 100
+"""A value is raised at most so often because slots were shared out anew."""
+
+SAME_DEADLINE = 1e-9
+"""A deadline must be enough without so small a part of it, which rounding may take away."""
 
 BAND_STEP = 10.0**0.05
 """Bands are tried at so many times the present one, to and fro."""
@@ -26,72 +39,254 @@ BAND_STEPS = 240
 """Twelve decades up and down."""
 
 
-def joined(channel: BoundChannel, access: BoundAccess, time_s: float) -> BoolArray:
-    """Who reaches whom at a time [M, M]. Raises ScenarioError where some cannot reach each other."""
-    island_M = islands(channel, access, time_s)
-    if island_M.any():
-        count = 1 + int(island_M.max())
-        named = [str(np.flatnonzero(island_M == island).tolist()) for island in range(count)]
+@dataclass(frozen=True)
+class Setting:
+    """What may be set otherwise: a power that every device has at least [W], a factor of the deadline,
+    and the band of the access scheme [Hz] (None: as it is)."""
+
+    power_w: float = 0.0
+    longer: float = 1.0
+    band_hz: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """Who reaches whom at a time, under the scenario's settings or under others.
+
+    access: the scheme as it is bound for this run, under seed.
+    """
+
+    channel: BoundChannel
+    access: BoundAccess
+    scheme: Access
+    seed: int
+    time_s: float = 0.0
+
+    @functools.cached_property
+    def near(self) -> BoolArray:
+        """Who reaches whom [M, M] as things are set."""
+        return self._now.in_range(*self._planned)
+
+    def missing_link(self) -> str:
+        """In words, the link between two islands that lacks least power, and what would connect all."""
+        (band_hz, share), has_M = self._planned, self.channel.max_power_w
+        gain_MM = np.where(self._apart, self._now.mean_gain, -1.0)
+        needed_MM = self._now.required_power_w(IN_RANGE_BYTES, band_hz, share)
+        within_MM = self._apart & np.isfinite(needed_MM)
+        if within_MM.any():
+            best = int(np.argmin(np.where(within_MM, needed_MM, np.inf)))
+        else:
+            best = int(np.argmax(gain_MM))
+        i, j = divmod(best, len(has_M))
+        link, has_w = f"the best link between them, {i} -> {j},", float(has_M[i])
+        if gain_MM[i, j] <= 0.0:
+            return f"{link} has no path at all (gain 0)"
+
+        def in_time(longer: float) -> bool:
+            needed = self._now.required_power_w(IN_RANGE_BYTES, band_hz, share * longer)
+            return bool(needed[i, j] <= has_w)
+
+        longer = _least_above(1.0, in_time)
+        wanted = bits_from_bytes(IN_RANGE_BYTES) / (self.channel.deadline_s * share)
+        carries = "nothing" if longer is None else f"{wanted / longer:.3g} bit/s"
+        band = "" if math.isinf(band_hz) else f" on {band_hz:g} Hz"
+        cures = ", or ".join(self._cures())
+        todo = (
+            f"to connect all, set {cures}"
+            if cures
+            else "no deadline, band or power alone connects all"
+        )
+        return (
+            f"{link} carries {carries} with {has_w:.3g} W{band}, and {IN_RANGE_BYTES} bytes within "
+            f"channel.deadline_s = {self.channel.deadline_s:g} need {wanted:.3g} bit/s; "
+            f"{todo}"
+        )
+
+    def _cures(self) -> list[str]:
+        """Every setting that alone connects all devices, in the words of the scenario."""
+        deadline_s = self.channel.deadline_s
+        most_w = float(self.channel.max_power_w.max())
+        band_hz, cures = self.scheme.bandwidth_hz, []
+
+        def by_deadline(value_s: float) -> Setting:
+            return Setting(longer=value_s / deadline_s * (1.0 - SAME_DEADLINE))
+
+        if (value_s := self._enough(deadline_s, by_deadline)) is not None:
+            more = self._or_more(by_deadline(value_s))
+            cures.append(f"channel.deadline_s to {value_s:.3g}{more}")
+        if (other_hz := self._other_band()) is not None:
+            why = (
+                "a narrower band has less noise"
+                if other_hz < band_hz
+                else "a wider one carries more"
+            )
+            cures.append(f"access.bandwidth_hz to {other_hz:g} ({why})")
+        if (power_w := self._enough(most_w, lambda w: Setting(power_w=w))) is not None:
+            more, lacks_db = (
+                self._or_more(Setting(power_w=power_w)),
+                db_from_linear(power_w / most_w),
+            )
+            keys = _power_keys(self.channel, power_w)
+            cures.append(f"{keys} to {power_w:.3g}{more} ({lacks_db:.1f} dB more)")
+        return cures
+
+    def _enough(self, present: float, setting_of: Callable[[float], Setting]) -> float | None:
+        """A value of three digits, above the present one, that connects all; None: there is none.
+
+        It is the least for the slots that there are, then for those that this makes, and so on until
+        they stay enough: each time there is less time for each device, so this ends.
+        """
+        planned, value = self._planned, present
+        for _ in range(MOST_NETWORKS):
+            enough = functools.partial(self._connected_with, planned, setting_of)
+            if (least := _least_above(value, enough)) is None:
+                return None
+            value = float(_rounded_up(least))
+            renewed = self._planned_with(setting_of(value))
+            if renewed is None:
+                return None
+            if self._connected(setting_of(value), renewed):
+                return value
+            planned = renewed
+        return None
+
+    def _other_band(self) -> float | None:
+        """The band nearest to the present one that connects all, on a grid; None: none does."""
+        fields = type(self.scheme).model_fields if isinstance(self.scheme, BaseModel) else {}
+        present_hz = self.scheme.bandwidth_hz
+        if "bandwidth_hz" not in fields or math.isinf(present_hz):
+            return None
+        for step in range(1, BAND_STEPS + 1):
+            for factor in (BAND_STEP**step, BAND_STEP**-step):
+                setting = Setting(band_hz=float(f"{present_hz * factor:.2g}"))
+                if self._connects(setting):
+                    return setting.band_hz
+        return None
+
+    def _connects(self, setting: Setting) -> bool:
+        """Whether the network under a setting is connected."""
+        if not self._connected(setting, (self._band_hz(setting), 1.0)):
+            return False  # not even with all the time there is
+        planned = self._planned_with(setting)
+        return planned is not None and self._connected(setting, planned)
+
+    def _or_more(self, setting: Setting) -> str:
+        """`or more` where the devices have as little time under a setting as if all were in range."""
+        everybody_MM = ~np.eye(len(self._apart), dtype=np.bool_)
+        least = self._shared_out(everybody_MM.tobytes(), self._band_hz(setting))
+        return " or more" if self._planned_with(setting) == least else ""
+
+    def _connected_with(
+        self,
+        planned: tuple[float, float],
+        setting_of: Callable[[float], Setting],
+        value: float,
+    ) -> bool:
+        return self._connected(setting_of(value), planned)
+
+    def _connected(self, setting: Setting, planned: tuple[float, float]) -> bool:
+        """Whether all are connected on a band in a share of the time, also when the run begins."""
+        return all(
+            len(islands(self._near(snapshot, setting, planned))) <= 1 for snapshot in self._moments
+        )
+
+    def _near(
+        self, snapshot: Snapshot, setting: Setting, planned: tuple[float, float]
+    ) -> BoolArray:
+        """Who reaches whom [M, M] on a band in a share of the time."""
+        band_hz, share = planned
+        needed_MM = snapshot.required_power_w(IN_RANGE_BYTES, band_hz, share * setting.longer)
+        has_M: DoubleArray = np.maximum(self.channel.max_power_w, setting.power_w)
+        near_MM = np.asarray(needed_MM <= has_M[:, None])
+        np.fill_diagonal(near_MM, val=False)
+        return near_MM
+
+    def _planned_with(self, setting: Setting) -> tuple[float, float] | None:
+        """Band and share of the time under a setting; None where the scheme refuses it."""
+        band_hz = self._band_hz(setting)
+        return self._shared_out(self._near(self._start, setting, (band_hz, 1.0)).tobytes(), band_hz)
+
+    def _band_hz(self, setting: Setting) -> float:
+        return self.scheme.bandwidth_hz if setting.band_hz is None else setting.band_hz
+
+    @functools.cached_property
+    def _shared_out(self) -> Callable[[bytes, float], tuple[float, float] | None]:
+        """shared_out(hears_MM as bytes, band): what one neighbour gets; remembered, for slots take time."""
+
+        @functools.cache
+        def shared_out(hears: bytes, band_hz: float) -> tuple[float, float] | None:
+            scheme, devices = self.scheme, len(self.channel.max_power_w)
+            if band_hz != scheme.bandwidth_hz and isinstance(scheme, BaseModel):
+                scheme = scheme.model_copy(update={"bandwidth_hz": band_hz})
+            hears_MM = np.frombuffer(hears, dtype=np.bool_).reshape(devices, devices)
+            try:
+                return scheme.bind(hears_MM, self.seed).share(1)
+            except ScenarioError:
+                return None
+
+        return shared_out
+
+    @property
+    def _planned(self) -> tuple[float, float]:
+        """Band and share of the time as things are set."""
+        return self.access.share(1)
+
+    @functools.cached_property
+    def islands(self) -> list[list[int]]:
+        """The devices that reach each other, each of them sorted; one where all are connected."""
+        return islands(self.near)
+
+    @functools.cached_property
+    def _apart(self) -> BoolArray:
+        """Which pairs are on different islands [M, M]."""
+        island_M = np.zeros(len(self.near), dtype=np.int64)
+        for index, island in enumerate(self.islands):
+            island_M[island] = index
+        return np.asarray(island_M[:, None] != island_M)
+
+    @functools.cached_property
+    def _start(self) -> Snapshot:
+        """The network when the scheme is bound."""
+        return self.channel.at(0.0)
+
+    @functools.cached_property
+    def _now(self) -> Snapshot:
+        """The network that is asked about."""
+        return self._start if self.time_s == 0.0 else self.channel.at(self.time_s)
+
+    @property
+    def _moments(self) -> Sequence[Snapshot]:
+        """When a setting must connect all."""
+        return [self._now] if self._now is self._start else [self._now, self._start]
+
+
+def joined(reach: Reach) -> BoolArray:
+    """Who reaches whom [M, M]. Raises ScenarioError where some cannot reach each other."""
+    if len(reach.islands) > 1:
+        named = "; ".join(map(str, reach.islands))
         raise ScenarioError(
             [
-                f"channel: got {count} islands of devices out of each other's range "
-                f"({'; '.join(named)}), wanted a connected network; "
-                f"{missing_link(channel, access, time_s, island_M)}"
+                f"channel: got {len(reach.islands)} islands of devices out of each other's range ({named}), "
+                f"wanted a connected network; {reach.missing_link()}"
             ]
         )
-    return channel.at(time_s).in_range(*access.share(1))
+    return reach.near
 
 
-def islands(channel: BoundChannel, access: BoundAccess, time_s: float) -> IndexArray:
-    """The island of each device at a time [M], counted from 0: all of them 0 where all are connected."""
-    near_MM = channel.at(time_s).in_range(*access.share(1))
-    return np.asarray(connected_components(near_MM, directed=False)[1], dtype=np.int64)
+def _power_keys(channel: BoundChannel, power_w: float) -> str:
+    """What to set so that every device has a power, by its keys where they are known."""
+    if not isinstance(channel, WirelessChannel):
+        return "the power of each device"
+    model = channel.model
+    keys = ["channel.max_power_w"] if model.max_power_w < power_w else []
+    if isinstance(model.power, FixedPower) and model.power.power_w < power_w:
+        keys.append("channel.power.power_w")
+    return " and ".join(keys)
 
 
-def missing_link(
-    channel: BoundChannel, access: BoundAccess, time_s: float, island_M: IndexArray
-) -> str:
-    """In words, the link between two islands that lacks least power, and what would make it one."""
-    snapshot, (band_hz, share) = channel.at(time_s), access.share(1)
-    apart_MM = island_M[:, None] != island_M
-    needed_MM = snapshot.required_power_w(IN_RANGE_BYTES, band_hz, share)
-    gain_MM = np.where(apart_MM, snapshot.mean_gain, -1.0)
-    within_MM = apart_MM & np.isfinite(needed_MM)
-    if within_MM.any():
-        best = int(np.argmin(np.where(within_MM, needed_MM, np.inf)))
-    else:
-        best = int(np.argmax(gain_MM))
-    i, j = divmod(best, len(island_M))
-    link, has_w = f"the best link between them, {i} -> {j},", float(channel.max_power_w[i])
-    if gain_MM[i, j] <= 0.0:
-        return f"{link} has no path at all (gain 0)"
-
-    def needs_w(longer: float, hz: float) -> float:
-        """With a deadline so many times longer, on a band."""
-        return float(snapshot.required_power_w(IN_RANGE_BYTES, hz, share * longer)[i, j])
-
-    longer = _least_factor(lambda factor: needs_w(factor, band_hz) <= has_w)
-    cures = []
-    if longer is not None:
-        cures.append(f"channel.deadline_s of {_rounded_up(longer * channel.deadline_s)} or more")
-    if (other_hz := _nearest_band(lambda hz: needs_w(1.0, hz) <= has_w, band_hz)) is not None:
-        cures.append(f"access.bandwidth_hz of {other_hz:g}")
-    if math.isfinite(more_w := needs_w(1.0, band_hz)):
-        lacks_db = db_from_linear(more_w / has_w)
-        cures.append(f"a power of {_rounded_up(more_w)} W or more ({lacks_db:.1f} dB more)")
-    wanted = bits_from_bytes(IN_RANGE_BYTES) / (channel.deadline_s * share)
-    carries = "nothing" if longer is None else f"{wanted / longer:.3g} bit/s"
-    band = "" if math.isinf(band_hz) else f" on {band_hz:g} Hz"
-    return (
-        f"{link} carries {carries} with {has_w:.3g} W{band}, and {IN_RANGE_BYTES} bytes within "
-        f"channel.deadline_s = {channel.deadline_s:g} need {wanted:.3g} bit/s: it takes "
-        f"{', or '.join(cures) or 'other places, for no deadline, band or power is enough'}"
-    )
-
-
-def _least_factor(enough: Callable[[float], bool]) -> float | None:
-    """The least factor above 1 that is enough, to a thousandth; None: none is."""
-    high = next((2.0**k for k in range(MOST_DOUBLINGS) if enough(2.0**k)), None)
+def _least_above(value: float, enough: Callable[[float], bool]) -> float | None:
+    """The least value above one that is enough, to a thousandth; None: none is."""
+    high = next((v for k in range(MOST_DOUBLINGS) if enough(v := value * 2.0**k)), None)
     if high is None:
         return None
     low = high / 2.0
@@ -99,18 +294,6 @@ def _least_factor(enough: Callable[[float], bool]) -> float | None:
         middle = math.sqrt(low * high)
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
-
-
-def _nearest_band(enough: Callable[[float], bool], band_hz: float) -> float | None:
-    """The band nearest to the present one that is enough, on a grid; None: none is."""
-    if math.isinf(band_hz):
-        return None
-    for step in range(1, BAND_STEPS + 1):
-        for factor in (BAND_STEP**step, BAND_STEP**-step):
-            hz = float(f"{band_hz * factor:.2g}")
-            if enough(hz):
-                return hz
-    return None
 
 
 def _rounded_up(value: float) -> str:

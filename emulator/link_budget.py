@@ -8,13 +8,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
 from rich.console import RenderableType
 from rich.text import Text
 
-from emulator.channel.access import TdmaSchedule, bound_access
+from emulator.channel.access import TdmaSchedule, bound_access, served_in_turns
 from emulator.channel.air import WirelessChannel
 from emulator.channel.aloha import AlohaAccess
 from emulator.channel.fading import NoFading
@@ -27,7 +28,7 @@ from emulator.channel.placement import distances_m
 from emulator.channel.presence import all_there_s
 from emulator.channel.transfer import Block
 from emulator.errors import ScenarioError
-from emulator.joining import islands, missing_link
+from emulator.joining import Reach
 from emulator.paths import Network
 from emulator.protocols import BoundAccess
 from emulator.report.link_table import (
@@ -198,8 +199,7 @@ def link_report(scenario: Scenario, occasion: Occasion, extent: Extent) -> Rende
 def all_links(links: MeanLinks) -> list[tuple[int, int]]:
     """Every pair once, or both ways where somebody shares a slot: who disturbs whom then differs."""
     devices = links.scenario.devices
-    slot_of = _slot_of(links.access)
-    shared = slot_of is not None and len(set(slot_of)) < devices
+    shared = bool(_sharing(links.access, devices))
     return [(i, j) for i in range(devices) for j in range(devices) if (i != j if shared else i < j)]
 
 
@@ -217,6 +217,7 @@ def link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> LinkBudg
     """The budget of the chosen links, and what all of them have in common."""
     grants = links.grants(chosen)
     model, scenario, occasion = links.model, links.scenario, links.occasion
+    reach = Reach(links.channel, links.access, scenario.access, scenario.seed, occasion.at_s)
     first = grants[0]
     finite = math.isfinite(first.bandwidth_hz)
     noise = noise_w(first.bandwidth_hz, model.noise_figure_db)
@@ -235,9 +236,11 @@ def link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> LinkBudg
         noise_dbm=dbm_from_watts(noise) if finite else None,
         outside_dbm=dbm_from_watts(model.interference_w) if model.interference_w else None,
         slot_of=_slot_of(links.access),
+        one_slot=_sharing(links.access, scenario.devices),
         slot_s=links.access.scheme.slot_s if isinstance(links.access, TdmaSchedule) else None,
-        in_range_MM=links.channel.at(occasion.at_s).in_range(*links.access.share(1)),
-        missing=_missing(links),
+        in_range_MM=reach.near,
+        islands=reach.islands,
+        missing=reach.missing_link() if len(reach.islands) > 1 else None,
         away=tuple(
             i
             for i in range(scenario.devices)
@@ -301,15 +304,13 @@ def _paths(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> Paths | None:
     return gains.paths(positions_m[senders], positions_m[receivers])
 
 
-def _missing(links: MeanLinks) -> str | None:
-    """Of islands, the best link between two, in words; None where all are connected."""
-    at_s = links.occasion.at_s
-    island_M = islands(links.channel, links.access, at_s)
-    return missing_link(links.channel, links.access, at_s, island_M) if island_M.any() else None
-
-
 def _slot_of(access: BoundAccess) -> tuple[int, ...] | None:
     return access.slot_of if isinstance(access, TdmaSchedule) else None
+
+
+def _sharing(access: BoundAccess, devices: int) -> list[tuple[int, int]]:
+    """The pairs of devices that share a slot, each once, sorted."""
+    return served_in_turns(access, combinations(range(devices), 2))
 
 
 def _message(links: MeanLinks) -> str:

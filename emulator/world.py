@@ -11,7 +11,7 @@ import torch
 from emulator.backbone.loading import Backbone
 from emulator.errors import ScenarioError
 from emulator.flood import hop_counts
-from emulator.joining import joined
+from emulator.joining import Reach, joined
 from emulator.paths import Network
 from emulator.protocols import BoundAccess, BoundChannel, Learner
 from emulator.scenario import Scenario
@@ -89,7 +89,9 @@ class World:
         """
 
         def counted() -> IndexArray:
-            return hop_counts(joined(self.channel, self.access, time_s))
+            scheme, seed = self.scenario.access, self.scenario.seed
+            reach = Reach(self.channel, self.access, scheme, seed, time_s)
+            return hop_counts(joined(reach))
 
         return self.once(("hops", time_s), counted)
 
@@ -154,7 +156,7 @@ def build_world(scenario: Scenario) -> World:
     accelerator = accelerator_of(scenario)
     channel, access = scenario.bind_air()
     if scenario.exchanges:
-        joined(channel, access, 0.0)
+        joined(Reach(channel, access, scenario.access, scenario.seed))
     suite, seed, evaluation = scenario.tasks, scenario.seed, scenario.evaluation
     tests = {task: suite.examples(task, "test", seed) for task in suite.names}
     train = {task: suite.examples(task, "train", seed) for task in suite.names}

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import networkx as nx
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -50,8 +49,9 @@ class LinkBudget:
 
     lines: those that are told, of all `pairs` (both directions count where they differ). message: what
     is sent, in words. bandwidth_hz: of one link; noise_dbm, outside_dbm: in it, None without. slot_of
-    [M], slot_s: None without slots. in_range_MM: who can send a packet to whom within the deadline.
-    missing: of islands, the best link between two, in words. away: devices that are not there at that
+    [M], slot_s: None without slots; one_slot: the pairs that share one. in_range_MM: who can send a packet
+    to whom within the deadline; islands: who is connected by that, hop by hop. missing: of several
+    islands, the best link between two, in words. away: devices that are not there at that
     moment; their links are told as if they were. relayed: the paths of the pairs that reach each other
     hop by hop only, both ways.
     """
@@ -70,8 +70,10 @@ class LinkBudget:
     noise_dbm: float | None
     outside_dbm: float | None
     slot_of: tuple[int, ...] | None
+    one_slot: Sequence[tuple[int, int]]
     slot_s: float | None
     in_range_MM: BoolArray
+    islands: Sequence[Sequence[int]]
     missing: str | None
     away: tuple[int, ...]
     relayed: Sequence[Sequence[int]]
@@ -104,8 +106,7 @@ def _headings(budget: LinkBudget, shadowed: bool) -> list[str]:
     power = "needed\npower [dBm]" if budget.least_power else "power\n[dBm]"
     headings = ["from", "to", "distance\n[m]", "line of\nsight", "path loss\n[dB]"]
     headings += ["shadowing\n[dB]"] if shadowed else []
-    shared = budget.slot_of is not None and len(set(budget.slot_of)) < len(budget.slot_of)
-    ratio = "SINR\n[dB]" if shared or budget.outside_dbm is not None else "SNR\n[dB]"
+    ratio = "SINR\n[dB]" if budget.one_slot or budget.outside_dbm is not None else "SNR\n[dB]"
     return [*headings, power, ratio, "rate\n[bit/s]", "loss of\na try", "message\n[s]"]
 
 
@@ -143,8 +144,8 @@ def _notes(budget: LinkBudget) -> Iterable[tuple[str, str]]:
     yield "access", budget.access
     if budget.slot_of is not None and budget.slot_s is not None:
         yield "slots", _slots(budget.slot_of, budget.slot_s)
-        if sharing := _sharing(budget.slot_of):
-            yield "one slot", sharing
+        if budget.one_slot:
+            yield "one slot", _sharing(budget.one_slot)
     yield "band", _band(budget)
     yield "limits", f"{budget.limit_dbm:.1f} dBm a device, deadline {budget.deadline_s:g} s"
     whole = len(budget.lines) == budget.pairs
@@ -152,9 +153,9 @@ def _notes(budget: LinkBudget) -> Iterable[tuple[str, str]]:
     if budget.relayed:
         named = whole or len(budget.in_range_MM) <= FEW_DEVICES
         yield "relays", relays_named(budget.relayed) if named else _relays_counted(budget.relayed)
-    islands = sorted(map(sorted, nx.connected_components(nx.from_numpy_array(budget.in_range_MM))))
-    told = "; ".join(_named(island) for island in islands)
-    yield "islands", "none: all are connected" if len(islands) == 1 else f"{len(islands)}: {told}"
+    told = "; ".join(map(_named, budget.islands))
+    count = len(budget.islands)
+    yield "islands", "none: all are connected" if count == 1 else f"{count}: {told}"
     if budget.missing is not None:
         yield "to join", budget.missing
 
@@ -167,18 +168,11 @@ def _slots(slot_of: Sequence[int], slot_s: float) -> str:
     return f"{length}; devices in turn: {' | '.join(map(_named, owners))}"
 
 
-def _sharing(slot_of: Sequence[int]) -> str:
-    """The pairs within a slot, or how many; empty where there are none."""
-    pairs = [
-        (i, j)
-        for i, own in enumerate(slot_of)
-        for j, other in enumerate(slot_of)
-        if i < j and own == other
-    ]
+def _sharing(pairs: Sequence[tuple[int, int]]) -> str:
+    """The pairs within a slot, or how many."""
     few = ", ".join(f"{i} and {j}" for i, j in pairs)
     named = few if len(pairs) <= FEW_DEVICES else f"{len(pairs)} pairs of devices"
-    told = f"{named} share one, being out of range at the start: a link between them is served as if they took turns"
-    return told if pairs else ""
+    return f"{named} share one, being out of range at the start: a link between them is served as if they took turns"
 
 
 def _band(budget: LinkBudget) -> str:

@@ -11,10 +11,11 @@ import networkx as nx
 import numpy as np
 from networkx.utils import UnionFind
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from scipy.sparse.csgraph import connected_components
 
 from emulator.errors import ScenarioError
 from emulator.protocols import Topology
-from emulator.state import Link, Survey
+from emulator.state import BoolArray, Link, Survey
 from emulator.streams import stream
 from emulator.topology.mixing import metropolis_links
 
@@ -32,6 +33,15 @@ class FixedGraph(BaseModel):
 def is_fixed(topology: Topology) -> bool:
     """Whether it says that its links are the same in every round."""
     return bool(getattr(topology, "fixed", False))
+
+
+def islands(edge_MM: BoolArray) -> list[list[int]]:
+    """The connected parts of a graph, by least device: sorted devices of each.
+
+    edge_MM [M, M]: an edge in one direction connects both ways.
+    """
+    count, part_M = connected_components(edge_MM, directed=False)
+    return [np.flatnonzero(part_M == part).tolist() for part in range(count)]
 
 
 class Ring(FixedGraph):
@@ -216,6 +226,7 @@ def _graph_seed(seed: int, draw: int) -> int:
 
 def _not_connected(graph: "nx.Graph[int]", what: str) -> ScenarioError:
     """The error that names the islands of a graph."""
-    islands = sorted(sorted(island) for island in nx.connected_components(graph))
-    named = " ".join("{" + " ".join(map(str, island)) + "}" for island in islands)
-    return ScenarioError([f"topology: got {len(islands)} islands {named} ({what}), wanted one"])
+    edge_MM = nx.to_numpy_array(graph, nodelist=sorted(graph)) > 0.0
+    found = islands(edge_MM)
+    named = " ".join("{" + " ".join(map(str, island)) + "}" for island in found)
+    return ScenarioError([f"topology: got {len(found)} islands {named} ({what}), wanted one"])
