@@ -10,10 +10,10 @@ from itertools import chain
 
 import numpy as np
 
+from emulator.channel.acking import Acking
 from emulator.protocols import BoundAccess, BoundChannel
 from emulator.state import (
     IP_UDP_BYTES,
-    Acks,
     BoolArray,
     Grant,
     IndexArray,
@@ -24,7 +24,6 @@ from emulator.state import (
     Reception,
     Request,
     ValueType,
-    ack_bytes,
     air_bytes,
 )
 from emulator.wire import tensors_of
@@ -210,7 +209,8 @@ def link_record(
     attempts_P, size_P = reception.attempts, content.bytes_P4.sum(axis=1)
     first_tries = content.bytes_P4[attempts_P > 0].sum(axis=0).tolist()
     on_air = receiver == grant.receivers[0]
-    acks = reception.acks or _acks_of_reliable(content, attempts_P)
+    # A channel that says nothing of acknowledgements has them for nothing.
+    acks = reception.acks or Acking(grant, content.reliable_P).acks(attempts_P, bit_per_s=0.0)
     return LinkRecord(
         exchange_index=grant.exchange_index,
         round_index=content.messages[0].round_index,
@@ -246,10 +246,3 @@ def link_record(
         hop=way.hop,
         **content.said,
     )
-
-
-def _acks_of_reliable(content: Content, attempts_P: IndexArray) -> Acks:
-    """Where a channel does not say: one for each round of tries of the reliable packets."""
-    count = int(content.reliable_P.sum())
-    rounds = int(np.max(attempts_P[content.reliable_P], initial=0))
-    return Acks(count, rounds * ack_bytes(count))

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emulator.channel.energy import transmit_energy_j
-from emulator.channel.transfer import Outcome
-from emulator.state import Acks, BoolArray, Grant, ack_bytes
+from emulator.state import Acks, BoolArray, Grant, IndexArray, ack_bytes
 from emulator.units import bits_from_bytes
 
 
@@ -27,27 +26,27 @@ class Acking:
 
     grant: Grant
     acked_P: BoolArray
-    turnaround_s: float | None
-    circuit_power_w: float
+    turnaround_s: float | None = None
+    circuit_power_w: float = 0.0
 
-    def round_trips_s(self, outcome: Outcome, bit_per_s: float) -> float:
+    def round_trips_s(self, attempts_P: IndexArray, bit_per_s: float) -> float:
         """How long the sender waits for acknowledgements before it repeats something [s]."""
         if self.turnaround_s is None:
             return 0.0
-        repetitions = max(self._rounds(outcome) - 1, 0)
+        repetitions = max(self._rounds(attempts_P) - 1, 0)
         answers_s = len(self.grant.receivers) * self._airtime_s(bit_per_s)
         return repetitions * (2.0 * self.turnaround_s + answers_s)
 
-    def acks(self, outcome: Outcome, bit_per_s: float) -> Acks:
+    def acks(self, attempts_P: IndexArray, bit_per_s: float) -> Acks:
         """What one receiver sends."""
-        rounds, packets = self._rounds(outcome), int(self.acked_P.sum())
+        rounds, packets = self._rounds(attempts_P), int(self.acked_P.sum())
         airtime_s = 0.0 if self.turnaround_s is None else rounds * self._airtime_s(bit_per_s)
         energy_j = transmit_energy_j(self.grant.tx_power_w, self.circuit_power_w, airtime_s)
         return Acks(packets, rounds * ack_bytes(packets), airtime_s, energy_j)
 
-    def _rounds(self, outcome: Outcome) -> int:
+    def _rounds(self, attempts_P: IndexArray) -> int:
         """Most tries of a packet that is acknowledged; 0 where there was none."""
-        return int(np.max(outcome.attempts[self.acked_P], initial=0))
+        return int(np.max(attempts_P[self.acked_P], initial=0))
 
     def _airtime_s(self, bit_per_s: float) -> float:
         """Of one acknowledgement [s]; 0 where no bit was sent, so that nothing is acknowledged."""

@@ -112,7 +112,9 @@ class WirelessChannel:
         Reliable packets are repeated until they arrive (EmulatorError after MAX_RELIABLE_TRIES, or
         where the link has no rate for max_wait_s), others at most arq_max_tries times. `late`: the
         transfer does not end by the deadline; with `late: lose` its unreliable rest is then lost and
-        only reliable packets go on. The deadline counts also while somebody is away.
+        only reliable packets go on. A transfer that loses its rest ends when the sender gives that up:
+        after max_wait_s, or with `late: lose` at the deadline where that is earlier. The deadline counts
+        also while somebody is away.
         """
         model, deadline_s = self.model, self.model.deadline_s - grant.wait_s
         flow = self._flow(grant)
@@ -122,7 +124,7 @@ class WirelessChannel:
         acking = Acking(grant, repeated_P, turnaround_s, model.circuit_power_w)
         transfer = self._transfer(packets, reliable_P, grant, flow)
         try:
-            sent, due_s = self._sent(transfer, flow, acking, deadline_s, reliable_P)
+            sent = self._sent(transfer, flow, acking, deadline_s, reliable_P)
         except ScenarioError:
             raise
         except EmulatorError as error:
@@ -134,16 +136,16 @@ class WirelessChannel:
                 f"{self._link(grant)}: a reliable packet was lost "
                 f"{MAX_RELIABLE_TRIES} times in exchange {grant.exchange_index}"
             )
-        end_s = _last_on_air_s(grant, sent, due_s)
         bit_per_s = flow.bit_per_s_at(sent.duration_s)
-        over_s = flow.later(end_s, acking.round_trips_s(sent.outcome, bit_per_s))
+        attempts_P = sent.outcome.attempts
+        over_s = flow.later(sent.duration_s, acking.round_trips_s(attempts_P, bit_per_s))
         reception = Reception(
             arrived=sent.outcome.arrived[0],
-            attempts=sent.outcome.attempts,
+            attempts=attempts_P,
             arrival_s=grant.start_s + over_s,
-            airtime_s=flow.airtime_s(end_s),
+            airtime_s=flow.airtime_s(sent.duration_s),
             late=sent.late or is_late(over_s, deadline_s),
-            acks=acking.acks(sent.outcome, bit_per_s),
+            acks=acking.acks(attempts_P, bit_per_s),
         )
         return tuple(replace(reception, arrived=arrived_P) for arrived_P in sent.outcome.arrived)
 
@@ -154,21 +156,21 @@ class WirelessChannel:
         acking: Acking,
         deadline_s: float,
         reliable_P: BoolArray,
-    ) -> tuple[Sent, float]:
-        """The tries of a transfer, and by when they were due [s].
+    ) -> Sent:
+        """The tries of a transfer.
 
         Under `late: lose` the deadline leaves room for the round trips.
         """
         losses, reserved_s = self.model.losses, 0.0
         if self.model.late == "wait":
-            return send_and_wait(transfer, losses, flow, deadline_s, reliable_P), deadline_s
+            return send_and_wait(transfer, losses, flow, deadline_s, reliable_P)
         while True:
             due_s = flow.later(deadline_s, -reserved_s)
             sent = send_or_lose(transfer, losses, flow, due_s, reliable_P)
             bit_per_s = flow.bit_per_s_at(sent.duration_s)
-            needed_s = acking.round_trips_s(sent.outcome, bit_per_s)
+            needed_s = acking.round_trips_s(sent.outcome.attempts, bit_per_s)
             if needed_s <= reserved_s or not math.isfinite(sent.duration_s):
-                return sent, due_s
+                return sent
             reserved_s = needed_s
 
     def _link(self, grant: Grant) -> str:
@@ -261,15 +263,3 @@ class WirelessChannel:
     def _signal(self) -> Signal:
         """What arrives over its links."""
         return Signal(self.model, self.seed, self.gains, self.gain_at_start, self._most_w)
-
-
-def _last_on_air_s(grant: Grant, sent: Sent, due_s: float) -> float:
-    """When the sender makes its last try, from the start of the grant on [s].
-
-    A transfer that is cut off when it is due has had tries until then, in slots in vain, too.
-    """
-    if grant.slots is None or not sent.late:
-        return sent.duration_s
-    end_s, given_up_s = grant.start_s + sent.duration_s, grant.start_s + due_s
-    in_vain = grant.slots.in_vain_s(given_up_s) > grant.slots.in_vain_s(end_s)
-    return due_s if in_vain else sent.duration_s

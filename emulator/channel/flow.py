@@ -25,9 +25,11 @@ SAME_MOMENT = 1e-9
 class Flow(Protocol):
     """The bits that a link brings over, as a function of time."""
 
-    @property
-    def given_up_s(self) -> float:
-        """When the sender gives up, as far as `finish_times_s` has no answer; inf: never."""
+    def given_up_s(self, until_s: float) -> float:
+        """When a sender that has something left gives up, at until_s at the latest [s].
+
+        until_s may be inf where `finish_times_s` has no answer; inf: never.
+        """
         ...
 
     def finish_times_s(self, bits_K: DoubleArray) -> DoubleArray:
@@ -116,11 +118,13 @@ class BlockFlow:
     start_s: float = 0.0
     max_wait_s: float = math.inf
 
-    @property
-    def given_up_s(self) -> float:
-        """When the wait that is too long has lasted max_wait_s [s]."""
-        usable_s = [self._end_s(s.block) for s in self._stretches() if s.flows]
-        return (usable_s[-1] if usable_s else 0.0) + self.max_wait_s
+    def given_up_s(self, until_s: float) -> float:
+        """When the wait that is too long has lasted max_wait_s [s]; until_s where there is none by then."""
+        usable_s = end_s = 0.0
+        for stretch in self._stretches(until_s):
+            end_s = self._end_s(stretch.block)
+            usable_s = end_s if stretch.flows else usable_s
+        return until_s if end_s >= until_s else usable_s + self.max_wait_s
 
     def finish_times_s(self, bits_K: DoubleArray) -> DoubleArray:
         """The t with ∫₀ᵗ R dt = bits_K[k], for each k [K]; inf for what is not through when given up.

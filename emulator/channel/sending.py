@@ -24,8 +24,8 @@ SAME_BITS = 1e-12
 class Sent:
     """What became of a transfer. late: not over by the deadline.
 
-    duration_s: until its last try ends; inf where the link was given up before all reliable packets
-    were through.
+    duration_s: until its last try ends, or until the sender gives up the packets that it loses; inf where
+    the link was given up before all reliable packets were through.
     """
 
     outcome: Outcome
@@ -43,9 +43,7 @@ def send_and_wait(
     if math.isfinite(duration_s):
         return Sent(outcome, duration_s, is_late(duration_s, deadline_s))
     cut_P = ~reliable_P & np.isposinf(ends_P)
-    sent = _sent_but_for(cut_P, transfer, outcome, losses, flow, flow.bits_within(math.inf))
-    # Who gives up has waited until then.
-    return replace(sent, duration_s=max(sent.duration_s, flow.given_up_s))
+    return _sent_but_for(cut_P, transfer, outcome, losses, flow, math.inf)
 
 
 def send_or_lose(
@@ -53,7 +51,8 @@ def send_or_lose(
 ) -> Sent:
     """Tries until the deadline; what is on the air then is cut off, and only reliable_P go on.
 
-    Cut tries bring nothing. The reliable ones after them leave earlier than without a deadline, so in
+    Cut tries bring nothing. Where the rate is 0, or another device has the slot, until the deadline, the
+    transfer ends there nevertheless: until then the sender might have gone on. The reliable ones after them leave earlier than without a deadline, so in
     other fades perhaps: their tries are made anew, with the same luck.
     """
     budget_bits = flow.bits_within(deadline_s)
@@ -65,7 +64,7 @@ def send_or_lose(
     if not is_late(duration_s, deadline_s) and not hopeless_P.any():
         return Sent(outcome, duration_s, late=False)
     cut_P = hopeless_P | ~reliable_P & (ends_P > deadline_s * (1.0 + LATE_TOLERANCE))
-    return _sent_but_for(cut_P, transfer, outcome, losses, flow, budget_bits)
+    return _sent_but_for(cut_P, transfer, outcome, losses, flow, deadline_s)
 
 
 def is_late(time_s: float, deadline_s: float) -> bool:
@@ -79,9 +78,13 @@ def _sent_but_for(
     outcome: Outcome,
     losses: Losses,
     flow: Flow,
-    budget_bits: float,
+    due_s: float,
 ) -> Sent:
-    """A transfer whose packets cut_P have no more than the first budget_bits of the flow."""
+    """A transfer whose packets cut_P have no more than what flows until they are due.
+
+    Their sender holds on to them until then, or until it gives up before.
+    """
+    budget_bits = flow.bits_within(due_s)
     sent_P = outcome.attempts * transfer.bits_P
     shorter = _cut_short(transfer, cut_P, sent_P, budget_bits)
     outcome = losses.outcome(shorter)
@@ -95,6 +98,8 @@ def _sent_but_for(
     if total_bits <= budget_bits * (1.0 + SAME_BITS):
         total_bits = min(total_bits, budget_bits)
     duration_s = float(flow.finish_times_s(np.array([total_bits]))[0])
+    if cut_P.any():
+        duration_s = max(duration_s, flow.given_up_s(due_s))
     return Sent(Outcome(arrived, outcome.attempts), duration_s, late=True)
 
 

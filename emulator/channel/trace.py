@@ -80,10 +80,9 @@ class TraceFlow:
     start_s: float
     blocks: Blocks
 
-    @property
-    def given_up_s(self) -> float:
-        """Never: a trace has its next chance."""
-        return math.inf
+    def given_up_s(self, until_s: float) -> float:
+        """Not before: a trace has its next chance."""
+        return until_s
 
     def finish_times_s(self, bits_K: DoubleArray) -> DoubleArray:
         """The chance that takes the last of bits_K[k] bits, in seconds after the start [K]."""

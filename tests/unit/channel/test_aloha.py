@@ -253,7 +253,7 @@ def test_airtime_and_energy_are_those_of_all_slots_tried(first_slot):
 
 
 def test_who_is_cut_off_has_tried_until_the_deadline():
-    packets, ends = _packets(5), []
+    packets = _packets(5)
     for first_slot in range(0, 3000, 37):
         channel, schedule = _fixed(late="lose", deadline_s=0.25), _bound(_everybody(4), 0.3)
         start_s = first_slot * SLOT_S
@@ -263,12 +263,9 @@ def test_who_is_cut_off_has_tried_until_the_deadline():
         assert good < 20
         assert reception.late
         assert reception.arrived.tolist() == [4 * (i + 1) <= good for i in range(5)]
-        done = round((reception.arrival_s - start_s) / SLOT_S)
+        assert reception.arrival_s - start_s == pytest.approx(0.25)
         sends_S = _sends(schedule, 8)[0][slots]
         assert reception.airtime_s == pytest.approx(sends_S.sum() * SLOT_S)
-        assert not sends_S[done:].any()
-        ends.append(done)
-    assert min(ends) < 25 == max(ends)
 
 
 def test_least_power_meets_the_deadline_with_the_slots_that_will_carry():

@@ -63,7 +63,7 @@ def test_the_integral_of_the_rate_up_to_the_end_is_the_bits(rates, block_s, shar
 def test_a_link_that_carries_nothing_is_no_endless_loop():
     never = BlockFlow(lambda block: 0.0, Blocks(math.inf))
     assert never.finish_times_s(np.array([0.0, 1.0])).tolist() == [0.0, math.inf]
-    assert (never.bits_within(math.inf), never.given_up_s) == (0.0, math.inf)
+    assert (never.bits_within(math.inf), never.given_up_s(math.inf)) == (0.0, math.inf)
     with pytest.raises(EmulatorError, match="has lasted 1000000 coherence blocks"):
         BlockFlow(lambda block: 1e-9, Blocks(1e-3)).finish_times_s(np.array([1.0]))
 
@@ -160,7 +160,13 @@ def test_who_waits_too_long_gives_up():
     rates = [10.0, 0.0, 0.0, 10.0, 0.0, 0.0, 0.0, 10.0]
     flow = BlockFlow(lambda block: rates[block % 8], Blocks(1.0), max_wait_s=2.5)
     assert flow.finish_times_s(np.array([5.0, 15.0, 25.0])).tolist() == [0.5, 3.5, math.inf]
-    assert flow.given_up_s == 6.5
+    assert [flow.given_up_s(t) for t in (math.inf, 100.0, 6.5, 5.0, 0.2)] == [
+        6.5,
+        6.5,
+        6.5,
+        5.0,
+        0.2,
+    ]
     assert flow.bits_within(math.inf) == flow.bits_within(100.0) == 20.0
     assert list(flow.bits_at_block_ends())[-1] == 20.0
     assert flow.airtime_s(6.5) == 2.0
@@ -174,4 +180,4 @@ def test_waiting_for_a_turn_is_no_waiting_for_a_rate():
     assert flow.finish_times_s(np.array([35.0])).tolist() == [30.5]
     dead = BlockFlow(lambda block: float(block != 10), Blocks(1.0), turns, max_wait_s=2.0)
     assert dead.finish_times_s(np.array([0.5, 1.5])).tolist() == [0.5, math.inf]
-    assert dead.given_up_s == 3.0
+    assert dead.given_up_s(math.inf) == 3.0

@@ -127,14 +127,44 @@ def test_what_waits_too_long_is_lost(late):
     assert reception.late
     assert not reception.arrived.all()
     assert dead_s > 0.0
-    assert reception.arrival_s <= dead_s + 1.0 + 1e-9
-    if late == "wait":
-        assert reception.arrival_s == pytest.approx(dead_s + 1.0)
+    assert reception.arrival_s == pytest.approx(dead_s + 1.0)
     assert reception.airtime_s < dead_s
     longer = _air(snr_db=-11.0, max_wait_s=1e4, late=late, deadline_s=1e3).transmit(packets, grant)
     assert longer[0].arrived.all()
     through = int(reception.arrived.sum())
     assert reception.arrived.tolist() == [True] * through + [False] * (20 - through)
+
+
+@pytest.mark.parametrize(
+    ("max_wait_s", "ends_s"), [(60.0, 2.0), (2.0, 2.0), (0.5, 0.5), (None, 2.0)]
+)
+@pytest.mark.parametrize("kind", ["ofdma", "broadcast", "tdma", "aloha"])
+def test_what_is_lost_on_a_dead_link_is_held_until_the_deadline_or_given_up_before(
+    kind, max_wait_s, ends_s
+):
+    """Nothing is through at 0 s on a link that carries nothing."""
+    dead = {"fading": NoFading(), "late": "lose", "deadline_s": 2.0, "max_wait_s": max_wait_s}
+    channel, packets = _air(4, snr_db=-40.0, **dead), packets_of(3)
+    receivers = (1, 2) if kind == "broadcast" else (1,)
+    grant = _grant(channel, ACCESSES[kind], packets, receivers)
+    for reception in channel.transmit(packets, grant):
+        assert not reception.arrived.any()
+        assert reception.attempts.tolist() == [0, 0, 0]
+        assert reception.arrival_s - grant.start_s == pytest.approx(ends_s)
+        assert (reception.late, reception.airtime_s) == (True, 0.0)
+        assert channel.energy_j(grant, reception) == 0.0
+
+
+def test_a_link_that_falls_silent_ends_its_transfer_at_the_deadline():
+    """What came through before counts, and its last bit is not the end."""
+    channel, packets = _air(snr_db=-11.0, late="lose", deadline_s=1e3), packets_of(400, size=40)
+    grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(-11.0), 0)
+    dead_s = _dead_from_s(channel, grant)
+    cut = _air(snr_db=-11.0, late="lose", deadline_s=dead_s + 0.6)
+    (reception,) = cut.transmit(packets, grant)
+    assert 0 < reception.arrived.sum() < 400
+    assert reception.arrival_s == pytest.approx(dead_s + 0.6)
+    assert reception.airtime_s < dead_s
 
 
 @pytest.mark.parametrize("late", ["wait", "lose"])
