@@ -191,7 +191,7 @@ def rate_cdf(links: MeanLinks) -> Picture | str:
     air = model.model_copy(update={"fading": anew})
     fading = air.bind(links.scenario.devices, links.scenario.seed)
     exchanges = (replace(grant, exchange_index=exchange) for exchange in range(DRAWS))
-    snr_K = [float(fading.snr(exchange, 0)[0]) for exchange in exchanges]
+    snr_K = [float(fading.signal.snr(exchange, 0)[0]) for exchange in exchanges]
     rate_K = sorted(rate.bit_per_s(snr, band_hz) / band_hz for snr in snr_K)
     shares = [(k + 1) / DRAWS for k in range(DRAWS)]
     curves = [Curve(f"{DRAWS} draws", list(zip(rate_K, shares, strict=True)))]

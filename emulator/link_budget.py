@@ -130,7 +130,7 @@ class MeanLinks:
 
     def snr(self, grant: Grant) -> float:
         """Mean received power over noise and interference at the weakest receiver; 0 on an endless band."""
-        return float(self.channel.snr(grant, 0).min())
+        return float(self.channel.signal.snr(grant, 0).min())
 
     def limit_w(self, grant: Grant) -> float:
         """The most power that the grant can have beside those it shares with."""
@@ -146,7 +146,7 @@ class MeanLinks:
     def bit_per_s(self, grant: Grant) -> float:
         """The rate at the mean SNR while the sender is on the air [bit/s]."""
         rate = self.model.rate
-        if not self.channel.has_path(grant, 0):
+        if not self.channel.signal.has_path(grant, 0):
             return 0.0
         if rate.kind == "trace":
             return rate.mean_bit_per_s

@@ -63,6 +63,11 @@ class WirelessChannel:
         """Γ [s]."""
         return self.model.deadline_s
 
+    @functools.cached_property
+    def signal(self) -> Signal:
+        """What arrives over its links."""
+        return Signal(self.model, self.seed, self.gains, self.gain_at_start, self._most_w)
+
     def at(self, time_s: float) -> WirelessSnapshot:
         """The network at an emulated time."""
         model = self.model
@@ -97,14 +102,6 @@ class WirelessChannel:
             replace(grant, tx_power_w=float(power_w))
             for grant, power_w in zip(grants, powers_G, strict=True)
         )
-
-    def snr(self, grant: Grant, block: int) -> DoubleArray:
-        """[R] received power over noise and interference, in a block counted from the grant's first."""
-        return self._signal.snr(grant, block)
-
-    def has_path(self, grant: Grant, block: int) -> bool:
-        """Whether anything of what is sent arrives at all receivers, in such a block."""
-        return self._signal.has_path(grant, block)
 
     def transmit(self, packets: Sequence[Packet], grant: Grant) -> tuple[Reception, ...]:
         """What becomes of the packets at each receiver, sent one after the other until all have them.
@@ -175,7 +172,7 @@ class WirelessChannel:
 
     def _link(self, grant: Grant) -> str:
         """A link and what it is worth, for messages."""
-        snr = float(self._signal.mean_snr(grant).min())
+        snr = float(self.signal.mean_snr(grant).min())
         named = f"link {grant.sender} -> {', '.join(map(str, grant.receivers))}"
         return f"{named}, mean SNR {db_from_linear(snr):.1f} dB" if snr > 0.0 else named
 
@@ -220,16 +217,16 @@ class WirelessChannel:
 
     def _flow(self, grant: Grant) -> Flow:
         """What the sender brings over from the start of the grant on; the weakest sets its rate."""
-        rate, blocks = self.model.rate, self._signal.blocks(grant)
+        rate, blocks = self.model.rate, self.signal.blocks(grant)
         if rate.kind == "trace":
             return rate.flow(grant.start_s, blocks)
         max_wait_s = math.inf if self.model.max_wait_s is None else self.model.max_wait_s
 
         @functools.cache
         def bit_per_s(block: int) -> float:
-            if rate.kind == "fixed" and not self.has_path(grant, block):
+            if rate.kind == "fixed" and not self.signal.has_path(grant, block):
                 return 0.0  # the other laws see it by the SNR
-            return rate.bit_per_s(float(self.snr(grant, block).min()), grant.bandwidth_hz)
+            return rate.bit_per_s(float(self.signal.snr(grant, block).min()), grant.bandwidth_hz)
 
         return BlockFlow(bit_per_s, blocks, grant.slots, grant.start_s, max_wait_s)
 
@@ -238,7 +235,7 @@ class WirelessChannel:
         require_band(grant.bandwidth_hz)
         rate = self.model.rate
         for block, end_bits in enumerate(flow.bits_at_block_ends()):
-            snr_R = self.snr(grant, block)
+            snr_R = self.signal.snr(grant, block)
             weakest = float(snr_R.min())
             threshold_db = rate.threshold_db(weakest) if rate.kind == "nr_cqi" else None
             yield Block(snr_R, threshold_db, end_bits)
@@ -257,9 +254,4 @@ class WirelessChannel:
         log_snr = self.model.rate.log_snr(reachable, bandwidth_hz)
         if log_snr == -math.inf:
             return -math.inf
-        return self._signal.log_power_w(grant, self._signal.first_block(grant), log_snr)
-
-    @functools.cached_property
-    def _signal(self) -> Signal:
-        """What arrives over its links."""
-        return Signal(self.model, self.seed, self.gains, self.gain_at_start, self._most_w)
+        return self.signal.log_power_w(grant, self.signal.first_block(grant), log_snr)

@@ -3,6 +3,7 @@
 Shapes: M devices, T times.
 """
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -73,12 +74,17 @@ class GainTable:
         return len(self.times_T) > 1
 
     def mean_gain(self, time_s: float) -> DoubleArray:
-        """Gains between all devices at a time [M, M]."""
-        return np.asarray(self.gain_TMM[self._index(time_s)])
+        """Gains between all devices at a time [M, M]; the same array as long as they hold."""
+        return self._gains[self._index(time_s)]
 
     def gain(self, first: int, second: int, time_s: float) -> float:
         """The gain of one pair at a time."""
         return float(self.gain_TMM[self._index(time_s), first, second])
+
+    @functools.cached_property
+    def _gains(self) -> list[DoubleArray]:
+        """One array for each time: what has not changed is known by its identity."""
+        return list(self.gain_TMM)
 
     def _index(self, time_s: float) -> int:
         return max(int(np.searchsorted(self.times_T, time_s, side="right")) - 1, 0)

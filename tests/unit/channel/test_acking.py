@@ -120,7 +120,7 @@ def test_an_acknowledgement_has_the_rate_of_the_last_bits():
         grant = Grant(0, (1,), float(start_s), band_hz, power_w, 0)
         (reception,) = channel.transmit(packets_of(3, reliable=(0,)), grant)
         block = int((reception.arrival_s - start_s + start_s % 0.05) / 0.05)
-        bit_per_s = rate.bit_per_s(float(channel.snr(grant, block)[0]), band_hz)
+        bit_per_s = rate.bit_per_s(float(channel.signal.snr(grant, block)[0]), band_hz)
         assert bit_per_s > 0.0
         assert reception.acks.airtime_s == pytest.approx(_ack_s(1, bit_per_s))
 

@@ -276,7 +276,7 @@ def test_least_power_meets_the_deadline_with_the_slots_that_will_carry():
         own_s = [grant.slots.carrying_s(t) for t in (ready_s, ready_s + 1.0)]
         bits_per_hz = 8 * air_bytes(packets) / (own_s[1] - own_s[0]) / 1e6
         needed_snr = 2.0**bits_per_hz - 1.0
-        assert channel.snr(grant, 0)[0] == pytest.approx(needed_snr)
+        assert channel.signal.snr(grant, 0)[0] == pytest.approx(needed_snr)
         assert not reception.late
         assert grant.slots.carrying_s(reception.arrival_s) == pytest.approx(own_s[1])
 

@@ -44,7 +44,7 @@ def _air(fading, devices=3):
 def _fade_at(air, time_s, exchange_index=0, ends=(0, 1)):
     """SNR of a link at an emulated time, as a transfer that starts then meets it."""
     grant = Grant(ends[0], (ends[1],), time_s, 1e6, 0.1, exchange_index)
-    return float(air.snr(grant, 0)[0])
+    return float(air.signal.snr(grant, 0)[0])
 
 
 # ── one draw for each block ──────────────────────────────────────────────────────────────────────
@@ -126,7 +126,7 @@ def test_a_later_block_of_one_transfer_is_the_first_of_another():
     air = _air(RayleighFading(coherence_s=0.3))
     grant = Grant(0, (1,), 10.0, 1e6, 0.1, 5)  # 0.1 s into the block from 9.9 s
     for block in range(40):
-        assert air.snr(grant, block)[0] == _fade_at(air, 9.9 + 0.3 * block + 0.15)
+        assert air.signal.snr(grant, block)[0] == _fade_at(air, 9.9 + 0.3 * block + 0.15)
 
 
 @pytest.mark.parametrize(

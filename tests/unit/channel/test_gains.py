@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from emulator.channel.access import OfdmaAccess
 from emulator.channel.gains import FileGain
+from emulator.channel.model import Wireless
 from emulator.channel.placement import FilePlacement
 from emulator.channel.tables import MOST_PROBLEMS
 from emulator.channel_figures import channel_figures
 from emulator.errors import ScenarioError
 from emulator.link_budget import MeanLinks, Occasion, all_links, link_budget
+from emulator.paths import Network
 from emulator.reading import read_preset
 from emulator.report.link_table import link_table
 
@@ -97,6 +100,18 @@ def test_a_gain_holds_from_its_time_to_the_next(file):
         assert table.gain(1, 2, time_s) == table.gain(2, 1, time_s) == table.mean_gain(time_s)[1, 2]
     assert table.moving
     assert not FileGain(path=file(GAINS)).bind(1).moving
+
+
+def test_gains_that_have_not_changed_are_the_same_array(file):
+    """So that paths are worked out once for each time of the file, not at each question."""
+    table = FileGain(path=file(GAINS + "0,0,1,-80\n5,0,1,-90\n")).bind(2)
+    assert table.mean_gain(0.5) is table.mean_gain(4.9)
+    assert table.mean_gain(5.0) is table.mean_gain(77.0)
+    assert table.mean_gain(4.9) is not table.mean_gain(5.0)
+    channel = Wireless(gain=FileGain(path=file(GAINS + "0,0,1,-80\n5,0,1,-90\n"))).bind(2, seed=0)
+    network = Network(channel, OfdmaAccess(bandwidth_hz=1e6))
+    assert network.at(0.5) is network.at(4.9)
+    assert network.at(4.9) is not network.at(5.0)
 
 
 @pytest.mark.parametrize(

@@ -46,17 +46,17 @@ def test_both_directions_of_a_link_see_the_same_snr(seed, exchange_index, block)
     channel = Wireless().bind(4, seed)
     forth = Grant(1, (3,), 5.2, 1e4, 0.1, exchange_index)
     back = Grant(3, (1,), 5.9, 1e4, 0.1, exchange_index + 1)
-    assert channel.snr(forth, block)[0] == channel.snr(back, block)[0]
+    assert channel.signal.snr(forth, block)[0] == channel.signal.snr(back, block)[0]
 
 
 def test_twice_the_band_at_the_same_power_is_half_the_snr():
     channel = Wireless(fading=NoFading(), noise_figure_db=7.0).bind(2, seed=0)
-    narrow = channel.snr(Grant(0, (1,), 0.0, 1e6, 0.1, 0), 0)[0]
-    assert channel.snr(Grant(0, (1,), 0.0, 2e6, 0.1, 0), 0)[0] == narrow / 2.0
+    narrow = channel.signal.snr(Grant(0, (1,), 0.0, 1e6, 0.1, 0), 0)[0]
+    assert channel.signal.snr(Grant(0, (1,), 0.0, 2e6, 0.1, 0), 0)[0] == narrow / 2.0
     expected = 0.1 * channel.at(0.0).mean_gain[0, 1] / (10 ** (-16.7 - 3.0) * 1e6)
     assert narrow == pytest.approx(expected)
     loud = Wireless(fading=NoFading(), noise_figure_db=7.0, interference_w=noise_w(1e6, 7.0))
-    disturbed = loud.bind(2, seed=0).snr(Grant(0, (1,), 0.0, 1e6, 0.1, 0), 0)[0]
+    disturbed = loud.bind(2, seed=0).signal.snr(Grant(0, (1,), 0.0, 1e6, 0.1, 0), 0)[0]
     assert disturbed == pytest.approx(narrow / 2.0)
 
 
@@ -127,7 +127,7 @@ def test_a_hopeless_size_still_gives_finite_powers():
 def test_a_capped_rate_asks_for_no_more_than_its_cap_needs():
     channel = Wireless(rate=ShannonRate(max_bit_per_s_hz=2.0), fading=NoFading()).bind(2, seed=0)
     (grant,) = speak(channel, 0, (1,), packets_of(50))
-    assert channel.snr(grant, 0)[0] == pytest.approx(3.0)
+    assert channel.signal.snr(grant, 0)[0] == pytest.approx(3.0)
     assert channel.at(0.0).required_power_w(75_000, BAND_HZ, 1.0)[0, 1] == math.inf
 
 
@@ -171,7 +171,10 @@ def test_arrival_solves_the_integral_over_the_fades():
     (reception,) = channel.transmit(packets, grant)
     blocks = int(reception.airtime_s / 0.05)
     assert blocks > 5
-    rates = [ShannonRate().bit_per_s(channel.snr(grant, block)[0], BAND_HZ) for block in range(200)]
+    rates = [
+        ShannonRate().bit_per_s(channel.signal.snr(grant, block)[0], BAND_HZ)
+        for block in range(200)
+    ]
     carried = 0.05 * sum(rates[:blocks]) + rates[blocks] * (reception.airtime_s - 0.05 * blocks)
     assert carried == pytest.approx(20 * PACKET_BITS, rel=1e-9)
 

@@ -61,7 +61,7 @@ def test_a_grant_without_a_path_has_all_the_power_and_no_snr(rate, power):
     (grant,) = channel.set_powers(OfdmaAccess(bandwidth_hz=BAND_HZ).plan(requests), requests)
     assert channel.log_needed_w(grant, 1500) == math.inf
     assert grant.tx_power_w == pytest.approx(0.1 if isinstance(power, FixedPower) else 1.0)
-    assert channel.snr(grant, 0).tolist() == [0.0]
+    assert channel.signal.snr(grant, 0).tolist() == [0.0]
 
 
 @pytest.fixture(params=["paper", "indoor_office", "lossy_link"])

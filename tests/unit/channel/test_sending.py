@@ -118,7 +118,7 @@ def _one_try_at_a_time(channel, packets, grant):
     if block_s - over_s < SAME_MOMENT * block_s:
         over_s = 0.0
     edges_s = np.maximum(np.arange(501) * block_s - over_s, 0.0)
-    snrs = [channel.snr(grant, block)[0] for block in wide]
+    snrs = [channel.signal.snr(grant, block)[0] for block in wide]
     rates = [model.rate.bit_per_s(snr, grant.bandwidth_hz) for snr in snrs]
     lasts_s = np.diff(edges_s)
     ends = np.cumsum(np.array(rates) * lasts_s)
@@ -243,7 +243,7 @@ def test_fades_below_the_first_stair_are_waited_through():
         fading=RayleighFading(coherence_s=0.01), rate=NrCqiRate(), losses=LogisticLoss()
     ).bind(2, seed=1)
     grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(-9.0), 0)
-    snrs = [channel.snr(grant, block)[0] for block in range(3000)]
+    snrs = [channel.signal.snr(grant, block)[0] for block in range(3000)]
     dead = np.mean([channel.model.rate.bit_per_s(snr, BAND_HZ) == 0.0 for snr in snrs])
     assert 0.5 < dead < 0.8
     (reception,) = channel.transmit(_packets(4, reliable_every=1), grant)
@@ -274,7 +274,7 @@ def test_least_power_on_the_stairs_is_in_time(seed, count):
     (reception,) = channel.transmit(packets, grant)
     assert not reception.late
     weaker = Grant(0, (1,), 0.0, BAND_HZ, grant.tx_power_w * 0.99, 0)
-    assert channel.model.rate.bit_per_s(channel.snr(weaker, 0)[0], BAND_HZ) < 8 * num_bytes
+    assert channel.model.rate.bit_per_s(channel.signal.snr(weaker, 0)[0], BAND_HZ) < 8 * num_bytes
 
 
 def test_one_draw_for_each_exchange():
@@ -283,9 +283,9 @@ def test_one_draw_for_each_exchange():
     grants = [Grant(0, (1,), 0.0, BAND_HZ, _power_w(10.0), x) for x in range(5)]
     for grant in grants:
         bits = 8.0 * sum(packet.air_bytes for packet in _packets(50))
-        rate = ShannonRate().bit_per_s(channel.snr(grant, 0)[0], BAND_HZ)
+        rate = ShannonRate().bit_per_s(channel.signal.snr(grant, 0)[0], BAND_HZ)
         assert channel.transmit(_packets(50), grant)[0].airtime_s == pytest.approx(bits / rate)
-    assert len({channel.snr(grant, 0)[0] for grant in grants}) == 5
+    assert len({channel.signal.snr(grant, 0)[0] for grant in grants}) == 5
 
 
 # ── traces ───────────────────────────────────────────────────────────────────────────────────────
@@ -330,7 +330,7 @@ def test_losses_over_a_trace_see_the_fades_of_its_time(trace):
     packets = _packets(1, size=1476) * 100
     arrived = channel.transmit(packets, grant)[0].arrived
     for block, part in enumerate(np.split(arrived, 10)):
-        assert set(part.tolist()) == {channel.snr(grant, block)[0] > 1.0}
+        assert set(part.tolist()) == {channel.signal.snr(grant, block)[0] > 1.0}
 
 
 # ── what does not go together ────────────────────────────────────────────────────────────────────

@@ -40,7 +40,9 @@ def test_the_weakest_listener_sets_rate_and_power_of_a_broadcast():
     assert both.tx_power_w == far.tx_power_w
     near, further = channel.transmit(packets, both)
     assert near.arrival_s == further.arrival_s == pytest.approx(11.0)
-    assert channel.snr(both, 0) == pytest.approx(channel.snr(far, 0)[0] * np.array([4.0, 1.0]))
+    assert channel.signal.snr(both, 0) == pytest.approx(
+        channel.signal.snr(far, 0)[0] * np.array([4.0, 1.0])
+    )
 
 
 def test_a_broadcast_repeats_a_reliable_packet_until_everybody_has_it():
@@ -79,7 +81,9 @@ def test_slots_carry_the_integral_of_the_rate_inside_them(late, fading):
     within = Blocks.over_time(fading.block_s, 10.02)
     blocks = np.minimum((elapsed_s + within.gone_s) // fading.block_s, 100).astype(int)
     law = channel.model.rate
-    rates = [law.bit_per_s(channel.snr(grant, b)[0], BAND_HZ) for b in range(blocks.max() + 1)]
+    rates = [
+        law.bit_per_s(channel.signal.snr(grant, b)[0], BAND_HZ) for b in range(blocks.max() + 1)
+    ]
     through = np.cumsum(on_air * np.array(rates)[blocks] * step_s)
     done_s = np.searchsorted(through, 8.0 * 3 * 68) * step_s
     if late == "lose" and done_s > 0.9:
@@ -152,9 +156,11 @@ def test_a_whole_exchange_has_one_fade_even_where_devices_move():
         fading=RayleighFading(coherence_s=None),
     ).bind(3, seed=1)
     grant = Grant(0, (1,), 0.0, 1e6, 0.1, 0)
-    assert walking.snr(grant, 5)[0] == pytest.approx(walking.snr(grant, 0)[0], rel=1e-3)
+    assert walking.signal.snr(grant, 5)[0] == pytest.approx(
+        walking.signal.snr(grant, 0)[0], rel=1e-3
+    )
     slow = replace(walking, model=Wireless(fading=RayleighFading(coherence_s=2.5)))
-    first, *others, last = (slow.snr(grant, block)[0] for block in range(4))
+    first, *others, last = (slow.signal.snr(grant, block)[0] for block in range(4))
     assert others == pytest.approx([first, first], rel=1e-3)  # three blocks of a fade
     assert last != pytest.approx(first, rel=1e-2)
 
@@ -197,5 +203,5 @@ def test_interferers_of_a_slot_take_the_success_from_rayleigh_links(references):
             grant = Grant(
                 0, (1,), float(exchange), noise_hz, row["S"], exchange, interferers=others
             )
-            good += bool(bound.snr(grant, 0)[0] > linear_from_db(row["theta_dB"]))
+            good += bool(bound.signal.snr(grant, 0)[0] > linear_from_db(row["theta_dB"]))
         assert stats.binomtest(good, 4000, row["p_success"]).pvalue > 1e-3

@@ -53,7 +53,7 @@ def _usable(channel, grant, times_s):
     rate = channel.model.rate
     blocks = ((grant.start_s + times_s) / BLOCK_S).astype(int) - int(grant.start_s / BLOCK_S)
     rates = [
-        rate.bit_per_s(float(channel.snr(grant, block).min()), BAND_HZ)
+        rate.bit_per_s(float(channel.signal.snr(grant, block).min()), BAND_HZ)
         for block in range(blocks.max() + 1)
     ]
     return np.array(rates)[blocks] > 0.0
