@@ -38,6 +38,8 @@ BAND_STEP = 10.0**0.05
 BAND_STEPS = 240
 """Twelve decades up and down."""
 
+NOTHING_HELPS = "no deadline, band or power alone connects all: wanted devices in other places"
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -91,41 +93,33 @@ class Reach:
         carries = "nothing" if longer is None else f"{wanted / longer:.3g} bit/s"
         band = "" if math.isinf(band_hz) else f" on {band_hz:g} Hz"
         cures = ", or ".join(self._cures())
-        todo = (
-            f"to connect all, set {cures}"
-            if cures
-            else "no deadline, band or power alone connects all"
-        )
+        advice = f"to connect all, set {cures}" if cures else NOTHING_HELPS
         return (
             f"{link} carries {carries} with {has_w:.3g} W{band}, and {IN_RANGE_BYTES} bytes within "
-            f"channel.deadline_s = {self.channel.deadline_s:g} need {wanted:.3g} bit/s; "
-            f"{todo}"
+            f"channel.deadline_s = {self.channel.deadline_s:g} need {wanted:.3g} bit/s; {advice}"
         )
 
     def _cures(self) -> list[str]:
         """Every setting that alone connects all devices, in the words of the scenario."""
         deadline_s = self.channel.deadline_s
         most_w = float(self.channel.max_power_w.max())
-        band_hz, cures = self.scheme.bandwidth_hz, []
+        cures = []
 
         def by_deadline(value_s: float) -> Setting:
             return Setting(longer=value_s / deadline_s * (1.0 - SAME_DEADLINE))
+
+        def by_power(power_w: float) -> Setting:
+            return Setting(power_w=power_w)
 
         if (value_s := self._enough(deadline_s, by_deadline)) is not None:
             more = self._or_more(by_deadline(value_s))
             cures.append(f"channel.deadline_s to {value_s:.3g}{more}")
         if (other_hz := self._other_band()) is not None:
-            why = (
-                "a narrower band has less noise"
-                if other_hz < band_hz
-                else "a wider one carries more"
-            )
+            narrower = other_hz < self.scheme.bandwidth_hz
+            why = "a narrower band has less noise" if narrower else "a wider one carries more"
             cures.append(f"access.bandwidth_hz to {other_hz:g} ({why})")
-        if (power_w := self._enough(most_w, lambda w: Setting(power_w=w))) is not None:
-            more, lacks_db = (
-                self._or_more(Setting(power_w=power_w)),
-                db_from_linear(power_w / most_w),
-            )
+        if (power_w := self._enough(most_w, by_power)) is not None:
+            more, lacks_db = self._or_more(by_power(power_w)), db_from_linear(power_w / most_w)
             keys = _power_keys(self.channel, power_w)
             cures.append(f"{keys} to {power_w:.3g}{more} ({lacks_db:.1f} dB more)")
         return cures

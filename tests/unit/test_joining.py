@@ -154,6 +154,17 @@ def test_where_there_is_no_path_nothing_helps():
     assert line.endswith("the best link between them, 0 -> 1, has no path at all (gain 0)")
 
 
+def test_where_one_device_has_no_path_no_setting_is_advised(tmp_path):
+    """The best link could be mended, but that would not connect all."""
+    gains = tmp_path / "gains.csv"
+    gains.write_text("time_s,first,second,gain_db\n0,0,1,-150\n0,0,2,-inf\n0,1,2,-inf\n")
+    line = problem("paper", "devices=3", f"channel.gain={{kind: file, path: {gains}}}")
+    assert "the best link between them, 0 -> 1, carries" in line
+    assert line.endswith(
+        "no deadline, band or power alone connects all: wanted devices in other places"
+    )
+
+
 def test_a_rate_that_no_power_changes_asks_for_time_only():
     line = problem("lossy_link", "devices=2", "channel.deadline_s=1e-6")
     assert line.endswith("to connect all, set channel.deadline_s to 0.00121 or more")
