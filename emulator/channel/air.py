@@ -134,7 +134,7 @@ class WirelessChannel:
                 f"{self._link(grant)}: a reliable packet was lost "
                 f"{MAX_RELIABLE_TRIES} times in exchange {grant.exchange_index}"
             )
-        end_s = _last_on_air_s(grant, sent, due_s)
+        end_s = _end_of_tries_s(grant, sent, due_s)
         bit_per_s = flow.bit_per_s_at(sent.duration_s)
         over_s = flow.later(end_s, acking.round_trips_s(sent.outcome, bit_per_s))
         reception = Reception(
@@ -263,10 +263,11 @@ class WirelessChannel:
         return Signal(self.model, self.seed, self.gains, self.gain_at_start, self._most_w)
 
 
-def _last_on_air_s(grant: Grant, sent: Sent, due_s: float) -> float:
-    """When the sender makes its last try, from the start of the grant on [s].
+def _end_of_tries_s(grant: Grant, sent: Sent, due_s: float) -> float:
+    """When the last try of a transfer ends [s], from the start of the grant on.
 
-    A transfer that is cut off when it is due has had tries until then, in slots in vain, too.
+    In slots that may collide, a transfer that the deadline due_s [s] cuts off goes on trying until then:
+    where it sent in slots that collided after the last one that carried anything, it ends at due_s.
     """
     if grant.slots is None or not sent.late:
         return sent.duration_s
