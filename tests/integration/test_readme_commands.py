@@ -9,10 +9,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from processes import LIMIT_S
+
+from emulator.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -119,3 +122,41 @@ def test_every_run_that_is_read_was_written_by_the_quickstart_or_in_the_same_blo
             assert named <= written, line
             read_elsewhere += named & of_quickstart
     assert len(read_elsewhere) >= 4
+
+
+SCHEMA = Scenario.model_json_schema()
+CHANNEL = SCHEMA["$defs"]["Wireless"]["properties"]
+TASKS = SCHEMA["$defs"]["Synthetic"]["properties"]
+
+
+def kinds_of(schema: Any) -> set[str]:
+    """All kinds that a section may have, or a part of one that may also be null."""
+    found = set(schema.get("discriminator", {}).get("mapping", ()))
+    return found.union(*(kinds_of(each) for each in schema.get("anyOf", ())))
+
+
+@pytest.mark.parametrize(
+    ("section", "kinds"),
+    [
+        (name, kinds_of(SCHEMA["properties"][name]))
+        for name in ("backbone", "tasks", "topology", "router")
+    ]
+    + [("tasks", kinds_of(TASKS["partition"]))]
+    + [(part, found) for part, schema in CHANNEL.items() if (found := kinds_of(schema))],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_kind_stands_in_the_row_of_its_section(section: str, kinds: set[str]) -> None:
+    rows = [line.split("|", 2)[1:] for line in README.splitlines() if line.startswith("| `")]
+    (told,) = (rest for first, rest in rows if f"`{section}`" in first and "`" in rest)
+    assert kinds
+    assert {kind for kind in kinds if f"`{kind}`" not in told} == set()
+
+
+def test_every_method_has_a_row_and_every_access_is_named() -> None:
+    methods = kinds_of(SCHEMA["properties"]["method"])
+    assert {
+        kind for kind in methods if not re.search(rf"^\| `{kind}`", README, re.MULTILINE)
+    } == set()
+    (access,) = re.findall(r"`access\.kind`: (.*?)\n\n", README, re.DOTALL)
+    kinds = kinds_of(SCHEMA["properties"]["access"])
+    assert {kind for kind in kinds if f"`{kind}`" not in access} == set()
