@@ -1,8 +1,9 @@
-"""Who reaches whom along which path: devices out of each other's range pass messages on hop by hop.
+"""The path of a message: between devices out of range of each other it goes over others, hop by hop.
 
-A pair in range is served directly. Any other pair has the path of least airtime over the pairs in range,
-each hop at the mean gain and at full power on the whole band (what `in_range` is planned with); of equal
-ones that of fewest hops, then that of the lowest ids. Pure: every device computes the same paths.
+Two devices in range have the direct link. Any other two have the path with the least sum of airtimes,
+where each hop joins two devices in range and counts at its mean gain, with full power in the whole band
+(as `in_range` does). Of several such paths that with the fewest hops is taken, of those the one with the
+lowest ids. The paths depend on positions and gains only, so every device computes the same ones.
 Shapes: M devices.
 """
 
@@ -17,20 +18,20 @@ from emulator.protocols import BoundAccess, BoundChannel
 from emulator.state import BoolArray, DoubleArray, LinkRecord
 
 RESOLUTION = 1e6
-"""Airtimes count in so many parts of the shortest hop's, so that rounding decides no tie."""
+"""An airtime is a whole number of units, and the fastest hop takes this many: so rounding decides no tie."""
 
 LONGEST = 1e6
-"""A hop counts as at most so many times the shortest one."""
+"""The airtime of a hop over that of the fastest one is at most this; a slower hop counts as this slow."""
 
 Path = tuple[int, ...]
 """Devices from the first sender to the last receiver."""
 
 
 class Paths:
-    """The paths of one state of the network.
+    """The paths at one moment.
 
-    in_range_MM[i, j]: i reaches j. rates: gives [M, M] how fast [bit/s]; asked once, where a pair is out
-    of range.
+    in_range_MM[i, j]: j is in range of i. rates: returns the rate of each pair [bit/s], [M, M]; it is called
+    once, and only if a path of several hops is asked for.
     """
 
     def __init__(self, in_range_MM: BoolArray, rates: Callable[[], DoubleArray]) -> None:
@@ -39,7 +40,7 @@ class Paths:
         self._left_M: dict[int, DoubleArray] = {}
 
     def path(self, sender: int, receiver: int) -> Path | None:
-        """From sender to receiver, both included; None where no path leads there.
+        """The devices from sender to receiver, both included; None if no path joins them.
 
         Law: of all paths over pairs in range it has the least sum of airtimes, then the fewest hops.
         """
@@ -60,7 +61,7 @@ class Paths:
         return [path for path in paths if path is not None]
 
     def _left_to(self, receiver: int) -> DoubleArray:
-        """The cost of the way from every device to a receiver [M]; inf where there is none."""
+        """The cost of the path from every device to a receiver [M]; inf where there is none."""
         if receiver not in self._left_M:
             hops = csr_array(np.where(np.isinf(self._cost), 0.0, self._cost).T)
             self._left_M[receiver] = np.asarray(dijkstra(hops, indices=[receiver]))[0]
@@ -68,7 +69,10 @@ class Paths:
 
     @cached_property
     def _cost(self) -> DoubleArray:
-        """Airtime and hops of each pair in one whole number, M + 1 hops to a part; inf out of range."""
+        """The cost of each hop [M, M]: its airtime in units, times M + 1, plus 1 for the hop; inf out of range.
+
+        A path has fewer than M + 1 hops, so their number decides only between equal airtimes.
+        """
         bit_per_s_MM = self._rates()
         usable_MM = self.in_range_MM & (bit_per_s_MM > 0.0)
         fastest = bit_per_s_MM.max(where=usable_MM, initial=0.0)
@@ -80,7 +84,7 @@ class Paths:
 
 
 class Network:
-    """The paths at any emulated time; what has not changed since the last question is not redone."""
+    """The paths at any emulated time; they are computed again only when the gains have changed."""
 
     def __init__(self, channel: BoundChannel, access: BoundAccess) -> None:
         self._channel = channel
@@ -88,7 +92,7 @@ class Network:
         self._last: tuple[float, DoubleArray, Paths] | None = None
 
     def at(self, time_s: float) -> Paths:
-        """Those of a moment."""
+        """The paths at an emulated time [s]."""
         if self._last is not None and self._last[0] == time_s:
             return self._last[2]
         snapshot, share = self._channel.at(time_s), self._access.share(1)
@@ -101,7 +105,7 @@ class Network:
 
 
 def paths_taken(records: Iterable[LinkRecord]) -> list[Path]:
-    """The paths of more than one hop that messages took by their records, each once, sorted."""
+    """The paths of more than one hop that the records of messages show, each once, sorted."""
     hops: dict[tuple[int, int, int, int], int] = {}
     ends = []
     for r in records:

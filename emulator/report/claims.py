@@ -14,7 +14,7 @@ from emulator.experiments import Bound, Claim, Difference, Growth, Order, Saving
 from emulator.report.columns import column
 from emulator.report.differences import MISSING, difference_sentence, margins_of_difference
 from emulator.report.runs import RunLine, by_seed, places
-from emulator.report.significance import Family, Verdict
+from emulator.report.significance import ONE_SEED, Family, Verdict
 from emulator.report.statistics import Estimate, estimate, largest_share, paired
 
 Margins = Mapping[Any, Estimate | None]
@@ -97,7 +97,10 @@ def _saving(claim: Saving, lines: Sequence[RunLine], family: Family) -> str:
 
 
 def _bound(claim: Bound, lines: Sequence[RunLine]) -> str:
-    """In how many runs it holds; where in all, how many runs like these may still exceed it."""
+    """In how many runs it holds; where in all, how many seeds may still have a run that exceeds it.
+
+    Runs of one seed at several points of an axis share draws: together they are one observation.
+    """
     as_text = column(claim.column)
     most = claim.at_most / as_text.scale
     what = f"`{claim.row}` never has more than {as_text.number(most)} {as_text.unit} "
@@ -107,15 +110,17 @@ def _bound(claim: Bound, lines: Sequence[RunLine]) -> str:
     if not values:
         return f"{what}: {MISSING}"
     over = sum(value > most for value in values)
+    seeds = len({seed for of_seeds in found for seed in of_seeds})
     if over:
         verdict = f"does not hold in {over} of {len(values)} runs"
-    elif len({seed for of_seeds in found for seed in of_seeds}) == 1:
-        verdict = f"holds in all of {len(values)}, {Verdict.OPEN} (one seed)"
+    elif seeds == 1:
+        verdict = f"holds in all runs ({len(values)}) {ONE_SEED} (not tested)"
     else:
-        share = column("accuracy").number(largest_share(len(values)))
+        share = column("accuracy").number(largest_share(seeds))
         verdict = (
-            f"holds in all of {len(values)} runs (95 %: in all but {share} % of runs like these)"
+            f"holds in all runs ({len(values)}) of {seeds} seeds, and so with 95 % confidence "
         )
+        verdict += f"in all runs of all but {share} % of seeds"
     return f"{what}: {verdict}; largest {as_text.number(max(values))} {as_text.unit}."
 
 

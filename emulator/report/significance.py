@@ -13,6 +13,9 @@ from emulator.report.statistics import LEVEL, Estimate, p_value
 
 ALPHA = 1 - LEVEL
 
+ONE_SEED = "in the only seed"
+"""Where a statement is known to be true or false; of other seeds a single one says nothing."""
+
 
 class Verdict(StrEnum):
     """What a family says of a margin."""
@@ -50,12 +53,14 @@ class Family:
         return Verdict.HOLDS if margin.mean > 0 else Verdict.FAILS
 
     def words(self, margin: Estimate) -> str:
-        """The verdict in words, with the adjusted p value: `holds, significant (p 0.012)`."""
-        if margin.count == 1:
-            return f"{Verdict.OPEN} (one seed)"
+        """The verdict in words, with the adjusted p value: `holds, significant (p 0.012)`.
+
+        Without a test it says which way the seeds point, and that nothing was tested.
+        """
         if not margin.varies:
             side = "holds" if margin.mean > 0 else "does not hold"
-            return f"{side} in all {margin.count} seeds alike (not tested)"
+            seeds = ONE_SEED if margin.count == 1 else f"in all {margin.count} seeds alike"
+            return f"{side} {seeds} (not tested)"
         return f"{self.verdict(margin)} ({_in_words(self.adjusted(margin))})"
 
 

@@ -67,8 +67,8 @@ def p_value(margin: Estimate) -> float:
     return float(2 * stats.t.sf(t, margin.count - 1))
 
 
-def largest_share(runs: int) -> float:
-    """If none of so many runs exceeds a bound: the upper end of the 95 % interval of the share of such
-    runs that do (Clopper-Pearson, one-sided).
+def largest_share(count: int) -> float:
+    """Of so many independent observations none exceeds a bound: the upper end of the 95 % interval of
+    the share of all such observations that do (Clopper-Pearson, one-sided).
     """
-    return float(1 - (1 - LEVEL) ** (1 / runs))
+    return float(1 - (1 - LEVEL) ** (1 / count))

@@ -122,7 +122,7 @@ def _provenance(drawn: Drawn) -> str:
     seeds = sorted({line.seed for line in drawn.lines})
     text = (
         f"Suite `{drawn.suite}`, {_span(seeds)}. Mean ± 95 % interval over seeds (Student's t); "
-        "a single seed has none and is never significant. Differences are paired by seed. All bytes on the air are counted: "
+        "a single seed has no interval and is not tested. Differences are paired by seed. All bytes on the air are counted: "
         "setup, rounds, final exchange, acknowledgements."
     )
     if drawn.experiment.baseline:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from processes import LIMIT_S, without_progress
+from quick import quick_scenario
 from typer.testing import CliRunner
 
 from emulator.cli import app
@@ -17,14 +18,6 @@ from emulator.reading import dump_scenario, read_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "configs/quickstart.yaml"
-QUICK = """\
-name: quick
-devices: 2
-rounds: 1
-tasks: {kind: synthetic, names: [reverse, sort], train_samples: 100, test_samples: 4}
-topology: {kind: by_method, degree: 1}
-local: {steps: 1}
-"""
 
 pytestmark = pytest.mark.usefixtures("no_launcher")
 
@@ -32,9 +25,7 @@ pytestmark = pytest.mark.usefixtures("no_launcher")
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
     """A scenario of a few seconds."""
-    path = tmp_path_factory.mktemp("scenario") / "quick.yaml"
-    path.write_text(QUICK)
-    return path
+    return quick_scenario(tmp_path_factory.mktemp("scenario"))
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,7 @@ def test_the_experiment_of_ones_own_can_be_planned(tmp_path: Path) -> None:
 def test_the_tables_open_as_the_readme_says(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(import pyarrow.*?)```", text, re.DOTALL)
-    run = "runs/quickstart-sparse_orthogonal-1"
+    (run,) = re.findall(r'^run = "(\S+)"$', code, re.MULTILINE)
     command = [sys.executable, "-m", "emulator", "run", str(ROOT / "configs" / "quickstart.yaml")]
     command += ["--driver", "one_process", "--quiet", "--out", str(tmp_path / run), "--set"]
     command += ["devices=4", "rounds=1", "local.steps=12", "tasks.test_samples=4"]

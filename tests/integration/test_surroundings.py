@@ -11,26 +11,18 @@ from pathlib import Path
 
 import pytest
 from processes import LIMIT_S
+from quick import quick_scenario
 
 from emulator.claim import RUNNING
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = """\
-name: quick
-devices: 2
-rounds: 1
-tasks: {kind: synthetic, names: [reverse, sort], train_samples: 100, test_samples: 4}
-topology: {kind: by_method, degree: 1}
-local: {steps: 1}
-"""
 
 pytestmark = pytest.mark.usefixtures("no_launcher")
 
 
 @pytest.fixture
 def quick(tmp_path) -> Path:
-    (tmp_path / "quick.yaml").write_text(QUICK)
-    return tmp_path / "quick.yaml"
+    return quick_scenario(tmp_path)
 
 
 def ended(*arguments, before=None, prefix=(), env=None, **streams):

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -275,3 +276,20 @@ def test_the_patterns_find_what_they_are_for():
     assert MACHINE_PATH.search(f"data: {slash}home{slash}somebody/x")
     assert not MACHINE_PATH.search("../network/home/x")
     assert REGISTRY.search("https:" + 2 * slash + "pypi." + "org/simple")
+
+
+# ── the checks themselves ────────────────────────────────────────────────────────────────────────
+
+
+def test_files_of_a_users_own_in_the_checkout_are_not_linted(tmp_path):
+    """Neither linted nor formatted: only the project's own folders."""
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    ours = {"emulator/a.py", "emulator/channel/a.py", "launch/a.py", "tests/unit/a.py"}
+    for name in {"my_methods.py", "mine/a.py", "runs/emulator/a.py", *ours}:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("import os\nx =  1\n", encoding="utf-8")
+    for order in (["check", "--output-format", "concise"], ["format", "--check"]):
+        command = [sys.executable, "-m", "ruff", *order, "--no-cache", "."]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stderr
+        assert set(re.findall(r"[\w/]+\.py", done.stdout)) == ours

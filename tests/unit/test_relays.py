@@ -1,12 +1,12 @@
 """Messages passed on hop by hop: four devices in a line, each in range of its neighbours only."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_messages import values_message
 
 from emulator.alternatives import alternatives
 from emulator.channel.access import OfdmaAccess, TdmaAccess, bound_access
@@ -25,12 +25,9 @@ from emulator.shim import Shim
 from emulator.state import (
     AdapterLayout,
     Coordinate,
-    Kind,
     Known,
     Mask,
-    Message,
     Send,
-    Traffic,
     ValueType,
 )
 from emulator.wire import WireFormat
@@ -71,11 +68,8 @@ def shim(device=0, model=None, access=OFDMA, seed=0):
 def message(receivers, seed=0, **changes):
     draws = np.random.default_rng(seed)
     values = draws.standard_normal(LAYOUT.size).astype(np.float32)
-    plain = Message(
-        Kind.VALUES, Traffic.IN_CLUSTER, 0, 0, 3, tuple(receivers), LAYOUT, Mask.full(LAYOUT.size),
-        values, ValueType.BFLOAT16, mask_known=True, reliable=False,
-    )  # fmt: skip
-    return replace(plain, **changes)
+    told = {"value_type": ValueType.BFLOAT16, "receivers": tuple(receivers)} | changes
+    return values_message(LAYOUT, Mask.full(LAYOUT.size), values, **told)
 
 
 def send(*messages, now_s=0.0):

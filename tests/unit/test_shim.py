@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_messages import values_message
 
 from emulator.channel.access import IdealAccess, OfdmaAccess
 from emulator.channel.energy import FixedPower
@@ -28,7 +29,6 @@ from emulator.state import (
     Kind,
     Known,
     Mask,
-    Message,
     Send,
     Traffic,
     ValueType,
@@ -45,11 +45,7 @@ def message(seed=0, density=1.0, receivers=(1, 2), **changes):
     draws = np.random.default_rng(seed)
     mask = Mask.from_dense(draws.random(LAYOUT.size) < density)
     values = draws.standard_normal(mask.count).astype(np.float32)
-    plain = Message(
-        Kind.VALUES, Traffic.IN_CLUSTER, 0, 0, 3, tuple(receivers), LAYOUT, mask, values,
-        ValueType.FLOAT32, mask_known=True, reliable=False,
-    )  # fmt: skip
-    return replace(plain, **changes)
+    return values_message(LAYOUT, mask, values, receivers=tuple(receivers), **changes)
 
 
 def send(*messages, now_s=0.0):

@@ -30,12 +30,14 @@ from tiny_models import (
 )
 
 MAX_TOKENS = 32
+Make = Callable[[Path], Path]
+Kind = type[CausalLM] | type[SentenceEncoder]
 
 
 def problem(
     folder: Path,
     *modules: str,
-    kind: type[CausalLM] | type[SentenceEncoder] = CausalLM,
+    kind: Kind = CausalLM,
     max_tokens: int = MAX_TOKENS,
 ) -> str:
     """The one line that refuses it."""
@@ -89,7 +91,7 @@ def without_a_head(folder: Path) -> Path:
     ids=["renamed", "without a head", "a layer missing", "a layer too many", "another shape"],
 )
 def test_weights_of_another_architecture_are_named(
-    make: Callable[[Path], Path], named: list[str], tmp_path: Path
+    make: Make, named: list[str], tmp_path: Path
 ) -> None:
     line = problem(make(tmp_path / "model"), "q_proj")
     assert "whose weights are not those of LlamaForCausalLM" in line
@@ -139,9 +141,9 @@ def decoder(folder: Path, model: str, fields: dict[str, object]) -> Path:
     ids=["encoder", "no cache", "T5 encodes", "T5 decodes", "bitsandbytes", "gptq", "images"],
 )  # fmt: skip
 def test_what_cannot_answer_is_refused_when_loading(
-    make: Callable[[Path], Path],
+    make: Make,
     module: str,
-    kind: type[CausalLM] | type[SentenceEncoder],
+    kind: Kind,
     words: str,
     tmp_path: Path,
 ) -> None:
@@ -199,9 +201,9 @@ def test_a_token_without_an_embedding_is_named(tmp_path: Path) -> None:
     ids=["opt", "gpt2", "bert", "roberta, which begins behind its padding"],
 )  # fmt: skip
 def test_inputs_have_as_many_tokens_as_there_are_positions(
-    make: Callable[[Path], Path],
+    make: Make,
     module: str,
-    kind: type[CausalLM] | type[SentenceEncoder],
+    kind: Kind,
     tmp_path: Path,
 ) -> None:
     folder = make(tmp_path / "model")
@@ -239,9 +241,9 @@ def test_every_suffix_that_fits_nothing_is_named(
     ids=["tokens of all texts in one row", "the first token only"],
 )
 def test_modules_that_do_not_read_every_token_are_refused(
-    make: Callable[[Path], Path],
+    make: Make,
     modules: tuple[str, ...],
-    kind: type[CausalLM] | type[SentenceEncoder],
+    kind: Kind,
     named: str,
     tmp_path: Path,
 ) -> None:

@@ -49,7 +49,7 @@ def test_a_difference_along_an_axis_is_told_place_by_place(rows):
     unlike = rows(x=10.0, ours=[0.8, 0.9], once=[0.8, 0.7]) + rows(x=30.0, ours=[0.9], once=[0.8])
     told = sentence(Difference(above="ours", below="once"), unlike)
     assert told.endswith(
-        "+10.0 points at 30: not significant (one seed); direction significant nowhere."
+        "+10.0 points at 30: holds in the only seed (not tested); direction significant nowhere."
     )
 
 
@@ -63,8 +63,8 @@ LEAST = "at least +5 points"
         ([0.50, 0.70, 0.90], [0.40, 0.60, 0.80], "does not hold (the rows' intervals touch)"),
         ([0.70, 0.75, 0.80], [0.66, 0.68, 0.76], "not significant (p 1.000)"),
         ([0.5401, 0.55, 0.56], [0.51, 0.52, 0.53], "does not hold, significant (p < 0.001)"),
-        ([0.70], [0.50], "not significant (one seed)"),
-        ([0.54], [0.50], "not significant (one seed)"),
+        ([0.70], [0.50], "holds in the only seed (not tested)"),
+        ([0.54], [0.50], "does not hold in the only seed (not tested)"),
     ],
 )
 def test_at_least_so_many_points_with_intervals_apart(rows, ours, lora, verdict):
@@ -132,7 +132,7 @@ def test_one_seed_judges_no_size(rows):
     lines = rows(ours=[0.6], lora=[0.5])
     told = sentence(Difference(above="ours", below="lora", paper={"Qwen": 9.97}), lines)
     assert told.endswith(
-        "+10.0 points, direction not significant (one seed); the paper has +9.97 points (Qwen), a single "
+        "+10.0 points, direction holds in the only seed (not tested); the paper has +9.97 points (Qwen), a single "
         "seed does not judge its size."
     )
 
@@ -163,7 +163,7 @@ def test_an_order_without_all_its_rows_is_not_judged(rows):
 
 def test_an_order_of_one_seed_is_not_significant(rows):
     told = sentence(Order(rows=("a", "b")), rows(a=[0.1], b=[0.2]))
-    assert told.endswith("accuracy: `a` < `b` not significant (one seed).")
+    assert told.endswith("accuracy: `a` < `b` holds in the only seed (not tested).")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_an_order_of_one_seed_is_not_significant(rows):
         (95.0, [1e7, 1.01e7, 1.02e7], "90.1 ± 0.2 % less, does not hold, significant (p < 0.001)."),
         (90.0, [1e7, 1.01e7, 1.02e7], "90.1 ± 0.2 % less, not significant (p 0.224)."),
         (86.0, [1e7, 2e7], "92.5 ± 31.8 % less, not significant (p 0.234)."),
-        (86.0, [1e8], "99.0 % less, not significant (one seed)."),
+        (86.0, [1e8], "99.0 % less, holds in the only seed (not tested)."),
     ],
 )
 def test_a_saving_is_judged_by_its_interval(rows, percent, lora, verdict):
@@ -193,15 +193,28 @@ def test_a_bound_counts_every_run(rows):
 
 
 def test_a_bound_that_held_may_still_be_exceeded(rows):
-    """With 95 % confidence by less than 1 - 0.05^(1/n) of such runs: 0.95^58 > 0.05 > 0.95^59."""
-    what = "`ours` never has more than 10.0 % collision rate: holds in all of"
+    """With 95 % confidence by less than 1 - 0.05^(1/n) of seeds: 0.95^58 > 0.05 > 0.95^59."""
+    what = "`ours` never has more than 10.0 % collision rate: holds in all runs"
     claim = Bound(row="ours", column="collision_rate", at_most=10)
-    few = sentence(claim, rows("collision_rate", ours=[0.05, 0.06]))
-    assert few == f"{what} 2 runs (95 %: in all but 77.6 % of runs like these); largest 6.0 %."
+    few = rows("collision_rate", ours=[0.05, 0.06])
+    assert sentence(claim, few) == (
+        f"{what} (2) of 2 seeds, and so with 95 % confidence in all runs of all but 77.6 % of seeds; "
+        "largest 6.0 %."
+    )
     many = sentence(claim, rows("collision_rate", ours=[0.05] * 59))
-    assert many == f"{what} 59 runs (95 %: in all but 5.0 % of runs like these); largest 5.0 %."
+    assert "(59) of 59 seeds, and so with 95 % confidence in all runs of all but 5.0 % of" in many
     one = sentence(claim, rows("collision_rate", ours=[0.05]))
-    assert one == f"{what} 1, not significant (one seed); largest 5.0 %."
+    assert one == f"{what} (1) in the only seed (not tested); largest 5.0 %."
+
+
+def test_runs_of_one_seed_are_one_observation_of_a_bound(rows):
+    """Along an axis a row has more runs, not more seeds."""
+    claim = Bound(row="ours", column="collision_rate", at_most=10)
+    two = [line for x in range(8) for line in rows("collision_rate", float(x), ours=[0.05, 0.06])]
+    told = sentence(claim, two)
+    assert "(16) of 2 seeds, and so with 95 % confidence in all runs of all but 77.6 % of" in told
+    one = [line for x in range(8) for line in rows("collision_rate", float(x), ours=[0.05])]
+    assert "holds in all runs (8) in the only seed (not tested)" in sentence(claim, one)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +239,7 @@ def test_a_bound_that_held_may_still_be_exceeded(rows):
             ([0.3, 0.31], [0.2, 0.21001]),
             "-10.0 ± 0.0 points from 0 to 1, does not hold, significant (p < 0.001).",
         ),
-        (([0.1], [0.3]), "+20.0 points from 0 to 1, not significant (one seed)."),
+        (([0.1], [0.3]), "+20.0 points from 0 to 1, holds in the only seed (not tested)."),
     ],
 )
 def test_growth_is_judged_from_end_to_end_and_step_by_step(rows, along, verdict):

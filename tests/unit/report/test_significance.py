@@ -65,7 +65,8 @@ def test_what_a_family_says():
     assert family.words(up) == "holds, significant (p 0.008)"
     assert family.words(down) == "does not hold, significant (p 0.008)"
     assert family.words(open_).startswith("not significant (p 0.")
-    assert family.words(single) == "not significant (one seed)"
+    assert family.words(single) == "holds in the only seed (not tested)"
+    assert family.words(estimate([-5.0])) == "does not hold in the only seed (not tested)"
     assert family.words(alike) == "holds in all 3 seeds alike (not tested)"
     assert {family.verdict(single), family.verdict(alike)} == {Verdict.OPEN}
     assert Family.of([up]).words(up) == "holds, significant (p 0.003)"

@@ -7,16 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from toy_messages import values_message
 
 from emulator.errors import WireError
 from emulator.state import (
     AdapterLayout,
     Coordinate,
-    Kind,
     Known,
     Mask,
     Message,
-    Traffic,
     ValueType,
 )
 from emulator.wire import MESSAGE_HEADER_BYTES, WireFormat, decode, quantise, split_burst
@@ -38,9 +37,9 @@ def make_message(seed, size, density, value_type, mask_known):
     values = rng.standard_normal(mask.count).astype(np.float32)
     if value_type is ValueType.BYTE:
         values = rng.integers(0, 256, mask.count, dtype=np.uint8)
-    return Message(
-        Kind.VALUES, Traffic.IN_CLUSTER, 3, 1, seed % 1000 - 1, (0, 2), layout, mask,
-        None if value_type is None else values, value_type or ValueType.FLOAT32, mask_known, False,
+    return values_message(
+        layout, mask, values, value_type, mask_known=mask_known,
+        source=3, origin=1, round_index=seed % 1000 - 1, receivers=(0, 2),
     )  # fmt: skip
 
 
@@ -221,10 +220,7 @@ def test_fixed_sizes_fill_1452_bytes(value_type, per_packet, width):
 def test_int8_pays_four_bytes_for_each_module_a_packet_touches():
     layout = AdapterLayout(("a", "b"), ((1000,), (1000,)))
     values = np.linspace(-1, 1, 2000, dtype=np.float32)
-    message = Message(
-        Kind.VALUES, Traffic.IN_CLUSTER, 0, 0, 0, (1,), layout, Mask.full(2000), values,
-        ValueType.INT8, False, False,
-    )  # fmt: skip
+    message = values_message(layout, Mask.full(2000), values, ValueType.INT8, mask_known=False)
     sizes = [p.payload_bytes for p in WireFormat().encode(message)]
     assert sizes == [0, 1452, 2000 - (1452 - 10) + 6]
 

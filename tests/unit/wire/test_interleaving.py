@@ -10,15 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from toy_messages import values_message
 
 from emulator.state import (
     AdapterLayout,
     Coordinate,
-    Kind,
     Known,
     Mask,
     Message,
-    Traffic,
     ValueType,
 )
 from emulator.streams import stream
@@ -35,10 +34,7 @@ def message_of(
         tuple(f"m{i}" for i in range(modules)), tuple((int(s),) for s in np.diff(edges))
     )
     values = np.random.default_rng(mask.count).standard_normal(mask.count).astype(np.float32)
-    return Message(
-        Kind.VALUES, Traffic.IN_CLUSTER, 3, 1, 5, (0, 2), layout, mask,
-        None if value_type is None else values, value_type or ValueType.FLOAT32, mask_known, False,
-    )  # fmt: skip
+    return values_message(layout, mask, values, value_type, mask_known=mask_known)
 
 
 @st.composite
