@@ -8,13 +8,13 @@ the process is gone and takes the folder over. What others put into the folder m
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from emulator.errors import EmulatorError, ScenarioError
 from emulator.holder import Holder, holder_in
-from emulator.keeping import kept_elsewhere, write_files
+from emulator.keeping import is_written, kept_elsewhere, listed, write_files
 from emulator.places import check_place
 
 RUNNING = "running.json"
@@ -31,6 +31,8 @@ Say = Callable[[str], None]
 
 Stamp = tuple[int, int, int]
 """Of a file: inode, bytes, time of its last change [ns]; zeros for a folder."""
+
+FOLDER: Stamp = (0, 0, 0)
 
 
 class Claim:
@@ -50,8 +52,9 @@ class Claim:
     def put(self, files: Mapping[str, bytes]) -> None:
         """Write all files (path in the folder -> bytes) and give the folder back.
 
-        Of what is there, only that which was there when the run began is replaced. Raises EmulatorError
-        where they cannot be put there; it names the folder in which they are kept instead.
+        Of what is there, only that which was there when the run began and which runs write is replaced;
+        a note names what else was there. Raises EmulatorError where the files cannot be put there; it
+        names the folder in which they are kept instead.
         """
         try:
             strange = self._put(files)
@@ -59,9 +62,10 @@ class Claim:
             why = error.strerror if isinstance(error, OSError) else error
             where = kept_elsewhere(self._place, files)
             raise EmulatorError(f"--out: {self._out}: {why}; {where}") from None
-        if strange:
-            names = ", ".join(sorted(strange))
-            self._say(f"note: --out: {self._out}: put there meanwhile and left as it is: {names}")
+        told = {"put there meanwhile": strange, "not written by a run": self._foreign(files)}
+        for what, names in told.items():
+            if names:
+                self._say(f"note: --out: {self._out}: {what} and left as it is: {listed(names)}")
 
     def release(self) -> None:
         """Give the folder back; what this run made there goes, if it is empty or unfinished."""
@@ -81,7 +85,8 @@ class Claim:
         strange = self._strange()
         if clash := sorted(strange & {name.split("/")[0] for name in files}):
             raise _LostError(f"{', '.join(clash)} was put there meanwhile")
-        self._replace(partial)
+        self._carry_over(self._foreign(files), partial)
+        self._replace(partial, set(self._foreign(files)))
         return strange
 
     def _hold(self) -> None:
@@ -101,9 +106,34 @@ class Claim:
             path.split("/")[0] for path, stamp in now.items() if self._before.get(path) != stamp
         }
 
-    def _replace(self, partial: Path) -> None:
-        """Remove what was there before; put the new in its place."""
+    def _foreign(self, files: Mapping[str, bytes]) -> list[str]:
+        """Files that were there when the run began and that no run writes."""
+        return [
+            path
+            for path, stamp in self._before.items()
+            if stamp != FOLDER and path not in files and not is_written(path)
+        ]
+
+    def _carry_over(self, foreign: Sequence[str], partial: Path) -> None:
+        """Put files of others into the new folders in which they lay. Raises _LostError for no place."""
+        for path in foreign:
+            target = partial / path
+            if not (partial / path.split("/")[0]).exists():
+                continue  # nothing new is put in its place
+            if any(place.is_file() for place in target.parents) or target.exists():
+                raise _LostError(f"{path}, which is not written by a run, is in the way")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # somebody has removed it meanwhile
+                shutil.copy2(self._place / path, target, follow_symlinks=False)
+
+    def _replace(self, partial: Path, foreign: Set[str]) -> None:
+        """Remove what was there before and is replaced or carried over; put the new in its place."""
+        new = {entry.name for entry in partial.iterdir()}
+        replaced = new | {path.split("/")[0] for path in self._before if is_written(path)}
         for path in sorted(self._before, key=lambda path: (path == _FIRST, -path.count("/"))):
+            top = path.split("/")[0]
+            if top not in replaced or (path in foreign and top not in new):
+                continue
             old = self._place / path
             with suppress(FileNotFoundError):
                 if old.is_dir() and not old.is_symlink():
@@ -146,6 +176,10 @@ def check_folder(out: Path, *, force: bool) -> None:
     """
     check_place(out)
     marker = out / RUNNING
+    if os.path.lexists(marker) and (marker.is_symlink() or not marker.is_file()):
+        raise ScenarioError(
+            [f"--out: got {out}, whose {RUNNING} is no regular file, wanted another folder"]
+        )
     if marker.exists():
         _check_holder(out, holder_in(marker), force)
     if not out.is_dir() or not any(entry.name not in (RUNNING, PARTIAL) for entry in out.iterdir()):
@@ -198,6 +232,7 @@ def _claim(out: Path, force: bool, say: Say) -> Claim:
             [f"--out: got {out}, wanted a folder that can be made ({why})"]
         ) from None
     if earlier is not None:
+        made = made or (out,)  # by the run that did not end
         say(f"note: --out: {out}: takes the place of a run that did not end ({earlier})")
     return Claim(out, own, before, made, say)
 
@@ -260,7 +295,7 @@ def _contents(folder: Path) -> dict[str, Stamp]:
 
 def _look(path: Path, name: str, found: dict[str, Stamp]) -> None:
     if path.is_dir() and not path.is_symlink():
-        found[name] = (0, 0, 0)
+        found[name] = FOLDER
         for entry in path.iterdir():
             _look(entry, f"{name}/{entry.name}", found)
     else:

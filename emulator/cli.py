@@ -101,22 +101,21 @@ def run(
             sys.stderr.write(f"{scenario.name}: loading\n")
             sys.stderr.flush()
         reading = _read(scenario, override, more, speaks=speaks)
-        from emulator.run import DRIVERS, Order
+        ending.scenario = scenario.name
+        from emulator.link_budget import air_notes
+        from emulator.run import Order, rehearse
         from emulator.run import run as run_order
 
-        if driver not in DRIVERS:
-            raise ScenarioError([f"--driver: got {driver!r}, wanted one of {', '.join(DRIVERS)}"])
         chosen = reading.scenario
+        if speaks:
+            _note(air_notes(chosen))
         folder = out or Path("runs") / chosen.run_name
+        order = Order(chosen, driver, folder, force, devices_per_host)
         if dry_run:
-            from emulator.claim import check_folder
-            from emulator.world import build_world
-
-            check_folder(folder, force=force)
-            build_world(chosen)
+            found = rehearse(order)
+            _note(found if speaks else [])
             sys.stdout.write(f"{chosen.devices}\n")
             return
-        order = Order(chosen, driver, folder, force, devices_per_host)
         console = Console(stderr=True, quiet=quiet and not sys.stderr.isatty())
         written = run_order(order, console, ending.all_is_in)
         if written is not None and not quiet:
@@ -127,17 +126,16 @@ def run(
 
 @app.command()
 def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Overrides = None) -> None:
-    """Check a scenario and its air and print it in full; model and data are left to run --dry-run."""
-    with _clear_messages():
-        from emulator.joining import Reach, joined
-        from emulator.link_budget import relay_notes
+    """Check a scenario and its air and print it in full; run --dry-run also loads model and data."""
+    with _clear_messages() as ending:
+        ending.scenario = scenario.name
+        from emulator.link_budget import air_notes
         from emulator.reading import dump_scenario
+        from emulator.world import check_rank
 
         found = _read(scenario, override, more, speaks=True).scenario
-        air = found.bind_air()
-        if found.exchanges:
-            joined(Reach(*air, found.access, found.seed))
-            _note(relay_notes(found))
+        _note(air_notes(found))
+        check_rank(found, found.backbone.inputs_k)
         sys.stdout.write(dump_scenario(found))
 
 
@@ -186,7 +184,7 @@ def reproduce(
     more: MoreOverrides = None,
     override: Overrides = None,
     suite: Annotated[str, typer.Option(help="backbone and tasks to run on")] = "tiny",
-    seeds: Annotated[int | None, typer.Option(min=1, max=1000, help="runs of each row")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="runs of each row")] = None,
     rows: Annotated[str | None, typer.Option(help="only these rows, separated by commas")] = None,
     out: Annotated[
         Path | None, typer.Option(help="output folder; default runs/reproduce/<suite>/<name>")
@@ -301,7 +299,8 @@ def show(
     ] = False,
 ) -> None:
     """Print the link budget of every pair of devices."""
-    with _clear_messages():
+    with _clear_messages() as ending:
+        ending.scenario = Path(scenario).name
         from emulator.link_budget import MESSAGE_BYTES, Extent, Occasion, link_report
         from emulator.reading import read_named
 
@@ -324,6 +323,7 @@ def plot(
 ) -> None:
     """Draw path loss, spectral efficiency, rates under fading and mask bits: pages, with data as CSV."""
     with _clear_messages() as ending:
+        ending.scenario = Path(scenario).name
         from emulator.reading import read_named
 
         reading = read_named(scenario, [*(override or []), *(more or [])])

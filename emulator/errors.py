@@ -1,7 +1,8 @@
 """The exceptions of the house. Everything a user can cause is an `EmulatorError` of one clear text."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +35,26 @@ class ProtocolError(EmulatorError):
 
 class DeviceFailedError(EmulatorError):
     """A device died: which one, in which round, and why. Exit code 1."""
+
+
+@contextmanager
+def all_problems() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Look at several things and raise one ScenarioError with what was wrong with any of them.
+
+    Gives what each look is made under.
+    """
+    problems: list[str] = []
+
+    @contextmanager
+    def look() -> Iterator[None]:
+        try:
+            yield
+        except ScenarioError as error:
+            problems.extend(error.problems)
+
+    yield look
+    if problems:
+        raise ScenarioError(problems)
 
 
 MOST_SHOWN = 200

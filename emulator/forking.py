@@ -36,7 +36,7 @@ from emulator.exchange.meeting import Address, Patience
 from emulator.exchange.posting import NO_ROUND, Done, Failure, Inlet, Json, Message, Outlet
 from emulator.exchange.store import StoreHost
 from emulator.exchange.transport import Transport
-from emulator.interrupting import handled
+from emulator.interrupting import SIGNALS, handled, heeded
 
 OnMessage = Callable[[int, Mapping[str, Json], bytes], None]
 """Called with a device, the header it posted and the bytes it posted with it."""
@@ -51,7 +51,6 @@ Conclude = Callable[[], None]
 """What is left to do, by one process, when all devices have come to their end."""
 
 _PR_SET_PDEATHSIG = 1
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BLAME_S = 2.0
 """How long to wait for the failure itself when a device only reports that it lost another."""
 _TERMINATE_S = 3.0
@@ -105,7 +104,7 @@ def run_forked(
     main thread. Whatever happens, no child outlives this call.
     Raises DeviceFailedError in one line (device, last round, cause; the child's traceback is a note)
     when a child fails or dies, ProtocolError and ScenarioError as the child raised them,
-    KeyboardInterrupt on SIGINT or SIGTERM, and what `conclude` and `leave_together` raise.
+    KeyboardInterrupt on SIGINT, SIGTERM or SIGHUP, and what `conclude` and `leave_together` raise.
     """
     fleet = _Fleet(on_message)
     with ExitStack() as until_all_leave:
@@ -303,8 +302,9 @@ def _come_of_age(parent_pid: int, inherited_fds: tuple[int, ...]) -> None:
     """Leave behind what is the parent's: descriptors, signal handling, life after its death."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal sends both to the parent as well
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for descriptor in inherited_fds:
         os.close(descriptor)
     die_with_parent(parent_pid)
@@ -321,11 +321,11 @@ def die_with_parent(parent_pid: int) -> None:
 
 @contextmanager
 def _interrupts() -> Iterator[int]:
-    """A descriptor that becomes readable on SIGINT or SIGTERM; nothing else happens then."""
+    """A descriptor that becomes readable on SIGINT, SIGTERM or SIGHUP; nothing else happens then."""
     read_fd, write_fd = os.pipe()
     os.set_blocking(write_fd, False)
     try:
-        with handled(dict.fromkeys(_SIGNALS, _noted)):
+        with handled(dict.fromkeys(heeded(), _noted)):
             previous_fd = signal.set_wakeup_fd(write_fd)
             try:
                 yield read_fd
@@ -356,8 +356,8 @@ def _frozen_heap() -> Iterator[None]:
 
 @contextmanager
 def _held_back() -> Iterator[None]:
-    """Deliver SIGINT and SIGTERM later: a child must not get them before it can handle them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    """Deliver SIGNALS later: a child must not get them before it can handle them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:

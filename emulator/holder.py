@@ -70,6 +70,8 @@ class Holder:
 def holder_in(marker: Path) -> Holder | None:
     """Whose claim a file is; None where there is none, or one that cannot be read."""
     try:
+        if not marker.is_file():  # a pipe would be waited for
+            return None
         return Holder.from_bytes(marker.read_bytes())
     except OSError:
         return None

@@ -7,18 +7,27 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a run early."""
+
+
+def heeded() -> tuple[signal.Signals, ...]:
+    """SIGNALS, but SIGHUP only where it is not ignored, as it is under nohup."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return SIGNALS[:2] if ignored else SIGNALS
+
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does, by KeyboardInterrupt."""
-    with handled({signal.SIGTERM: signal.default_int_handler}):
+    """SIGTERM and SIGHUP end a run as Ctrl-C does, by KeyboardInterrupt; an ignored SIGHUP stays so."""
+    with handled(dict.fromkeys(heeded()[1:], signal.default_int_handler)):
         yield
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Neither SIGINT nor SIGTERM ends what takes moments and cost hours."""
-    with handled({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
+    """None of SIGINT, SIGTERM and SIGHUP ends what takes moments and cost hours."""
+    with handled(dict.fromkeys(heeded(), signal.SIG_IGN)):
         yield
 
 
@@ -42,24 +51,25 @@ def handled(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
 
 @contextmanager
 def ended_by_sigterm(last: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM does `last` and ends this process at once, even while it waits inside a library.
+    """SIGTERM or SIGHUP does `last` and ends this process at once, even while it waits in a library.
 
     Python handles signals between its own steps only, which such a wait does not come to: so a thread
     waits for what the system's own handler writes. Not to be forked from. Main thread only.
     """
+    ending = dict.fromkeys(heeded()[1:], lambda number, frame: None)
     read_fd, write_fd = os.pipe()
     os.set_blocking(write_fd, False)
 
     def look_out() -> None:
         while told := os.read(read_fd, 1):
-            if told[0] == signal.SIGTERM:
+            if told[0] in ending:
                 last()
-                os._exit(128 + signal.SIGTERM)
+                os._exit(128 + told[0])
         os.close(read_fd)
 
     thread = threading.Thread(target=look_out, name="ended by SIGTERM", daemon=True)
     thread.start()
-    with handled({signal.SIGTERM: lambda number, frame: None}):
+    with handled(ending):
         previous_fd = signal.set_wakeup_fd(write_fd)
         try:
             yield

@@ -1,11 +1,34 @@
-"""Where a result is kept that cannot be put where it was promised."""
+"""What stays in a folder that is replaced, and where a result is kept that cannot be put where it was promised."""
 
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+
+_WRITTEN = re.compile(
+    r"scenario\.yaml|(environment|summary|topology)\.json|(ledger|metrics)\.parquet"
+    r"|(adapters|experts)/device-\d+/([^/]+/)?"
+    r"(adapter_config\.json|adapter_model\.safetensors|config\.json|experts\.json|(model|router)\.safetensors)"
+    r"|(cast_airtime|mask_bits|path_loss|rate_cdf|spectral_efficiency)\.(csv|html)|plotly\.min\.js"
+)
+
+MOST_LISTED = 10
+"""Names that a note has room for; the rest is counted."""
+
+
+def is_written(path: str) -> bool:
+    """Whether runs, or figures of a channel, write a file of this path in their folder."""
+    return _WRITTEN.fullmatch(path) is not None
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in order, the first of them where they are many."""
+    first = sorted(names)
+    more = f" and {len(first) - MOST_LISTED} more" if len(first) > MOST_LISTED else ""
+    return ", ".join(first[:MOST_LISTED]) + more
 
 
 def kept_elsewhere(place: Path, files: Mapping[str, bytes]) -> str:

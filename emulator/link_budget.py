@@ -28,7 +28,7 @@ from emulator.channel.placement import distances_m
 from emulator.channel.presence import all_there_s
 from emulator.channel.transfer import Block
 from emulator.errors import ScenarioError
-from emulator.joining import Reach
+from emulator.joining import Reach, joined
 from emulator.paths import Network
 from emulator.protocols import BoundAccess
 from emulator.report.link_table import (
@@ -250,12 +250,17 @@ def link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> LinkBudg
     )
 
 
-def relay_notes(scenario: Scenario) -> list[str]:
-    """A line where pairs of devices reach each other at the start hop by hop only.
+def air_notes(scenario: Scenario) -> list[str]:
+    """A line where pairs of devices that exchange reach each other at the start hop by hop only.
 
-    Binds the air: raises ScenarioError for places or gains that are not there.
+    Binds the air: raises ScenarioError for places or gains that are not there, and where devices that
+    exchange cannot reach each other.
     """
-    paths = Network(*scenario.bind_air()).at(0.0).relayed()
+    air = scenario.bind_air()
+    if not scenario.exchanges:
+        return []
+    joined(Reach(*air, scenario.access, scenario.seed))
+    paths = Network(*air).at(0.0).relayed()
     if not paths:
         return []
     pairs = len({frozenset((path[0], path[-1])) for path in paths})

@@ -69,7 +69,9 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
     if kind == "too_short":
         return [f"{where}: got {shown(got)}, wanted {wanted_by(problem)}"]
     found = "nothing" if kind == "missing" else shown(got)
-    wanted = _wanted(parent, keys[-1]) or problem["msg"].removeprefix("Input should be ")
+    wanted = _wanted(parent, keys[-1]) or wanted_by(problem)
+    if kind in ("model_type", "model_attributes_type") and (below := _model_at(keys, raw)):
+        wanted += f" of {', '.join(below.model_fields)}"
     return [f"{where}: got {found}, wanted {wanted}"]
 
 

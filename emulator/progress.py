@@ -63,7 +63,8 @@ class Progress:
         elif time.monotonic() - self._told_s >= TOLD_EVERY_S:
             self._told_s = time.monotonic()
             done = min(row[0] for row in self._rows.values())
-            self._console.print(f"{self._title}: {done} done", highlight=False, soft_wrap=True)
+            line = f"{self._title}: {done} of {self._rounds} rounds done by all"
+            self._console.print(line, highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:
         title = Text(f"{self._title}: {self._stage}", no_wrap=True)

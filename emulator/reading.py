@@ -11,7 +11,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from emulator.documents import Raw, parse_value, read_mapping
-from emulator.errors import ScenarioError, did_you_mean, told_once
+from emulator.errors import ScenarioError, did_you_mean, shown, told_once
+from emulator.experiments import Experiment
 from emulator.messages import lines_of, model_of_kind
 from emulator.places import is_file, is_folder, resolved
 from emulator.plain_numbers import misread
@@ -46,6 +47,10 @@ def read_scenario(path: Path, overrides: Sequence[str] = ()) -> Reading:
     that the new kind lacks, each override in one note. Raises ScenarioError with every problem found.
     """
     raw = read_mapping(path, "a scenario")
+    if raw and raw.keys() <= Experiment.model_fields.keys():
+        raise ScenarioError(
+            [f"{path.name}: got an experiment, wanted a scenario (`emulator reproduce` takes it)"]
+        )
     return _completed(raw, path.name, path.resolve().parent, overrides)
 
 
@@ -283,7 +288,14 @@ def _take_from_environment(raw: Raw) -> list[str]:
         if named is None:
             continue
         if told := os.environ.get(named[1]):
-            place[keys[-1]] = str(Path.cwd() / told)
+            path = Path.cwd() / told
+            if not is_folder(path) and (keys[-1] == "folder" or not is_file(path)):
+                wanted = "a folder" if keys[-1] == "folder" else "a path that exists"
+                problems.append(
+                    f"{'.'.join(keys)}: got {shown(told)}, the value of the environment variable "
+                    f"{named[1]}, wanted {wanted} there, or none set"
+                )
+            place[keys[-1]] = str(path)
             continue
         model = model_of_kind(keys[:-1], raw, str(place.get("kind")))
         field = model.model_fields.get(keys[-1]) if model else None

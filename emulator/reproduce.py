@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emulator.documents import Raw
-from emulator.errors import EmulatorError
+from emulator.errors import EmulatorError, ScenarioError
 from emulator.experiment_files import experiment_names, read_experiment
+from emulator.experiments import MOST_SEEDS
 from emulator.places import check_drawings_folder, check_place, writing
 from emulator.planning import (
     RATE,
@@ -72,6 +73,8 @@ def asked(
     """The plans behind NAME: one experiment's, or with `all` those of every one of the package that
     knows the suite, but `tune`. Raises ScenarioError with every problem before anything is run.
     """
+    if seeds is not None and seeds > MOST_SEEDS:
+        raise ScenarioError([f"--seeds: got {seeds}, wanted at most {MOST_SEEDS}"])
     wish = Wish(suite, seeds, rows, parse_overrides(overrides))
     names = (
         [n for n in experiment_names() if n != "tune" and knows(n, suite)]

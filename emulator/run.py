@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from emulator.accelerating import peak_gpu_mb, settled, settled_alone
-from emulator.claim import Claim, Say, claimed
+from emulator.claim import Claim, Say, check_folder, claimed
 from emulator.device import live
 from emulator.errors import ScenarioError
 from emulator.exchange import many_processes, one_process
@@ -27,6 +27,7 @@ from emulator.forking import Conclude, Crew, Post, run_forked, whole_crew
 from emulator.interrupting import ended_by_sigterm, interruptible, uninterrupted
 from emulator.launchers import devices_here, environment_world, meeting_address
 from emulator.launching import launched_crew, run_launched, terms_of
+from emulator.places import check_place
 from emulator.progress import Progress
 from emulator.records import check_carried, pacing_account
 from emulator.results import Cost, pack, unpack
@@ -70,13 +71,8 @@ def run(order: Order, console: Console, wrote: Wrote = lambda folder: None) -> P
     started_s = time.monotonic()
     place = environment_world()
     scenario, per_host = order.scenario, order.devices_per_host
-    if place is not None and order.driver == "one_process":
-        raise ScenarioError(["--driver: got one_process under a launcher, wanted many_processes"])
+    _check_driver(order, place)
     devices = devices_here(place, scenario.devices, per_host)
-    if isinstance(scenario.clock, Paced) and order.driver == "one_process":
-        raise ScenarioError(
-            ["--driver: got one_process under clock.kind paced, wanted many_processes"]
-        )
     launched = place is not None and per_host is None
     _check_surroundings(order, place)
     title = f"{scenario.run_name} ({scenario.devices} devices, {scenario.rounds} rounds)"
@@ -122,6 +118,36 @@ def run(order: Order, console: Console, wrote: Wrote = lambda folder: None) -> P
         else:
             _run_forked(world, progress, blobs, _crew(order, place), conclude)
         return order.out if blobs else None
+
+
+def rehearse(order: Order) -> list[str]:
+    """Check and load what `run` would, and write nothing; returns notes.
+
+    A folder that only other files keep a run from is a note. Raises ScenarioError as `run` does.
+    """
+    _check_driver(order, environment_world())
+    check_place(order.out)
+    build_world(order.scenario)
+    try:
+        check_folder(order.out, force=order.force)
+    except ScenarioError as error:
+        return [f"a run would be refused: {problem}" for problem in error.problems]
+    return []
+
+
+def _check_driver(order: Order, place: tuple[int, int] | None) -> None:
+    """Raise ScenarioError for a driver that does not exist or does not fit."""
+    if order.driver not in DRIVERS:
+        raise ScenarioError([f"--driver: got {order.driver!r}, wanted one of {', '.join(DRIVERS)}"])
+    if order.driver == "one_process":
+        if place is not None:
+            raise ScenarioError(
+                ["--driver: got one_process under a launcher, wanted many_processes"]
+            )
+        if isinstance(order.scenario.clock, Paced):
+            raise ScenarioError(
+                ["--driver: got one_process under clock.kind paced, wanted many_processes"]
+            )
 
 
 def _check_surroundings(order: Order, place: tuple[int, int] | None) -> None:

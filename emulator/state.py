@@ -511,8 +511,10 @@ UNRECORDED = -1
 class LinkRecord:
     """One burst in the account, bytes by class. Identities (checked at the end of every run):
 
-    sent = header + checksum + mask + payload + retransmitted; sent = delivered + lost, where lost
-    counts every transmission that brought nothing (new). ACKs travel from receiver to sender and are
+    sent = header + checksum + mask + payload + retransmitted; sent = delivered + lost. packets_lost
+    are the packets of which no try arrived at this receiver; lost_bytes are the bytes of all tries that
+    brought it nothing: those tries that failed, also of packets that a later try delivered, and tries
+    after its own that other receivers of a broadcast needed. ACKs travel from receiver to sender and are
     accounted here apart: their bytes, airtime and energy are the receiver's. Header bytes contain 28 emulated IPv4+UDP bytes per packet. round_index is
     SETUP_ROUND in the setup and the number of rounds in the exchange after the last one. on_air: of a
     broadcast every receiver has a record of what was sent to it, but only one of them is on the air

@@ -53,10 +53,20 @@ class Ending:
     """What there is to be found when a command is interrupted."""
 
     what_is_there: str
+    scenario: str = ""
+    """The scenario that is dealt with, as problems name it."""
 
     def all_is_in(self, folder: Path) -> None:
         """All files are written."""
         self.what_is_there = f"all files were written already, in {folder}"
+
+    def located(self, problem: str) -> str:
+        """A problem that begins with a key of the scenario, behind its name."""
+        from emulator.scenario import Scenario
+
+        key = problem.partition(":")[0].partition(".")[0]
+        known = self.scenario and key in Scenario.model_fields
+        return f"{self.scenario}: {problem}" if known else problem
 
 
 @contextmanager
@@ -67,7 +77,7 @@ def clear_messages(when_interrupted: str = "nothing was written") -> Iterator[En
         yield ending
     except ScenarioError as error:
         if _tells():
-            sys.stderr.writelines(f"error: {problem}\n" for problem in error.problems)
+            sys.stderr.writelines(f"error: {ending.located(p)}\n" for p in error.problems)
         raise typer.Exit(2) from None
     except EmulatorError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -24,11 +24,11 @@ from rich.console import Console
 from emulator.claim import clear_remains
 from emulator.errors import EmulatorError
 from emulator.forking import die_with_parent
+from emulator.interrupting import heeded
 from emulator.run import Order, run
 from emulator.scenario import Scenario
 
 _PATIENCE_S = 3.0
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _Worker:
 class Workers:
     """At most `jobs` runs at a time.
 
-    As a context, to be entered in the main thread: no run outlives it, and SIGINT and SIGTERM raise
+    As a context, to be entered in the main thread: no run outlives it, and SIGINT, SIGTERM and SIGHUP raise
     KeyboardInterrupt inside it.
     """
 
@@ -63,7 +63,7 @@ class Workers:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Workers":
-        for number in _SIGNALS:  # a shell's background job would ignore SIGINT
+        for number in heeded():  # a shell's background job would ignore SIGINT
             self._before[number] = signal.signal(number, signal.default_int_handler)
         gc.collect()
         gc.freeze()  # keeps the collectors of the workers off what they share
@@ -140,6 +140,7 @@ def _lead(
 ) -> None:
     """The worker's whole existence."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal sends both to the parent as well
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(parent_pid)
     notes = folder.with_name(f"{folder.name}.failed.txt")

@@ -8,8 +8,9 @@ from typing import Any, Literal, TypeVar, cast
 
 import torch
 
+from emulator.adapters.projection import check_room
 from emulator.backbone.loading import Backbone
-from emulator.errors import ScenarioError
+from emulator.errors import ScenarioError, all_problems
 from emulator.flood import hop_counts
 from emulator.joining import Reach, joined
 from emulator.paths import Network
@@ -144,6 +145,19 @@ def accelerator_of(scenario: Scenario) -> Literal["cpu", "cuda"]:
     return "cpu"
 
 
+def check_rank(scenario: Scenario, inputs_k: Callable[[], Sequence[int]]) -> None:
+    """Refuse a rank with which the method's orthogonal projections do not fit into the backbone.
+
+    inputs_k: gives the inputs of each adapted module, nothing where they are not known; called only
+    where they matter. Raises ScenarioError.
+    """
+    method = scenario.method
+    counted = getattr(method, "orthogonal_blocks", None)  # a method of a user's own may have none
+    blocks = counted(len(scenario.tasks.names), scenario.devices) if counted else 0
+    if blocks and (known := inputs_k()):
+        check_room(known, getattr(method, "lora_rank", 0), blocks)
+
+
 def build_world(scenario: Scenario) -> World:
     """Load the backbone, share out the data, place the devices.
 
@@ -157,6 +171,44 @@ def build_world(scenario: Scenario) -> World:
     channel, access = scenario.bind_air()
     if scenario.exchanges:
         joined(Reach(channel, access, scenario.access, scenario.seed))
+    with all_problems() as look:
+        with look():
+            data = _data(scenario)
+        with look():
+            backbone = scenario.backbone.load()
+    check_rank(scenario, lambda: backbone.inputs_k)
+    for task, examples in {**data.train, **data.unseen}.items():
+        check_language(backbone, task, examples)
+
+    def asked(questions: Mapping[str, tuple[Example, ...]]) -> dict[str, Asked]:
+        return {task: Asked(examples, None) for task, examples in questions.items() if examples}
+
+    world = World(
+        scenario=scenario,
+        backbone=backbone,
+        shards=data.shards,
+        tests=asked(data.tests),
+        paraphrased=asked(data.paraphrased),
+        unseen=asked(data.unseen),
+        channel=channel,
+        access=access,
+    )
+    return world if accelerator == "cuda" else with_features(world)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Examples by task, and the training ones shared out."""
+
+    train: Mapping[str, tuple[Example, ...]]
+    tests: Mapping[str, tuple[Example, ...]]
+    paraphrased: Mapping[str, tuple[Example, ...]]
+    unseen: Mapping[str, tuple[Example, ...]]
+    shards: tuple[Shard, ...]
+
+
+def _data(scenario: Scenario) -> _Data:
+    """What is trained on and asked. Raises ScenarioError."""
     suite, seed, evaluation = scenario.tasks, scenario.seed, scenario.evaluation
     tests = {task: suite.examples(task, "test", seed) for task in suite.names}
     train = {task: suite.examples(task, "train", seed) for task in suite.names}
@@ -171,24 +223,7 @@ def build_world(scenario: Scenario) -> World:
         if evaluation.paraphrases != "none"
     }
     shards = suite.partition.shards(scenario.devices, train, seed)
-    backbone = scenario.backbone.load()
-    for task, examples in {**train, **unseen}.items():
-        check_language(backbone, task, examples)
-
-    def asked(questions: Mapping[str, tuple[Example, ...]]) -> dict[str, Asked]:
-        return {task: Asked(examples, None) for task, examples in questions.items() if examples}
-
-    world = World(
-        scenario=scenario,
-        backbone=backbone,
-        shards=shards,
-        tests=asked(tests),
-        paraphrased=asked(paraphrased),
-        unseen=asked(unseen),
-        channel=channel,
-        access=access,
-    )
-    return world if accelerator == "cuda" else with_features(world)
+    return _Data(train, tests, paraphrased, unseen, tuple(shards))
 
 
 def with_features(world: World) -> World:

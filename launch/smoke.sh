@@ -11,7 +11,9 @@ trap 'rm -rf "$place"' EXIT
 small=(devices=4 rounds=2 local.steps=3 local.batch_size=8 tasks.test_samples=10 --quiet)
 
 for method in lora sparse_orthogonal; do
-  order=(configs/quickstart.yaml "${small[@]}" --set "method.kind=$method" --out)
+  section="{kind: $method}"
+  [ "$method" = lora ] || section="{kind: $method, density: 0.10}"  # as in the quickstart
+  order=(configs/quickstart.yaml "${small[@]}" --set "method=$section" --out)
   .venv/bin/emulator run "${order[@]}" "$place/$method-one" --driver one_process
   launch/torchrun.sh "${order[@]}" "$place/$method-four"
   printf '%s: four processes under torchrun against one process: ' "$method"

@@ -8,7 +8,7 @@ when they are *summed*, whatever B is. What it does not: averaging B under diffe
 means different things wherever masks overlap, and B_j A_j x is not small for an input x of another task.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -29,6 +29,22 @@ def projection_blocks(
     return gaussian_blocks(seed, module_index, num_inputs, lora_rank, num_blocks)
 
 
+def check_room(inputs: Iterable[int], lora_rank: int, num_blocks: int) -> None:
+    """Refuse orthogonal blocks that need more inputs than the smallest of some modules has.
+
+    inputs: of each module. Raises ScenarioError.
+    """
+    fewest = min(inputs)
+    if num_blocks * lora_rank > fewest:
+        raise ScenarioError(
+            [
+                f"method.lora_rank: got {num_blocks} orthogonal blocks of rank {lora_rank} in a module "
+                f"with {fewest} inputs, wanted blocks x rank <= inputs "
+                "(lower method.lora_rank, or ask for method.projection: gaussian)"
+            ]
+        )
+
+
 def orthogonal_blocks(
     seed: int, module_index: int, num_inputs: int, lora_rank: int, num_blocks: int
 ) -> FloatArray:
@@ -38,14 +54,7 @@ def orthogonal_blocks(
     takes columns i*r ... (i+1)*r - 1, transposed and scaled by GAMMA. Returns [n, r, k] float32; the
     laws hold to float32 rounding. More blocks leave the first ones as they are, up to rounding. Raises ScenarioError when n*r > k: there is no room then.
     """
-    if num_blocks * lora_rank > num_inputs:
-        raise ScenarioError(
-            [
-                f"method.lora_rank: got {num_blocks} orthogonal blocks of rank {lora_rank} in a module "
-                f"with {num_inputs} inputs, wanted blocks x rank <= inputs "
-                "(lower method.lora_rank, or ask for method.projection: gaussian)"
-            ]
-        )
+    check_room([num_inputs], lora_rank, num_blocks)
     gaussian = stream(seed, "projection", module_index).standard_normal(
         (num_blocks * lora_rank, num_inputs)
     )

@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from emulator.backbone.fitting import adapted_modules, check_positions, check_tokens
-from emulator.backbone.opening import opened
+from emulator.backbone.opening import INSTEAD, opened, outlined
 from emulator.backbone.trial import try_out
 from emulator.errors import ScenarioError
+from emulator.linear_layers import weight_of
+from emulator.places import is_folder
 
 STATES_BATCH = 64
 """Texts per forward pass when the frozen model only reads."""
@@ -36,6 +38,9 @@ ENCODER_MODULES = (
 )
 
 
+TINY_FOLDER = Path(__file__).parent / "tiny" / "weights"
+
+
 @dataclass(frozen=True, eq=False)
 class Backbone:
     """A frozen model in eval mode with its tokenizer; see `protocols.LoadedBackbone`."""
@@ -51,6 +56,11 @@ class Backbone:
     def device(self) -> torch.device:
         """Where the weights lie, and what is read must lie."""
         return next(self.model.parameters()).device
+
+    @property
+    def inputs_k(self) -> tuple[int, ...]:
+        """Inputs k of each adapted module."""
+        return _inputs_k(self.model, self.target_modules)
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """input_ids and attention_mask [S, T], padded on the right, cut after max_tokens."""
@@ -100,11 +110,14 @@ class Tiny(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["tiny"] = "tiny"
 
+    def inputs_k(self) -> tuple[int, ...]:
+        """Inputs k of each adapted module, from the configuration alone."""
+        return _outlined_inputs_k(str(TINY_FOLDER), "causal_lm", "tiny", CAUSAL_LM_MODULES)
+
     def load(self) -> Backbone:
         """Read the embedded weights."""
-        folder = Path(__file__).parent / "tiny" / "weights"
         return _load(
-            str(folder),
+            str(TINY_FOLDER),
             "causal_lm",
             "package:emulator/backbone/tiny/weights",
             64,
@@ -138,6 +151,10 @@ class CausalLM(_HuggingFace):
         default=CAUSAL_LM_MODULES, description="suffixes of the adapted linear modules"
     )
 
+    def inputs_k(self) -> tuple[int, ...]:
+        """As of the tiny model; empty for a hub id, whose configuration may be out of reach."""
+        return _outlined_inputs_k(_folder(self.name), "causal_lm", self.name, self.target_modules)
+
     def load(self) -> Backbone:
         """Read the weights from the folder or the hub."""
         return _load(
@@ -152,6 +169,12 @@ class SentenceEncoder(_HuggingFace):
     target_modules: tuple[str, ...] = Field(
         default=ENCODER_MODULES, description="suffixes of the adapted linear modules"
     )
+
+    def inputs_k(self) -> tuple[int, ...]:
+        """As of the tiny model; empty for a hub id, whose configuration may be out of reach."""
+        return _outlined_inputs_k(
+            _folder(self.name), "sentence_encoder", self.name, self.target_modules
+        )
 
     def load(self) -> Backbone:
         """Read the weights from the folder or the hub."""
@@ -176,9 +199,26 @@ def _folder(name: str) -> str:
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise ScenarioError(
-            [f"backbone.name: got {name!r}, wanted an installed package (no package {package!r})"]
+            [
+                f"backbone.name: got {name!r}, wanted an installed package (no package {package!r}; "
+                f"`launch/install.sh dev` installs that of configs/real_text.yaml), {INSTEAD}"
+            ]
         )
     return str(Path(spec.submodule_search_locations[0]) / inside)
+
+
+def _outlined_inputs_k(
+    folder: str, family: str, name: str, suffixes: Sequence[str]
+) -> tuple[int, ...]:
+    """Inputs k of each adapted module of a local model, without loading weights; empty for others."""
+    if not is_folder(Path(folder)):
+        return ()
+    model = outlined(folder, name, family)
+    return _inputs_k(model, adapted_modules(model, suffixes, name))
+
+
+def _inputs_k(model: nn.Module, modules: Sequence[str]) -> tuple[int, ...]:
+    return tuple(weight_of(model.get_submodule(module)).shape[1] for module in modules)
 
 
 def _load(

@@ -13,7 +13,13 @@ import torch
 from torch import nn
 
 from emulator.errors import ScenarioError
-from emulator.places import is_folder
+from emulator.places import is_file, is_folder
+
+INSTEAD = "or --set backbone.name= a local model folder, or a hub id where the hub is reached"
+"""Where else a backbone may come from."""
+
+MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".txt")
+"""Suffixes of what a model folder may be read from."""
 
 MOST_NAMES = 3
 """So many weights are named in a message."""
@@ -42,6 +48,8 @@ def opened(folder: str, name: str, family: str, dtype: str) -> tuple[Any, Any]:
     local = is_folder(Path(folder))
     if not local and (folder.startswith((".", "/")) or folder.count("/") > 1):
         raise ScenarioError([f"backbone.name: got {name!r}, wanted an existing folder or a hub id"])
+    if local:
+        _check_readable(Path(folder), name)
     how: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(folder, **how)
@@ -74,10 +82,48 @@ def opened(folder: str, name: str, family: str, dtype: str) -> tuple[Any, Any]:
     return tokenizer, model
 
 
+def outlined(folder: str, name: str, family: str) -> nn.Module:
+    """The modules of a local folder's model, without memory for its weights: from config.json alone.
+
+    Otherwise as `opened`.
+    """
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+    auto = AutoModelForCausalLM if family == "causal_lm" else AutoModel
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        _check_kind(config, name)
+        with torch.device("meta"):
+            model: nn.Module = auto.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+    except ScenarioError:
+        raise
+    except Exception as error:  # as above
+        raise ScenarioError([_why_not(name, family, True, error)]) from error
+    return model
+
+
 def cause_of(error: Exception) -> str:
     """Another library's message on one line, its end cut off where it is long."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= MOST_CAUSE else f"{text[:MOST_CAUSE].rsplit(' ', 1)[0]} ..."
+
+
+def _check_readable(folder: Path, name: str) -> None:
+    """Raise ScenarioError for a file of a model that this process may not read.
+
+    transformers takes such a file for one that is not there.
+    """
+    for file in sorted(folder.iterdir()):
+        if file.suffix in MODEL_FILES and is_file(file):
+            try:
+                file.open("rb").close()
+            except OSError as error:
+                raise ScenarioError(
+                    [
+                        f"backbone.name: got {name!r}, whose {file.name} cannot be read "
+                        f"({error.strerror}), wanted a folder that this user may read"
+                    ]
+                ) from None
 
 
 def _check_kind(config: Any, name: str) -> None:
@@ -114,8 +160,8 @@ def _why_not(name: str, family: str, local: bool, error: Exception) -> str:
         )
     offline = " (offline: HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
     return (
-        f"backbone.name: got {name!r}, wanted a local model folder, or a hub id and a network that "
-        f"reaches the hub{offline}: {cause}"
+        f"backbone.name: got {name!r}, wanted a local model folder (--set backbone.name=FOLDER), or a "
+        f"hub id and a network that reaches the hub{offline}: {cause}"
     )
 
 

@@ -76,6 +76,11 @@ class ExpertsOnce(BaseModel):
         """As the other method."""
         return getattr(self.inner, "active_ranks", None)
 
+    def orthogonal_blocks(self, tasks: int, devices: int) -> int:
+        """As the other method."""
+        inner = self.inner
+        return 0 if isinstance(inner, LoraByTask) else inner.orthogonal_blocks(tasks, devices)
+
     def start(self, own: Own) -> "ExpertsOnceDevice":
         """The other method's part, its rounds taken away."""
         return ExpertsOnceDevice(own, self.inner.start(own))

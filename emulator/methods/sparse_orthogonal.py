@@ -141,6 +141,12 @@ class SparseOrthogonal(BaseModel):
             )
         return self
 
+    def orthogonal_blocks(self, tasks: int, devices: int) -> int:
+        """How many A of `lora_rank` rows must fit into one basis of a module's inputs."""
+        if self.projection != "orthogonal":
+            return 0
+        return tasks if self.projection_by == "task" else devices
+
     def start(self, own: Own) -> "SparseOrthogonalDevice":
         """A frozen from the device's block, B = 0."""
         return SparseOrthogonalDevice(self, own)

@@ -17,8 +17,14 @@ from emulator.tasks.numbers import last_number
 from emulator.tasks.paraphrase import Paraphrases, in_other_words
 from emulator.tasks.partition import ByTask, Partition
 
-INSTEAD = "or the tasks as JSON lines in a folder: --set tasks.folder=FOLDER"
+INSTEAD = (
+    "or the tasks as JSON lines in a folder: --set tasks.folder=FOLDER (configs/real_text.yaml also reads "
+    "EMULATOR_TASKS=FOLDER)"
+)
 """What one does without the hub."""
+
+INSTALL = ".venv/bin/pip install -e '.[hub]'"
+"""Installs the extra, in the project's folder."""
 
 
 class HubTask(BaseModel):
@@ -100,8 +106,7 @@ class Hub(BaseModel):
         except ImportError as error:
             raise ScenarioError(
                 [
-                    "tasks.kind: got hub, wanted its extra (pip install 'wireless-dfl-emulator[hub]'), "
-                    + INSTEAD
+                    f"tasks.kind: got hub without its extra, wanted it installed ({INSTALL}), {INSTEAD}"
                 ]
             ) from error
         try:

@@ -24,6 +24,9 @@ from emulator.tasks.numbers import ONE_NUMBER, last_number
 from emulator.tasks.paraphrase import Paraphrases, in_other_words
 from emulator.tasks.partition import ByTask, Partition
 
+MOST_WRONG = 10
+"""Wrong lines of a file that are told; the rest is counted."""
+
 KINDS = {"choice": "rows with choices", "number": "rows with a number", "text": "rows with a text"}
 
 
@@ -59,11 +62,7 @@ class JsonLines(BaseModel):
             raise ScenarioError(
                 [f"tasks.folder: got no file {path}, wanted {split}.jsonl of {task!r}"]
             )
-        rows = [
-            _example(task, line, f"{path}:{number}")
-            for number, line in enumerate(_lines_of(path), start=1)
-            if line.strip()
-        ]
+        rows = _rows(task, path)
         if {row.kind for row in rows} == {"number", "text"}:  # among texts a number is one, too
             rows = [_as_text(row) for row in rows]
         if len(kinds := {row.kind for row in rows}) > 1:
@@ -81,6 +80,23 @@ class JsonLines(BaseModel):
                 stacklevel=1,
             )
         return tuple(rows)
+
+
+def _rows(task: str, path: Path) -> list[Example]:
+    """All rows of a file. Raises ScenarioError with the first wrong lines, and how many more there are."""
+    rows, wrong = [], []
+    for number, line in enumerate(_lines_of(path), start=1):
+        if line.strip():
+            try:
+                rows.append(_example(task, line, f"{path}:{number}"))
+            except ScenarioError as error:
+                wrong.append(error.problems)
+    if wrong:
+        told = [problem for problems in wrong[:MOST_WRONG] for problem in problems]
+        if (more := len(wrong) - MOST_WRONG) > 0:
+            told.append(f"{path}: and {more} more wrong {'line' if more == 1 else 'lines'}")
+        raise ScenarioError(told)
+    return rows
 
 
 def _lines_of(path: Path) -> list[str]:

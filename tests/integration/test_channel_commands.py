@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from emulator.cli import app
+from emulator.keeping import is_written
 from emulator.reading import preset_names, read_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,6 +105,7 @@ def test_every_preset_is_plotted_into_a_folder(name, small, tmp_path, monkeypatc
     written = {path.name for path in folder.iterdir()}
     told = [line for line in stdout.splitlines() if not line.startswith("left out: ")]
     assert {Path(line).name for line in told} == written
+    assert all(map(is_written, written))
     assert {"scenario.yaml", "mask_bits.html", "mask_bits.csv"} <= written
     assert read_scenario(folder / "scenario.yaml").scenario.name == name
 

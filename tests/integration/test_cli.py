@@ -14,6 +14,7 @@ from quick import quick_scenario
 from typer.testing import CliRunner
 
 from emulator.cli import app
+from emulator.keeping import is_written
 from emulator.reading import dump_scenario, read_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,6 +115,7 @@ def test_a_run_writes_what_is_promised(finished):
             f"experts/{device}/{task}/{n}" for task in ("reverse", "sort") for n in adapter
         }
     assert files_of(out) == promised
+    assert all(map(is_written, promised))
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
@@ -155,7 +157,9 @@ def test_force_replaces_a_run_whole(quick, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "scenario.yaml").write_text("name: earlier\n")
-    (out / "of-the-earlier-run.txt").write_text("x")
+    (out / "adapters" / "device-07").mkdir(parents=True)
+    (out / "adapters" / "device-07" / "adapter_config.json").write_text("{}")
+    (out / "notes.txt").write_text("mine")
     code, _, stderr = call(
         "run",
         quick,
@@ -167,8 +171,12 @@ def test_force_replaces_a_run_whole(quick, tmp_path):
         "--force",
         "--quiet",
     )
-    assert (code, stderr) == (0, "")
-    assert not (out / "of-the-earlier-run.txt").exists()
+    assert (code, stderr) == (
+        0,
+        f"note: --out: {out}: not written by a run and left as it is: notes.txt\n",
+    )
+    assert not (out / "adapters" / "device-07").exists()
+    assert (out / "notes.txt").read_text() == "mine"
     assert json.loads((out / "summary.json").read_text())["method"] == "lora"
 
 
@@ -220,7 +228,7 @@ def test_a_missing_data_file_is_a_line(refused, tmp_path):
     (tmp_path / "data").mkdir()
     missing = tmp_path / "data" / "sst2" / "test.jsonl"
     assert refused(scenario) == [
-        f"error: tasks.folder: got no file {missing}, wanted test.jsonl of 'sst2'"
+        f"error: s.yaml: tasks.folder: got no file {missing}, wanted test.jsonl of 'sst2'"
     ]
 
 
@@ -229,8 +237,9 @@ def test_a_broken_data_file_is_a_line_with_its_number(refused, tmp_path):
     (tmp_path / "data" / "sst2" / "test.jsonl").write_text('{"prompt": "a", "answer": "b"}\n{\n')
     scenario = tmp_path / "s.yaml"
     scenario.write_text("name: s\ntasks: {kind: jsonl, folder: data, names: [sst2]}\n")
-    (line,) = refused(scenario)
-    assert "test.jsonl:1: got neither choices nor completion, wanted" in line
+    first, second = refused(scenario)
+    assert "test.jsonl:1: got neither choices nor completion, wanted" in first
+    assert "test.jsonl:2: got no JSON" in second
 
 
 @pytest.mark.parametrize("force", [(), ("--force",)], ids=["plain", "force"])

@@ -35,9 +35,18 @@ def test_without_hub_and_folder_one_line_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     done = emulate(tmp_path / "run")
     assert done.exit_code == 2
-    assert done.output == (
-        "error: tasks.kind: got hub, wanted its extra (pip install 'wireless-dfl-emulator[hub]'), or the "
-        "tasks as JSON lines in a folder: --set tasks.folder=FOLDER\n"
+    told = (
+        "error: real_text.yaml: tasks.kind: got hub without its extra, wanted it installed (.venv/bin/pip install -e "
+        "'.[hub]'), or the tasks as JSON lines in a folder: --set tasks.folder=FOLDER "
+        "(configs/real_text.yaml also reads EMULATOR_TASKS=FOLDER)\n"
+    )
+    assert done.output == told
+    done = emulate(tmp_path / "run", "--set", "backbone.name=package:no_such_package/model")
+    assert (done.exit_code, done.output) == (
+        2,
+        f"{told}error: real_text.yaml: backbone.name: got 'package:no_such_package/model', wanted an installed package (no "
+        "package 'no_such_package'; `launch/install.sh dev` installs that of configs/real_text.yaml), or "
+        "--set backbone.name= a local model folder, or a hub id where the hub is reached\n",
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -45,7 +54,10 @@ def test_without_hub_and_folder_one_line_says_what_to_do(tmp_path, monkeypatch):
 def test_a_folder_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("EMULATOR_TASKS", str(tmp_path / "nothing"))
     done = emulate(tmp_path / "run")
-    told = f"tasks.folder: got {tmp_path}/nothing, which is no folder, wanted one of task folders"
+    told = (
+        f"real_text.yaml: tasks.folder: got '{tmp_path}/nothing', the value of the environment variable "
+        "EMULATOR_TASKS, wanted a folder there, or none set"
+    )
     assert (done.exit_code, done.output) == (2, f"error: {told}\n")
 
 

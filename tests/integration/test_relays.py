@@ -193,15 +193,19 @@ def test_the_link_budget_names_the_relays() -> None:
     assert "relays for 78 pairs out of range, up to 13 hops; --all names them" in told
 
 
-def test_check_says_which_pairs_need_relays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("verb", [["check"], ["run", "--dry-run"]], ids=" ".join)
+def test_which_pairs_need_relays_is_said_before_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "s.yaml").write_text(
         "name: s\ntasks: {names: [reverse]}\nchannel: urban_sidelink\n"
     )
-    out = CliRunner().invoke(app, ["check", str(tmp_path / "s.yaml"), *LINE])
+    out = CliRunner().invoke(app, [*verb, "s.yaml", *LINE])
     assert out.exit_code == 0
     assert out.stderr.splitlines() == [
         "note: channel: got 3 pairs of devices out of range, whose messages go hop by hop: "
         "0 - 2 by 1; 0 - 3 by 1, 2; 1 - 3 by 2"
     ]
-    near = CliRunner().invoke(app, ["check", str(tmp_path / "s.yaml"), "devices=4"])
+    near = CliRunner().invoke(app, [*verb, "s.yaml", "devices=4"])
     assert (near.exit_code, near.stderr) == (0, "")

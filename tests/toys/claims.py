@@ -7,7 +7,11 @@ import pytest
 from emulator.claim import check_folder, claimed
 from emulator.errors import ScenarioError
 
-FILES = {"scenario.yaml": b"name: x\n", "adapters/device-00/a.json": b"{}", "summary.json": b"{}"}
+FILES = {
+    "scenario.yaml": b"name: x\n",
+    "adapters/device-00/adapter_config.json": b"{}",
+    "summary.json": b"{}",
+}
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -155,6 +155,20 @@ def test_a_claim_that_cannot_be_judged_needs_force(tmp_path, claim):
     assert tree(out) == FILES
 
 
+def test_a_folder_of_a_killed_run_goes_with_the_next_one_that_fails(tmp_path, holding):
+    out = tmp_path / "out"
+    killed = holding(out)
+    killed.kill()
+    killed.wait()
+
+    def fail(out):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        put(out, meanwhile=fail)
+    assert not out.exists()
+
+
 def test_remains_are_cleared_unless_they_live(tmp_path, holding):
     process = holding(tmp_path / "out")
     clear_remains(tmp_path / "out")
@@ -178,16 +192,62 @@ def test_what_is_put_there_meanwhile_stays(tmp_path):
     assert tree(out) == {**FILES, "notes.txt": b"mine"}
 
 
-def test_with_force_what_was_there_goes_and_what_came_meanwhile_stays(tmp_path):
+OLD = "experts/device-07/reverse/adapter_config.json"
+
+
+def test_with_force_what_a_run_wrote_goes_and_what_came_meanwhile_stays(tmp_path):
     out = tmp_path / "out"
-    put(out, files={**FILES, "experts/old.json": b"old", "other/old.json": b"old"})
+    put(out, files={**FILES, OLD: b"old", "ledger.parquet": b"old"})
 
     def notes(out):
-        (out / "other" / "notes.txt").write_text("mine")
+        (out / "experts" / "notes.txt").write_text("mine")
 
     (line,) = put(out, force=True, meanwhile=notes)
-    assert line.endswith("left as it is: other")
-    assert tree(out) == {**FILES, "other/notes.txt": b"mine"}
+    assert line.endswith("put there meanwhile and left as it is: experts")
+    assert tree(out) == {**FILES, "experts/notes.txt": b"mine"}
+
+
+def test_with_force_files_that_no_run_writes_stay_and_are_named_in_one_note(tmp_path):
+    out = tmp_path / "out"
+    put(out, files={**FILES, OLD: b"old"})
+    own = {
+        "notes.txt": b"mine",
+        "plots/a.png": b"mine, too",
+        "adapters/device-00/notes.txt": b"beside new files",
+        "experts/device-07/reverse/notes.txt": b"beside old files",
+    }
+    for name, data in own.items():
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_bytes(data)
+    (out / "empty").mkdir()
+    (out / "link").symlink_to("nowhere")
+    (line,) = put(out, force=True)
+    names = ", ".join(sorted([*own, "link"]))
+    assert line == f"note: --out: {out}: not written by a run and left as it is: {names}"
+    assert ((out / "link").readlink(), (out / "empty").is_dir()) == (Path("nowhere"), True)
+    assert tree(out) == {**FILES, **own}
+    assert put(out, force=True) == [line]
+
+
+@pytest.mark.parametrize("own", ["adapters", "summary.json/notes.txt"])
+def test_with_force_a_file_in_the_place_of_a_folder_sends_the_result_beside(tmp_path, own):
+    out = tmp_path / "out"
+    put(out, files={"scenario.yaml": b"name: old\n"})
+    (out / own).parent.mkdir(exist_ok=True)
+    (out / own).write_bytes(b"mine")
+    text, where = kept(out, force=True)
+    assert f"{own}, which is not written by a run, is in the way" in text
+    assert tree(where) == FILES
+    assert tree(out) == {"scenario.yaml": b"name: old\n", own: b"mine"}
+
+
+def test_a_long_list_of_own_files_is_counted(tmp_path):
+    out = tmp_path / "out"
+    put(out)
+    for number in range(13):
+        (out / f"notes-{number:02}").touch()
+    (line,) = put(out, force=True)
+    assert line.endswith("notes-08, notes-09 and 3 more")
 
 
 @pytest.mark.parametrize("name", ["summary.json", "adapters/notes.txt"])

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from claims import FILES, put, refusal, tree
 
+from emulator.claim import RUNNING, clear_remains
 from emulator.errors import ScenarioError
+from emulator.holder import holder_in
 
 
 def dangling(tmp_path):
@@ -81,3 +83,21 @@ def test_only_the_folder_itself_has_to_be_writable(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and access(path, mode))
     put(out)
     assert tree(out) == FILES
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+@pytest.mark.parametrize("force", [False, True], ids=["new", "force"])
+def test_a_claim_is_a_regular_file(tmp_path, kind, force):
+    out = tmp_path / "out"
+    put(out) if force else out.mkdir()
+    make = {
+        "pipe": os.mkfifo,
+        "folder": Path.mkdir,
+        "link": lambda marker: marker.symlink_to(tmp_path / "nowhere"),
+    }
+    make[kind](out / RUNNING)
+    wanted = "whose running.json is no regular file, wanted another folder"
+    assert refusal(out, force) == f"--out: got {out}, {wanted}"
+    assert holder_in(out / RUNNING) is None
+    clear_remains(out)
+    assert os.path.lexists(out / RUNNING)

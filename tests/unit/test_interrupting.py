@@ -11,23 +11,37 @@ from emulator.interrupting import handled, interruptible, uninterrupted
 
 @pytest.fixture(autouse=True)
 def ctrl_c_is_heard():
-    """Whoever starts tests in the background has them ignore it."""
-    with handled({signal.SIGINT: signal.default_int_handler}):
+    """Whoever starts tests in the background, or under nohup, has them ignore it."""
+    with handled({signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}):
         yield
 
 
 def handlers() -> list[object]:
-    return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
 
 
-def test_sigterm_is_ctrl_c() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_a_process_is_ctrl_c(number: signal.Signals) -> None:
     before = handlers()
     with pytest.raises(KeyboardInterrupt), interruptible():
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
     assert handlers() == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_hangup_that_is_ignored_stays_so() -> None:
+    """As nohup leaves it."""
+    done = []
+    with handled({signal.SIGHUP: signal.SIG_IGN}), interruptible():
+        os.kill(os.getpid(), signal.SIGHUP)
+        done.append("went on")
+        with uninterrupted():
+            pass
+        os.kill(os.getpid(), signal.SIGHUP)
+        done.append("to the end")
+    assert done == ["went on", "to the end"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_is_being_written_is_written(number: signal.Signals) -> None:
     before, written = handlers(), []
     with interruptible():

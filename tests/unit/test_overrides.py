@@ -198,7 +198,7 @@ LINES = "{kind: jsonl, folder: $EMULATOR_TASKS, names: [a]}"
 
 @pytest.mark.parametrize("tasks", [HUB, LINES], ids=["hub", "jsonl"])
 def test_a_path_is_taken_from_the_environment(read, tasks, tmp_path, monkeypatch):
-    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "data").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("EMULATOR_TASKS", "data")
     assert read(f"tasks: {tasks}").scenario.tasks.folder == tmp_path / "here" / "data"

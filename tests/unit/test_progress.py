@@ -32,7 +32,8 @@ def told(monkeypatch: pytest.MonkeyPatch, **console: bool) -> list[str]:
 
 def test_a_log_learns_now_and_then_how_far_all_are(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = told(monkeypatch)
-    assert lines == ["run (2 devices, 4 rounds): 1 done", "run (2 devices, 4 rounds): 3 done"]
+    title = "run (2 devices, 4 rounds)"
+    assert lines == [f"{title}: {done} of 4 rounds done by all" for done in (1, 3)]
 
 
 def test_a_device_beside_others_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

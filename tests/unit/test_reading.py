@@ -1,11 +1,15 @@
 """Reading a scenario: every problem in one line that says where, got and wanted."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from emulator.errors import ScenarioError
+from emulator.experiment_files import experiment_folder, experiment_names
 from emulator.reading import dump_scenario, read_scenario
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # ── one problem, one line ────────────────────────────────────────────────────────────────────────
 
@@ -34,6 +38,10 @@ WRONG = {
     "misspelt kind deep down": (
         "channel: {preset: paper, fading: {kind: raileigh}}",
         "s.yaml: channel.fading.kind: got 'raileigh', wanted one of none, rayleigh",
+    ),
+    "a number for a section in a list": (
+        "channel: {preset: paper, offline: [3]}",
+        "s.yaml: channel.offline.0: got 3, wanted a mapping of device, ",
     ),
     "out of range": (
         "method: {kind: sparse_orthogonal, density: 1.7}",
@@ -302,3 +310,26 @@ def test_a_trace_is_meant_from_the_scenarios_folder(tmp_path):
     resolved = tmp_path / "links" / "resolved.yaml"
     resolved.write_text(dump_scenario(reading.scenario))
     assert read_scenario(resolved).scenario == reading.scenario
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_an_experiment_is_one_line(name: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        read_scenario(experiment_folder() / f"{name}.yaml", ["devices=4"])
+    assert caught.value.problems == (
+        f"{name}.yaml: got an experiment, wanted a scenario (`emulator reproduce` takes it)",
+    )
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["nothing", "a file"])
+def test_a_folder_from_the_environment_names_its_variable(tmp_path, monkeypatch, there) -> None:
+    place = tmp_path / "place"
+    if there:
+        place.touch()
+    monkeypatch.setenv("EMULATOR_TASKS", str(place))
+    with pytest.raises(ScenarioError) as caught:
+        read_scenario(ROOT / "configs" / "real_text.yaml")
+    assert caught.value.problems == (
+        f"real_text.yaml: tasks.folder: got {str(place)!r}, the value of the environment variable "
+        "EMULATOR_TASKS, wanted a folder there, or none set",
+    )

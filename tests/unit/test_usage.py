@@ -4,6 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from emulator.cli import app
+from emulator.usage import Ending
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,12 @@ def test_without_arguments_the_help_is_told(arguments):
     assert result.exit_code == 2
     assert result.stderr.startswith("Usage: emulator")
     assert "Commands:" in result.stderr
+
+
+def test_problems_of_a_scenario_name_its_file() -> None:
+    told = Ending("nothing", "s.yaml").located
+    assert told("channel: got 2 islands") == "s.yaml: channel: got 2 islands"
+    assert told("method.lora_rank: got 9") == "s.yaml: method.lora_rank: got 9"
+    for as_it_is in ("--out: got x", "s.yaml: rouds: got 3", "data/a.jsonl:1: got nothing"):
+        assert told(as_it_is) == as_it_is
+    assert Ending("nothing").located("channel: got 2 islands") == "channel: got 2 islands"

@@ -1,7 +1,9 @@
 """Loading a backbone, what it reads, and what is said when there is none."""
 
+import errno
 import shutil
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import numpy as np
@@ -169,3 +171,27 @@ def test_broken_weights_are_named(tmp_path: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     assert problem(CausalLM(name=str(folder))).startswith("backbone.name: got")
+
+
+def test_a_file_that_may_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's refusal is made here: root, as which tests may run, is refused nothing."""
+    opened = Path.open
+
+    def refused(path: Path, *how: Any, **more: Any) -> Any:
+        if path.name == "model.safetensors":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *how, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    folder = str(WEIGHTS_FOLDER)
+    assert problem(CausalLM(name=folder, max_tokens=64)) == (
+        f"backbone.name: got {folder!r}, whose model.safetensors cannot be read (Permission denied), "
+        "wanted a folder that this user may read"
+    )
+
+
+@pytest.mark.parametrize("section", [Tiny(), CausalLM(name=str(WEIGHTS_FOLDER), max_tokens=64)])
+def test_inputs_are_known_without_weights(section: Tiny | CausalLM) -> None:
+    assert section.inputs_k() == section.load().inputs_k
+    assert len(section.inputs_k()) == 7 * 3
+    assert CausalLM(name="some/hub-id").inputs_k() == ()

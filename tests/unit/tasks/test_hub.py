@@ -89,7 +89,8 @@ def test_a_data_set_out_of_reach_is_one_clear_line(
     (line,) = caught.value.problems
     assert line == (
         "tasks.tasks.sums.dataset: got 'someone/sums', which is out of reach (no data set someone/sums), "
-        "wanted a network with the hub, or the tasks as JSON lines in a folder: --set tasks.folder=FOLDER"
+        "wanted a network with the hub, or the tasks as JSON lines in a folder: --set tasks.folder=FOLDER "
+        "(configs/real_text.yaml also reads EMULATOR_TASKS=FOLDER)"
     )
 
 
@@ -98,8 +99,9 @@ def test_without_the_extra_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ScenarioError) as caught:
         Hub(tasks=(MOOD,)).examples("mood", "train", 1)
     assert caught.value.problems == (
-        "tasks.kind: got hub, wanted its extra (pip install 'wireless-dfl-emulator[hub]'), or the tasks as "
-        "JSON lines in a folder: --set tasks.folder=FOLDER",
+        "tasks.kind: got hub without its extra, wanted it installed (.venv/bin/pip install -e '.[hub]'), or "
+        "the tasks as JSON lines in a folder: --set tasks.folder=FOLDER (configs/real_text.yaml also reads "
+        "EMULATOR_TASKS=FOLDER)",
     )
 
 

@@ -245,3 +245,22 @@ def test_a_whole_pair_of_surrogates_is_a_character(tmp_path: Path) -> None:
 def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "t" / "train.jsonl").mkdir(parents=True)
     assert "got no file" in problem(JsonLines(folder=tmp_path, names=("t",)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "last"),
+    [(2, ""), (10, ""), (11, "and 1 more wrong line"), (13, "and 3 more wrong lines")],
+)
+def test_the_wrong_lines_of_a_file_are_told_together(tmp_path: Path, wrong: int, last: str) -> None:
+    path = tmp_path / "mood" / "train.jsonl"
+    path.parent.mkdir()
+    good = json.dumps({"prompt": "rain", "choices": ["bad", "good"], "answer": "bad"})
+    path.write_text("\n".join([good, *["{}, no row"] * wrong, good]) + "\n")
+    with pytest.raises(ScenarioError) as caught:
+        JsonLines(folder=tmp_path, names=("mood",)).examples("mood", "train", 1)
+    lines = caught.value.problems
+    told = lines[:-1] if last else lines
+    assert [line.split(": ")[0] for line in told] == [
+        f"{path}:{2 + number}" for number in range(min(wrong, 10))
+    ]
+    assert not last or lines[-1] == f"{path}: {last}"
