@@ -7,6 +7,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 extra=${1:-run}
+if [ "$extra" != run ] && [ "$extra" != dev ]; then
+  echo "error: launch/install.sh: got $extra, wanted dev or no argument" >&2
+  exit 2
+fi
 python=${PYTHON:-python3}
 stamp=.venv/installed-$extra
 wanted=$(cat pyproject.toml launch/constraints.txt | sha256sum)
