@@ -58,7 +58,7 @@ def end_of(process):
 @needs_proc
 def test_an_interrupted_run_leaves_one_line_and_nothing_else(tmp_path):
     out = tmp_path / "runs" / "out"
-    process, _ = start_run(out, 8, QUICKSTART)
+    process, _ = start_run(out, 8, QUICKSTART, "rounds=100000")  # it does not end by itself
     again = [sys.executable, "-m", "emulator", "run", str(QUICKSTART), "--out", str(out)]
     second = subprocess.run([*again, "--force"], cwd=ROOT, capture_output=True, check=False)
     assert (second.returncode, second.stdout) == (2, b"")
