@@ -6,8 +6,8 @@ import warnings
 from pathlib import Path
 from typing import TextIO
 
-from emulator.errors import ScenarioError
-from emulator.surroundings import check_working_folder, open_standard_streams, output_told
+from emulator.core.errors import ScenarioError
+from emulator.runtime.surroundings import check_working_folder, open_standard_streams, output_told
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # before NumPy is imported, or it is too late
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _call() -> None:
-    from emulator.cli import app
+    from emulator.cli.app import app
 
     of_others = warnings.showwarning
 

@@ -19,22 +19,11 @@ from functools import partial
 
 import numpy as np
 
-from emulator.adapters.alignment import alignments
-from emulator.adapters.attach import LoraModel
-from emulator.adapters.calibration import spectral_entropies
-from emulator.adapters.density import printed_counts, spectral_counts, uniform_counts
-from emulator.adapters.full import FullModel
-from emulator.adapters.mask import largest_entries, largest_of_all, random_entries
-from emulator.adapters.projection import common_starts, largest_overlap, layer_blocks
-from emulator.answering import Answering
-from emulator.errors import EmulatorError
-from emulator.flood import flood
-from emulator.inspection import Inspection
-from emulator.methods.speech import planned_message
-from emulator.plugins import check_part
-from emulator.protocols import AdaptedModel, AdapterMethod, Learner, Life
-from emulator.sections import Asynchronous
-from emulator.state import (
+from emulator.core.errors import EmulatorError
+from emulator.core.plugins import check_part
+from emulator.core.protocols import AdaptedModel, AdapterMethod, Learner, Life
+from emulator.core.rng import stream
+from emulator.core.types import (
     SETUP_ROUND,
     AdapterLayout,
     BoolArray,
@@ -61,14 +50,27 @@ from emulator.state import (
     Traffic,
     ValueType,
 )
-from emulator.stopping import limit_reached
-from emulator.streams import stream
-from emulator.surveying import parameter_budget, survey_of
-from emulator.tasks.learning import learner_for
-from emulator.topology.clusters import ClusterMesh, TaskMesh, expected_collision_rate
-from emulator.training import LocalTraining
-from emulator.wire import quantise
-from emulator.world import World
+from emulator.learning.adapters.alignment import alignments
+from emulator.learning.adapters.calibration import spectral_entropies
+from emulator.learning.adapters.density import printed_counts, spectral_counts, uniform_counts
+from emulator.learning.adapters.full_model import FullModel
+from emulator.learning.adapters.lora import LoraModel
+from emulator.learning.adapters.mask_selection import (
+    largest_entries,
+    largest_of_all,
+    random_entries,
+)
+from emulator.learning.adapters.projection import common_starts, largest_overlap, layer_blocks
+from emulator.learning.probes import Inspection
+from emulator.learning.tasks.learner import learner_for
+from emulator.methods.messages import planned_message
+from emulator.network.flooding import flood
+from emulator.network.survey import IntroducedSizes
+from emulator.network.topology.clusters import ClusterMesh, TaskMesh, expected_collision_rate
+from emulator.network.wire import quantise
+from emulator.scenario.sections import Asynchronous
+from emulator.scenario.stopping import limit_reached
+from emulator.scenario.world import World
 
 
 def live(world: World, device_id: int, restored: DeviceState | None = None) -> Life:
@@ -121,10 +123,10 @@ class Device:
         self._surveyed_s, self._rounds_since_survey = 0.0, 0
         self._world = world
         self._learner: Learner = learner_for(world.backbone)
-        self._training = LocalTraining(world, device_id, self._learner, self.shard)
+        self._training = world.local_training(device_id, self._learner)
         self.round_index = SETUP_ROUND
         self._steps_done_early = 0
-        self._answering = Answering(world, self._learner)
+        self._answering = world.answering(self._learner)
         self.inspection = Inspection(self, self._answering, scenario.evaluation.own_task_every)
         self._clusters: tuple[tuple[int, ...], ...] = ()
         self._records: list[MetricRecord] = []
@@ -185,8 +187,8 @@ class Device:
 
     def parameter_budget(self, neighbours: int) -> int:
         """How many values the device can afford to train and to send to so many neighbours."""
-        told = partial(planned_message, self)
-        return parameter_budget(self._world, self.id, self.adapted.layout.size, neighbours, told)
+        planned = partial(planned_message, self)
+        return self._world.parameter_budget(self.id, self.adapted.layout.size, neighbours, planned)
 
     def largest_entries(self, counts_L: IndexArray, free_N: BoolArray) -> Mask:
         """The mask of the largest trained entries in each module, of those that are free."""
@@ -271,14 +273,12 @@ class Device:
     ) -> Survey:
         """What the introductions tell, with gains and the powers that everybody's message requires."""
         self._surveyed_s, self._rounds_since_survey = time_s, 0
-        sizes = self.adapted.module_sizes
-        return survey_of(self._world, sizes, samples, blocks, densities_ML, planned, time_s)
+        sizes = IntroducedSizes(tuple(samples), tuple(blocks), tuple(self.adapted.module_sizes))
+        return self._world.survey(time_s, planned, densities_ML, sizes)
 
     def links(self, round_index: int) -> tuple[Link, ...]:
         """All links of the round under the scenario's topology; none among those never introduced."""
-        if self.survey is None:
-            return ()
-        return self._world.links(round_index, self.survey)
+        return () if self.survey is None else self._world.links(round_index, self.survey)
 
     def clusters(self, round_index: int) -> tuple[tuple[int, ...], ...]:
         """The clusters of the survey, each sorted; under any other topology one of all devices."""
@@ -289,9 +289,9 @@ class Device:
             self._clusters = self._world.once(("clusters", survey), lambda: graph.clusters(survey))
         else:
             self._clusters = (tuple(range(self.devices)),)
-        mine = next(members for members in self._clusters if self.id in members)
-        self.measure("cluster", self._clusters.index(mine), round_index)
-        self.measure("collision_rate_expected", expected_collision_rate(survey, mine), round_index)
+        own = next(members for members in self._clusters if self.id in members)
+        self.measure("cluster", self._clusters.index(own), round_index)
+        self.measure("collision_rate_expected", expected_collision_rate(survey, own), round_index)
         return self._clusters
 
     def exchange(
@@ -378,8 +378,8 @@ class Device:
         self.round_index = SETUP_ROUND
         self.measure("emulated_s", self.now_s, round_index)
         records, self._records = tuple(self._records), []
-        state = DeviceState(round_index, self.now_s, {"adapter": self.adapted.vector()})
-        return Commit(state, records)
+        tensors = {"adapter": self.adapted.vector()}
+        return Commit(DeviceState(round_index, self.now_s, tensors), records)
 
     def result(self, own_expert: Expert, experts: tuple[Expert, ...]) -> DeviceResult:
         """What the device leaves behind."""

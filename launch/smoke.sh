@@ -17,6 +17,6 @@ for method in lora sparse_orthogonal; do
   .venv/bin/emulator run "${order[@]}" "$place/$method-one" --driver one_process
   launch/torchrun.sh "${order[@]}" "$place/$method-four"
   printf '%s: four processes under torchrun against one process: ' "$method"
-  .venv/bin/python tests/toys/written.py "$place/$method-four" "$place/$method-one"
+  .venv/bin/python tests/support/written.py "$place/$method-four" "$place/$method-one"
 done
 echo "smoke test passed"

@@ -9,10 +9,10 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from emulator.core.protocols import Own
+from emulator.core.types import SETUP_ROUND, Inbox, Mask, Step
 from emulator.methods.gossip import Gossip
 from emulator.methods.lora import start_dense
-from emulator.protocols import Own
-from emulator.state import SETUP_ROUND, Inbox, Mask, Step
 
 SIDES = ("lora_B", "lora_A")
 """Who learns first: with B = 0 a step on A alone would have no gradient."""

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emulator.methods.expert_ring import ExpertRing
-from emulator.methods.merging import (
+from emulator.core.types import FloatArray, Mask, Received
+from emulator.methods.averaging import (
     collided_share,
     disagreement,
     held_back,
     mask_mean,
     printed_mean,
 )
-from emulator.state import FloatArray, Mask, Received
+from emulator.methods.expert_exchange import ExpertRing
 
 
 class ClusterMean:

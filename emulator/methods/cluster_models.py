@@ -11,8 +11,8 @@ from collections.abc import Generator, Mapping
 
 import numpy as np
 
-from emulator.methods.expert_ring import ExpertRing
-from emulator.state import AdapterLayout, BoolArray, FloatArray, Inbox, Mask, Step
+from emulator.core.types import AdapterLayout, BoolArray, FloatArray, Inbox, Mask, Step
+from emulator.methods.expert_exchange import ExpertRing
 
 
 class ClusterModels:

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from emulator.core.protocols import AdapterMethod, Own
+from emulator.core.types import Expert, Inbox, Step
 from emulator.methods.lora_by_task import LoraByTask
 from emulator.methods.sparse_orthogonal import SparseOrthogonal
-from emulator.protocols import AdapterMethod, Own
-from emulator.state import Expert, Inbox, Step
 
 
 class ExpertsOnce(BaseModel):

@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from emulator.core.protocols import Own
+from emulator.core.types import SETUP_ROUND
 from emulator.methods.gossip import Gossip
 from emulator.methods.lora import start_dense
-from emulator.protocols import Own
-from emulator.state import SETUP_ROUND
 
 
 class Fedsa(BaseModel):

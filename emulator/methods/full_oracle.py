@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from emulator.core.protocols import Own
 from emulator.methods.full import start_full
 from emulator.methods.lora_by_task import LoraByTaskDevice
-from emulator.protocols import Own
 
 
 class FullOracle(BaseModel):

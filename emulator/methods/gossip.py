@@ -8,11 +8,8 @@ from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 
-from emulator.methods.lost import listener_of
-from emulator.methods.merging import Contribution, all_at, disagreement
-from emulator.methods.speech import values_message
-from emulator.protocols import Own
-from emulator.state import (
+from emulator.core.protocols import Own
+from emulator.core.types import (
     Expert,
     FloatArray,
     Inbox,
@@ -22,6 +19,9 @@ from emulator.state import (
     Received,
     Step,
 )
+from emulator.methods.averaging import Contribution, all_at, disagreement
+from emulator.methods.loss_policies import listener_of
+from emulator.methods.messages import values_message
 
 INTRODUCTION = struct.Struct("<Ifff")
 """Samples, position x and y [m], p_max [W]."""

@@ -5,10 +5,10 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from emulator.core.protocols import Own
+from emulator.core.types import Expert, Inbox, Step
 from emulator.methods.gossip import whole_adapter
 from emulator.methods.lora import start_dense
-from emulator.protocols import Own
-from emulator.state import Expert, Inbox, Step
 
 
 class LocalOnly(BaseModel):

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from emulator.core.protocols import Own
+from emulator.core.types import SETUP_ROUND, Mask
 from emulator.methods.gossip import Gossip
-from emulator.protocols import Own
-from emulator.state import SETUP_ROUND, Mask
 
 
 class Lora(BaseModel):

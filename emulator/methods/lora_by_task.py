@@ -13,12 +13,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.methods.expert_ring import ExpertRing
+from emulator.core.protocols import Own
+from emulator.core.types import SETUP_ROUND, Expert, FloatArray, Inbox, Mask, Step
+from emulator.methods.expert_exchange import ExpertRing
 from emulator.methods.gossip import Gossip
 from emulator.methods.lora import start_dense
-from emulator.methods.speech import values_message
-from emulator.protocols import Own
-from emulator.state import SETUP_ROUND, Expert, FloatArray, Inbox, Mask, Step
+from emulator.methods.messages import values_message
 
 INTRODUCTION = struct.Struct("<IIfff")
 """Task, samples, position x and y [m], p_max [W]."""

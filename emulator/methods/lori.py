@@ -13,13 +13,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.methods.gossip import Gossip, receivers_of, weights_at
-from emulator.methods.lost import listener_of
-from emulator.methods.mask_talk import warmup_steps
-from emulator.methods.merging import all_at, collided_share, disagreement, held_back, mask_mean
-from emulator.methods.speech import mask_message, values_message
-from emulator.protocols import Own
-from emulator.state import (
+from emulator.core.protocols import Own
+from emulator.core.types import (
     SETUP_ROUND,
     Coordinate,
     FloatArray,
@@ -28,6 +23,11 @@ from emulator.state import (
     Received,
     Step,
 )
+from emulator.methods.averaging import all_at, collided_share, disagreement, held_back, mask_mean
+from emulator.methods.gossip import Gossip, receivers_of, weights_at
+from emulator.methods.loss_policies import listener_of
+from emulator.methods.mask_exchange import warmup_steps
+from emulator.methods.messages import mask_message, values_message
 
 
 class Lori(BaseModel):

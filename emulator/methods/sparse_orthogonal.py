@@ -21,21 +21,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from emulator.methods.cluster_mean import ClusterMean
-from emulator.methods.cluster_models import ClusterModels
-from emulator.methods.expert_ring import ExpertRing
-from emulator.methods.lost import listener_of
-from emulator.methods.mask_talk import (
-    Masks,
-    choose_alone,
-    choose_in_turn,
-    tell_cluster,
-    warmup_steps,
-)
-from emulator.methods.merging import all_at
-from emulator.methods.speech import planned_message, values_message
-from emulator.protocols import Own
-from emulator.state import (
+from emulator.core.protocols import Own
+from emulator.core.types import (
     SETUP_ROUND,
     AdapterLayout,
     BoolArray,
@@ -47,6 +34,19 @@ from emulator.state import (
     Mask,
     Step,
 )
+from emulator.methods.averaging import all_at
+from emulator.methods.cluster_mean import ClusterMean
+from emulator.methods.cluster_models import ClusterModels
+from emulator.methods.expert_exchange import ExpertRing
+from emulator.methods.loss_policies import listener_of
+from emulator.methods.mask_exchange import (
+    Masks,
+    choose_alone,
+    choose_in_turn,
+    tell_cluster,
+    warmup_steps,
+)
+from emulator.methods.messages import planned_message, values_message
 
 INTRODUCTION = struct.Struct("<QIIfff")
 """Seed of the projections, task, samples, position x and y [m], p_max [W]; L densities follow, and

@@ -25,12 +25,10 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from emulator.errors import EmulatorError
-from emulator.methods.gossip import introduce, receivers_of, survey_dense, weights_at
-from emulator.methods.lost import listener_of
-from emulator.methods.speech import values_message
-from emulator.protocols import Own
-from emulator.state import (
+from emulator.core.errors import EmulatorError
+from emulator.core.protocols import Own
+from emulator.core.rng import stream
+from emulator.core.types import (
     SETUP_ROUND,
     AdapterLayout,
     Expert,
@@ -40,7 +38,9 @@ from emulator.state import (
     Message,
     Step,
 )
-from emulator.streams import stream
+from emulator.methods.gossip import introduce, receivers_of, survey_dense, weights_at
+from emulator.methods.loss_policies import listener_of
+from emulator.methods.messages import values_message
 
 RANK = struct.Struct("<H")
 """A device's rank, after its introduction."""

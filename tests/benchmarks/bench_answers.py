@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from figures import Figure, best_s, tell
 
-from emulator.adapters.attach import LoraModel, frozen_twin
-from emulator.backbone.loading import Tiny
-from emulator.routing.experts import RoutedModel
-from emulator.state import Expert
-from emulator.tasks.learning import learner_for
-from emulator.tasks.synthetic import Synthetic
+from emulator.core.types import Expert
+from emulator.learning.adapters.lora import LoraModel, frozen_twin
+from emulator.learning.backbone.load import Tiny
+from emulator.learning.routing.mixture import RoutedModel
+from emulator.learning.tasks.learner import learner_for
+from emulator.learning.tasks.synthetic import Synthetic
 
 RUNS = 5
 

@@ -17,13 +17,13 @@ import torch
 from figures import Figure, tell
 from peft import LoraConfig, get_peft_model
 
-from emulator.backbone.loading import Backbone
-from emulator.exchange.cores import cores_here
-from emulator.reading import read_scenario
-from emulator.state import Shard
-from emulator.streams import stream
-from emulator.tasks.learning import learner_for
-from emulator.world import World, build_world
+from emulator.core.rng import stream
+from emulator.core.types import Shard
+from emulator.learning.backbone.load import Backbone
+from emulator.learning.tasks.learner import learner_for
+from emulator.runtime.drivers.core_permits import cores_here
+from emulator.scenario.load import read_scenario
+from emulator.scenario.world import World, build_world
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 METHODS = {"sparse_orthogonal": False, "lora": True}

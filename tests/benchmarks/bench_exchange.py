@@ -16,13 +16,13 @@ import torch
 import torch.distributed as dist
 from figures import Figure, tell
 
-from emulator.exchange.cores import cores_here
-from emulator.exchange.frames import FRAME_BYTES, HEADER_BYTES
-from emulator.exchange.meeting import Patience
-from emulator.exchange.posting import Json
-from emulator.exchange.transport import Transport
-from emulator.forking import Post, run_forked, whole_crew
-from emulator.state import Burst
+from emulator.core.types import Burst
+from emulator.runtime.drivers.core_permits import cores_here
+from emulator.runtime.processes import Post, run_forked, whole_crew
+from emulator.runtime.transport.frames import FRAME_BYTES, HEADER_BYTES
+from emulator.runtime.transport.gloo import Transport
+from emulator.runtime.transport.peers import Patience
+from emulator.runtime.transport.pipe import Json
 
 SIZES = (4_000, 60_000, 1_000_000, 4_000_000)
 FRAMED = 60_000

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping
 import torch
 from figures import Figure, tell
 
-from emulator.exchange.meeting import Patience
-from emulator.exchange.pacing import Pacer
-from emulator.exchange.posting import Json
-from emulator.exchange.transport import Transport
-from emulator.forking import Post, run_forked, whole_crew
-from emulator.state import Burst
+from emulator.core.types import Burst
+from emulator.runtime.drivers.pacing import Pacer
+from emulator.runtime.processes import Post, run_forked, whole_crew
+from emulator.runtime.transport.gloo import Transport
+from emulator.runtime.transport.peers import Patience
+from emulator.runtime.transport.pipe import Json
 
 BIT_PER_S = (10e3, 100e3, 1e6, 10e6, 20e6, 50e6, 100e6, 200e6, 500e6, 1e9)
 BURST_S = (0.2, 1.0)

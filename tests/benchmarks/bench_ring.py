@@ -26,14 +26,23 @@ def ours() -> None:
     """The job through the emulator's own parts."""
     import numpy as np
 
-    from emulator.channel.access import IdealAccess
-    from emulator.channel.ideal import Ideal
-    from emulator.exchange import many_processes
-    from emulator.exchange.meeting import Patience
-    from emulator.forking import run_forked, whole_crew
-    from emulator.shim import Shim
-    from emulator.state import AdapterLayout, Kind, Known, Mask, Message, Send, Traffic, ValueType
-    from emulator.wire import WireFormat
+    from emulator.core.types import (
+        AdapterLayout,
+        Kind,
+        Known,
+        Mask,
+        Message,
+        Send,
+        Traffic,
+        ValueType,
+    )
+    from emulator.network.channel.access import IdealAccess
+    from emulator.network.channel.ideal import Ideal
+    from emulator.network.shim import Shim
+    from emulator.network.wire import WireFormat
+    from emulator.runtime.drivers import many_processes
+    from emulator.runtime.processes import run_forked, whole_crew
+    from emulator.runtime.transport.peers import Patience
 
     layout = AdapterLayout(("all",), ((PARAMETERS,),))
     mask, channel = Mask.full(PARAMETERS), Ideal().bind(DEVICES, 1)

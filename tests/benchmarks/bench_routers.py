@@ -17,15 +17,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from emulator.protocols import Router
-from emulator.reading import read_scenario
-from emulator.routing import BagOfWords, Cosine, RidgeLda
-from emulator.routing.prompt_states import narrowed
-from emulator.routing.routes import auroc
-from emulator.scenario import Scenario
-from emulator.state import AdapterLayout, FloatArray, Mask, Question, ValueType
-from emulator.tasks.learning import learner_for
-from emulator.wire import quantise
+from emulator.core.protocols import Router
+from emulator.core.types import AdapterLayout, FloatArray, Mask, Question, ValueType
+from emulator.learning.routing import BagOfWords, Cosine, RidgeLda
+from emulator.learning.routing.confusion import auroc
+from emulator.learning.routing.prompt_states import narrowed
+from emulator.learning.tasks.learner import learner_for
+from emulator.network.wire import quantise
+from emulator.scenario.load import read_scenario
+from emulator.scenario.schema import Scenario
 
 WIDTHS = (16, 32, 64, 96, 128, 256, 384)
 SPLITS = ("train", "test", "paraphrased")

@@ -17,13 +17,13 @@ from figures import Figure, tell  # noqa: E402
 from held import UNITS, held_here  # noqa: E402
 
 from emulator.device import live  # noqa: E402
-from emulator.exchange import many_processes  # noqa: E402
-from emulator.exchange.cores import cores_here  # noqa: E402
-from emulator.exchange.meeting import Patience  # noqa: E402
-from emulator.forking import run_forked, whole_crew  # noqa: E402
-from emulator.scenario import Scenario  # noqa: E402
-from emulator.shim import Shim  # noqa: E402
-from emulator.world import build_world  # noqa: E402
+from emulator.network.shim import Shim  # noqa: E402
+from emulator.runtime.drivers import many_processes  # noqa: E402
+from emulator.runtime.drivers.core_permits import cores_here  # noqa: E402
+from emulator.runtime.processes import run_forked, whole_crew  # noqa: E402
+from emulator.runtime.transport.peers import Patience  # noqa: E402
+from emulator.scenario.schema import Scenario  # noqa: E402
+from emulator.scenario.world import build_world  # noqa: E402
 
 SIZES = (4, 16, 64, 128)
 ROUNDS = 6

@@ -17,14 +17,14 @@ import torch._dynamo  # noqa: E402, F401
 from figures import Figure, tell  # noqa: E402
 from held import UNITS, held_here  # noqa: E402
 
+from emulator.core.types import DeviceResult, Expert  # noqa: E402
 from emulator.device import Device, live  # noqa: E402
-from emulator.exchange import many_processes  # noqa: E402
-from emulator.exchange.meeting import Patience  # noqa: E402
-from emulator.forking import run_forked, whole_crew  # noqa: E402
-from emulator.scenario import Scenario  # noqa: E402
-from emulator.shim import Shim  # noqa: E402
-from emulator.state import DeviceResult, Expert  # noqa: E402
-from emulator.world import build_world  # noqa: E402
+from emulator.network.shim import Shim  # noqa: E402
+from emulator.runtime.drivers import many_processes  # noqa: E402
+from emulator.runtime.processes import run_forked, whole_crew  # noqa: E402
+from emulator.runtime.transport.peers import Patience  # noqa: E402
+from emulator.scenario.schema import Scenario  # noqa: E402
+from emulator.scenario.world import build_world  # noqa: E402
 
 IMPORTED_S = time.monotonic()
 DEVICES = 16

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 from figures import Figure, best_s, tell
 
-from emulator.state import AdapterLayout, Kind, Known, Mask, Message, Traffic, ValueType
-from emulator.streams import stream
-from emulator.wire import WireFormat, decode
+from emulator.core.rng import stream
+from emulator.core.types import AdapterLayout, Kind, Known, Mask, Message, Traffic, ValueType
+from emulator.network.wire import WireFormat, decode
 
 N = 4_000_000
 RUNS = 7

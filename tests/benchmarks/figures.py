@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from rich.console import Console
 
-from emulator.report.figures_table import figures_table
+from emulator.analysis.benchmark_table import figures_table
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from emulator.run import own_memory_mb
+from emulator.runtime.run import own_memory_mb
 
 UNITS = {"own memory": "MB", "descriptors": "", "threads": ""}
 """What is told, and in which unit."""

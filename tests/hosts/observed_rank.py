@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1] / "toys"))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 
 from network import INTERFACE
 from processes import LIMIT_S

@@ -13,16 +13,16 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1] / "toys"))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 
 from toy_air import packets_of, slow_link
 
-from emulator.exchange.meeting import Patience
-from emulator.exchange.pacing import Pacer
-from emulator.exchange.transport import Transport
-from emulator.forking import Post
-from emulator.launching import run_launched
-from emulator.state import Burst, Grant
+from emulator.core.types import Burst, Grant
+from emulator.runtime.drivers.pacing import Pacer
+from emulator.runtime.launchers import run_launched
+from emulator.runtime.processes import Post
+from emulator.runtime.transport.gloo import Transport
+from emulator.runtime.transport.peers import Patience
 
 PACKETS, TRIES = int(sys.argv[1]), int(sys.argv[2])
 LINK_BIT_PER_S = float(sys.argv[3]) if len(sys.argv) > 3 else None

@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-sys.path += [str(HERE), str(HERE.parent / "toys")]
+sys.path += [str(HERE), str(HERE.parent / "support")]
 
 from network import ADDRESSES, STORE_PORT, Network, finish  # noqa: E402
 from processes import LIMIT_S  # noqa: E402
 from small import SCENARIO  # noqa: E402
 from written import files_of  # noqa: E402
 
-from emulator.exchange.frames import HEADER_BYTES, pack  # noqa: E402
-from emulator.exchange.transport import _BURST_TAG, _GATHER_TAG  # noqa: E402
-from emulator.records import read_ledger  # noqa: E402
-from emulator.state import IP_UDP_BYTES, Burst, LinkRecord  # noqa: E402
+from emulator.core.records import read_ledger  # noqa: E402
+from emulator.core.types import IP_UDP_BYTES, Burst, LinkRecord  # noqa: E402
+from emulator.runtime.transport.frames import HEADER_BYTES, pack  # noqa: E402
+from emulator.runtime.transport.gloo import _BURST_TAG, _GATHER_TAG  # noqa: E402
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 

@@ -15,14 +15,14 @@ import pytest
 import yaml
 
 HERE = Path(__file__).parent
-sys.path += [str(HERE), str(HERE.parent / "toys")]
+sys.path += [str(HERE), str(HERE.parent / "support")]
 
 from containers import COMPOSE_FILE, ROOT, SERVICES, Project, RefusedError, compose_command  # noqa: E402
 from processes import LIMIT_S  # noqa: E402
 from small import SCENARIO  # noqa: E402
 from written import files_of  # noqa: E402
 
-from emulator.folder import ARITHMETIC_VARIABLES  # noqa: E402
+from emulator.runtime.run_folder import ARITHMETIC_VARIABLES  # noqa: E402
 
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path += [str(HERE), str(HERE.parent / "toys")]
+sys.path += [str(HERE), str(HERE.parent / "support")]
 
 from network import STORE_PORT, Network, finish  # noqa: E402
 from processes import LIMIT_S  # noqa: E402

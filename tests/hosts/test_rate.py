@@ -14,7 +14,7 @@ sys.path.append(str(HERE))
 
 from network import Network, Process, RefusedError, finish  # noqa: E402
 
-from emulator.exchange.frames import FRAME_BYTES, HEADER_BYTES  # noqa: E402
+from emulator.runtime.transport.frames import FRAME_BYTES, HEADER_BYTES  # noqa: E402
 
 pytestmark = pytest.mark.hosts
 

@@ -15,16 +15,17 @@ import torch
 from rich.console import Console
 from torch import nn
 
-sys.path.append(str(Path(__file__).parents[1] / "toys"))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 
 from written import files_of
 
-from emulator import accelerating, world
-from emulator.errors import DeviceFailedError, ScenarioError
-from emulator.exchange import direct
-from emulator.exchange.frames import Header
-from emulator.run import Order, run
-from emulator.scenario import Scenario
+from emulator.core.errors import DeviceFailedError, ScenarioError
+from emulator.runtime import gpu
+from emulator.runtime.run import Order, run
+from emulator.runtime.transport import nccl
+from emulator.runtime.transport.frames import Header
+from emulator.scenario import world
+from emulator.scenario.schema import Scenario
 
 GPUS = 2
 SMALL = {
@@ -54,7 +55,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: GPUS)
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
-    monkeypatch.setattr(accelerating, "load_on_gpu", load)
+    monkeypatch.setattr(gpu, "load_on_gpu", load)
     return log
 
 
@@ -78,16 +79,16 @@ def test_one_process_loads_them_once(gpus: Path, tmp_path: Path) -> None:
 def own_gpus(gpus: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One for each device; a line is added for each time that one exchanges with others."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: SMALL["devices"])
-    monkeypatch.setattr(direct, "BACKEND", "gloo")
-    monkeypatch.setattr(direct, "PLACE", "cpu")
-    swap = direct.Direct.swap
+    monkeypatch.setattr(nccl, "BACKEND", "gloo")
+    monkeypatch.setattr(nccl, "PLACE", "cpu")
+    swap = nccl.Direct.swap
 
-    def noted(self: direct.Direct, bursts: Any, headers: Sequence[Header], where: str) -> Any:
+    def noted(self: nccl.Direct, bursts: Any, headers: Sequence[Header], where: str) -> Any:
         with gpus.open("a") as lines:
             lines.write(f"{where}: {sum(each.length for each in headers)} bytes\n")
         return swap(self, bursts, headers, where)
 
-    monkeypatch.setattr(direct.Direct, "swap", noted)
+    monkeypatch.setattr(nccl.Direct, "swap", noted)
     return gpus
 
 
@@ -115,7 +116,7 @@ def test_every_device_needs_a_gpu_of_its_own(
 def test_a_torch_without_nccl_is_told_in_one_line(
     own_gpus: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(direct, "BACKEND", "nccl")
+    monkeypatch.setattr(nccl, "BACKEND", "nccl")
     if torch.distributed.is_backend_available("nccl"):
         pytest.skip("this torch has NCCL")
     with pytest.raises(ScenarioError, match="backend: got nccl, wanted gloo here: this torch"):

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from emulator.answering import Answering, Measurement
 from emulator.device import live
-from emulator.exchange import one_process
-from emulator.exchange.walk import Outcome
-from emulator.scenario import Scenario
-from emulator.shim import Shim
-from emulator.world import build_world
+from emulator.learning.evaluation import Answering, Measurement
+from emulator.network.shim import Shim
+from emulator.runtime.drivers import one_process
+from emulator.runtime.drivers.lifecycle import Outcome
+from emulator.scenario.schema import Scenario
+from emulator.scenario.world import build_world
 
 NAMES = ("reverse", "sort")
 OWN_ROUTER = """
-from emulator.routing.open_gates import OpenGates
+from emulator.learning.routing.uniform import OpenGates
 
 
 class FirstTask(OpenGates):

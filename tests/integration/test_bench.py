@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from emulator import benching
-from emulator.cli import app
+from emulator.analysis import benchmark
+from emulator.cli.app import app
 
 STUB = """\
 from figures import Figure, tell
@@ -17,21 +17,21 @@ tell("Stub", iter([Figure("speed", 3.0, "1/s", at_least=2.0), Figure("size", 5.0
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Benchmarks of its own: one that measures, one that breaks."""
-    (tmp_path / "figures.py").write_text((benching.FOLDER / "figures.py").read_text())
+    (tmp_path / "figures.py").write_text((benchmark.FOLDER / "figures.py").read_text())
     (tmp_path / "bench_wire.py").write_text(STUB)
     (tmp_path / "bench_ring.py").write_text("raise SystemExit(3)\n")
-    monkeypatch.setattr(benching, "FOLDER", tmp_path)
+    monkeypatch.setattr(benchmark, "FOLDER", tmp_path)
     return tmp_path
 
 
 def test_every_benchmark_is_there() -> None:
-    names = {path.stem.removeprefix("bench_") for path in benching.FOLDER.glob("bench_*.py")}
-    assert names == {*benching.ALL, "routers"}
+    names = {path.stem.removeprefix("bench_") for path in benchmark.FOLDER.glob("bench_*.py")}
+    assert names == {*benchmark.ALL, "routers"}
 
 
 def test_help_names_every_benchmark() -> None:
     told = CliRunner().invoke(app, ["bench", "--help"]).stdout
-    assert [name for name in benching.ALL if name not in told] == []
+    assert [name for name in benchmark.ALL if name not in told] == []
 
 
 def test_figures_are_shown_beside_their_targets(folder: Path) -> None:
@@ -57,7 +57,7 @@ def test_an_unknown_name_is_told_in_one_line() -> None:
 
 
 def test_a_package_without_its_tests_says_so(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(benching, "FOLDER", tmp_path / "tests" / "benchmarks")
+    monkeypatch.setattr(benchmark, "FOLDER", tmp_path / "tests" / "benchmarks")
     done = CliRunner().invoke(app, ["bench"])
     assert done.exit_code == 2
     assert "wanted a source checkout" in done.stderr

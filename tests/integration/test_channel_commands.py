@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from emulator.cli import app
-from emulator.keeping import is_written
-from emulator.reading import preset_names, read_scenario
+from emulator.cli.app import app
+from emulator.runtime.kept_files import is_written
+from emulator.scenario.load import preset_names, read_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "configs/quickstart.yaml"
@@ -26,9 +26,9 @@ def call(*arguments):
 @pytest.fixture
 def small(monkeypatch):
     """Figures of little work."""
-    monkeypatch.setattr("emulator.channel_figures.DENSITIES", (0.1, 0.5))
-    monkeypatch.setattr("emulator.channel_figures.MASK_SIZE", 1 << 12)
-    monkeypatch.setattr("emulator.channel_figures.DRAWS", 50)
+    monkeypatch.setattr("emulator.analysis.channel.plots.DENSITIES", (0.1, 0.5))
+    monkeypatch.setattr("emulator.analysis.channel.plots.MASK_SIZE", 1 << 12)
+    monkeypatch.setattr("emulator.analysis.channel.plots.DRAWS", 50)
 
 
 def test_a_scenario_and_its_preset_show_the_same_links():

@@ -13,9 +13,9 @@ from processes import LIMIT_S, without_progress
 from quick import quick_scenario
 from typer.testing import CliRunner
 
-from emulator.cli import app
-from emulator.keeping import is_written
-from emulator.reading import dump_scenario, read_scenario
+from emulator.cli.app import app
+from emulator.runtime.kept_files import is_written
+from emulator.scenario.load import dump_scenario, read_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "configs/quickstart.yaml"
@@ -301,7 +301,7 @@ def test_the_ledger_adds_up_to_the_summary(finished):
 @pytest.mark.parametrize("verb", ["report", "compare", "ledger"])
 def test_reports_import_no_torch(finished, verb):
     code = (
-        "import sys\nfrom emulator.cli import app\n"
+        "import sys\nfrom emulator.cli.app import app\n"
         f"app([{verb!r}, {str(finished[0])!r}], standalone_mode=False)\n"
         "sys.exit('torch' in sys.modules)"
     )
@@ -314,7 +314,7 @@ def test_an_interrupt_while_torch_is_imported_is_a_line_too(quick, monkeypatch):
         def __getattr__(self, name):
             raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules, "emulator.launchers", Interrupted())
+    monkeypatch.setitem(sys.modules, "emulator.runtime.launcher_env", Interrupted())
     assert call("run", quick) == (130, "", "interrupted: nothing was written\n")
 
 
@@ -322,7 +322,7 @@ def test_an_interrupt_after_the_writing_says_what_is_there(quick, tmp_path, monk
     def interrupted(runs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("emulator.report.terminal.comparison", interrupted)
+    monkeypatch.setattr("emulator.analysis.run_tables.comparison", interrupted)
     out = tmp_path / "out"
     assert call("run", quick, "--driver", "one_process", "--out", out) == (
         130, "", f"interrupted: all files were written already, in {out}\n",
@@ -341,8 +341,12 @@ def test_a_name_that_is_too_long_for_a_folder_is_told_before_the_run(
     quick, tmp_path, monkeypatch, dry
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("emulator.run.build_world", lambda scenario: pytest.fail("it began"))
-    monkeypatch.setattr("emulator.world.build_world", lambda scenario: pytest.fail("it began"))
+    monkeypatch.setattr(
+        "emulator.runtime.run.build_world", lambda scenario: pytest.fail("it began")
+    )
+    monkeypatch.setattr(
+        "emulator.scenario.world.build_world", lambda scenario: pytest.fail("it began")
+    )
     out = tmp_path / ("n" * 300)
     code, stdout, stderr = call("run", quick, "--out", out, *dry)
     assert (code, stdout) == (2, "")
@@ -360,7 +364,9 @@ def test_a_run_may_go_into_the_empty_folder_one_stands_in(quick, tmp_path, monke
 
 def test_a_folder_that_cannot_be_made_is_told_before_the_run(quick, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("x")
-    monkeypatch.setattr("emulator.run.build_world", lambda scenario: pytest.fail("it began"))
+    monkeypatch.setattr(
+        "emulator.runtime.run.build_world", lambda scenario: pytest.fail("it began")
+    )
     code, _, stderr = call("run", quick, "--out", tmp_path / "file" / "out")
     assert code == 2
     assert stderr.startswith(f"error: --out: got {tmp_path / 'file' / 'out'}, ")

@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from emulator.cli import app
+from emulator.cli.app import app
 
 pytestmark = pytest.mark.usefixtures("no_launcher")
 
@@ -51,7 +51,7 @@ def test_a_rank_that_does_not_fit_the_layers_costs_no_run(
     quick, tmp_path, monkeypatch, verb, wrong
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("emulator.run.run_forked", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr("emulator.runtime.run.run_forked", lambda *_: pytest.fail("it began"))
     code, stdout, stderr = call(*verb, quick, *wrong)
     assert (code, stdout, stderr.count("\n")) == (2, "", 1)
     assert stderr.startswith(
@@ -63,7 +63,9 @@ def test_a_rank_that_does_not_fit_the_layers_costs_no_run(
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["run", "dry run"])
 def test_a_driver_that_cannot_keep_pace_is_refused_at_once(quick, tmp_path, monkeypatch, dry):
-    monkeypatch.setattr("emulator.run.build_world", lambda scenario: pytest.fail("it began"))
+    monkeypatch.setattr(
+        "emulator.runtime.run.build_world", lambda scenario: pytest.fail("it began")
+    )
     paced = ("clock.kind=paced", "--driver", "one_process", "--out", tmp_path / "out")
     wanted = "error: --driver: got one_process under clock.kind paced, wanted many_processes\n"
     assert call("run", quick, *paced, *dry) == (2, "", wanted)

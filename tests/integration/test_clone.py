@@ -111,7 +111,7 @@ def test_runs_are_compared_file_by_file(tmp_path):
         (tmp_path / name / "summary.json").write_text(machine + ', "bytes": 5}')
         (tmp_path / name / "adapters" / "x").write_text("same")
     runs = [str(tmp_path / name) for name in ("one", "other")]
-    command = [sys.executable, str(ROOT / "tests/toys/written.py"), *runs]
+    command = [sys.executable, str(ROOT / "tests/support/written.py"), *runs]
     assert called(command).stdout == "2 files are the same bytes\n"
     (tmp_path / "one" / "adapters" / "x").write_text("changed")
     (tmp_path / "other" / "more").touch()

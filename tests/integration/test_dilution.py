@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pytest
 
-from emulator.adapters.attach import LoraModel
+from emulator.core.types import DoubleArray, FloatArray
 from emulator.device import Device
-from emulator.inspection import Inspection
-from emulator.state import DoubleArray, FloatArray
+from emulator.learning.adapters.lora import LoraModel
+from emulator.learning.probes import Inspection
 
 from .test_rounds import DEVICES, Rounds, rounds_of
 

@@ -10,13 +10,13 @@ import pytest
 from processes import LIMIT_S
 from toy_lives import GRAPHS, SIZES, child_main, complete, reference
 
-from emulator import forking
-from emulator.exchange import direct
-from emulator.exchange.meeting import Patience
-from emulator.exchange.transport import Transport
-from emulator.forking import Post, run_forked, whole_crew
+from emulator.runtime import processes
+from emulator.runtime.processes import Post, run_forked, whole_crew
+from emulator.runtime.transport import nccl
+from emulator.runtime.transport.gloo import Transport
+from emulator.runtime.transport.peers import Patience
 
-TOYS = Path(__file__).parents[1] / "toys"
+TOYS = Path(__file__).parents[1] / "support"
 
 
 def forked(devices: int, main) -> tuple[dict[int, str], dict[int, int]]:
@@ -54,8 +54,8 @@ def test_forked_processes_equal_one_process(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(GRAPHS))
 def test_data_between_gpus_is_data_by_frames(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By gloo and main memory in the place of NCCL and GPUs."""
-    monkeypatch.setattr(direct, "BACKEND", "gloo")
-    monkeypatch.setattr(direct, "PLACE", "cpu")
+    monkeypatch.setattr(nccl, "BACKEND", "gloo")
+    monkeypatch.setattr(nccl, "PLACE", "cpu")
     graph = GRAPHS[name](4)
 
     def main(transport: Transport, post: Post) -> None:
@@ -84,7 +84,7 @@ def test_no_more_devices_compute_than_cores(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Six devices on two cores: never three at once, the first two together; and the same bytes."""
-    monkeypatch.setattr(forking, "cores_here", lambda: 2)
+    monkeypatch.setattr(processes, "cores_here", lambda: 2)
     graph, spans = GRAPHS["ring"](6), []
 
     def main(transport: Transport, post: Post) -> None:
@@ -102,7 +102,7 @@ def test_no_more_devices_compute_than_cores(
         fingerprints.update({device: header["fingerprint"]} if "fingerprint" in header else {})
         spans.extend([(header["began_s"], header["ended_s"])] if "began_s" in header else [])
 
-    forking.run_forked(whole_crew(6), main, on_message, Patience())
+    processes.run_forked(whole_crew(6), main, on_message, Patience())
     assert dict(sorted(fingerprints.items())) == reference(6, graph, exchanges=1)
     at_once = [sum(a <= moment < b for a, b in spans) for moment, _ in spans]
     assert len(at_once) == 6

@@ -14,14 +14,14 @@ import pytest
 from processes import LIMIT_S
 from toy_lives import GRAPHS, Graph, ToyAir, child_main, complete, live, reference, ring
 
-from emulator.errors import DeviceFailedError, EmulatorError, ProtocolError, ScenarioError
-from emulator.exchange import many_processes
-from emulator.exchange.meeting import Address, Patience
-from emulator.exchange.store import StoreHost, open_store
-from emulator.exchange.transport import Transport
-from emulator.forking import ChildMain, Post, run_forked, whole_crew
+from emulator.core.errors import DeviceFailedError, EmulatorError, ProtocolError, ScenarioError
+from emulator.runtime.drivers import many_processes
+from emulator.runtime.processes import ChildMain, Post, run_forked, whole_crew
+from emulator.runtime.transport.gloo import Transport
+from emulator.runtime.transport.peers import Address, Patience
+from emulator.runtime.transport.store import StoreHost, open_store
 
-TOYS = Path(__file__).parents[1] / "toys"
+TOYS = Path(__file__).parents[1] / "support"
 
 DEVICES = 4
 
@@ -278,8 +278,8 @@ def test_no_orphans(endless_run) -> None:
 LATE_ORDER = """
 import os, signal
 from toy_lives import child_main, ring
-from emulator.exchange.meeting import Patience
-from emulator.launching import run_launched
+from emulator.runtime.transport.peers import Patience
+from emulator.runtime.launchers import run_launched
 run_launched(child_main(ring(2)), lambda device, header, blob: None, Patience())
 os.kill(os.getpid(), signal.SIGTERM)
 print("written")
@@ -291,8 +291,8 @@ import os, signal, sys
 from pathlib import Path
 from rich.console import Console
 from emulator import run as running
-from emulator.claim import Claim
-from emulator.scenario import Scenario
+from emulator.runtime.folder_claim import Claim
+from emulator.scenario.schema import Scenario
 put = Claim.put
 def write(claim, files):
     os.kill(os.getpid(), signal.SIGTERM)

@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 from written import files_of
 
-from emulator.backbone.loading import Tiny
-from emulator.cli import app
-from emulator.infer import respondent
+from emulator.cli.app import app
+from emulator.learning.backbone.load import Tiny
+from emulator.runtime.inference import respondent
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"

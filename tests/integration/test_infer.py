@@ -12,15 +12,15 @@ from rich.console import Console
 from safetensors.numpy import load, load_file, save, save_file
 from typer.testing import CliRunner
 
-from emulator.backbone.loading import Tiny
-from emulator.cli import app
+from emulator.cli.app import app
+from emulator.core.errors import EmulatorError, ScenarioError
+from emulator.core.types import Expert
 from emulator.device import Device
-from emulator.errors import EmulatorError, ScenarioError
-from emulator.folder import expert_folders
-from emulator.infer import Respondent, respondent, shown
-from emulator.run import Order, run
-from emulator.scenario import Scenario
-from emulator.state import Expert
+from emulator.learning.backbone.load import Tiny
+from emulator.runtime.inference import Respondent, respondent, shown
+from emulator.runtime.run import Order, run
+from emulator.runtime.run_folder import expert_folders
+from emulator.scenario.schema import Scenario
 
 NAMES = ("reverse", "sort")
 

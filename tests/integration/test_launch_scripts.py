@@ -13,7 +13,7 @@ import pytest
 from processes import ended, free_port_of
 from written import files_of
 
-TOYS = Path(__file__).parents[1] / "toys"
+TOYS = Path(__file__).parents[1] / "support"
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "launch"

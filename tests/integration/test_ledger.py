@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from emulator.cli import app
+from emulator.cli.app import app
 
 QUICK = """\
 name: quick

@@ -6,14 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from emulator.device import Device, live
-from emulator.errors import EmulatorError, ScenarioError
-from emulator.exchange import one_process
-from emulator.exchange.walk import OnCommit, Outcome
-from emulator.records import check_account
-from emulator.scenario import Scenario
-from emulator.shim import Shim
-from emulator.state import (
+from emulator.core.errors import EmulatorError, ScenarioError
+from emulator.core.records import check_account
+from emulator.core.types import (
     Burst,
     Commit,
     Coordinate,
@@ -27,7 +22,12 @@ from emulator.state import (
     Received,
     Send,
 )
-from emulator.world import World, build_world
+from emulator.device import Device, live
+from emulator.network.shim import Shim
+from emulator.runtime.drivers import one_process
+from emulator.runtime.drivers.lifecycle import OnCommit, Outcome
+from emulator.scenario.schema import Scenario
+from emulator.scenario.world import World, build_world
 
 NOTHING = Expert("none", 0, 1.0, {})
 FAR_APART = [[0.0, 0.0], [300.0, 0.0], [600.0, 0.0], [900.0, 0.0]]

@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 from torch import Tensor
 from typer.testing import CliRunner
 
-from emulator.cli import app
-from emulator.routing.experts import RoutedModel
+from emulator.cli.app import app
+from emulator.learning.routing.mixture import RoutedModel
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["devices=4", "rounds=2", "local.steps=3", "local.batch_size=8", "topology.degree=2"]

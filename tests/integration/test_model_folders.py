@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from emulator.cli import app
+from emulator.cli.app import app
 
-sys.path.append(str(Path(__file__).parents[1] / "toys"))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 
 from tiny_models import DECODERS, MAMBA, bert, llama, model_folder, with_json
 

@@ -8,7 +8,7 @@ import pytest
 from transformers import LlamaForCausalLM
 from typer.testing import CliRunner
 
-from emulator.cli import app
+from emulator.cli.app import app
 
 
 def rows(tag: str, count: int, seed: int, *, largest: bool) -> str:

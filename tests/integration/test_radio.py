@@ -5,15 +5,15 @@ import math
 import numpy as np
 import pytest
 
+from emulator.core.records import check_account
+from emulator.core.units import noise_w
 from emulator.device import live
-from emulator.exchange import one_process
-from emulator.exchange.walk import Outcome
-from emulator.reading import read_preset
-from emulator.records import check_account
-from emulator.scenario import Scenario
-from emulator.shim import Shim
-from emulator.units import noise_w
-from emulator.world import World, build_world
+from emulator.network.shim import Shim
+from emulator.runtime.drivers import one_process
+from emulator.runtime.drivers.lifecycle import Outcome
+from emulator.scenario.load import read_preset
+from emulator.scenario.schema import Scenario
+from emulator.scenario.world import World, build_world
 
 DEVICES, SAMPLES, BATCH = 4, 20, 4
 BAND_HZ, DEADLINE_S, MOST_W, NOISE_FIGURE_DB = 12e3, 1.0, 0.2, 30.0

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from processes import LIMIT_S
 
-from emulator.scenario import Scenario
+from emulator.scenario.schema import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ SMALL = {
 SMALL_TASKS = {"train_samples": 60, "test_samples": 2}
 ROW = '{"prompt": "x", "choices": ["a", "b"], "answer": "a"}\n'
 NEEDS_NETWORK = "pip install"
-IN_THE_CHECKOUT = "emulator", "configs", "launch", "tests/toys"
+IN_THE_CHECKOUT = "emulator", "configs", "launch", "tests/support"
 PLAN_ONLY = f"""\
 #!/usr/bin/env bash
 [ "$1" = reproduce ] && set -- "$@" --dry-run

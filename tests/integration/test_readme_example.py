@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from processes import LIMIT_S
 
-from emulator.reading import read_scenario
+from emulator.scenario.load import read_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = re.compile(r"<!-- example: (\S+) -->\n```python\n(.*?)```", re.DOTALL)

@@ -9,7 +9,7 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
-from emulator.cli import app
+from emulator.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (

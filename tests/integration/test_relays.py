@@ -11,21 +11,21 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from emulator.cli import app
+from emulator.analysis.channel.link_budget import Occasion, link_report
+from emulator.cli.app import app
+from emulator.core.errors import ScenarioError
+from emulator.core.records import check_account
+from emulator.core.types import LinkRecord
 from emulator.device import live
-from emulator.errors import ScenarioError
-from emulator.exchange import one_process
-from emulator.exchange.walk import Outcome
-from emulator.folder import run_files
-from emulator.link_budget import Occasion, link_report
-from emulator.reading import read_preset
-from emulator.records import check_account
-from emulator.run import DRIVERS, Order, run
-from emulator.shim import Shim
-from emulator.state import LinkRecord
-from emulator.world import World, build_world
+from emulator.network.shim import Shim
+from emulator.runtime.drivers import one_process
+from emulator.runtime.drivers.lifecycle import Outcome
+from emulator.runtime.run import DRIVERS, Order, run
+from emulator.runtime.run_folder import run_files
+from emulator.scenario.load import read_preset
+from emulator.scenario.world import World, build_world
 
-sys.path.append(str(Path(__file__).parents[1] / "toys"))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 
 from written import files_of
 

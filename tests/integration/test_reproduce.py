@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from processes import LIMIT_S
 
-from emulator.errors import EmulatorError, ScenarioError
-from emulator.reproduce import asked, outlook, reproduce
+from emulator.core.errors import EmulatorError, ScenarioError
+from emulator.experiments.reproduce import asked, outlook, reproduce
 
 ROOT = Path(__file__).resolve().parents[2]
 MINIATURE = """\

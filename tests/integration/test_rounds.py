@@ -9,11 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from emulator.device import live
-from emulator.exchange import one_process
-from emulator.scenario import Scenario
-from emulator.shim import Shim
-from emulator.state import (
+from emulator.core.types import (
     Burst,
     Commit,
     DeviceResult,
@@ -25,7 +21,11 @@ from emulator.state import (
     Message,
     Send,
 )
-from emulator.world import World, build_world
+from emulator.device import live
+from emulator.network.shim import Shim
+from emulator.runtime.drivers import one_process
+from emulator.scenario.schema import Scenario
+from emulator.scenario.world import World, build_world
 
 DEVICES = 4
 

@@ -14,7 +14,7 @@ from processes import LIMIT_S, ended
 from typer.testing import CliRunner
 from written import files_of
 
-from emulator.cli import app
+from emulator.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("devices=4", "rounds=2", "local.steps=3", "local.batch_size=8", "tasks.test_samples=10")

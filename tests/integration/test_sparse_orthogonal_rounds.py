@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.adapters.attach import frozen_twin
-from emulator.routing.experts import RoutedModel
-from emulator.state import (
+from emulator.core.types import (
     Burst,
     Coordinate,
     FloatArray,
@@ -22,7 +20,9 @@ from emulator.state import (
     Message,
     Send,
 )
-from emulator.wire import quantise
+from emulator.learning.adapters.lora import frozen_twin
+from emulator.learning.routing.mixture import RoutedModel
+from emulator.network.wire import quantise
 
 from .test_rounds import DEVICES, Overheard, Rounds, lists, rounds_of
 

@@ -13,7 +13,7 @@ import pytest
 from processes import LIMIT_S
 from quick import quick_scenario
 
-from emulator.claim import RUNNING
+from emulator.runtime.folder_claim import RUNNING
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from emulator.errors import ScenarioError
-from emulator.reading import Reading, read_scenario
-from emulator.state import LinkRecord
+from emulator.core.errors import ScenarioError
+from emulator.core.types import LinkRecord
+from emulator.scenario.load import Reading, read_scenario
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from emulator.channel.access import IdealAccess
-from emulator.channel.ideal import Ideal
-from emulator.exchange import one_process
+from emulator.core.types import BoolArray, FloatArray, Inbox, Kind, Message, Step
 from emulator.methods.cluster_models import ClusterModels
-from emulator.shim import Shim
-from emulator.state import BoolArray, FloatArray, Inbox, Kind, Message, Step
+from emulator.network.channel.access import IdealAccess
+from emulator.network.channel.ideal import Ideal
+from emulator.network.shim import Shim
+from emulator.runtime.drivers import one_process
 
-from .test_expert_ring import LAYOUT, SHARED, STATISTICS, THREE, Clusters, Network, networks
+from .test_expert_exchange import LAYOUT, SHARED, STATISTICS, THREE, Clusters, Network, networks
 
 
 class Trades:

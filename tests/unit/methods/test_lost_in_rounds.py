@@ -13,12 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from emulator.channel.access import OfdmaAccess
-from emulator.channel.model import Wireless
-from emulator.exchange import one_process
-from emulator.methods.gossip import Gossip
-from emulator.shim import Shim
-from emulator.state import (
+from emulator.core.rng import stream
+from emulator.core.types import (
     AdapterLayout,
     BoolArray,
     Burst,
@@ -39,10 +35,14 @@ from emulator.state import (
     Traffic,
     ValueType,
 )
-from emulator.streams import stream
-from emulator.topology.mixing import metropolis_links, mixing_matrix
-from emulator.units import noise_w
-from emulator.wire import WireFormat, quantise
+from emulator.core.units import noise_w
+from emulator.methods.gossip import Gossip
+from emulator.network.channel.access import OfdmaAccess
+from emulator.network.channel.model import Wireless
+from emulator.network.shim import Shim
+from emulator.network.topology.mixing import metropolis_links, mixing_matrix
+from emulator.network.wire import WireFormat, quantise
+from emulator.runtime.drivers import one_process
 
 DEVICES, SIZE, PACKETS, ROUNDS = 8, 4000, 40, 60
 """The reference's setup; how many rounds it took is not told. 60 fit the shrinking of zero_fill."""

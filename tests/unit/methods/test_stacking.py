@@ -9,11 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.adapters.attach import LoraModel, frozen_twin
-from emulator.backbone.loading import Backbone, Tiny
-from emulator.methods.stacking import Stacking, StackingDevice, factorised, stacked
-from emulator.routing.experts import RoutedModel
-from emulator.state import (
+from emulator.core.types import (
     AdapterLayout,
     Coordinate,
     FloatArray,
@@ -25,6 +21,10 @@ from emulator.state import (
     Traffic,
     ValueType,
 )
+from emulator.learning.adapters.lora import LoraModel, frozen_twin
+from emulator.learning.backbone.load import Backbone, Tiny
+from emulator.learning.routing.mixture import RoutedModel
+from emulator.methods.stacking import Stacking, StackingDevice, factorised, stacked
 
 MODULES = ("m", "n")
 SHAPES = {"m": (5, 7), "n": (9, 4)}

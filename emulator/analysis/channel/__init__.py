@@ -1,0 +1,1 @@
+"""What links a channel gives: tables and plots."""

@@ -1,0 +1,335 @@
+"""What the links of a scenario are worth, before anything is sent: a link budget.
+
+Grants, powers and SNR are those of a run, made by the same components under the mean gain of each
+link (no small-scale fading). Shapes: M devices, L links.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+from rich.console import RenderableType
+from rich.text import Text
+
+from emulator.analysis.channel.link_table import (
+    FEW_DEVICES,
+    LinkBudget,
+    LinkLine,
+    link_table,
+    relays_named,
+)
+from emulator.core.errors import ScenarioError
+from emulator.core.protocols import BoundAccess
+from emulator.core.types import Grant, Request
+from emulator.core.units import bits_from_bytes, db_from_linear, dbm_from_watts, noise_w
+from emulator.network.channel.access import TdmaSchedule, bound_access, served_in_turns
+from emulator.network.channel.aloha import AlohaAccess
+from emulator.network.channel.availability import all_there_s
+from emulator.network.channel.fading import NoFading
+from emulator.network.channel.flow import BlockFlow, Blocks, Flow
+from emulator.network.channel.geometry import Geometry, Paths
+from emulator.network.channel.ideal import Ideal
+from emulator.network.channel.losses import BernoulliLoss, GilbertElliottLoss, Lossless
+from emulator.network.channel.model import Wireless
+from emulator.network.channel.placement import distances_m
+from emulator.network.channel.transfer import Block
+from emulator.network.channel.wireless_channel import WirelessChannel
+from emulator.network.islands import Reach, joined
+from emulator.network.relay_paths import Network
+from emulator.scenario.schema import Scenario
+
+MESSAGE_BYTES = 6400
+"""Air bytes of a round's message of the embedded backbone at density 0.1: a header and 5 packets."""
+
+PACKET_BYTES = 1500
+"""The packet whose loss is told: a full one."""
+
+NEIGHBOURS = 3
+"""So many links of each device are told where all would be too many."""
+
+SAME_POWER = 1e-9
+"""Powers are rounded: what Eq 25 asks for may be the limit itself."""
+
+
+Extent = Literal["all", "readable"]
+"""Which links are told: all, or of many devices the nearest of each."""
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """When is asked, for how many air bytes, and how many neighbours a sender serves at once."""
+
+    at_s: float = 0.0
+    message_bytes: int = MESSAGE_BYTES
+    neighbours: int = 1
+
+    def problems(self, devices: int) -> list[str]:
+        """What of it makes no sense among so many devices, in the words of the command line."""
+        problems = []
+        if not (math.isfinite(self.at_s) and self.at_s >= 0.0):
+            problems.append(f"--at: got {self.at_s:g}, wanted a time of 0 s or more")
+        if self.message_bytes < 1:
+            problems.append(f"--bytes: got {self.message_bytes}, wanted 1 or more")
+        if not 1 <= self.neighbours < devices:
+            problems.append(
+                f"--neighbours: got {self.neighbours}, wanted 1 to {devices - 1} of {devices} devices"
+            )
+        return problems
+
+
+@dataclass(frozen=True, eq=False)
+class MeanLinks:
+    """The air of a scenario without fading. Raises ScenarioError for a channel of somebody's own."""
+
+    scenario: Scenario
+    occasion: Occasion
+
+    @cached_property
+    def model(self) -> Wireless:
+        """The channel as the scenario has it."""
+        channel = self.scenario.channel
+        if not isinstance(channel, Wireless):
+            raise ScenarioError(
+                [
+                    f"channel.kind: got {getattr(channel, 'kind', type(channel).__name__)}, wanted "
+                    "wireless: of another channel nobody knows the parts of a link"
+                ]
+            )
+        return channel
+
+    @cached_property
+    def channel(self) -> WirelessChannel:
+        """The devices in their places, every link at its mean gain."""
+        steady = self.model.model_copy(update={"fading": NoFading()})
+        return steady.bind(self.scenario.devices, self.scenario.seed)
+
+    @cached_property
+    def access(self) -> BoundAccess:
+        """Who is on the air when, as in a run."""
+        return bound_access(self.scenario.access, self.channel, self.scenario.seed)
+
+    def grants(self, links: Sequence[tuple[int, int]]) -> list[Grant]:
+        """One grant for each link (sender, receiver), with its power.
+
+        The sender serves `neighbours` alike at the same time, or all with one broadcast.
+        """
+        at_once = 1 if self.access.cast == "broadcast" else self.occasion.neighbours
+        requests = [
+            Request(i, (j,), self.occasion.message_bytes, self.occasion.at_s, exchange)
+            for exchange, (i, j) in enumerate(links)
+            for _ in range(at_once)
+        ]
+        planned = self.access.plan(requests)
+        starts = range(0, len(requests), at_once)
+        spans = [slice(start, start + at_once) for start in starts]
+        return [self.channel.set_powers(planned[span], requests[span])[0] for span in spans]
+
+    def snr(self, grant: Grant) -> float:
+        """Mean received power over noise and interference at the weakest receiver; 0 on an endless band."""
+        return float(self.channel.signal.snr(grant, 0).min())
+
+    def limit_w(self, grant: Grant) -> float:
+        """The most power that the grant can have beside those it shares with."""
+        at_once = grant.slots is None and self.access.cast == "unicast"
+        return self.model.max_power_w / (self.occasion.neighbours if at_once else 1)
+
+    def needed_w_log(self, grant: Grant) -> float:
+        """ln of the power [W] of the grant, or of what Eq 25 asks for where power follows need."""
+        if self.model.power.kind == "fixed":
+            return math.log(grant.tx_power_w)
+        return self.channel.log_needed_w(grant, self.occasion.message_bytes)
+
+    def bit_per_s(self, grant: Grant) -> float:
+        """The rate at the mean SNR while the sender is on the air [bit/s]."""
+        rate = self.model.rate
+        if not self.channel.signal.has_path(grant, 0):
+            return 0.0
+        if rate.kind == "trace":
+            return rate.mean_bit_per_s
+        return rate.bit_per_s(self.snr(grant), grant.bandwidth_hz)
+
+    def message_s(self, grant: Grant) -> float:
+        """From the first bit on the air to the last of one message, each packet sent once [s]."""
+        rate, bit_per_s = self.model.rate, self.bit_per_s(grant)
+        if bit_per_s <= 0.0:
+            return math.inf
+        start_s = 0.0 if grant.slots is None else float(grant.slots.times_at(np.zeros(1))[0])
+        whole = Blocks(math.inf)
+        flow: Flow = BlockFlow(lambda _: bit_per_s, whole, grant.slots, start_s)
+        if rate.kind == "trace":
+            flow = rate.flow(self.occasion.at_s, whole)
+        bits = bits_from_bytes(self.occasion.message_bytes)
+        return float(flow.finish_times_s(np.array([bits], dtype=np.float64))[0])
+
+    def loss(self, grant: Grant) -> float:
+        """Probability that one try of a full packet is lost at the mean SNR."""
+        losses, rate = self.model.losses, self.model.rate
+        if isinstance(losses, Lossless):
+            return 0.0
+        if isinstance(losses, BernoulliLoss):
+            return losses.probability
+        if isinstance(losses, GilbertElliottLoss):
+            bad = losses.p / (losses.p + losses.r)
+            return (1.0 - bad) * (1.0 - losses.k) + bad * (1.0 - losses.h)
+        snr = self.snr(grant)
+        threshold_db = rate.threshold_db(snr) if rate.kind == "nr_cqi" else None
+        block = Block(np.array([snr]), threshold_db, math.inf)
+        bits = np.array([bits_from_bytes(PACKET_BYTES)], dtype=np.float64)
+        return float(losses.loss_probability(block, bits)[0, 0])
+
+
+def link_report(scenario: Scenario, occasion: Occasion, extent: Extent) -> RenderableType:
+    """The link budget of a scenario, to be printed. Raises ScenarioError for an impossible occasion."""
+    if problems := occasion.problems(scenario.devices):
+        raise ScenarioError(problems)
+    if isinstance(scenario.channel, Ideal):
+        return Text(
+            f"{scenario.name}: the channel is ideal, every message arrives whole, at once and for "
+            "nothing: there is nothing to show"
+        )
+    links = MeanLinks(scenario, occasion)
+    few = extent == "all" or scenario.devices <= FEW_DEVICES
+    return link_table(link_budget(links, all_links(links) if few else nearest_links(links)))
+
+
+def all_links(links: MeanLinks) -> list[tuple[int, int]]:
+    """Every pair once, or both ways where somebody shares a slot: who disturbs whom then differs."""
+    devices = links.scenario.devices
+    shared = bool(_sharing(links.access, devices))
+    return [(i, j) for i in range(devices) for j in range(devices) if (i != j if shared else i < j)]
+
+
+def nearest_links(links: MeanLinks, count: int = NEIGHBOURS) -> list[tuple[int, int]]:
+    """Each device and its `count` nearest others (with gains from a file: the strongest)."""
+    snapshot = links.channel.at(links.occasion.at_s)
+    geometry = isinstance(links.channel.gains, Geometry)
+    far_MM = distances_m(snapshot.positions_m) if geometry else -snapshot.mean_gain
+    np.fill_diagonal(far_MM, np.inf)
+    order_MM = np.argsort(far_MM, axis=1, kind="stable")
+    return [(i, int(j)) for i, order in enumerate(order_MM) for j in order[:count]]
+
+
+def link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> LinkBudget:
+    """The budget of the chosen links, and what all of them have in common."""
+    grants = links.grants(chosen)
+    model, scenario, occasion = links.model, links.scenario, links.occasion
+    reach = Reach(links.channel, links.access, scenario.access, scenario.seed, occasion.at_s)
+    first = grants[0]
+    finite = math.isfinite(first.bandwidth_hz)
+    noise = noise_w(first.bandwidth_hz, model.noise_figure_db)
+    return LinkBudget(
+        name=scenario.name,
+        seed=scenario.seed,
+        at_s=occasion.at_s,
+        message=_message(links),
+        lines=_lines(links, chosen, grants),
+        pairs=len(all_links(links)),
+        least_power=model.power.kind == "least_power",
+        limit_dbm=dbm_from_watts(model.max_power_w),
+        deadline_s=model.deadline_s,
+        access=_access(links),
+        bandwidth_hz=first.bandwidth_hz,
+        noise_dbm=dbm_from_watts(noise) if finite else None,
+        outside_dbm=dbm_from_watts(model.interference_w) if model.interference_w else None,
+        slot_of=_slot_of(links.access),
+        one_slot=_sharing(links.access, scenario.devices),
+        slot_s=links.access.scheme.slot_s if isinstance(links.access, TdmaSchedule) else None,
+        in_range_MM=reach.near,
+        islands=reach.islands,
+        missing=reach.missing_link() if len(reach.islands) > 1 else None,
+        away=tuple(
+            i
+            for i in range(scenario.devices)
+            if all_there_s(model.offline, (i,), occasion.at_s) > occasion.at_s
+        ),
+        relayed=Network(links.channel, links.access).at(occasion.at_s).relayed(),
+    )
+
+
+def air_notes(scenario: Scenario) -> list[str]:
+    """A line where pairs of devices that exchange reach each other at the start hop by hop only.
+
+    Binds the air: raises ScenarioError for places or gains that are not there, and where devices that
+    exchange cannot reach each other.
+    """
+    air = scenario.bind_air()
+    if not scenario.exchanges:
+        return []
+    joined(Reach(*air, scenario.access, scenario.seed))
+    paths = Network(*air).at(0.0).relayed()
+    if not paths:
+        return []
+    pairs = len({frozenset((path[0], path[-1])) for path in paths})
+    note = f"channel: got {pairs} pairs of devices out of range, whose messages go hop by hop"
+    if scenario.devices > FEW_DEVICES:
+        return [f"{note} (channel show --all names the relays)"]
+    return [f"{note}: {relays_named(paths)}"]
+
+
+def _lines(
+    links: MeanLinks, chosen: Sequence[tuple[int, int]], grants: Sequence[Grant]
+) -> list[LinkLine]:
+    paths = _paths(links, chosen)
+    shadowed = links.model.shadowing.kind != "none"
+    lines = []
+    for index, ((sender, receiver), grant) in enumerate(zip(chosen, grants, strict=True)):
+        needed_w_log = links.needed_w_log(grant)
+        snr = links.snr(grant)
+        gain = links.channel.gains.gain(sender, receiver, links.occasion.at_s)
+        line = LinkLine(
+            sender=sender,
+            receiver=receiver,
+            distance_m=float(paths.distance_m[index]) if paths else None,
+            line_of_sight=bool(paths.line_of_sight[index]) if paths else None,
+            path_loss_db=float(paths.path_loss_db[index]) if paths else -db_from_linear(gain),
+            shadowing_db=float(paths.shadowing_db[index]) if paths and shadowed else None,
+            power_dbm=30.0 + 10.0 * needed_w_log / math.log(10.0),
+            above_limit=gain > 0.0 and needed_w_log > math.log(links.limit_w(grant)) + SAME_POWER,
+            snr_db=db_from_linear(snr) if snr > 0.0 else None,
+            bit_per_s=links.bit_per_s(grant),
+            loss=links.loss(grant),
+            message_s=links.message_s(grant),
+            there=gain > 0.0,
+        )
+        lines.append(line)
+    return lines
+
+
+def _paths(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> Paths | None:
+    """The parts of the loss of each link [L]; None where gains come from a file."""
+    gains = links.channel.gains
+    if not isinstance(gains, Geometry):
+        return None
+    positions_m = gains.trajectories.positions_m(links.occasion.at_s)
+    senders, receivers = (list(ends) for ends in zip(*chosen, strict=True))
+    return gains.paths(positions_m[senders], positions_m[receivers])
+
+
+def _slot_of(access: BoundAccess) -> tuple[int, ...] | None:
+    return access.slot_of if isinstance(access, TdmaSchedule) else None
+
+
+def _sharing(access: BoundAccess, devices: int) -> list[tuple[int, int]]:
+    """The pairs of devices that share a slot, each once, sorted."""
+    return served_in_turns(access, combinations(range(devices), 2))
+
+
+def _message(links: MeanLinks) -> str:
+    size = f"{links.occasion.message_bytes:,} bytes"
+    if links.access.cast == "broadcast":
+        return f"a broadcast of {size}"
+    count = links.occasion.neighbours
+    return f"a message of {size} to {count} neighbour{'s at once' if count > 1 else ' at a time'}"
+
+
+def _access(links: MeanLinks) -> str:
+    scheme = links.scenario.access
+    told = f"{getattr(scheme, 'kind', type(scheme).__name__)}, {links.access.cast}"
+    if isinstance(scheme, AlohaAccess):
+        share = links.access.share(1)[1]
+        return f"{told}, sends with {scheme.send_probability:g}; at least {share:.2g} of the slots carry"
+    return f"{told}, reuse {scheme.reuse}" if scheme.kind == "tdma" else told

@@ -1,0 +1,1 @@
+"""What was sent in a run, and what it would have cost otherwise."""

@@ -1,0 +1,206 @@
+"""What a ledger tells: tables for a terminal, and the same as plain values for JSON."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from emulator.analysis.ledger.account import (
+    BYTE_CLASSES,
+    GROUPINGS,
+    Account,
+    account_of,
+    by_traffic,
+)
+from emulator.core.types import LinkRecord
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """What all would have come to with one thing changed; None where the ledger does not tell.
+
+    assumes: under what assumption.
+    """
+
+    label: str
+    total_bytes: int | None
+    assumes: str
+
+    def change_percent(self, total_bytes: int) -> float | None:
+        """Against what it was; None where that was nothing."""
+        if self.total_bytes is None or not total_bytes:
+            return None
+        return 100.0 * (self.total_bytes / total_bytes - 1.0)
+
+
+@dataclass(frozen=True)
+class LedgerReport:
+    """A run's ledger, its summary, what could have been, and by what to break it down, if at all."""
+
+    folder: Path
+    summary: Mapping[str, Any]
+    records: Sequence[LinkRecord]
+    alternatives: Sequence[Alternative]
+    by: str | None
+
+
+def as_json(report: LedgerReport) -> dict[str, Any]:
+    """Everything that the tables show, unrounded, and by part of the life."""
+    total = account_of(report.records)
+    told = {
+        "run": str(report.folder),
+        "total": total.as_json(),
+        "by_traffic": _accounts_json(by_traffic(report.records)),
+        "what_if": [
+            {
+                "what": other.label,
+                "total_bytes": other.total_bytes,
+                "change_percent": other.change_percent(total.total_bytes),
+                "assumes": other.assumes,
+            }
+            for other in report.alternatives
+        ],
+    }
+    if report.by is not None:
+        told[f"by_{report.by}"] = _accounts_json(GROUPINGS[report.by](report.records))
+    return told
+
+
+def _accounts_json(accounts: Mapping[str, Account]) -> dict[str, dict[str, float]]:
+    return {name: account.as_json() for name, account in accounts.items()}
+
+
+def tables(report: LedgerReport) -> RenderableType:
+    """The whole account, what it is broken down by, and what could have been."""
+    shown: list[RenderableType] = [_whole(report)]
+    if report.by is not None:
+        shown += _breakdown(report.by, GROUPINGS[report.by](report.records))
+    return Group(*shown, _what_if(report))
+
+
+# ── tables ───────────────────────────────────────────────────────────────────────────────────────
+
+Amount = tuple[str, Callable[[Account], float], Callable[[float], str]]
+"""A sum: what it is called, where it stands, how it reads."""
+
+
+def _size(num_bytes: float) -> str:
+    """Decimal bytes, kilobytes or megabytes."""
+    if num_bytes >= 1e6:
+        return f"{num_bytes / 1e6:.2f} MB"
+    return f"{num_bytes / 1e3:.1f} kB" if num_bytes >= 1e3 else f"{num_bytes:.0f} B"
+
+
+def _count(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def _spectrum(hz_s: float) -> str:
+    return f"{hz_s / 1e6:.3f} MHz·s"
+
+
+def _seconds(duration_s: float) -> str:
+    return f"{duration_s:.3f} s"
+
+
+def _joules(energy_j: float) -> str:
+    return f"{energy_j:.3f} J"
+
+
+def _bytes_of(name: str) -> Amount:
+    return name, lambda account: float(getattr(account, f"{name}_bytes")), _size
+
+
+ON_AIR: list[Amount] = [*(_bytes_of(name) for name in BYTE_CLASSES), _bytes_of("total")]
+ARRIVED: list[Amount] = [_bytes_of("delivered"), _bytes_of("lost")]
+RECEIVED: list[Amount] = [("received", *ARRIVED[0][1:]), ("lost to it", *ARRIVED[1][1:])]
+AIR: list[Amount] = [
+    ("airtime", lambda a: a.airtime_s, _seconds),
+    ("airtime of ACKs", lambda a: a.ack_airtime_s, _seconds),
+    ("Hz·s", lambda a: a.hz_s, _spectrum),
+    ("transmit energy", lambda a: a.energy_j, _joules),
+    ("energy of ACKs", lambda a: a.ack_energy_j, _joules),
+]
+PACKETS: list[Amount] = [
+    ("bursts", lambda a: a.bursts, _count),
+    ("late bursts", lambda a: a.late_bursts, _count),
+    ("packets", lambda a: a.packets, _count),
+    ("tries", lambda a: a.attempts, _count),
+    ("packets lost", lambda a: a.packets_lost, _count),
+]
+
+
+def _whole(report: LedgerReport) -> Table:
+    """Sums as rows; the whole life and its parts as columns."""
+    summary = report.summary
+    title = f"{summary['name']}: {summary['method']}, {summary['devices']} devices, "
+    table = _table(f"{title}rounds {summary['rounds']}, seed {summary['seed']}")
+    parts = by_traffic(report.records)
+    accounts = [account_of(report.records), *parts.values()]
+    table.add_column("")
+    for name in ("all", *parts):
+        table.add_column(name, justify="right")
+    for heading, amounts in (
+        ("bytes on the air", ON_AIR),
+        ("of them, at every receiver", ARRIVED),
+        ("time, spectrum and energy", AIR),
+        ("packets", PACKETS),
+    ):
+        table.add_section()
+        table.add_row(Text(heading, style="italic"))
+        for label, read, show in amounts:
+            table.add_row(f"  {label}", *(show(read(account)) for account in accounts))
+    return table
+
+
+def _breakdown(by: str, accounts: Mapping[str, Account]) -> list[RenderableType]:
+    """One row for each link, device, round or part of the life: its bytes, and the rest."""
+    arrived = RECEIVED if by == "device" else ARRIVED
+    shown: list[RenderableType] = []
+    for heading, amounts in (
+        (f"bytes by {by}", [*ON_AIR, *arrived]),
+        (f"air and packets by {by}", [*AIR, *PACKETS]),
+    ):
+        table = Table(
+            title=heading,
+            title_justify="left",
+            title_style="bold",
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+            collapse_padding=True,
+        )
+        table.add_column(by, no_wrap=True)
+        for label, *_ in amounts:
+            table.add_column(label, justify="right")
+        for name, account in accounts.items():
+            table.add_row(name, *(show(read(account)) for _, read, show in amounts))
+        shown.append(table)
+    return shown
+
+
+def _what_if(report: LedgerReport) -> Table:
+    """All bytes on the air with one thing changed, and under what assumption."""
+    total = account_of(report.records).total_bytes
+    table = _table("what if: all bytes on the air with one thing changed")
+    table.add_column("")
+    for heading in ("bytes", "change"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("assumed")
+    for other in report.alternatives:
+        change = other.change_percent(total)
+        table.add_row(
+            other.label,
+            "-" if other.total_bytes is None else _size(other.total_bytes),
+            "-" if change is None else f"{change:+.1f} %",
+            other.assumes,
+        )
+    return table
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold")

@@ -1,0 +1,94 @@
+"""How a command ends: what is wrong is told in lines, and the exit code says which kind it is."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from emulator.core.errors import EmulatorError, ScenarioError, wanted_by
+
+NUMBERS_ON_HOST = ("LOCAL_RANK", "SLURM_LOCALID")
+"""Where torchrun and Slurm tell a process its number on its host; others start one a host."""
+
+
+class Verbs(TyperGroup):
+    """A group of commands that tells in one line what is wrong with its arguments."""
+
+    def main(self, *args: Any, **settings: Any) -> NoReturn:
+        """Run the command that the arguments name, and end the process with its exit code."""
+        try:
+            code = super().main(*args, **{**settings, "standalone_mode": False})
+        except TyperException as wrong:
+            text = wrong.format_message()
+            asked_nothing = "\n" in text  # the whole help
+            sys.stderr.write(f"{text}\n" if asked_nothing else f"error: {_problem(wrong)}\n")
+            sys.exit(2)
+        sys.exit(code)
+
+
+def _problem(wrong: TyperException) -> str:
+    """Where, got, wanted; or what the parser says, behind the command and before its help."""
+    from pydantic import ValidationError
+
+    checked, option = wrong.__cause__, getattr(wrong, "param", None)
+    if isinstance(checked, ValidationError) and option is not None:
+        found = checked.errors()[0]
+        wanted = wanted_by(found).replace("greater than or equal to", "at least")
+        return f"{option.opts[-1]}: got {found['input']!r}, wanted {wanted}"
+    text = wrong.format_message().rstrip(".")
+    context = getattr(wrong, "ctx", None)
+    command = context.command_path if context else "emulator"
+    return f"{command}: {text[:1].lower()}{text[1:]}; see {command} --help"
+
+
+@dataclass
+class Ending:
+    """What there is to be found when a command is interrupted."""
+
+    what_is_there: str
+    scenario: str = ""
+    """The scenario that is dealt with, as problems name it."""
+
+    def all_is_in(self, folder: Path) -> None:
+        """All files are written."""
+        self.what_is_there = f"all files were written already, in {folder}"
+
+    def located(self, problem: str) -> str:
+        """A problem that begins with a key of the scenario, behind its name."""
+        from emulator.scenario.schema import Scenario
+
+        key = problem.partition(":")[0].partition(".")[0]
+        known = self.scenario and key in Scenario.model_fields
+        return f"{self.scenario}: {problem}" if known else problem
+
+
+@contextmanager
+def clear_messages(when_interrupted: str = "nothing was written") -> Iterator[Ending]:
+    """Errors as lines on standard error; exit codes 2 (wrong input), 1 (failed), 130 (interrupted)."""
+    ending = Ending(when_interrupted)
+    try:
+        yield ending
+    except ScenarioError as error:
+        if _tells():
+            sys.stderr.writelines(f"error: {ending.located(p)}\n" for p in error.problems)
+        raise typer.Exit(2) from None
+    except EmulatorError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        if _tells():
+            sys.stderr.write(f"interrupted: {ending.what_is_there}\n")
+        raise typer.Exit(130) from None
+
+
+def _tells() -> bool:
+    """Of the processes that a launcher starts on a host, which all find the same, the first."""
+    own = next((os.environ[name] for name in NUMBERS_ON_HOST if name in os.environ), "0")
+    return own == "0"

@@ -1,0 +1,96 @@
+"""Where results may go: what is wrong with a folder is found before anything is made there."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from emulator.core.errors import EmulatorError, ScenarioError
+
+_DEEPEST = len("/.partial/experts/device-0000/") + 255 + len("/adapter_model.safetensors")
+"""The longest path [bytes] of a run's file in its folder; 255 is the longest name of a task."""
+
+
+def check_place(out: Path) -> None:
+    """Refuse a folder in which nothing could be written, or which could not be made. Makes nothing.
+
+    Raises ScenarioError for a file, a link that leads nowhere, a name or path that is too long for the
+    file system, and a folder that this process may not write to.
+    """
+    try:
+        _check_kind(out)
+        there = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise _refused(out, f"{there} is not one to write to")
+        _check_lengths(out, there)
+    except OSError as error:
+        raise _refused(out, error.strerror or str(error)) from None
+
+
+def check_drawings_folder(out: Path) -> None:
+    """Refuse to draw an experiment among files that are none of its own."""
+    entries = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+    if entries - {"runs"} and "table.md" not in entries:
+        raise ScenarioError(
+            [f"--out: got {out}, which holds no experiment, wanted its folder or an empty one"]
+        )
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """What the system refuses meanwhile is an EmulatorError."""
+    try:
+        yield
+    except OSError as error:
+        raise EmulatorError(f"--out: {out} cannot be written: {error}") from None
+
+
+def _check_kind(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise ScenarioError([f"--out: got {out}, which is a file, wanted a folder"])
+    for place in (out, *out.parents):
+        if place.is_symlink() and not place.exists():
+            raise _refused(out, f"{place} is a link to {place.readlink()}, which is not there")
+
+
+def _check_lengths(out: Path, there: Path) -> None:
+    """there: the nearest folder that exists."""
+    missing = out.absolute().relative_to(there).parts
+    longest_name = os.pathconf(there, "PC_NAME_MAX")
+    for name in missing:
+        if (length := len(os.fsencode(name))) > longest_name:
+            raise _refused(out, f"a name of {length} bytes; here they have at most {longest_name}")
+    longest_path = os.pathconf(there, "PC_PATH_MAX")
+    if (length := len(os.fsencode(out.absolute())) + _DEEPEST) > longest_path:
+        raise _refused(
+            out, f"paths in it may have {length} bytes; here they have at most {longest_path}"
+        )
+
+
+def _refused(out: Path, why: str) -> ScenarioError:
+    return ScenarioError([f"--out: got {out}, wanted a folder that can be made ({why})"])
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; not where the system refuses to look, or the path can be none."""
+    return _looked(path.is_file)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; not where the system refuses to look, or the path can be none."""
+    return _looked(path.is_dir)
+
+
+def resolved(path: Path) -> Path:
+    """The absolute path without links, as far as the system tells."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # no permission, a name that is too long, a loop of links
+        return path.absolute()
+
+
+def _looked(ask: Callable[[], bool]) -> bool:
+    try:
+        return ask()
+    except (OSError, ValueError):  # no permission, a name that is too long or has a null byte
+        return False

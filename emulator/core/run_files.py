@@ -1,0 +1,187 @@
+"""The files of a finished run, read back. Whatever is damaged is told in one line, by file and key."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from emulator.core.columns import read_columns
+from emulator.core.errors import ScenarioError, shown, wanted_by
+from emulator.core.names import checked_name
+from emulator.core.places import is_file
+from emulator.core.plain_numbers import MOST_WHOLE
+from emulator.core.types import MetricRecord
+from emulator.core.yaml_file import read_json
+
+Summary = dict[str, Any]
+"""summary.json as it stands in the file, checked."""
+
+Measured = float | None
+"""A number, or nothing where it was not measured."""
+
+Amounts = dict[str, Measured]
+
+Whole = Annotated[int, Field(ge=-MOST_WHOLE, le=MOST_WHOLE)]
+"""A whole number of 64 bits."""
+
+
+class _Part(BaseModel):
+    """A part of a file; what later versions write besides is passed over."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+class _Accuracy(_Part):
+    mean: Measured
+    own_task: Measured
+    per_task: dict[str, float]
+
+
+class _Bytes(_Part):
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Whole] = Field(init=False)
+    total: Whole
+
+
+class _Routing(_Part):
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Measured] = Field(init=False)
+    confusion: dict[str, dict[str, float]] = {}
+
+
+class _Summary(_Part):
+    """What a run came to; keys with a default are not in the files of every version."""
+
+    name: str
+    method: str
+    devices: Whole
+    rounds: Whole
+    rounds_planned: Whole | None = None
+    seed: Whole
+    accuracy: _Accuracy
+    routing_accuracy: Measured
+    routing: _Routing = _Routing()
+    asked: Amounts = {}
+    collision_rate: Measured = None
+    trained_parameters: Measured = None
+    transmitted_parameters: Measured = None
+    bytes: _Bytes
+    emulated_s: float
+    last_arrival_s: float = 0.0
+    airtime_s: float
+    energy_j: Measured = None
+    energy_transmit_j: float
+    energy_compute_j: float
+    wall_s: float
+    pacing: dict[str, bool | float] = {}
+
+
+def _own_folder(text: str) -> str:
+    """A task's name, or that of the second expert of a task, `NAME~2`. Raises ValueError."""
+    name, _, count = text.partition("~")
+    checked_name(name)
+    if count and not count.isdecimal():
+        raise ValueError(f"got {text!r}, wanted the name of a task")
+    return text
+
+
+class ExpertRow(_Part):
+    """One expert of a device: where it lies, and how it is to be loaded."""
+
+    folder: Annotated[str, AfterValidator(_own_folder)]
+    task: str
+    samples: Whole
+    scaling: float
+    form: Literal["low_rank", "weights"]
+
+
+class LinkRow(_Part):
+    """One direction of a link of a round."""
+
+    sender: Whole
+    receiver: Whole
+
+
+class Topology(_Part):
+    """Where the devices stand, and who mixes whom."""
+
+    positions_m: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+    links: list[LinkRow]
+
+
+class PeftConfig(_Part):
+    """What of an adapter_config.json the emulator reads: the full names of the adapted modules."""
+
+    target_modules: list[str]
+
+
+def read_summary(folder: Path) -> Summary:
+    """summary.json of a run. Raises ScenarioError for a folder that holds none, or a damaged one."""
+    path = folder / "summary.json"
+    if not is_file(path):
+        raise ScenarioError([f"{folder}: got no summary.json there, wanted the folder of a run"])
+    raw: Any = read_json(path, "a run's summary")
+    _checked(raw, _Summary, path, "a run's summary")
+    summary: Summary = raw
+    return summary
+
+
+def read_experts(path: Path) -> list[ExpertRow]:
+    """experts.json of a device, at least one. Raises ScenarioError."""
+    rows: list[ExpertRow] = _checked(
+        read_json(path, "a run's list of experts"),
+        Annotated[list[ExpertRow], Field(min_length=1)],
+        path,
+        "a run's list of experts",
+    )
+    return rows
+
+
+def read_topology(folder: Path) -> Topology:
+    """topology.json of a run. Raises ScenarioError."""
+    path = folder / "topology.json"
+    topology: Topology = _checked(
+        read_json(path, "a run's topology"), Topology, path, "a run's topology"
+    )
+    return topology
+
+
+def adapted_modules(folder: Path) -> list[str]:
+    """The modules that the adapter in a folder belongs to. Raises ScenarioError."""
+    path = folder / "adapter_config.json"
+    config: PeftConfig = _checked(
+        read_json(path, "an adapter's config"), PeftConfig, path, "an adapter's config"
+    )
+    return config.target_modules
+
+
+def metric_table(folder: Path) -> pa.Table:
+    """All measurements of a run. Raises ScenarioError."""
+    return read_columns(folder / "metrics.parquet", MetricRecord, "table of metrics")
+
+
+def _checked(raw: Any, kind: Any, path: Path, wanted: str) -> Any:
+    """What a file holds, as `kind`. Raises ScenarioError with every key that is missing or wrong."""
+    try:
+        return TypeAdapter(kind).validate_python(raw, strict=True)
+    except ValidationError as error:
+        problems = error.errors()
+    missing = [_key(p["loc"]) for p in problems if p["type"] == "missing"]
+    lines = [f"{path}: got no {', '.join(sorted(missing))}, wanted {wanted}"] if missing else []
+    for problem in problems:
+        if problem["type"] == "missing":
+            continue
+        key = _key(problem["loc"])
+        if problem["type"] == "value_error":
+            lines.append(f"{path}: {key}: {problem['ctx']['error']}")
+        elif key:
+            got, want = shown(problem["input"]), wanted_by(problem)
+            lines.append(f"{path}: {key}: got {got}, wanted {want}")
+        else:
+            lines.append(f"{path}: got {shown(raw)}, wanted {wanted}")
+    raise ScenarioError(lines)
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location))

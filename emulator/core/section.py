@@ -1,0 +1,9 @@
+"""What all sections of a scenario file share."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """A frozen part of a scenario; unknown keys, infinity and NaN are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

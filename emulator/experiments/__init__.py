@@ -1,0 +1,1 @@
+"""Many runs: their plan, the workers, tables, claims and charts."""

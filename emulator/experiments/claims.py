@@ -1,0 +1,156 @@
+"""Claims put to the test: each becomes one sentence, computed from the runs.
+
+A sentence says what was claimed, what was measured, and whether that is significant: every claim is
+judged by margins over seeds (`margins_of`), all claims of a table as one family (significance.py). On
+an axis, differences, bounds and growth are judged along all of it, orders and savings at its last place.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from emulator.experiments.columns import column
+from emulator.experiments.differences import MISSING, difference_sentence, margins_of_difference
+from emulator.experiments.runs import RunLine, by_seed, places
+from emulator.experiments.schema import Bound, Claim, Difference, Growth, Order, Saving
+from emulator.experiments.significance import ONE_SEED, Family, Verdict
+from emulator.experiments.statistics import Estimate, estimate, largest_share, paired
+
+Margins = Mapping[Any, Estimate | None]
+"""What has to be above 0, by what it is called; None where runs are missing."""
+
+
+def family_of(claims: Sequence[Claim], lines: Sequence[RunLine]) -> Family:
+    """All tests of these claims."""
+    return Family.of(m for claim in claims for m in margins_of(claim, lines).values())
+
+
+def sentence(claim: Claim, lines: Sequence[RunLine], family: Family) -> str:
+    """What the runs say about a claim of the family; where runs are missing, that it cannot be judged."""
+    if isinstance(claim, Difference):
+        return difference_sentence(claim, lines, family)
+    if isinstance(claim, Order):
+        return _order(claim, lines, family)
+    if isinstance(claim, Saving):
+        return _saving(claim, lines, family)
+    if isinstance(claim, Bound):
+        return _bound(claim, lines)
+    return _growth(claim, lines, family)
+
+
+def margins_of(claim: Claim, lines: Sequence[RunLine]) -> Margins:
+    """All that a claim wants above 0. A bound is about every single run: it has none."""
+    if isinstance(claim, Difference):
+        return {
+            k: m for x in places(lines) for k, m in margins_of_difference(claim, lines, x).items()
+        }
+    if isinstance(claim, Order):
+        _, x = _last_place(lines)
+        values = {row: by_seed(lines, row, claim.column, x) for row in claim.rows}
+        return {(a, b): paired(values[b], values[a]) for a, b in pairwise(claim.rows)}
+    if isinstance(claim, Saving):
+        saved = _saved(claim, lines)
+        return {(): saved and replace(saved, mean=saved.mean - claim.percent / 100)}
+    if isinstance(claim, Growth):
+        return _of_growth(claim, lines)
+    return {}
+
+
+def _order(claim: Order, lines: Sequence[RunLine], family: Family) -> str:
+    """Whether each row stands above the one before it."""
+    where, _ = _last_place(lines)
+    heading = column(claim.column).heading
+    what = f"Order {' < '.join(f'`{row}`' for row in claim.rows)} in {heading}{where}"
+    margins = margins_of(claim, lines)
+    steps = {pair: margin for pair, margin in margins.items() if margin is not None}
+    if len(steps) < len(margins):
+        return f"{what}: {MISSING}"
+    open_steps = {
+        pair: margin
+        for pair, margin in steps.items()
+        if family.verdict(margin) is not Verdict.HOLDS
+    }
+    parts = [f"`{a}` < `{b}` {family.words(margin)}" for (a, b), margin in open_steps.items()]
+    return f"{what}: {'; '.join(parts) or f'{Verdict.HOLDS} at every step'}."
+
+
+def _saved(claim: Saving, lines: Sequence[RunLine]) -> Estimate | None:
+    """The share that `row` has less than `against`, seed by seed; None where runs are missing."""
+    _, x = _last_place(lines)
+    ours = by_seed(lines, claim.row, claim.column, x)
+    theirs = by_seed(lines, claim.against, claim.column, x)
+    seeds = [seed for seed in sorted(ours.keys() & theirs.keys()) if theirs[seed]]
+    return estimate([1 - ours[seed] / theirs[seed] for seed in seeds]) if seeds else None
+
+
+def _saving(claim: Saving, lines: Sequence[RunLine], family: Family) -> str:
+    where, _ = _last_place(lines)
+    heading = column(claim.column).heading
+    what = f"`{claim.row}` has {claim.percent:g} % less {heading} than `{claim.against}`{where}"
+    what += f" ({claim.source})"
+    saved, margin = _saved(claim, lines), margins_of(claim, lines)[()]
+    if saved is None or margin is None:
+        return f"{what}: {MISSING}"
+    share = column("accuracy")
+    return f"{what}: measured {share.estimate(saved)} % less, {family.words(margin)}."
+
+
+def _bound(claim: Bound, lines: Sequence[RunLine]) -> str:
+    """In how many runs it holds; where in all, how many seeds may still have a run that exceeds it.
+
+    Runs of one seed at several points of an axis share draws: together they are one observation.
+    """
+    as_text = column(claim.column)
+    most = claim.at_most / as_text.scale
+    what = f"`{claim.row}` never has more than {as_text.number(most)} {as_text.unit} "
+    what += as_text.heading
+    found = [by_seed(lines, claim.row, claim.column, x) for x in places(lines)]
+    values = [value for of_seeds in found for value in of_seeds.values()]
+    if not values:
+        return f"{what}: {MISSING}"
+    over = sum(value > most for value in values)
+    seeds = len({seed for of_seeds in found for seed in of_seeds})
+    if over:
+        verdict = f"does not hold in {over} of {len(values)} runs"
+    elif seeds == 1:
+        verdict = f"holds in all runs ({len(values)}) {ONE_SEED} (not tested)"
+    else:
+        share = column("accuracy").number(largest_share(seeds))
+        verdict = (
+            f"holds in all runs ({len(values)}) of {seeds} seeds, and so with 95 % confidence "
+        )
+        verdict += f"in all runs of all but {share} % of seeds"
+    return f"{what}: {verdict}; largest {as_text.number(max(values))} {as_text.unit}."
+
+
+def _of_growth(claim: Growth, lines: Sequence[RunLine]) -> Margins:
+    """From the first place to the last, and, where there are more, from each to the next."""
+    found = {x: by_seed(lines, claim.row, claim.column, x) for x in places(lines) if x is not None}
+    along = [x for x, values in found.items() if values]
+    if len(along) < 2:
+        return {}
+    pairs = [(along[0], along[-1]), *(pairwise(along) if len(along) > 2 else ())]
+    return {(a, b): paired(found[b], found[a]) for a, b in pairs}
+
+
+def _growth(claim: Growth, lines: Sequence[RunLine], family: Family) -> str:
+    as_text = column(claim.column)
+    what = f"`{claim.row}`: {as_text.heading} grows along the axis"
+    margins = _of_growth(claim, lines)
+    whole, *steps = margins.values() or [None]
+    if whole is None:
+        return f"{what}: {MISSING}"
+    first_x, last_x = next(iter(margins))
+    measured = f"{as_text.difference(whole)} from {first_x:g} to {last_x:g}, {family.words(whole)}"
+    if steps:
+        verdicts = [family.verdict(step) for step in steps if step is not None]
+        rise, fall = (verdicts.count(verdict) for verdict in (Verdict.HOLDS, Verdict.FAILS))
+        measured += f"; of {len(steps)} steps {rise} rise and {fall} fall significantly"
+    return f"{what}: {measured}."
+
+
+def _last_place(lines: Sequence[RunLine]) -> tuple[str, float | None]:
+    """Where a claim is judged, in words and as the place itself."""
+    x = places(lines)[-1] if lines else None
+    return ("" if x is None else f" at {x:g}"), x

@@ -1,0 +1,167 @@
+"""Experiments and suites as files: where they lie, and what is said of one that is wrong."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from emulator.core.errors import ScenarioError, did_you_mean, shown, told_once, wanted_by
+from emulator.core.names import NAME, is_name
+from emulator.core.yaml_file import Raw, read_mapping
+from emulator.experiments.schema import (
+    Axis,
+    Bars,
+    Bound,
+    Difference,
+    Experiment,
+    Front,
+    Growth,
+    Layers,
+    Lines,
+    Order,
+    Part,
+    Point,
+    Row,
+    Saving,
+    Scatter,
+    Suite,
+    SuiteUse,
+)
+from emulator.scenario.load import Reading, anchor_paths, read_scenario
+
+KINDS: tuple[type[Part], ...] = (
+    Difference, Order, Saving, Bound, Growth, Lines, Bars, Front, Scatter, Layers,
+)  # fmt: skip
+PARTS: Mapping[str, type[Part]] = {
+    "suites": SuiteUse,
+    "rows": Row,
+    "axis": Axis,
+    "points": Point,
+    **{str(kind.model_fields["kind"].default): kind for kind in KINDS},
+}
+"""What is inside a key of an experiment file, or behind a `kind`."""
+
+OVERRIDES = ("overrides", "fixed")
+"""Keys that hold parts of scenarios."""
+
+
+def experiment_folder() -> Path:
+    """Where experiments lie: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "configs" / "experiments"
+    return installed if installed.is_dir() else package.parent / "configs" / "experiments"
+
+
+def read_no_experiment(path: Path, overrides: Sequence[str]) -> Reading:
+    """A scenario, as `read_scenario`; of an experiment in its place one line says so."""
+    try:
+        return read_scenario(path, overrides)
+    except ScenarioError:
+        raw = read_mapping(path, "a scenario")
+        if raw and raw.keys() <= Experiment.model_fields.keys():
+            line = (
+                f"{path.name}: got an experiment, wanted a scenario (`emulator reproduce` takes it)"
+            )
+            raise ScenarioError([line]) from None
+        raise
+
+
+def experiment_names() -> tuple[str, ...]:
+    """The experiments that come with the package."""
+    return tuple(sorted(p.stem for p in experiment_folder().glob("*.yaml") if p.stem != "suites"))
+
+
+def read_experiment(name: str) -> Experiment:
+    """An experiment by name, or from a YAML file of one's own. ScenarioError with all problems."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else experiment_folder() / f"{name}.yaml"
+    if not name.endswith((".yaml", ".yml")) and name not in experiment_names():
+        known = ", ".join(experiment_names())
+        raise ScenarioError([f"NAME: got {name!r}, wanted all, a YAML file, or one of {known}"])
+    if not is_name(path.stem):
+        raise ScenarioError([f"NAME: got {shown(path.stem)} for its results, wanted {NAME}"])
+    raw = read_mapping(path, "an experiment")
+    raw = _with_the_keys_of_others(raw, path.name)
+    if raw.keys().isdisjoint(("rows", "suites", "columns")):
+        raise ScenarioError(
+            [
+                f"{path.name}: got {', '.join(raw)}, wanted an experiment (`emulator run` takes scenarios)"
+            ]
+        )
+    _anchor_overrides(raw, path.parent)
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as error:
+        raise ScenarioError(_lines(error, path.name, Experiment)) from None
+
+
+def _with_the_keys_of_others(raw: Raw, where: str) -> Raw:
+    """An experiment with the keys it has not from the one that it is `like`, of the package."""
+    if "like" not in raw:
+        return raw
+    if (name := raw["like"]) not in (known := experiment_names()):
+        raise ScenarioError([f"{where}: like: got {name!r}, wanted one of {', '.join(known)}"])
+    theirs = read_mapping(experiment_folder() / f"{name}.yaml", "an experiment")
+    return _with_the_keys_of_others(theirs, f"{name}.yaml") | raw
+
+
+def _anchor_overrides(raw: Any, folder: Path) -> None:
+    """Make names of files that lie beside the experiment absolute, wherever its overrides are."""
+    for key, value in raw.items() if isinstance(raw, dict) else enumerate(raw):
+        if key in OVERRIDES and isinstance(value, dict):
+            anchor_paths(value, folder, only_there=True)
+        elif isinstance(value, dict | list):
+            _anchor_overrides(value, folder)
+
+
+def read_suites() -> Mapping[str, Suite]:
+    """All suites by name."""
+    path = experiment_folder() / "suites.yaml"
+    problems, suites = [], {}
+    for name, raw in read_mapping(path, "suites").items():
+        try:
+            suites[name] = Suite.model_validate(raw)
+        except ValidationError as error:
+            problems += _lines(error, f"{path.name}: {name}", Suite)
+    if problems:
+        raise ScenarioError(problems)
+    return suites
+
+
+def suite_scenario(suite: Suite) -> Path:
+    """The scenario file of a suite."""
+    return experiment_folder() / suite.scenario
+
+
+def _lines(error: ValidationError, where: str, part: type[Part]) -> list[str]:
+    """where: key.path: got, wanted; one line per problem. part: what the whole should be."""
+    lines = []
+    for problem in told_once(error.errors()):
+        path = ".".join(str(key) for key in problem["loc"])
+        if problem["type"] == "value_error":
+            place = f"{where}: {path}: " if path else f"{where}: "
+            lines += [f"{place}{line}" for line in str(problem["ctx"]["error"]).splitlines()]
+        elif problem["type"] == "union_tag_invalid":
+            tags = str(problem["ctx"]["expected_tags"]).replace("'", "")
+            lines.append(
+                f"{where}: {path}.kind: got {problem['ctx']['tag']!r}, wanted one of {tags}"
+            )
+        elif problem["type"] == "extra_forbidden":
+            known = sorted(_part_at(problem["loc"][:-1], part).model_fields)
+            close = (
+                did_you_mean(str(problem["loc"][-1]), known)
+                or f", wanted some of {', '.join(known)}"
+            )
+            lines.append(f"{where}: {path}: got an unknown key{close}")
+        else:
+            got = "nothing" if problem["type"] == "missing" else shown(problem["input"])
+            lines.append(f"{where}: {path}: got {got}, wanted {wanted_by(problem)}")
+    return lines
+
+
+def _part_at(place: Sequence[int | str], whole: type[Part]) -> type[Part]:
+    """What stands at a place of an experiment file."""
+    part = whole
+    for key in place:
+        part = PARTS.get(str(key), part)
+    return part

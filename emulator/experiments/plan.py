@@ -1,0 +1,391 @@
+"""From an experiment to the runs it needs: which scenario, in which folder, after which other run.
+
+A run's folder is named by its method, its scenario and its seed, so experiments share runs: what one
+has computed, no other computes again.
+"""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from emulator.core.errors import ScenarioError
+from emulator.core.records import read_ledger
+from emulator.core.run_files import read_topology
+from emulator.core.yaml_file import Raw, read_mapping
+from emulator.experiments.load import read_experiment, read_suites, suite_scenario
+from emulator.experiments.schema import (
+    Axis,
+    Experiment,
+    Overrides,
+    PlannedRow,
+    Point,
+    Suite,
+    SuiteUse,
+    merged,
+)
+from emulator.learning.tasks.hub import Hub
+from emulator.learning.tasks.jsonl import JsonLines
+from emulator.scenario.load import parse_override, read_scenario
+from emulator.scenario.schema import Scenario
+
+Key = tuple[str, float | None, int]
+"""Row label, place on the axis, seed: one run of an experiment."""
+
+RATE = "method.learning_rate"
+
+STAND_IN: Raw = {"topology": {"kind": "complete"}}
+"""The graph under which a row is checked before its own is known."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asks of an experiment; empty or None: as the experiment has it."""
+
+    suite: str
+    seeds: int | None
+    rows: tuple[str, ...]
+    overrides: Overrides
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One run: its row, place and seed, and the overrides of the suite's scenario that make it.
+
+    after: the run whose clusters and message size fix this one's graph.
+    """
+
+    row: PlannedRow
+    x: float | None
+    seed: int
+    base: Path
+    overrides: Raw
+    after: Key | None
+
+    @property
+    def key(self) -> Key:
+        """What names this run in its experiment."""
+        return (self.row.label, self.x, self.seed)
+
+    @property
+    def title(self) -> str:
+        """For a line about it."""
+        place = "" if self.x is None else f" at {self.x:g}"
+        return f"{self.row.label}{place}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything one experiment runs on one suite.
+
+    everything: all its runs, in order. wanted: those asked for; the others are drawn where they are
+    there already. common: what the experiment sets for all rows on this suite. overrides: what the
+    user set by hand.
+    """
+
+    name: str
+    suite: str
+    memory_mb: float
+    experiment: Experiment
+    rows: tuple[PlannedRow, ...]
+    axis: Axis | None
+    everything: tuple[Wanted, ...]
+    wanted: tuple[Wanted, ...]
+    common: Overrides
+    overrides: Overrides
+
+
+def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
+    """All runs of an experiment, each checked as far as it can be before the first of them.
+
+    Raises ScenarioError with every problem: an unknown suite or row, or a scenario that is wrong.
+    """
+    suite_name, suite, use = _suite_of(name, experiment, wish.suite)
+    axis = use.axis or experiment.axis
+    rows, chosen = _rows_of(experiment, use, wish.rows)
+    seeds = range(1, (wish.seeds or use.seeds) + 1)
+    points: Sequence[Point | None] = axis.points if axis else (None,)
+    everything = tuple(
+        Wanted(
+            row=row,
+            x=point.x if point else None,
+            seed=seed,
+            base=suite_scenario(suite),
+            overrides=_overrides(suite, use, row, point, wish, seed),
+            after=(experiment.reference, point.x if point else None, seed)
+            if row.needs_reference and experiment.reference is not None
+            else None,
+        )
+        for point in points
+        for seed in range(1, max(seeds[-1], use.seeds) + 1)
+        for row in rows
+    )
+    wanted = tuple(run for run in everything if run.row.label in chosen and run.seed in seeds)
+    _check(name, wanted)
+    return Plan(
+        name,
+        suite_name,
+        suite.memory_mb,
+        experiment,
+        rows,
+        axis,
+        everything,
+        wanted,
+        use.overrides,
+        wish.overrides,
+    )
+
+
+def _check(name: str, wanted: Sequence[Wanted]) -> None:
+    """Every run's scenario, and the data of each folder once; a problem of all rows is told once."""
+    rows_with: dict[str, dict[str, None]] = {}
+    read: list[JsonLines] = []
+    for run in wanted:
+        try:
+            _check_seed(run)
+            tasks = resolve(run, STAND_IN if run.after else {}).tasks
+            if isinstance(tasks, Hub) and tasks.folder is not None:
+                tasks = tasks.in_folder(tasks.folder)
+            if isinstance(tasks, JsonLines) and tasks not in read:
+                read.append(tasks)
+                for task, split in product(tasks.names, ("train", "test")):
+                    tasks.examples(task, split, run.seed)
+        except ScenarioError as error:
+            for problem in error.problems:
+                rows_with.setdefault(problem, {})[run.row.label] = None
+    everybody = {run.row.label for run in wanted}
+    lines: list[str] = []
+    for problem, labels in rows_with.items():
+        whose = [""] if labels.keys() == everybody else [f"{label}: " for label in labels]
+        lines += [f"{name}: {label}{problem}" for label in whose]
+    if lines:
+        raise ScenarioError(lines)
+
+
+def _check_seed(run: Wanted) -> None:
+    if (got := run.overrides["seed"]) != run.seed:
+        raise ScenarioError([f"seed: got {got!r}, wanted none (--seeds N runs seeds 1 ... N)"])
+
+
+def resolve(wanted: Wanted, graph: Raw) -> Scenario:
+    """The complete scenario of a run; `graph` are the overrides that put it on its graph."""
+    overrides = merged(wanted.overrides, graph)
+    ordered = sorted(overrides.items(), key=lambda item: not item[0].endswith("kind"))
+    return read_scenario(
+        wanted.base, [f"{key}={json.dumps(value)}" for key, value in ordered]
+    ).scenario
+
+
+def graph_overrides(wanted: Wanted, reference: Path) -> Raw:
+    """The topology that a row takes from the folder of its reference run.
+
+    A random graph gets as many edges as the clusters have, and one less than there are devices at
+    least: with fewer it cannot be connected.
+    """
+    written = read_topology(reference)
+    edges = sorted({tuple(sorted((link.sender, link.receiver))) for link in written.links})
+    if wanted.row.graph == "clusters":
+        return {"topology": {"kind": "edges", "edges": [list(edge) for edge in edges]}}
+    fewest = len(written.positions_m) - 1
+    topology: Raw = {"kind": "random_feasible", "num_edges": max(len(edges), fewest)}
+    message_bytes = _message_bytes(reference)
+    return {"topology": topology | ({"message_bytes": message_bytes} if message_bytes else {})}
+
+
+def run_folder(store: Path, scenario: Scenario) -> Path:
+    """Where a scenario's run lies: equal scenarios share it, different ones do not.
+
+    The name depends on what differs from the defaults, so that a key which joins the scenario with a
+    default that changes nothing leaves old runs where they are found; and on the content of what is
+    not the emulator's: plug-ins, task files, tables of a channel. (Of a backbone its name has to do.)
+    """
+    told = json.dumps(_told(scenario), sort_keys=True)
+    told += "".join(_content(path) for path in sorted(_files_of(scenario)))
+    digest = hashlib.blake2b(told.encode(), digest_size=4).hexdigest()
+    method = scenario.method.kind.rsplit(":", 1)[-1]
+    return store / f"{method}-{digest}-{scenario.seed}"
+
+
+def is_whole(folder: Path, scenario: Scenario) -> bool:
+    """Whether the folder holds a finished run of exactly this scenario."""
+    if not (folder / "summary.json").is_file():
+        return False
+    try:
+        return read_scenario(folder / "scenario.yaml").scenario == scenario
+    except ScenarioError:
+        return False
+
+
+def _told(section: BaseModel) -> Raw:
+    """What a section says beyond its defaults, and of what says anything its kind."""
+    told: Raw = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        by_default = not field.is_required() and value == field.get_default(
+            call_default_factory=True
+        )
+        if name != "kind" and by_default:
+            continue
+        if isinstance(value, BaseModel):
+            told[name] = _told(value)
+        else:
+            told[name] = section.model_dump(mode="json", include={name})[name]
+    return told
+
+
+def _files_of(section: BaseModel) -> set[Path]:
+    """The files of the user's own that a section names: a plug-in's module, data."""
+    files = set()
+    if ":" in str(getattr(section, "kind", "")):
+        files.add(Path(inspect.getfile(type(section))))
+    if isinstance(section, JsonLines | Hub) and section.folder is not None:
+        files |= {
+            file for name in section.names for file in (section.folder / name).glob("*.jsonl")
+        }
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            files |= _files_of(value)
+        elif name == "path" and isinstance(value, str | Path):
+            files.add(Path(value))
+    return {file for file in files if file.is_file()}
+
+
+def _content(path: Path) -> str:
+    """A digest of a file, read again only when it has changed."""
+    state = path.stat()
+    return _digest(path, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _digest(path: Path, _changed_ns: int, _size: int) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+
+
+def found(
+    runs: Sequence[Wanted], store: Path, known: Mapping[Key, Path] | None = None
+) -> dict[Key, Path]:
+    """The folders of those runs that are there; a run whose reference is not there is not."""
+    folders = dict(known or {})
+    for run in sorted(runs, key=lambda run: run.after is not None):  # references first
+        if run.key in folders or (run.after is not None and run.after not in folders):
+            continue
+        try:
+            graph = graph_overrides(run, folders[run.after]) if run.after else {}
+            scenario = resolve(run, graph)
+        except ScenarioError:
+            continue
+        if is_whole(folder := run_folder(store, scenario), scenario):
+            folders[run.key] = folder
+    return folders
+
+
+def parse_overrides(texts: Sequence[str]) -> Overrides:
+    """`key.path=value` of the command line."""
+    told: Overrides = {}
+    for text in texts:
+        keys, value = parse_override(text)
+        told = merged(told, {".".join(keys): value})
+    return told
+
+
+def knows(name: str, suite: str) -> bool:
+    """Whether an experiment of the package can run on a suite."""
+    known = read_suites().get(suite)
+    family = (known.family if known else None) or suite
+    return family in read_experiment(name).suites
+
+
+def _suite_of(name: str, experiment: Experiment, wished: str) -> tuple[str, Suite, SuiteUse]:
+    """The suite, and the part of the experiment that is meant for it."""
+    suites = read_suites()
+    if unknown := sorted(experiment.suites.keys() - suites.keys()):
+        known = ", ".join(suites)
+        raise ScenarioError([f"{name}: suites: got {x!r}, wanted some of {known}" for x in unknown])
+    if wished not in suites:
+        raise ScenarioError([f"--suite: got {wished!r}, wanted one of {', '.join(suites)}"])
+    suite = suites[wished]
+    family = suite.family or wished
+    if family not in experiment.suites:
+        known = ", ".join(experiment.suites)
+        raise ScenarioError([f"--suite: got {wished!r} for {name}, wanted one of {known}"])
+    return wished, suite, experiment.suites[family]
+
+
+def _rows_of(
+    experiment: Experiment, use: SuiteUse, wished: Sequence[str]
+) -> tuple[tuple[PlannedRow, ...], set[str]]:
+    """The rows to draw; and of them those asked for, with the reference where one needs it."""
+    rows = experiment.planned_rows()
+    known = [row.label for row in rows]
+    for label in wished:
+        if label not in known:
+            raise ScenarioError([f"--rows: got {label!r}, wanted some of {', '.join(known)}"])
+    usual = [label for label in use.rows or known if label not in use.without]
+    chosen = set(wished or usual)
+    on_another = any(row.needs_reference for row in rows if row.label in chosen)
+    if on_another and experiment.reference is not None:
+        chosen.add(experiment.reference)
+    drawn = chosen.union(usual)
+    return tuple(row for row in rows if row.label in drawn), chosen
+
+
+def _overrides(
+    suite: Suite, use: SuiteUse, row: PlannedRow, point: Point | None, wish: Wish, seed: int
+) -> Raw:
+    """From the general to the particular; what the user sets on the command line comes last."""
+    place = point.overrides if point else {}
+    back = {key for key, value in row.fixed.items() if value is None and key in place}
+    place, fixed = ({k: v for k, v in x.items() if k not in back} for x in (place, row.fixed))
+    told = merged(suite.overrides, use.overrides, row.overrides, place, fixed)
+    kind = _method_of(suite, told)
+    rates = suite.learning_rates
+    rate = rates.get(row.label.split(" on ")[0], rates.get(kind))
+    if rate is not None and RATE not in told:
+        told[RATE] = rate
+    if row.graph == "mesh":
+        told = merged(told, {"topology": {"kind": "complete"}})
+    return _by_entries(merged({"seed": seed}, told, wish.overrides), suite)
+
+
+def _method_of(suite: Suite, told: Raw) -> str:
+    """The kind of a row's method: its own, or that of the suite's scenario."""
+    if "method.kind" in told:
+        return str(told["method.kind"])
+    section = told.get("method") or read_mapping(suite_scenario(suite), "a scenario").get("method")
+    return str(section.get("kind")) if isinstance(section, dict) else ""
+
+
+def _by_entries(told: Raw, suite: Suite) -> Raw:
+    """`tasks.names` where a suite's tasks are entries with columns of their own (hub): those entries."""
+    names = told.get("tasks.names")
+    if not isinstance(names, list):
+        return told
+    entries = read_mapping(suite_scenario(suite), "a scenario").get("tasks", {}).get("tasks")
+    if entries is None:
+        return told
+    entry_of = {entry["name"]: entry for entry in entries}
+    if unknown := [name for name in names if name not in entry_of]:
+        known = ", ".join(entry_of)
+        raise ScenarioError([f"tasks.names: got {x!r}, wanted some of {known}" for x in unknown])
+    rest = {key: value for key, value in told.items() if key != "tasks.names"}
+    return merged(rest, {"tasks.tasks": [entry_of[name] for name in names]})
+
+
+def _message_bytes(reference: Path) -> int:
+    """Bytes on the air of the reference run's mean burst of a round, retransmissions apart.
+
+    0 where nobody spoke in the rounds.
+    """
+    sizes = [
+        r.header_bytes + r.checksum_bytes + r.mask_bytes + r.payload_bytes
+        for r in read_ledger(reference / "ledger.parquet")
+        if r.traffic == "in_cluster"
+    ]
+    return round(sum(sizes) / len(sizes)) if sizes else 0

@@ -1,0 +1,141 @@
+"""The runs of an experiment, read from their folders: one line each, and their CSV file."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from emulator.core.csv_file import csv_text
+from emulator.core.errors import ScenarioError
+from emulator.core.run_files import metric_table, read_summary
+from emulator.experiments.statistics import Estimate, estimate
+
+SUMMARY_VALUES: Mapping[str, tuple[str, ...]] = {
+    "accuracy": ("accuracy", "mean"),
+    "own_task": ("accuracy", "own_task"),
+    "routing_accuracy": ("routing_accuracy",),
+    "collision_rate": ("collision_rate",),
+    "trained_parameters": ("trained_parameters",),
+    "transmitted_parameters": ("transmitted_parameters",),
+    "bytes_total": ("bytes", "total"),
+    "bytes_setup": ("bytes", "setup"),
+    "bytes_rounds": ("bytes", "in_cluster"),
+    "bytes_final": ("bytes", "inter_cluster"),
+    "emulated_s": ("emulated_s",),
+    "airtime_s": ("airtime_s",),
+    "energy_transmit_j": ("energy_transmit_j",),
+    "energy_compute_j": ("energy_compute_j",),
+    "energy_j": ("energy_j",),
+    "wall_s": ("wall_s",),
+    "exchange_shift": ("asked", "exchange_shift"),
+    "forgetting": ("asked", "forgetting"),
+    "dilution": ("asked", "dilution"),
+}
+"""Column -> where summary.json has it."""
+
+LARGEST = ("collision_rate", "collision_rate_expected")
+"""Metrics whose largest value over devices is a column of its own, `<metric>_max`."""
+
+RUN_COLUMNS = (*SUMMARY_VALUES, *(f"{metric}_max" for metric in LARGEST))
+"""All columns that a run may have, in the order of results.csv."""
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """One run: where it stands in the experiment, and what it came to.
+
+    x: place on the axis, None without one. values: column -> value, None where the method has none.
+    """
+
+    row: str
+    x: float | None
+    seed: int
+    method: str
+    devices: int
+    rounds: int
+    folder: Path
+    values: Mapping[str, float | None]
+    per_task: Mapping[str, float]
+
+
+def read_run(row: str, x: float | None, folder: Path) -> RunLine:
+    """The line of a run's folder. Raises ScenarioError for a folder that holds none."""
+    summary = read_summary(folder)
+    values = {name: _at(summary, path) for name, path in SUMMARY_VALUES.items()}
+    metrics = metric_table(folder)
+    for metric in LARGEST:
+        found = metrics.filter(pc.equal(metrics["metric"], metric))["value"]
+        values[f"{metric}_max"] = pc.max(found).as_py() if len(found) else None
+    return RunLine(
+        row=row,
+        x=x,
+        seed=summary["seed"],
+        method=summary["method"],
+        devices=summary["devices"],
+        rounds=summary["rounds"],
+        folder=folder,
+        values=values,
+        per_task=summary["accuracy"]["per_task"],
+    )
+
+
+def lines_csv(lines: Sequence[RunLine]) -> str:
+    """One line per run, its values unrounded; folders by name."""
+    tasks = sorted({task for line in lines for task in line.per_task})
+    head = ["row", "x", "seed", "method", "devices", "rounds", *RUN_COLUMNS]
+    head += [*(f"accuracy/{task}" for task in tasks), "run"]
+    rows = (
+        [line.row, line.x, line.seed, line.method, line.devices, line.rounds]
+        + [line.values[name] for name in RUN_COLUMNS]
+        + [line.per_task.get(task) for task in tasks]
+        + [line.folder.name]
+        for line in lines
+    )
+    return csv_text(head, rows)
+
+
+def by_seed(
+    lines: Iterable[RunLine], row: str, column: str, x: float | None = None
+) -> dict[int, float]:
+    """A row's values of one column by seed (at one place of the axis); without those it has not."""
+    found = {}
+    for line in lines:
+        value = _value(line, column)
+        if line.row == row and line.x == x and value is not None:
+            found[line.seed] = value
+    return found
+
+
+def estimate_of(
+    lines: Iterable[RunLine], row: str, column: str, x: float | None = None
+) -> Estimate | None:
+    """The mean over seeds with its interval; None where nothing was measured."""
+    values = by_seed(lines, row, column, x)
+    return estimate([values[seed] for seed in sorted(values)]) if values else None
+
+
+def places(lines: Iterable[RunLine]) -> list[float | None]:
+    """The places on the axis, in order; [None] for an experiment without one."""
+    found = {line.x for line in lines}
+    return sorted(found, key=lambda x: -1.0 if x is None else x)
+
+
+def _value(line: RunLine, column: str) -> float | None:
+    """A column's value; `accuracy/TASK` is one task's."""
+    prefix, _, task = column.partition("/")
+    if task and prefix == "accuracy":
+        return line.per_task.get(task)
+    if column not in line.values:
+        raise ScenarioError(
+            [f"column: got {column!r}, wanted accuracy/TASK or one of {', '.join(line.values)}"]
+        )
+    return line.values[column]
+
+
+def _at(summary: Mapping[str, Any], path: Sequence[str]) -> float | None:
+    found: Any = summary
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    return None if found is None else float(found)

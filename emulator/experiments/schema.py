@@ -1,0 +1,344 @@
+"""What an experiment is, as data: rows, seeds, charts, and what the paper claims.
+
+`configs/experiments/NAME.yaml` is an `Experiment`, `configs/experiments/suites.yaml` holds the
+`Suite`s it runs on; `experiment_files.py` reads both. An *override* is what `emulator run --set` takes, `key.path: value`, so that each
+run of an experiment can be repeated by hand. Nothing here knows scenarios: those are checked when an
+experiment is planned.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from emulator.core.names import Name
+from emulator.core.yaml_file import Raw
+
+Overrides = dict[str, Any]
+"""Key path -> value, as in --set."""
+
+MOST_SEEDS = 1000
+"""The most runs of one row; `emulator reproduce --seeds` has the same limit."""
+
+Graph = Literal["own", "clusters", "random", "mesh"]
+
+
+class Part(BaseModel):
+    """A part of an experiment file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+# ── suites ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Suite(Part):
+    """A backbone with its tasks: what experiments run on."""
+
+    about: str = Field(description="one sentence")
+    scenario: str = Field(description="scenario file, relative to this file")
+    overrides: Overrides = Field(default={}, description="what differs from the scenario file")
+    family: str | None = Field(
+        default=None, description="the suite whose part in each experiment this one takes"
+    )
+    memory_mb: float = Field(gt=0, description="memory of one run, for the number of jobs [MB]")
+    learning_rates: dict[str, float] = Field(
+        default={}, description="row label or method kind -> rate, from `reproduce tune`"
+    )
+
+
+# ── rows ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Row(Part):
+    """One line of a table: a method and its setting.
+
+    graphs: `own` is the topology of the scenario; `clusters` the cluster graph of the reference row
+    of the same seed; `random` a random graph of as many links that meets the power constraint; `mesh`
+    joins everybody. The first graph keeps the label, each other one makes a further row `label on GRAPH`.
+    """
+
+    label: Name = Field(description="name of the row")
+    about: str = Field(description="one sentence on what it is")
+    overrides: Overrides = Field(default={}, description="what makes it this row")
+    fixed: Overrides = Field(
+        default={},
+        description="what makes it this row, whatever the axis says; null takes back what it says",
+    )
+    graphs: tuple[Graph, ...] = Field(
+        default=("own",), min_length=1, description="who talks to whom"
+    )
+    of_paper: bool = Field(default=False, description="whether the paper has this row")
+    paper: dict[str, float] = Field(default={}, description="the paper's accuracy [%] by column")
+
+
+class PlannedRow(Part):
+    """A row on one graph."""
+
+    label: str
+    about: str
+    overrides: Overrides
+    fixed: Overrides
+    graph: Graph
+    of_paper: bool
+    paper: dict[str, float]
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether its graph is made after another run's."""
+        return self.graph in ("clusters", "random")
+
+
+class Point(Part):
+    """One place on the axis of a figure."""
+
+    x: float
+    overrides: Overrides = Field(description="what puts a run there")
+
+
+class Axis(Part):
+    """What a figure varies: every row is run at every point."""
+
+    label: str = Field(description="with its unit")
+    points: tuple[Point, ...] = Field(min_length=1)
+
+    @field_validator("points")
+    @classmethod
+    def _apart(cls, points: tuple[Point, ...]) -> tuple[Point, ...]:
+        if twice := _repeated([f"{point.x:g}" for point in points]):
+            raise ValueError(f"got x {', '.join(twice)} twice, wanted every place once")
+        return points
+
+
+class SuiteUse(Part):
+    """How an experiment runs on one suite."""
+
+    seeds: int = Field(gt=0, le=MOST_SEEDS, description="runs with seeds 1 ... so many")
+    overrides: Overrides = Field(default={}, description="for all rows, before their own")
+    rows: tuple[str, ...] = Field(default=(), description="only these rows; default: all")
+    without: tuple[str, ...] = Field(default=(), description="not these rows, unless asked for")
+    axis: Axis | None = Field(default=None, description="instead of the experiment's own")
+
+
+# ── claims ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Difference(Part):
+    """`above` stands so many points above `below`, in one column or, of each row, in its own.
+
+    at_least holds only where the intervals of the two rows do not touch; a single seed has none.
+    """
+
+    kind: Literal["difference"] = "difference"
+    above: str
+    below: str
+    column: str = "accuracy"
+    below_column: str | None = Field(default=None, description="of `below`; default: column")
+    at_least: float | None = Field(
+        default=None, description="the least we promise [points, or the column's unit]"
+    )
+    at_most: float | None = Field(
+        default=None, description="the most we promise [points, or the column's unit]"
+    )
+    paper: dict[str, float] = Field(
+        default={}, description="the paper's difference [points, or the column's unit]"
+    )
+
+    @property
+    def compares_itself(self) -> bool:
+        """Whether both sides are one."""
+        return self.above == self.below and self.below_column in (None, self.column)
+
+
+class Order(Part):
+    """The rows stand in this order, from the lowest to the highest."""
+
+    kind: Literal["order"] = "order"
+    rows: tuple[str, ...] = Field(min_length=2)
+    column: str = "accuracy"
+
+
+class Saving(Part):
+    """`row` has so much less of a column than `against`."""
+
+    kind: Literal["saving"] = "saving"
+    row: str
+    against: str
+    column: str = "bytes_total"
+    percent: float = Field(gt=0, lt=100, description="what the paper (or we) promise to save [%]")
+    source: str = Field(description="who says so")
+
+
+class Bound(Part):
+    """No run of `row` has more of a column than this."""
+
+    kind: Literal["bound"] = "bound"
+    row: str
+    column: str
+    at_most: float = Field(description="in the column's unit: % for shares, MB for bytes")
+
+
+class Growth(Part):
+    """A column of `row` grows along the axis."""
+
+    kind: Literal["growth"] = "growth"
+    row: str
+    column: str
+
+
+Claim = Annotated[Difference | Order | Saving | Bound | Growth, Field(discriminator="kind")]
+
+
+def rows_of(claim: Claim) -> dict[str, str]:
+    """The rows a claim speaks of, by the key that names each."""
+    keys = ("above", "below", "row", "against")
+    named = {key: getattr(claim, key) for key in keys if key in type(claim).model_fields}
+    if isinstance(claim, Order):
+        named |= {f"rows.{i}": row for i, row in enumerate(claim.rows)}
+    return named
+
+
+# ── charts ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Lines(Part):
+    """A column along the axis, one line per row."""
+
+    kind: Literal["lines"] = "lines"
+    column: str
+
+
+class Bars(Part):
+    """A column of every row, with intervals."""
+
+    kind: Literal["bars"] = "bars"
+    column: str = "accuracy"
+
+
+class Front(Part):
+    """A column against a cost, every row at every point; the front nobody dominates is drawn."""
+
+    kind: Literal["front"] = "front"
+    column: str = "accuracy"
+    cost: str = "bytes_total"
+
+
+class Scatter(Part):
+    """A column against another, every row at every point."""
+
+    kind: Literal["scatter"] = "scatter"
+    column: str
+    against: str
+
+
+class Layers(Part):
+    """Per-layer measurements of the setup, for the devices of some tasks."""
+
+    kind: Literal["layers"] = "layers"
+    row: str
+    metric: Literal["spectral_entropy", "density"]
+    tasks: int = Field(default=2, gt=0, description="so many tasks, in the order of the suite")
+
+
+Chart = Annotated[Lines | Bars | Front | Scatter | Layers, Field(discriminator="kind")]
+
+
+# ── the whole ────────────────────────────────────────────────────────────────────────────────────
+
+
+class Experiment(Part):
+    """One table or figure."""
+
+    like: str | None = Field(
+        default=None, description="the experiment whose keys stand where this file has none"
+    )
+    title: str
+    about: str = Field(
+        description="what is compared, and what was chosen where the paper is silent"
+    )
+    source: str = Field(default="", description="where the paper's numbers are printed")
+    suites: dict[str, SuiteUse] = Field(min_length=1)
+    rows: tuple[Row, ...] = Field(min_length=1)
+    reference: str | None = Field(
+        default=None, description="row whose clusters and message size fix the other rows' graphs"
+    )
+    baseline: str | None = Field(default=None, description="row that differences are taken against")
+    axis: Axis | None = None
+    claims: tuple[Claim, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    columns: tuple[str, ...] = Field(min_length=1, description="of the table, in order")
+    chooses_rates: bool = Field(
+        default=False, description="whether its axis is the learning rate and its best is chosen"
+    )
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "Experiment":
+        """Every row that is spoken of exists. Raises one ValueError with all problems."""
+        known = [row.label for row in self.planned_rows()]
+        problems = [f"rows: got {x!r} twice, wanted every label once" for x in _repeated(known)]
+        spoken = {"reference": self.reference, "baseline": self.baseline}
+        for index, claim in enumerate(self.claims):
+            spoken |= {f"claims.{index}.{key}": row for key, row in rows_of(claim).items()}
+        for suite, use in self.suites.items():
+            for key in ("rows", "without"):
+                listed = enumerate(getattr(use, key))
+                spoken |= {f"suites.{suite}.{key}.{i}": x for i, x in listed}
+        for where, label in spoken.items():
+            if label is not None and label not in known:
+                problems.append(f"{where}: got {label!r}, wanted one of {', '.join(known)}")
+        if self.reference is None and any(r.needs_reference for r in self.planned_rows()):
+            problems.append("reference: got nothing, wanted the row whose clusters others run on")
+        own = [row.label for row in self.planned_rows() if row.graph == "own"]
+        if self.reference in known and self.reference not in own:
+            problems.append(f"reference: got {self.reference!r}, wanted a row on its own graph")
+        problems += [f"columns: got {x!r} twice, wanted each once" for x in _repeated(self.columns)]
+        problems += self._say_nothing()
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _say_nothing(self) -> list[str]:
+        """Claims and charts that could say nothing: along no axis, or of a row beside itself."""
+        problems = []
+        has_axis = self.axis is not None or all(use.axis for use in self.suites.values())
+        for index, claim in enumerate(self.claims):
+            if isinstance(claim, Growth) and not has_axis:
+                problems.append(f"claims.{index}: got growth, wanted an axis to grow along")
+            if isinstance(claim, Difference) and claim.compares_itself:
+                problems.append(
+                    f"claims.{index}.below: got {claim.below!r} twice, wanted another row"
+                )
+        for index, chart in enumerate(self.charts):
+            if isinstance(chart, Lines) and not has_axis:
+                problems.append(f"charts.{index}: got lines, wanted an axis (or bars)")
+        return problems
+
+    def planned_rows(self) -> tuple[PlannedRow, ...]:
+        """Every row on each of its graphs, in order."""
+        return tuple(
+            PlannedRow(
+                label=row.label if graph == row.graphs[0] else f"{row.label} on {graph}",
+                about=row.about,
+                overrides=row.overrides,
+                fixed=row.fixed,
+                graph=graph,
+                of_paper=row.of_paper and graph == row.graphs[0],
+                paper=row.paper if graph == row.graphs[0] else {},
+            )
+            for row in self.rows
+            for graph in row.graphs
+        )
+
+
+def _repeated(labels: Sequence[str]) -> list[str]:
+    return sorted({label for label in labels if labels.count(label) > 1})
+
+
+def merged(*layers: Overrides) -> Raw:
+    """Overrides over overrides: a later one wins, and one of a whole section drops those inside it."""
+    result: Raw = {}
+    for layer in layers:
+        for key, value in layer.items():
+            result = {k: v for k, v in result.items() if not k.startswith(f"{key}.")}
+            result[key] = value
+    return result

@@ -1,0 +1,1 @@
+"""What a device computes: backbone, tasks, adapters, routing, training and evaluation."""

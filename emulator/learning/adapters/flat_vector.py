@@ -1,0 +1,76 @@
+"""What a device trains, as one flat vector: its gradient, its mask, its optimiser.
+
+Shapes: N coordinates, n of which learn.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from emulator.core.types import AdapterLayout, FloatArray, Mask
+
+
+class TrainedVector:
+    """The trained entries [N] of a layout and their gradient [N], of which layers may hold views."""
+
+    def __init__(self, layout: AdapterLayout, device: torch.device) -> None:
+        """All entries zero; the optimiser is yet to be started."""
+        self._layout = layout
+        self._flat_N = torch.zeros(layout.size, device=device)
+        self._grad_N = torch.zeros(layout.size, device=device)
+        # On the way to and from a GPU values pass through memory that it reaches by itself.
+        self._pinned_N = (
+            torch.empty(layout.size, pin_memory=True) if device.type == "cuda" else None
+        )
+        self._learning: Tensor | None = None
+
+    def views(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Name, entries and gradient of every tensor, in its shape; they share this memory."""
+        layout = self._layout
+        for name, shape, low, size in zip(
+            layout.names, layout.shapes, layout.offsets, layout.sizes, strict=False
+        ):
+            part = slice(low, low + size)
+            yield name, self._flat_N[part].view(shape), self._grad_N[part].view(shape)
+
+    def start_optimiser(self, learning_rate: float, learns: Mask) -> None:
+        """A fresh AdamW over the entries of `learns`: its state and its step grow with n, not N."""
+        device = self._flat_N.device
+        self._learning = None if learns.is_full else torch.from_numpy(learns.indices).to(device)
+        self.parameter = nn.Parameter(
+            self._flat_N if self._learning is None else self._flat_N[self._learning].clone()
+        )
+        self.optimiser = torch.optim.AdamW([self.parameter], lr=learning_rate, weight_decay=0.0)
+
+    def step(self, losses: Iterable[Tensor]) -> None:
+        """One optimiser step along the gradient of their sum; entries that do not learn do not move."""
+        self._grad_N.zero_()
+        for loss in losses:
+            loss.backward()  # type: ignore[no-untyped-call]
+        if self._learning is None:
+            self.parameter.grad = self._grad_N
+            self.optimiser.step()
+            return
+        self.parameter.grad = self._grad_N[self._learning]
+        self.optimiser.step()
+        with torch.no_grad():
+            self._flat_N[self._learning] = self.parameter
+
+    def vector(self) -> FloatArray:
+        """The entries [N], copied."""
+        here_N = self._flat_N if self._pinned_N is None else self._pinned_N.copy_(self._flat_N)
+        copied: FloatArray = here_N.numpy().copy()
+        return copied
+
+    def load(self, vector_N: FloatArray) -> None:
+        """Overwrite the entries; the optimiser keeps its moments."""
+        with torch.no_grad():
+            here_N = torch.from_numpy(vector_N)
+            self._flat_N.copy_(here_N if self._pinned_N is None else self._pinned_N.copy_(here_N))
+            if self._learning is not None:
+                self.parameter.copy_(self._flat_N[self._learning])
+
+    def reset(self) -> None:
+        """All entries zero. The optimiser is to be started anew."""
+        self._flat_N.zero_()

@@ -1,0 +1,246 @@
+"""The frozen backbone: the embedded tiny one, or any Hugging Face model by hub id or local folder.
+
+Shapes: S texts, T tokens, H hidden width.
+"""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import huggingface_hub
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from emulator.core.errors import ScenarioError
+from emulator.core.places import is_folder
+from emulator.learning.backbone.model_folder import INSTEAD, opened, outlined
+from emulator.learning.backbone.tokenizer_checks import (
+    adapted_modules,
+    check_positions,
+    check_tokens,
+)
+from emulator.learning.backbone.trial_pass import try_out
+from emulator.learning.linear_layers import weight_of
+
+STATES_BATCH = 64
+"""Texts per forward pass when the frozen model only reads."""
+
+FEWEST_TOKENS = 3
+"""One each of a prompt, its answer and the end; or of a text between an encoder's two own."""
+
+CAUSAL_LM_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+ENCODER_MODULES = (
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
+)
+
+
+TINY_FOLDER = Path(__file__).parent / "tiny" / "weights"
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A frozen model in eval mode with its tokenizer; see `protocols.LoadedBackbone`."""
+
+    model: nn.Module
+    tokenizer: Any
+    family: str
+    name: str
+    target_modules: tuple[str, ...]
+    max_tokens: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie, and what is read must lie."""
+        return next(self.model.parameters()).device
+
+    @property
+    def inputs_k(self) -> tuple[int, ...]:
+        """Inputs k of each adapted module."""
+        return _inputs_k(self.model, self.target_modules)
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """input_ids and attention_mask [S, T], padded on the right, cut after max_tokens."""
+        encoded = self.tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=self.max_tokens,
+            return_tensors="pt",
+            padding_side="right",
+        )
+        return {name: encoded[name].to(self.device) for name in ("input_ids", "attention_mask")}
+
+    def read(self, texts: Sequence[str]) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
+        """Forward passes of the frozen model: (attention_mask [S, T], hidden states [S, T, H] each)."""
+        for start in range(0, len(texts), STATES_BATCH):
+            tokens = self.tokenize(texts[start : start + STATES_BATCH])
+            with torch.inference_mode():  # by its body: a large vocabulary makes many logits
+                output = self.model.base_model(  # type: ignore[operator]
+                    **tokens, output_hidden_states=True
+                )
+            yield tokens["attention_mask"], output.hidden_states
+
+    def prompt_states(self, texts: Sequence[str], layer: int | None) -> Tensor:
+        """Mean hidden state of each text over its tokens at a layer [S, H] float32.
+
+        Layer 0 is the embeddings, None the middle layer.
+        """
+        means = []
+        for mask_ST, hidden in self.read(texts):
+            if layer is not None and not -len(hidden) <= layer < len(hidden):
+                raise ScenarioError(
+                    [
+                        f"router.gate_layer: got {layer}, wanted 0 ... {len(hidden) - 1} "
+                        f"(the hidden states of {self.name})"
+                    ]
+                )
+            states_STH = hidden[len(hidden) // 2 if layer is None else layer]
+            weight_ST1 = mask_ST.unsqueeze(-1).to(states_STH.dtype)
+            means.append((states_STH * weight_ST1).sum(1) / weight_ST1.sum(1))
+        return torch.cat(means).float().cpu()
+
+
+class Tiny(BaseModel):
+    """The causal language model inside the package: no download, a few milliseconds a step."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["tiny"] = "tiny"
+
+    def inputs_k(self) -> tuple[int, ...]:
+        """Inputs k of each adapted module, from the configuration alone."""
+        return _outlined_inputs_k(str(TINY_FOLDER), "causal_lm", "tiny", CAUSAL_LM_MODULES)
+
+    def load(self) -> Backbone:
+        """Read the embedded weights."""
+        return _load(
+            str(TINY_FOLDER),
+            "causal_lm",
+            "package:emulator/learning/backbone/tiny/weights",
+            64,
+            CAUSAL_LM_MODULES,
+            "float32",
+        )
+
+
+class _HuggingFace(BaseModel):
+    """What the two kinds of Hugging Face backbones share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str = Field(
+        description="hub id, local folder, or package:NAME/FOLDER inside an installed package"
+    )
+    max_tokens: int = Field(
+        default=256,
+        ge=FEWEST_TOKENS,
+        description="longer inputs are cut [tokens]; at most the model's positions",
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="type of the frozen weights"
+    )
+
+
+class CausalLM(_HuggingFace):
+    """Any causal language model; choices are scored by likelihood, other answers generated."""
+
+    kind: Literal["causal_lm"] = "causal_lm"
+    target_modules: tuple[str, ...] = Field(
+        default=CAUSAL_LM_MODULES, description="suffixes of the adapted linear modules"
+    )
+
+    def inputs_k(self) -> tuple[int, ...]:
+        """As of the tiny model; empty for a hub id, whose configuration may be out of reach."""
+        return _outlined_inputs_k(_folder(self.name), "causal_lm", self.name, self.target_modules)
+
+    def load(self) -> Backbone:
+        """Read the weights from the folder or the hub."""
+        return _load(
+            self.name, "causal_lm", self.name, self.max_tokens, self.target_modules, self.dtype
+        )
+
+
+class SentenceEncoder(_HuggingFace):
+    """Any sentence encoder with mean pooling; choices are scored by cosine similarity."""
+
+    kind: Literal["sentence_encoder"] = "sentence_encoder"
+    target_modules: tuple[str, ...] = Field(
+        default=ENCODER_MODULES, description="suffixes of the adapted linear modules"
+    )
+
+    def inputs_k(self) -> tuple[int, ...]:
+        """As of the tiny model; empty for a hub id, whose configuration may be out of reach."""
+        return _outlined_inputs_k(
+            _folder(self.name), "sentence_encoder", self.name, self.target_modules
+        )
+
+    def load(self) -> Backbone:
+        """Read the weights from the folder or the hub."""
+        return _load(
+            self.name,
+            "sentence_encoder",
+            self.name,
+            self.max_tokens,
+            self.target_modules,
+            self.dtype,
+        )
+
+
+def _folder(name: str) -> str:
+    """Resolve package:NAME/FOLDER; anything else is left to the library."""
+    if not name.startswith("package:"):
+        return name
+    package, _, inside = name.removeprefix("package:").partition("/")
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ModuleNotFoundError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise ScenarioError(
+            [
+                f"backbone.name: got {name!r}, wanted an installed package (no package {package!r}; "
+                f"`launch/install.sh dev` installs that of configs/real_text.yaml), {INSTEAD}"
+            ]
+        )
+    return str(Path(spec.submodule_search_locations[0]) / inside)
+
+
+def _outlined_inputs_k(
+    folder: str, family: str, name: str, suffixes: Sequence[str]
+) -> tuple[int, ...]:
+    """Inputs k of each adapted module of a local model, without loading weights; empty for others."""
+    if not is_folder(Path(folder)):
+        return ()
+    model = outlined(folder, name, family)
+    return _inputs_k(model, adapted_modules(model, suffixes, name))
+
+
+def _inputs_k(model: nn.Module, modules: Sequence[str]) -> tuple[int, ...]:
+    return tuple(weight_of(model.get_submodule(module)).shape[1] for module in modules)
+
+
+def _load(
+    source: str, family: str, name: str, max_tokens: int, suffixes: Sequence[str], dtype: str
+) -> Backbone:
+    """Load, freeze, and name the adapted modules in full; what cannot work is refused here."""
+    from transformers import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    huggingface_hub.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    tokenizer, model = opened(_folder(source), name, family, dtype)
+    model.requires_grad_(False)
+    model.eval()
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    check_positions(model, max_tokens, name)
+    targets = adapted_modules(model, suffixes, name)
+    try_out(model, family, targets, name)
+    check_tokens(tokenizer, model, family, name)
+    return Backbone(model, tokenizer, family, name, targets, max_tokens)

@@ -1,0 +1,51 @@
+"""The bound from above: the expert of the true task.
+
+Shapes: S questions, T tasks.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from emulator.core.protocols import LayerGate, LoadedBackbone, ModuleExpert
+from emulator.core.types import DoubleArray, FloatArray, IndexArray, Question
+
+
+class Oracle(BaseModel):
+    """It sees the label, and abstains where there is none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["oracle"] = "oracle"
+
+    def features(
+        self, backbone: LoadedBackbone, questions: Sequence[Question], seed: int
+    ) -> IndexArray:
+        """The true tasks [S], -1 for none."""
+        return np.array([-1 if q.task is None else q.task for q in questions], dtype=np.int64)
+
+    def statistics(
+        self, features: IndexArray, task_of: Sequence[int], num_tasks: int
+    ) -> dict[str, FloatArray]:
+        """Nothing is sent."""
+        return {}
+
+    def fit(
+        self, statistics: Mapping[str, FloatArray], own_features: IndexArray, num_tasks: int
+    ) -> dict[str, FloatArray]:
+        """rows [T + 1, T]: the gates for each task, and at last for none of them."""
+        return {"rows": np.eye(num_tasks + 1, num_tasks, dtype=np.float32)}
+
+    def gates(self, fitted: Mapping[str, FloatArray], features: IndexArray) -> FloatArray:
+        """[S, T], one-hot, or zeros where there is no true task."""
+        one_hot_ST: FloatArray = fitted["rows"][features]
+        return one_hot_ST
+
+    def familiarity(self, fitted: Mapping[str, FloatArray], features: IndexArray) -> DoubleArray:
+        """1 where there is a true task, otherwise 0 [S]."""
+        return (features >= 0).astype(np.float64)
+
+    def layer_gate(self, experts: Sequence[ModuleExpert]) -> LayerGate | None:
+        """None: one gate per sequence."""
+        return None

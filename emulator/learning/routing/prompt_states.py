@@ -1,0 +1,64 @@
+"""What routers read that go by the frozen backbone's mean prompt state, and each task's mean of it.
+
+Shapes: S questions, T tasks, H hidden width, p projected width.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pydantic import Field
+
+from emulator.core.protocols import LoadedBackbone
+from emulator.core.rng import stream
+from emulator.core.types import DoubleArray, FloatArray, Question
+from emulator.learning.routing.scored_router import Scored
+
+
+class PromptStates(Scored):
+    """A mean hidden state per question, narrowed by a public seeded projection."""
+
+    max_width: int = Field(default=128, gt=0, description="p = min(hidden width, this)")
+    gate_layer: int | None = Field(
+        default=None,
+        description="hidden state the router reads (0: embeddings); default: the middle",
+    )
+
+    def features(
+        self, backbone: LoadedBackbone, questions: Sequence[Question], seed: int
+    ) -> DoubleArray:
+        """Mean prompt states [S, p] float64."""
+        states_SH = backbone.prompt_states([q.text for q in questions], self.gate_layer).numpy()
+        return narrowed(states_SH.astype(np.float64), self.max_width, seed)
+
+    def task_sums(
+        self, features_Sp: DoubleArray, task_of_S: Sequence[int], num_tasks: int
+    ) -> dict[str, FloatArray]:
+        """Questions of each task and the sum of their features: counts [T], sums [T, p]."""
+        counts_T, sums_Tp = np.zeros(num_tasks), np.zeros((num_tasks, features_Sp.shape[1]))
+        np.add.at(counts_T, task_of_S, 1.0)
+        np.add.at(sums_Tp, task_of_S, features_Sp)
+        return {"counts": counts_T.astype(np.float32), "sums": sums_Tp.astype(np.float32)}
+
+
+def narrowed(states_SH: DoubleArray, max_width: int, seed: int) -> DoubleArray:
+    """Through one public seeded orthonormal matrix to p = max_width; narrow states stay as they are."""
+    hidden = states_SH.shape[1]
+    if hidden <= max_width:
+        return states_SH
+    gaussian = stream(seed, "router_projection").standard_normal((hidden, max_width))
+    basis_Hp, upper = np.linalg.qr(gaussian)
+    basis_Hp = basis_Hp * np.where(np.diagonal(upper) < 0, -1.0, 1.0)
+    projected: DoubleArray = states_SH @ basis_Hp
+    return projected
+
+
+def task_means(statistics: Mapping[str, FloatArray]) -> tuple[DoubleArray, DoubleArray]:
+    """Counts [T] and means [T, p] of summed statistics; the mean of a task without any is 0.
+
+    Raises ValueError where no task has any.
+    """
+    counts_T = statistics["counts"].astype(np.float64)
+    if not counts_T.any():
+        raise ValueError("router statistics: got no samples, wanted some of every task")
+    means_Tp: DoubleArray = statistics["sums"] / np.maximum(counts_T, 1.0)[:, None]
+    return counts_T, means_Tp

@@ -1,0 +1,50 @@
+"""From scores to gates: what all routers share that hold an input against every task.
+
+Shapes: S questions, T tasks.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from emulator.core.protocols import LayerGate, ModuleExpert
+from emulator.core.types import DoubleArray, FloatArray
+
+
+class Scored(BaseModel):
+    """How scores become gates, and below which familiarity all of them stay closed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    temperature: float = Field(default=1.0, gt=0, description="softness of the gates")
+    top_m: int = Field(default=1, gt=0, description="tasks whose experts answer together")
+    abstain: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="the backbone alone answers what is stranger than all but this share of the own "
+        "training prompts; default: never",
+    )
+
+    def threshold(self, familiarity_S: DoubleArray) -> FloatArray:
+        """The least familiarity that opens a gate, from own training prompts [1]; -inf: never closed."""
+        lowest = -np.inf if self.abstain is None else np.quantile(familiarity_S, self.abstain)
+        return np.array([lowest], dtype=np.float32)
+
+    def open(
+        self, scores_ST: DoubleArray, familiarity_S: DoubleArray, threshold: FloatArray
+    ) -> FloatArray:
+        """softmax(scores / temperature), the top_m largest, normalised; zeros below the threshold.
+
+        Of equal scores the first counts as larger. A task that scores -inf gets no gate.
+        """
+        soft_ST = np.exp((scores_ST - scores_ST.max(axis=1, keepdims=True)) / self.temperature)
+        dropped = np.argsort(-soft_ST, axis=1, kind="stable")[:, self.top_m :]
+        np.put_along_axis(soft_ST, dropped, 0.0, axis=1)
+        gates_ST: FloatArray = (soft_ST / soft_ST.sum(axis=1, keepdims=True)).astype(np.float32)
+        gates_ST[familiarity_S < threshold] = 0.0
+        return gates_ST
+
+    def layer_gate(self, experts: Sequence[ModuleExpert]) -> LayerGate | None:
+        """None: a sequence's gates hold in every module."""
+        return None

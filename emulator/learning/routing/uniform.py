@@ -1,0 +1,55 @@
+"""Routers that read nothing and open every gate.
+
+Shapes: S questions, T tasks.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from emulator.core.protocols import LayerGate, LoadedBackbone, ModuleExpert
+from emulator.core.types import DoubleArray, FloatArray, Question
+
+
+class OpenGates(BaseModel):
+    """All gates at 1 for every input: nothing is read, nothing sent, nothing strange."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def features(
+        self, backbone: LoadedBackbone, questions: Sequence[Question], seed: int
+    ) -> DoubleArray:
+        """Nothing is read [S, 0]."""
+        return np.zeros((len(questions), 0))
+
+    def statistics(
+        self, features: DoubleArray, task_of: Sequence[int], num_tasks: int
+    ) -> dict[str, FloatArray]:
+        """Nothing is sent."""
+        return {}
+
+    def fit(
+        self, statistics: Mapping[str, FloatArray], own_features: DoubleArray, num_tasks: int
+    ) -> dict[str, FloatArray]:
+        """open [T], all ones."""
+        return {"open": np.ones(num_tasks, dtype=np.float32)}
+
+    def gates(self, fitted: Mapping[str, FloatArray], features: DoubleArray) -> FloatArray:
+        """[S, T], all ones."""
+        return np.tile(fitted["open"], (len(features), 1))
+
+    def familiarity(self, fitted: Mapping[str, FloatArray], features: DoubleArray) -> DoubleArray:
+        """All alike [S]."""
+        return np.zeros(len(features))
+
+
+class Uniform(OpenGates):
+    """All experts at once: the plain sum, what merging gives (a control)."""
+
+    kind: Literal["uniform"] = "uniform"
+
+    def layer_gate(self, experts: Sequence[ModuleExpert]) -> LayerGate | None:
+        """None: the gates of 1 hold in every module."""
+        return None

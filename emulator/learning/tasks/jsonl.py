@@ -1,0 +1,192 @@
+"""Tasks from a folder of JSON lines: `<folder>/<task>/{train,test}.jsonl`.
+
+A row is {"prompt", "choices", "answer"} (one of the choices is right) or {"prompt", "completion",
+"answer"} (the answer is generated): a number is compared with the last number that is generated, any
+other answer, which then is all of the completion, with the whole of it.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from emulator.core.errors import ScenarioError, shown
+from emulator.core.names import Name
+from emulator.core.places import is_file, is_folder
+from emulator.core.rng import stream
+from emulator.core.types import Example
+from emulator.core.yaml_file import parse_json
+from emulator.learning.tasks.answer_numbers import ONE_NUMBER, last_number
+from emulator.learning.tasks.paraphrase import Paraphrases, in_other_words
+from emulator.learning.tasks.partition import ByTask, Partition
+
+MOST_WRONG = 10
+"""Wrong lines of a file that are told; the rest is counted."""
+
+KINDS = {"choice": "rows with choices", "number": "rows with a number", "text": "rows with a text"}
+
+
+class JsonLines(BaseModel):
+    """Text tasks from local files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["jsonl"] = "jsonl"
+    folder: Path = Field(description="folder of task folders, relative to the scenario file")
+    names: tuple[Name, ...] = Field(min_length=1, description="task folders, in device order")
+    train_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
+    test_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
+    partition: Partition = Field(default=ByTask(), description="which device holds what")
+    paraphrases: Paraphrases = Field(
+        default={}, description="by task: the test questions in words unseen in training"
+    )
+
+    def examples(self, task: str, split: str, seed: int) -> tuple[Example, ...]:
+        """All rows of a split, or a keyed random subset in file order.
+
+        `paraphrased` is the test split in other words, empty where the task has none. The folder's
+        tasks may be asked for that no device learns. Warns where a file has fewer rows than asked for.
+        Raises ScenarioError with file and line for a missing file or a row that is not as above.
+        """
+        if split == "paraphrased":
+            return in_other_words(self.examples(task, "test", seed), self.paraphrases.get(task, ()))
+        if not is_folder(self.folder):
+            raise ScenarioError(
+                [f"tasks.folder: got {self.folder}, which is no folder, wanted one of task folders"]
+            )
+        path = self.folder / task / f"{split}.jsonl"
+        if not is_file(path):
+            raise ScenarioError(
+                [f"tasks.folder: got no file {path}, wanted {split}.jsonl of {task!r}"]
+            )
+        rows = _rows(task, path)
+        if {row.kind for row in rows} == {"number", "text"}:  # among texts a number is one, too
+            rows = [_as_text(row) for row in rows]
+        if len(kinds := {row.kind for row in rows}) > 1:
+            told = " and ".join(KINDS[kind] for kind in sorted(kinds))
+            raise ScenarioError([f"{path}: got {told}, wanted one kind in a task"])
+        limit = self.train_samples if split == "train" else self.test_samples
+        if limit is not None and limit < len(rows):
+            order = stream(seed, f"subset/{task}/{split}").permutation(len(rows))[:limit]
+            rows = [rows[i] for i in sorted(order.tolist())]
+        if not rows:
+            raise ScenarioError([f"{path}: got an empty file, wanted at least one row"])
+        if limit is not None and limit > len(rows):
+            warnings.warn(
+                f"tasks.{split}_samples: got {limit}, {path} has {len(rows)} rows: all are used",
+                stacklevel=1,
+            )
+        return tuple(rows)
+
+
+def _rows(task: str, path: Path) -> list[Example]:
+    """All rows of a file. Raises ScenarioError with the first wrong lines, and how many more there are."""
+    rows, wrong = [], []
+    for number, line in enumerate(_lines_of(path), start=1):
+        if line.strip():
+            try:
+                rows.append(_example(task, line, f"{path}:{number}"))
+            except ScenarioError as error:
+                wrong.append(error.problems)
+    if wrong:
+        told = [problem for problems in wrong[:MOST_WRONG] for problem in problems]
+        if (more := len(wrong) - MOST_WRONG) > 0:
+            told.append(f"{path}: and {more} more wrong {'line' if more == 1 else 'lines'}")
+        raise ScenarioError(told)
+    return rows
+
+
+def _lines_of(path: Path) -> list[str]:
+    """The lines of a file, a byte order mark aside. ScenarioError where they cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ScenarioError(
+            [f"{path}: cannot be read ({error.strerror}), wanted JSON lines"]
+        ) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ScenarioError(
+            [f"{path}:{line}: got no UTF-8 ({error.reason}), wanted JSON lines"]
+        ) from None
+    return text.split("\n")  # not at every Unicode line end
+
+
+def _as_text(row: Example) -> Example:
+    """A row whose number is all of its completion as a text."""
+    text = row.completion.strip()
+    alone = ONE_NUMBER.fullmatch(text) and last_number(text) == row.answer
+    return replace(row, answer=text, kind="text") if alone else row
+
+
+def _half_characters(value: Any) -> Iterator[str]:
+    """Surrogates without their partners, which no tokenizer and no file takes."""
+    if isinstance(value, str):
+        yield from (character for character in value if "\ud800" <= character <= "\udfff")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _half_characters(inner)
+
+
+def _example(task: str, line: str, where: str) -> Example:
+    """One row, checked."""
+    try:
+        row: Any = parse_json(line)
+    except ValueError as error:
+        raise ScenarioError([f"{where}: got no JSON ({error}), wanted one object a line"]) from None
+    if not isinstance(row, dict):
+        raise ScenarioError([f"{where}: got {shown(row)}, wanted an object with prompt and answer"])
+    for name in ("prompt", "choices", "completion", "answer"):
+        if half := next(_half_characters(row.get(name)), None):
+            raise ScenarioError(
+                [f"{where}: {name}: got {half!a}, half a character, wanted text in whole ones"]
+            )
+    if missing := [name for name in ("prompt", "answer") if name not in row]:
+        raise ScenarioError([f"{where}: {name}: got nothing, wanted text" for name in missing])
+    if not isinstance(row["prompt"], str) or not row["prompt"].strip():
+        raise ScenarioError([f"{where}: prompt: got {row['prompt']!r}, wanted text"])
+    told = row["answer"]
+    if "choices" in row:
+        answer = str(told)
+        if not isinstance(row["choices"], list) or len(row["choices"]) < 2:
+            raise ScenarioError(
+                [f"{where}: choices: got {row['choices']!r}, wanted a list of two or more"]
+            )
+        choices = tuple(str(choice) for choice in row["choices"])
+        if len(set(choices)) < len(choices):
+            raise ScenarioError(
+                [f"{where}: choices: got {shown(choices)}, wanted every choice once"]
+            )
+        if answer not in choices:
+            raise ScenarioError(
+                [f"{where}: answer: got {shown(answer)}, wanted one of {shown(choices)}"]
+            )
+        return Example(task, row["prompt"], answer, choices, kind="choice")
+    completion = row.get("completion")
+    has_tests = not row.keys().isdisjoint(("test", "test_list"))
+    if has_tests or completion is None:
+        got = "tests" if has_tests else "neither choices nor completion"
+        raise ScenarioError(
+            [f"{where}: got {got}, wanted choices, or the completion to learn from"]
+        )
+    if not isinstance(completion, str) or not completion.strip():
+        raise ScenarioError([f"{where}: completion: got {shown(completion)}, wanted text"])
+    if not isinstance(told, str | int | float) or isinstance(told, bool):
+        raise ScenarioError([f"{where}: answer: got {shown(told)}, wanted text or a number"])
+    answer = f"{Decimal(repr(told)):f}" if isinstance(told, float) else str(told)
+    if ONE_NUMBER.fullmatch(answer.strip()):
+        if (ends := last_number(completion)) != last_number(answer):
+            raise ScenarioError(
+                [
+                    f"{where}: answer: got {shown(answer)}, wanted the completion's last number ({shown(ends)})"
+                ]
+            )
+        return Example(task, row["prompt"], last_number(answer), (), completion, "number")
+    if answer.strip() != completion.strip():
+        raise ScenarioError(
+            [f"{where}: answer: got {shown(answer)}, wanted a number, or all of the completion"]
+        )
+    return Example(task, row["prompt"], answer.strip(), (), completion, "text")

@@ -1,0 +1,103 @@
+"""Which device holds which training examples: always disjoint."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from emulator.core.errors import ScenarioError
+from emulator.core.rng import stream
+from emulator.core.types import Example, IndexArray, Shard
+
+
+class ByTask(BaseModel):
+    """One task per device: device i gets task i modulo the number of tasks.
+
+    Devices of the same task share its examples out in keyed random order, evenly or by a power law.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["by_task"] = "by_task"
+    imbalance: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="a task's k-th device gets a share in proportion to k^-imbalance; 0: all alike",
+    )
+
+    def tasks_of(self, devices: int, task_names: Sequence[str]) -> tuple[str, ...]:
+        """The task of each device."""
+        return tuple(task_names[i % len(task_names)] for i in range(devices))
+
+    def shards(
+        self, devices: int, examples: Mapping[str, Sequence[Example]], seed: int
+    ) -> tuple[Shard, ...]:
+        """One shard per device; raises ScenarioError when a task has fewer examples than devices."""
+        owners = self.tasks_of(devices, tuple(examples))
+        count = Counter(owners)
+        rank: Counter[str] = Counter()
+        shards = []
+        for device, task in enumerate(owners):
+            rows, parts = examples[task], count[task]
+            if len(rows) < parts:
+                raise _too_few(task, len(rows), parts)
+            order = stream(seed, f"partition/{task}").permutation(len(rows))
+            own = np.split(order, self._bounds(len(rows), parts))[rank[task]]
+            rank[task] += 1
+            shards.append(Shard(device, task, tuple(rows[i] for i in own)))
+        return tuple(shards)
+
+    def _bounds(self, count: int, parts: int) -> IndexArray:
+        """Where each part but the first begins; every part gets at least one of `count` examples."""
+        share = np.arange(1, parts + 1, dtype=np.float64) ** -self.imbalance
+        spare = (count - parts) * share / share.sum()
+        sizes = 1 + np.floor(spare).astype(np.int64)
+        left = count - int(sizes.sum())
+        sizes[np.argsort(np.floor(spare) - spare, kind="stable")[:left]] += 1  # largest remainders
+        bounds: IndexArray = np.cumsum(sizes)[:-1]
+        return bounds
+
+
+class Dirichlet(BaseModel):
+    """Every device holds a mixture of tasks: each task is split by a Dirichlet(alpha) draw.
+
+    Small alpha: almost one task per device; large alpha: the same mixture everywhere.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["dirichlet"] = "dirichlet"
+    alpha: float = Field(gt=0, description="concentration of the mixture")
+
+    def shards(
+        self, devices: int, examples: Mapping[str, Sequence[Example]], seed: int
+    ) -> tuple[Shard, ...]:
+        """One shard per device, named by its commonest task; a device left empty gets one example."""
+        held: list[list[Example]] = [[] for _ in range(devices)]
+        for task, rows in examples.items():
+            draw = stream(seed, f"dirichlet/{task}")
+            share = draw.dirichlet(np.full(devices, self.alpha))
+            order = draw.permutation(len(rows))
+            bounds = np.floor(np.cumsum(share)[:-1] * len(rows)).astype(np.int64)
+            for device, own in enumerate(np.split(order, bounds)):
+                held[device].extend(rows[i] for i in own)
+        for device in range(devices):
+            if not held[device]:
+                richest = max(range(devices), key=lambda i: len(held[i]))
+                if len(held[richest]) < 2:
+                    raise _too_few("all", sum(map(len, held)), devices)
+                held[device].append(held[richest].pop())
+        return tuple(
+            Shard(device, Counter(e.task for e in rows).most_common(1)[0][0], tuple(rows))
+            for device, rows in enumerate(held)
+        )
+
+
+Partition = Annotated[ByTask | Dirichlet, Field(discriminator="kind")]
+
+
+def _too_few(task: str, got: int, wanted: int) -> ScenarioError:
+    return ScenarioError(
+        [f"tasks.partition: got {got} training examples of task {task!r}, wanted at least {wanted}"]
+    )

@@ -1,0 +1,219 @@
+"""Local steps of one device, and the emulated time and energy that they are declared to take."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field, PositiveFloat, model_validator
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from emulator.core.errors import EmulatorError
+from emulator.core.protocols import AdaptedModel, Learner
+from emulator.core.rng import stream, torch_seed
+from emulator.core.section import Section
+from emulator.core.types import ExpertForm, Shard
+from emulator.learning.linear_layers import is_linear
+
+PASSES: dict[ExpertForm, int] = {"low_rank": 2, "weights": 3}
+"""Forward, backward to the inputs, and (not for frozen weights) to the weights."""
+
+
+class Local(Section):
+    """Local training and what it costs a device in emulated time and energy (declared)."""
+
+    steps: int = Field(default=15, gt=0, description="E: local steps of a round")
+    batch_size: int = Field(default=32, gt=0, description="examples of a step")
+    micro_batch_size: int | None = Field(
+        default=None,
+        gt=0,
+        description="examples that are in memory at once; default: all of a step",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="keep only the inputs of layers and compute them once more: less memory, more time",
+    )
+    step_s: float = Field(default=0.1, ge=0, description="emulated time of a step [s]")
+    speeds: tuple[PositiveFloat, ...] = Field(
+        default=(),
+        description="how many times faster than step_s a device is: a list that devices take turns in; "
+        "empty: 1",
+    )
+    flop_per_s: tuple[PositiveFloat, ...] = Field(
+        default=(),
+        description="operations a second, a list that devices take turns in: a step then takes as long "
+        "as the tokens of its batch need, instead of step_s",
+    )
+    straggler_probability: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="that the local steps of a device and round take longer",
+    )
+    straggler_factor: float = Field(
+        default=4.0, ge=1, description="how many times longer they then take"
+    )
+    compute_power_w: float = Field(default=5.0, ge=0, description="power while computing [W]")
+    compute_budget: tuple[PositiveFloat, ...] = Field(
+        default=(),
+        description="c_max of Eq 7 for `method.budget: device`, parameters x steps x cost_per_parameter "
+        "of one pass over the own data: a list that devices take turns in; empty: no limit",
+    )
+    cost_per_parameter: float = Field(default=1.0, gt=0, description="epsilon of Eq 7")
+    calibration_samples: int = Field(
+        default=256,
+        gt=0,
+        description="own training examples that spectral entropies and routing statistics are made of",
+    )
+
+    @model_validator(mode="after")
+    def _one_pace(self) -> "Local":
+        if self.speeds and self.flop_per_s:
+            raise ValueError(
+                f"speeds: got {list(self.speeds)} with flop_per_s, wanted one of the two"
+            )
+        return self
+
+    @property
+    def planned_s(self) -> float:
+        """Emulated time of a round's steps on the slowest device, stragglers and flop_per_s aside [s]."""
+        return self.steps * self.step_s / min(self.speeds, default=1.0)
+
+    def duration_s(self, device: int, steps: int, flop: float) -> float:
+        """Emulated time of so many steps and operations on a device that does not straggle [s]."""
+        if self.flop_per_s:
+            return flop / self.flop_per_s[device % len(self.flop_per_s)]
+        speed = self.speeds[device % len(self.speeds)] if self.speeds else 1.0
+        return steps * self.step_s / speed
+
+    def affordable_parameters(self, device: int, samples: int) -> float:
+        """Q of Eq 7 and 17: c_max batch / (epsilon N_i); infinite without a budget."""
+        if not self.compute_budget:
+            return math.inf
+        budget = self.compute_budget[device % len(self.compute_budget)]
+        return budget * self.batch_size / (self.cost_per_parameter * samples)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Mean loss of some steps; what they took in the emulation, and of the real processor."""
+
+    loss: float
+    duration_s: float
+    energy_j: float
+    cpu_s: float
+
+
+class LocalTraining:
+    """The batches of one device, in keyed order, and its pace."""
+
+    def __init__(
+        self,
+        local: Local,
+        seed: int,
+        device_id: int,
+        learner: Learner,
+        shard: Shard,
+        backbone: nn.Module,
+    ) -> None:
+        self._local = local
+        self._seed = seed
+        self._device = device_id
+        self._learner = learner
+        draws = stream(seed, "batches", device_id)
+        self._batches = learner.batches(shard, local.batch_size, draws)
+        self._linear_weights = linear_weights(backbone)
+        self._steps = 0
+        self._sessions = 0
+
+    def run(self, adapted: AdaptedModel, steps: int) -> Trained:
+        """So many optimiser steps.
+
+        Raises EmulatorError for a loss or trained entries that are no numbers any more.
+        """
+        started_cpu_s = time.thread_time()
+        losses, tokens = [], 0
+        checkpointing = self._local.gradient_checkpointing
+        recomputed = recomputing(adapted.module) if checkpointing else nullcontext()
+        with torch.random.fork_rng(devices=[]), recomputed:
+            torch.manual_seed(torch_seed(self._seed, "train", self._device, self._sessions))
+            for _ in range(steps):
+                batch = next(self._batches)
+                of_parts: list[float] = []
+                adapted.step(self._losses(adapted.module, batch, of_parts))
+                losses.append(math.fsum(of_parts))
+                tokens += self._learner.tokens(batch)
+                if not math.isfinite(losses[-1]):
+                    raise EmulatorError(
+                        f"device {self._device}: the loss diverged ({losses[-1]}) after "
+                        f"{self._steps} local steps, wanted a smaller method.learning_rate"
+                    )
+                self._steps += 1
+        if not np.isfinite(adapted.vector()).all():  # by the last step, so that no loss tells it
+            raise EmulatorError(
+                f"device {self._device}: the trained values diverged (NaN or infinity) after "
+                f"{self._steps} local steps, wanted a smaller method.learning_rate"
+            )
+        cpu_s = time.thread_time() - started_cpu_s
+        passes = PASSES[adapted.form]
+        duration_s = self._duration_s(steps, 2.0 * passes * self._linear_weights * tokens)
+        self._sessions += 1
+        energy_j = duration_s * self._local.compute_power_w
+        return Trained(float(np.mean(losses)), duration_s, energy_j, cpu_s)
+
+    def _losses(self, module: nn.Module, batch: Any, told: list[float]) -> Iterator[Tensor]:
+        """The shares of a batch's parts in its loss, one by one; their values are told."""
+        local = self._local
+        for part, share in self._learner.parts(batch, local.micro_batch_size or local.batch_size):
+            loss = share * self._learner.loss(module, part)
+            told.append(loss.item())
+            yield loss
+
+    def next_duration_s(self, steps: int) -> float:
+        """What the next so many steps will take, where that does not depend on their tokens [s]."""
+        return self._duration_s(steps, math.nan) if steps else 0.0
+
+    def _duration_s(self, steps: int, flop: float) -> float:
+        """As declared for this device, longer where it happens to straggle."""
+        local = self._local
+        duration_s = local.duration_s(self._device, steps, flop)
+        luck = stream(self._seed, "straggler", self._device, self._sessions).random()
+        return duration_s * (local.straggler_factor if luck < local.straggler_probability else 1.0)
+
+
+@contextmanager
+def recomputing(module: nn.Module) -> Iterator[None]:
+    """Layers keep only their inputs and are computed once more on the way back: time for memory.
+
+    Layers believe that they are in training; what is inside them (dropout) does not.
+    """
+    layers = [part for part in module.modules() if isinstance(part, GradientCheckpointingLayer)]
+    if not layers:
+        raise EmulatorError(
+            "local.gradient_checkpointing: got a backbone whose layers cannot be computed twice"
+        )
+    for layer in layers:
+        layer.gradient_checkpointing, layer.training = True, True
+        again = partial(checkpoint, use_reentrant=False)
+        layer._gradient_checkpointing_func = again  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.gradient_checkpointing, layer.training = False, False
+
+
+def linear_weights(model: nn.Module) -> int:
+    """Weights of a model's linear layers, LoRA's aside: each costs two operations a token and pass."""
+    return sum(
+        module.weight.numel()
+        for name, module in model.named_modules()
+        if is_linear(module) and "lora_" not in name
+    )

@@ -1,0 +1,115 @@
+"""Numbers from a CSV file, with one clear line for every problem.
+
+The first line names the columns; empty lines are passed over.
+"""
+
+import csv
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emulator.core.errors import MOST_SHOWN, ScenarioError, shown
+from emulator.core.plain_numbers import FLOAT, MOST
+
+MOST_PROBLEMS = 20
+"""So many are shown; of a wrong file of a million lines the rest is only counted."""
+
+
+MOST_DIGITS = 15
+"""Of a whole number: all of them are floats of their own, and so are sums of a few."""
+
+INFINITE = ("inf", "+inf", "-inf", "infinity", "+infinity", "-infinity")
+"""How tables write what has no end."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: its number in the file, and its values by column."""
+
+    number: int
+    values: tuple[float, ...]
+
+
+def read_table(path: Path, where: str, columns: Mapping[str, Callable[[str], float]]) -> list[Row]:
+    """All rows of a file whose header is exactly `columns`, each read by its function.
+
+    where: the field of the scenario that names the file. Raises ScenarioError.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.reader(file))
+    except FileNotFoundError:
+        raise ScenarioError([f"{where}: got no file {path}, wanted {','.join(columns)}"]) from None
+    except UnicodeDecodeError as error:
+        raise ScenarioError(
+            [f"{where}: {path} cannot be read: no UTF-8 ({error.reason})"]
+        ) from None
+    except (OSError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ScenarioError([f"{where}: {path} cannot be read: {reason}"]) from None
+    header = [cell.strip() for cell in lines[0]] if lines else []
+    if header != list(columns):
+        first = ",".join(header)
+        got = first if len(first) <= MOST_SHOWN else shown(first)
+        raise ScenarioError(
+            [f"{path.name}:1: got {got or 'nothing'}, wanted the header {','.join(columns)}"]
+        )
+    rows, problems = [], []
+    for number, cells in enumerate(lines[1:], start=2):
+        if cells:
+            try:
+                rows.append(Row(number, _values(cells, columns)))
+            except ValueError as error:
+                problems.append(f"{path.name}:{number}: {error}")
+    refuse(problems)
+    return rows
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise them as one ScenarioError, if there are any; not more than a reader can use."""
+    if problems:
+        rest = len(problems) - MOST_PROBLEMS
+        more = [f"... and {rest} more problems"] if rest > 0 else []
+        raise ScenarioError([*problems[:MOST_PROBLEMS], *more])
+
+
+def whole(text: str) -> float:
+    """An integer of at most MOST_DIGITS digits."""
+    got, digits = text.strip(), text.strip().lstrip("+-")
+    if not (got.isascii() and digits.isdecimal() and len(got) - len(digits) < 2):
+        raise ValueError(f"got {shown(got)}, wanted a whole number")
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"got {shown(got)}, wanted at most {MOST_DIGITS} digits")
+    return int(got)
+
+
+def finite(text: str) -> float:
+    """A number, neither infinite nor NaN, with which floats can calculate."""
+    value = number(text)
+    if not math.isfinite(value):
+        raise ValueError(f"got {shown(text.strip())}, wanted a finite number")
+    if abs(value) > MOST:
+        raise ValueError(f"got {value:g}, wanted a magnitude of at most {MOST:g}")
+    return value
+
+
+def number(text: str) -> float:
+    """A number, infinite ones included; NaN for what is none."""
+    plain = FLOAT.fullmatch(text.strip()) or text.strip().lower() in INFINITE
+    return float(text) if plain else math.nan
+
+
+def _values(
+    cells: Sequence[str], columns: Mapping[str, Callable[[str], float]]
+) -> tuple[float, ...]:
+    """The cells of one line, read. Raises ValueError."""
+    if len(cells) != len(columns):
+        raise ValueError(f"got {len(cells)} values, wanted {len(columns)}: {','.join(columns)}")
+    values = []
+    for cell, (name, read) in zip(cells, columns.items(), strict=True):
+        try:
+            values.append(read(cell))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return tuple(values)

@@ -1,0 +1,277 @@
+"""Small-scale fading: a power factor of mean 1 that multiplies the mean gain.
+
+It is constant over a block and belongs to a pair, not to a transfer: block n of a run is the emulated
+time from n·block_s to (n+1)·block_s, and every process computes the same factor for it, whichever
+exchange asks and in which order. A draw is keyed by the *sorted* pair, so both directions of a link
+fade alike.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+from emulator.core.rng import Stream, stream
+from emulator.core.types import DoubleArray
+from emulator.core.units import linear_from_db
+from emulator.network.channel.pathloss import SPEED_OF_LIGHT_M_PER_S
+
+ComplexArray = NDArray[np.complex128]
+
+LEAST_FADING_POWER = 1e-12
+"""A generator may return exactly 0, whose logarithm does not exist; 120 dB down is just as dead."""
+
+COHERENCE_CYCLES = 0.423
+"""T_c f_d = √(9 / (16π)) = 0.423. Source: Rappaport, Wireless Communications, section 5.4."""
+
+JAKES_BLOCKS = 4
+"""Blocks of a coherence time under `correlation: jakes`: the gain correlates with 0.89 from one to the
+next, so that the stairs follow the curve."""
+
+SINUSOIDS = 64
+"""Paths of a correlated gain. The autocorrelation of one realisation is J0 to 1e-9 up to f_d τ = 5 and
+differs from it by |2 J_64(2π f_d τ)| beyond."""
+
+CHUNK_BLOCKS = 64
+"""Blocks that are drawn with one key."""
+
+KEPT_CHUNKS = 8192
+"""Draws that are kept, 512 bytes each; others are drawn again."""
+
+
+class NoFading(BaseModel):
+    """The power factor is 1, for ever."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["none"] = "none"
+
+    @property
+    def carrier_ghz(self) -> float | None:
+        """It speaks of none."""
+        return None
+
+    def speed_at_mps(self, carrier_ghz: float | None) -> float | None:
+        """It speaks of none."""
+        return None
+
+    @property
+    def block_s(self) -> float:
+        """How long one draw holds [s]."""
+        return math.inf
+
+    @property
+    def blocks(self) -> Literal["over_time"]:
+        """It makes no difference."""
+        return "over_time"
+
+    def bind(self, seed: int) -> "NoFades":
+        """The same for any seed."""
+        return NoFades()
+
+
+class NoFades:
+    """`NoFading` in a run."""
+
+    def power(self, exchange_index: int, block: int, first: int, second: int) -> float:
+        """Power factor of a link in a block."""
+        return 1.0
+
+
+class BlockFading(BaseModel):
+    """How long a draw holds: said in seconds, by a speed, or (`coherence_s: null`) the whole run.
+
+    A speed v at a carrier f gives T_c = 0.423 / f_d with the Doppler shift f_d = v f / c; a coherence
+    time means f_d = 0.423 / T_c.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: str
+    coherence_s: FiniteFloat | None = Field(
+        default=1.0,
+        gt=0,
+        description="How long the channel holds [s]; null without a speed: for the whole run.",
+    )
+    speed_mps: FiniteFloat | None = Field(
+        default=None, gt=0, description="Relative speed of the two ends [m/s], with fc_ghz."
+    )
+    fc_ghz: FiniteFloat | None = Field(
+        default=None,
+        gt=0,
+        description="Carrier frequency [GHz], with speed_mps; `channel.fc_ghz` by default.",
+    )
+    blocks: Literal["over_time", "per_exchange"] = Field(
+        default="over_time",
+        description="over_time: blocks follow the emulated time, whoever sends in them. per_exchange: "
+        "they begin with each transfer, and every exchange has draws of its own.",
+    )
+    correlation: Literal["none", "jakes"] = Field(
+        default="none",
+        description="none: blocks are independent. jakes: the gain correlates over time with "
+        "J0(2π f_d τ); blocks then last a quarter of the coherence time.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _speed_replaces_the_default(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("speed_mps") is not None:
+            return {"coherence_s": None, **data}
+        return data
+
+    @model_validator(mode="after")
+    def _one_coherence(self) -> Self:
+        if (self.speed_mps is None) != (self.fc_ghz is None):
+            raise ValueError(
+                f"speed_mps: got {self.speed_mps} with fc_ghz {self.fc_ghz}, wanted both or neither"
+            )
+        if self.coherence_s is not None and self.speed_mps is not None:
+            raise ValueError(
+                f"coherence_s: got {self.coherence_s} with speed_mps {self.speed_mps}, "
+                "wanted one of them (null leaves it to the speed)"
+            )
+        if self.correlation == "jakes" and self.blocks == "per_exchange":
+            raise ValueError(
+                "correlation: got jakes with blocks per_exchange, wanted blocks over_time (draws of "
+                "one exchange know nothing of another's)"
+            )
+        if self.correlation == "jakes" and math.isinf(self._coherence_s):
+            raise ValueError(
+                "correlation: got jakes with coherence_s null, wanted a coherence time or a speed (a "
+                "gain that never changes has no Doppler shift)"
+            )
+        return self
+
+    @property
+    def carrier_ghz(self) -> float | None:
+        """The carrier that was asked for [GHz]."""
+        return self.fc_ghz
+
+    def speed_at_mps(self, carrier_ghz: float | None) -> float | None:
+        """The speed that was asked for, or that `coherence_s` stands for at a carrier [m/s]."""
+        if self.speed_mps is not None or self.coherence_s is None or carrier_ghz is None:
+            return self.speed_mps
+        doppler_hz = COHERENCE_CYCLES / self.coherence_s
+        return doppler_hz * SPEED_OF_LIGHT_M_PER_S / (carrier_ghz * 1e9)
+
+    @property
+    def block_s(self) -> float:
+        """How long one draw holds [s]: T_c, or under jakes T_c / JAKES_BLOCKS."""
+        return self._coherence_s / (JAKES_BLOCKS if self.correlation == "jakes" else 1)
+
+    @property
+    def doppler_hz(self) -> float:
+        """f_d: the largest Doppler shift [Hz]; 0 for a gain that never changes."""
+        return COHERENCE_CYCLES / self._coherence_s
+
+    @property
+    def _coherence_s(self) -> float:
+        """T_c [s]."""
+        if self.speed_mps is not None and self.fc_ghz is not None:
+            doppler_hz = self.speed_mps * self.fc_ghz * 1e9 / SPEED_OF_LIGHT_M_PER_S
+            return COHERENCE_CYCLES / doppler_hz
+        return math.inf if self.coherence_s is None else self.coherence_s
+
+    def bind(self, seed: int) -> "Fades":
+        """The fading of a run."""
+        return Fades(self, seed)
+
+    def drawn(self, source: Stream, count: int) -> DoubleArray:
+        """Independent power factors [count]."""
+        raise NotImplementedError
+
+    def power_of(self, scattered: ComplexArray) -> DoubleArray:
+        """Power factors from the gains of the weak paths, CN(0, 1) each."""
+        raise NotImplementedError
+
+
+class RayleighFading(BlockFading):
+    """Many paths and no line of sight: |h|² ~ Exp(1)."""
+
+    kind: Literal["rayleigh"] = "rayleigh"
+
+    def drawn(self, source: Stream, count: int) -> DoubleArray:
+        """Independent power factors [count]."""
+        return source.exponential(size=count)
+
+    def power_of(self, scattered: ComplexArray) -> DoubleArray:
+        """|h|²."""
+        return np.asarray(np.abs(scattered) ** 2)
+
+
+class RicianFading(BlockFading):
+    """A steady path beside many weak ones: h = √(K/(K+1)) + √(1/(K+1))·CN(0, 1).
+
+    So 2(K+1)|h|² is noncentral chi-square with 2 degrees of freedom and noncentrality 2K, mean 1 and
+    variance (2K+1)/(K+1)² after scaling. K → 0 is Rayleigh. The steady path has no Doppler shift;
+    under jakes the weak ones correlate.
+    Source: Simon and Alouini, Digital Communication over Fading Channels, section 2.2.
+    """
+
+    kind: Literal["rician"] = "rician"
+    k_db: FiniteFloat = Field(description="K: power of the steady path over all others' [dB].")
+
+    def drawn(self, source: Stream, count: int) -> DoubleArray:
+        """Independent power factors [count]."""
+        in_phase, quadrature = source.normal(size=(count, 2)).T / math.sqrt(2.0)
+        return self.power_of(in_phase + 1j * quadrature)
+
+    def power_of(self, scattered: ComplexArray) -> DoubleArray:
+        """|h|²."""
+        steady = linear_from_db(self.k_db)
+        return np.asarray(np.abs(math.sqrt(steady) + scattered) ** 2 / (steady + 1.0))
+
+
+Fading = Annotated[NoFading | RayleighFading | RicianFading, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class Fades:
+    """Block fading in a run: the factor of any pair in any block, without the ones before it."""
+
+    fading: BlockFading
+    seed: int
+
+    def power(self, exchange_index: int, block: int, first: int, second: int) -> float:
+        """Power factor of a link in a block. Law: `power(…, i, j)` equals `power(…, j, i)`.
+
+        The exchange matters under `blocks: per_exchange` only.
+        """
+        pair = min(first, second), max(first, second)
+        if self.fading.blocks == "per_exchange":
+            draw = self.fading.drawn(stream(self.seed, "fading", exchange_index, block, *pair), 1)
+            return max(float(draw[0]), LEAST_FADING_POWER)
+        chunk, within = divmod(block, CHUNK_BLOCKS)
+        return max(float(self._powers(chunk, *pair)[within]), LEAST_FADING_POWER)
+
+    @functools.cached_property
+    def _powers(self) -> Callable[[int, int, int], DoubleArray]:
+        """Of the blocks of a chunk, for a sorted pair [CHUNK_BLOCKS]."""
+
+        @functools.lru_cache(KEPT_CHUNKS)
+        def powers(chunk: int, low: int, high: int) -> DoubleArray:
+            if self.fading.correlation == "none":
+                source = stream(self.seed, "fading", chunk, low, high)
+                return self.fading.drawn(source, CHUNK_BLOCKS)
+            blocks = np.arange(CHUNK_BLOCKS, dtype=np.float64) + chunk * CHUNK_BLOCKS
+            return self.fading.power_of(self._scattered(blocks * self.fading.block_s, low, high))
+
+        return powers
+
+    def _scattered(self, time_T: DoubleArray, low: int, high: int) -> ComplexArray:
+        """The gain of the weak paths of a pair at emulated times [T]: stationary, E|g|² = 1.
+
+        g(t) = N^-½ Σ_n exp(j (2π f_d t cos α_n + φ_n)), α_n = (2πn + θ)/N, with φ_n and θ uniform over
+        a turn and N = SINUSOIDS: E g(t + τ) g*(t) = J0(2π f_d τ), and |g|² → Exp(1) with N.
+        Source: Clarke, "A statistical theory of mobile-radio reception", 1968; with angles spread
+        evenly from a random start as in Xiao, Zheng and Beaulieu, "Novel sum-of-sinusoids simulation
+        models for Rayleigh and Rician fading channels", 2006.
+        """
+        turns = stream(self.seed, "fading_paths", low, high).random(SINUSOIDS + 1)
+        angle_N = 2.0 * math.pi * (np.arange(SINUSOIDS) + turns[0]) / SINUSOIDS
+        cycles_TN = self.fading.doppler_hz * np.outer(time_T, np.cos(angle_N)) + turns[1:]
+        waves_TN = np.exp(2j * math.pi * cycles_TN)
+        return np.asarray(waves_TN.sum(axis=1) / math.sqrt(SINUSOIDS))

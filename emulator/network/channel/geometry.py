@@ -1,0 +1,64 @@
+"""Mean gain from where the devices are: mobility, line of sight, path loss and shadowing together.
+
+Shapes: M devices; positions [.., 2] in metres.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from emulator.core.types import BoolArray, DoubleArray
+from emulator.core.units import gain_from_path_loss
+from emulator.network.channel.line_of_sight import LineOfSightStates
+from emulator.network.channel.mobility import Trajectories
+from emulator.network.channel.pathloss_base import PathLossFamily
+from emulator.network.channel.shadowing import Shadows
+
+
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """What lies between pairs of positions, element by element; shadowing is added to the path loss."""
+
+    distance_m: DoubleArray
+    line_of_sight: BoolArray
+    path_loss_db: DoubleArray
+    shadowing_db: DoubleArray
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """The components of one run, bound; gains are linear, without small-scale fading."""
+
+    trajectories: Trajectories
+    line_of_sight: LineOfSightStates
+    path_loss: PathLossFamily
+    shadows: Shadows
+
+    @property
+    def moving(self) -> bool:
+        """Whether a gain ever changes."""
+        return self.trajectories.moving
+
+    def mean_gain(self, time_s: float) -> DoubleArray:
+        """Gains between all devices at a time [M, M], symmetric, diagonal 0."""
+        positions_m = self.trajectories.positions_m(time_s)
+        gain = self._between(positions_m[:, None], positions_m[None, :])
+        np.fill_diagonal(gain, 0.0)
+        return gain
+
+    def gain(self, first: int, second: int, time_s: float) -> float:
+        """The gain of one pair at a time. Law: mean_gain(time_s)[first, second]."""
+        ends = [self.trajectories.position_m(device, time_s) for device in (first, second)]
+        return float(self._between(ends[0][None], ends[1][None])[0])
+
+    def paths(self, first_m: DoubleArray, second_m: DoubleArray) -> Paths:
+        """The parts of the loss [..] between positions [.., 2], which broadcast against each other."""
+        distance_m = np.hypot(*np.moveaxis(first_m - second_m, -1, 0))
+        seen = self.line_of_sight.between(first_m, second_m)
+        loss_db = self.path_loss.path_loss_db(distance_m, seen)
+        return Paths(distance_m, seen, loss_db, self.shadows.between_db(first_m, second_m, seen))
+
+    def _between(self, first_m: DoubleArray, second_m: DoubleArray) -> DoubleArray:
+        """Gains [..] between positions, which broadcast against each other."""
+        paths = self.paths(first_m, second_m)
+        return gain_from_path_loss(paths.path_loss_db + paths.shadowing_db)

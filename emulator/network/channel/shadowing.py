@@ -1,0 +1,107 @@
+"""What stands in the way, beyond the mean: shadowing [dB], added to the path loss.
+
+A keyed random field over both end positions, one for the paths with line of sight and one for those
+without: the same both ways, constant while nobody moves, correlated along a walk of either end.
+Positions [.., 2] in metres.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from emulator.core.types import BoolArray, DoubleArray
+from emulator.network.channel.gaussian_field import PairField, pair_field
+from emulator.network.channel.pathloss_base import PathLossFamily
+
+
+class Shadows(Protocol):
+    """The shadowing of one run."""
+
+    def between_db(
+        self, first_m: DoubleArray, second_m: DoubleArray, line_of_sight: BoolArray
+    ) -> DoubleArray:
+        """Shadowing [..] between positions [.., 2] and [.., 2], broadcast, by state [..]."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoShadows:
+    """0 dB."""
+
+    def between_db(
+        self, first_m: DoubleArray, second_m: DoubleArray, line_of_sight: BoolArray
+    ) -> DoubleArray:
+        """Zeros."""
+        return np.zeros(line_of_sight.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class LogNormalShadows:
+    """A deviation [dB] and a field for each state."""
+
+    los_db: float
+    nlos_db: float
+    los_field: PairField
+    nlos_field: PairField
+
+    def between_db(
+        self, first_m: DoubleArray, second_m: DoubleArray, line_of_sight: BoolArray
+    ) -> DoubleArray:
+        """Shadowing [..] in the state of each pair. Law: symmetric in the two ends."""
+        los = self.los_db * self._drawn(self.los_field, first_m, second_m, line_of_sight)
+        nlos = self.nlos_db * self._drawn(self.nlos_field, first_m, second_m, ~line_of_sight)
+        return np.where(line_of_sight, los, nlos)
+
+    def _drawn(
+        self, field: PairField, first_m: DoubleArray, second_m: DoubleArray, wanted: BoolArray
+    ) -> DoubleArray:
+        """The field where any of it is wanted: it is the dear part of a link."""
+        return field.between(first_m, second_m) if bool(wanted.any()) else np.zeros(wanted.shape)
+
+
+class NoShadowing(BaseModel):
+    """The mean path loss is all there is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["none"] = "none"
+
+    def bind(self, path_loss: PathLossFamily, seed: int) -> Shadows:
+        """The shadowing of one run."""
+        return NoShadows()
+
+
+class LogNormalShadowing(BaseModel):
+    """Normal in decibels, correlated by exp(-d / decorrelation_m) when one end moves by d.
+
+    What is not given is of the path loss model, by state.
+    Source: Gudmundson, Correlation model for shadow fading, Electronics Letters 27(23), 1991.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["log_normal"] = "log_normal"
+    sigma_db: FiniteFloat | None = Field(
+        default=None, ge=0, description="Standard deviation [dB]; null: the path loss model's own."
+    )
+    decorrelation_m: FiniteFloat | None = Field(
+        default=None,
+        gt=0,
+        description="Decorrelation distance [m]; null: the path loss model's own.",
+    )
+
+    def bind(self, path_loss: PathLossFamily, seed: int) -> Shadows:
+        """The shadowing of one run. Raises ScenarioError where neither side knows a number."""
+        states = np.array([True, False])
+        sigma_db, distance_m = self.sigma_db, self.decorrelation_m
+        both_db = path_loss.sigma_db(states) if sigma_db is None else np.full(2, sigma_db)
+        both_m = path_loss.decorrelation_m(states) if distance_m is None else np.full(2, distance_m)
+        return LogNormalShadows(
+            float(both_db[0]),
+            float(both_db[1]),
+            pair_field(seed, "shadowing/los", float(both_m[0])),
+            pair_field(seed, "shadowing/nlos", float(both_m[1])),
+        )
+
+
+Shadowing = Annotated[NoShadowing | LogNormalShadowing, Field(discriminator="kind")]

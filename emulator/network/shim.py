@@ -1,0 +1,210 @@
+"""The channel shim: what stands between one device and all others.
+
+A Send becomes packets (wire), asks for the air (access), gets its powers and suffers the channel;
+what survives is what drivers carry. Every byte is accounted on the way.
+
+A receiver out of range is reached hop by hop along its path (`paths.py`). As channel, access and paths are
+pure, the sender's shim works out all hops: each is planned by the access of the device that passes the
+messages on, with its slots, band and power, begins when the hop before has arrived whole, carries what
+survived it, and has a record of its own. torch.distributed then carries the messages once, from the first
+sender to the last receiver, with the bytes that the last hop delivers: so drivers need not know of hops.
+What a device passes on for one sender it passes on in turn; that for several senders, and what it sends
+itself, do not wait for each other, because no sender knows what the others send.
+"""
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from emulator.core.errors import ProtocolError
+from emulator.core.protocols import BoundAccess, BoundChannel
+from emulator.core.types import Burst, Inbox, LinkRecord, Packet, Reception, Send
+from emulator.network.relay_paths import Network, Path
+from emulator.network.transmission import Content, Transmission, Transmitter, Way, link_record
+from emulator.network.wire import WireFormat, decode, split_burst
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A content where it is held, to be sent on from there.
+
+    so_far: the devices that it came by, the last one holds it. path_to: by final receiver, the devices
+    that it has still to go by.
+    """
+
+    content: Content
+    so_far: Path
+    path_to: Mapping[int, Path]
+    since_s: float
+
+    def to_next(self) -> dict[int, dict[int, Path]]:
+        """By next device, and then by final receiver: the paths that lead on by it."""
+        onward: dict[int, dict[int, Path]] = {}
+        for receiver, path in sorted(self.path_to.items()):
+            onward.setdefault(path[0], {})[receiver] = path[1:]
+        return dict(sorted(onward.items()))
+
+
+class Shim:
+    """The air around one device; see `protocols.Air`. network: the paths, shared where it is given."""
+
+    def __init__(
+        self,
+        device: int,
+        wire: WireFormat,
+        access: BoundAccess,
+        channel: BoundChannel,
+        network: Network | None = None,
+    ) -> None:
+        self._device = device
+        self._wire = wire
+        self._access = access
+        self._channel = channel
+        self._network = network or Network(channel, access)
+        self._transmitters: dict[int, Transmitter] = {}
+        self._sent_bytes = 0
+        self._energy_j = 0.0
+
+    def emit(
+        self, send: Send, exchange_index: int
+    ) -> tuple[tuple[Burst, ...], tuple[LinkRecord, ...]]:
+        """One burst per receiver, and one record per hop and receiver of it.
+
+        A message is serialised once, however many receivers it has; under an access scheme that
+        broadcasts, receivers of the same packets are served by one transmission. The radio starts when
+        the device is ready and its last transmission is over.
+        """
+        _check(self._device, send)
+        ready_s = max(send.now_s, self._transmitter(self._device).free_s)
+        bursts: list[Burst] = []
+        records: list[LinkRecord] = []
+        passed_on: list[tuple[float, Path, int, _Held]] = []
+        held = self._at_the_start(send, ready_s)
+        while held:
+            for burst, record, onward in self._hop(held, exchange_index):
+                records.append(record)
+                bursts += [burst] if burst else []
+                if onward:
+                    order = (onward.since_s, onward.so_far, min(onward.path_to))
+                    heapq.heappush(passed_on, (*order, onward))
+            held = [heapq.heappop(passed_on)[-1]] if passed_on else []
+        bursts.sort(key=lambda burst: burst.receiver)
+        records.sort(key=lambda record: (record.hop, record.receiver))
+        return tuple(bursts), tuple(records)
+
+    def _at_the_start(self, send: Send, ready_s: float) -> list[_Held]:
+        """What the device itself sends, each content once. A path is that of the moment of sending.
+
+        Where no path leads, the receiver is tried directly: devices that move may come into range.
+        """
+        if not send.messages:
+            return []
+        paths = self._network.at(ready_s)
+        paths_of: dict[Content, dict[int, Path]] = {}
+        for receiver, content in self._contents(send).items():
+            path = paths.path(self._device, receiver) or (self._device, receiver)
+            paths_of.setdefault(content, {})[receiver] = path[1:]
+        return [
+            _Held(content, (self._device,), path_to, ready_s)
+            for content, path_to in paths_of.items()
+        ]
+
+    def _contents(self, send: Send) -> dict[int, Content]:
+        """What each receiver is sent, by receiver; every message is serialised once."""
+        messages: dict[int, list[int]] = {}
+        for index, message in enumerate(send.messages):
+            for receiver in dict.fromkeys(message.receivers):
+                messages.setdefault(receiver, []).append(index)
+        packets_of = [self._wire.encode(message) for message in send.messages]
+
+        @cache
+        def content(*indices: int) -> Content:
+            return Content.of(
+                [send.messages[i] for i in indices],
+                [packets_of[i] for i in indices],
+                self._wire.number_type,
+            )
+
+        return {receiver: content(*messages[receiver]) for receiver in sorted(messages)}
+
+    def _hop(
+        self, held: Sequence[_Held], exchange_index: int
+    ) -> Iterator[tuple[Burst | None, LinkRecord, _Held | None]]:
+        """Send what one device holds to the next ones.
+
+        For each of them: the burst if it is a final receiver, the record, and what it is to pass on.
+        """
+        holder = self._transmitter(held[0].so_far[-1])
+        legs = sorted(
+            (leg for each in held for leg in self._legs(each)),
+            key=lambda leg: (leg[0].receivers, leg[0].flow),
+        )
+        sent = holder.send([leg for leg, _ in legs], held[0].since_s, exchange_index)
+        for (leg, each), (grant, receptions) in zip(legs, sent, strict=True):
+            energy_j = self._channel.energy_j(grant, receptions[0])
+            onward = each.to_next()
+            for receiver, reception in zip(leg.receivers, receptions, strict=True):
+                path_to = onward[receiver]
+                destination = receiver if receiver in path_to else min(path_to)
+                way = Way(self._device, destination, len(each.so_far) - 1)
+                record = link_record(leg.content, grant, receiver, reception, energy_j, way)
+                self._sent_bytes += record.air_bytes + record.ack_bytes
+                self._energy_j += record.energy_j + record.ack_energy_j
+                burst = None
+                if path_to.pop(receiver, None) is not None:
+                    data = _survivors(leg.content.packets, reception)
+                    ends = (self._device, receiver, exchange_index)
+                    burst = Burst(*ends, reception.arrival_s, data, grant.start_s)
+                yield burst, record, self._passed_on(each, receiver, path_to, reception)
+
+    def _legs(self, held: _Held) -> Iterator[tuple[Transmission, _Held]]:
+        """One transmission to each next device, or one to all of them."""
+        onward = held.to_next()
+        together = self._access.cast == "broadcast"
+        for receivers in [tuple(onward)] if together else [(receiver,) for receiver in onward]:
+            own = len(held.so_far) == 1 and all(r in onward[r] for r in receivers)
+            first = min(min(onward[receiver]) for receiver in receivers)
+            yield Transmission(receivers, held.content, () if own else (self._device, first)), held
+
+    def _passed_on(
+        self, held: _Held, receiver: int, path_to: Mapping[int, Path], reception: Reception
+    ) -> _Held | None:
+        """What a receiver holds from now on, if it is to go further."""
+        if not path_to:
+            return None
+        content = held.content.surviving(reception.arrived)
+        return _Held(content, (*held.so_far, receiver), path_to, reception.arrival_s)
+
+    def _transmitter(self, device: int) -> Transmitter:
+        if device not in self._transmitters:
+            self._transmitters[device] = Transmitter(device, self._access, self._channel)
+        return self._transmitters[device]
+
+    def collect(self, send: Send, bursts: Sequence[Burst]) -> Inbox:
+        """The messages of the bursts, in the order of (arrival_s, sender)."""
+        ordered = sorted(bursts, key=lambda burst: (burst.arrival_s, burst.sender))
+        received = tuple(
+            decode(packets, send.known, burst.arrival_s)
+            for burst in ordered
+            for packets in split_burst(burst.data)
+        )
+        free_s = self._transmitter(self._device).free_s
+        return Inbox(received, free_s, self._sent_bytes, self._energy_j)
+
+
+def _check(device: int, send: Send) -> None:
+    """A Send speaks for its own device and belongs to one line of the account."""
+    kinds = {(message.traffic, message.round_index) for message in send.messages}
+    if len(kinds) > 1 or any(message.source != device for message in send.messages):
+        raise ProtocolError(
+            f"device {device}: got messages of {len(kinds)} kinds of traffic or another source, "
+            "wanted one traffic and round per exchange, all its own"
+        )
+
+
+def _survivors(packets: Sequence[Packet], reception: Reception) -> bytes:
+    """The packets that arrived, as they travel."""
+    return b"".join(
+        packet.data for packet, arrived in zip(packets, reception.arrived, strict=True) if arrived
+    )

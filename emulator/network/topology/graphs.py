@@ -1,0 +1,232 @@
+"""Fixed graphs with Metropolis weights. All but `edges` and `none` must be connected, or ScenarioError
+names the islands.
+
+`round_index` is part of the door and changes nothing here (`FixedGraph`); `seed` matters to random
+graphs only.
+"""
+
+from typing import ClassVar, Literal
+
+import networkx as nx
+import numpy as np
+from networkx.utils import UnionFind
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from scipy.sparse.csgraph import connected_components
+
+from emulator.core.errors import ScenarioError
+from emulator.core.protocols import Topology
+from emulator.core.rng import stream
+from emulator.core.types import BoolArray, Link, Survey
+from emulator.network.topology.mixing import metropolis_links
+
+MAX_DRAWS = 100
+"""A random graph is drawn anew until it is connected, at most so often."""
+
+
+class FixedGraph(BaseModel):
+    """A topology whose links are the same in every round, so that they are drawn but once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    fixed: ClassVar[bool] = True
+
+
+def is_fixed(topology: Topology) -> bool:
+    """Whether it says that its links are the same in every round."""
+    return bool(getattr(topology, "fixed", False))
+
+
+def islands(edge_MM: BoolArray) -> list[list[int]]:
+    """The connected parts of a graph, by least device: sorted devices of each.
+
+    edge_MM [M, M]: an edge in one direction connects both ways.
+    """
+    count, part_M = connected_components(edge_MM, directed=False)
+    return [np.flatnonzero(part_M == part).tolist() for part in range(count)]
+
+
+class Ring(FixedGraph):
+    """Device i and i+1 (mod M). Two devices have one edge, one device has none."""
+
+    kind: Literal["ring"] = "ring"
+
+    def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
+        """All links, sorted by (receiver, sender)."""
+        devices = survey.devices
+        edges = [(i, (i + 1) % devices) for i in range(devices)] if devices > 1 else []
+        return metropolis_links(edges, devices)
+
+
+class Complete(FixedGraph):
+    """Everybody with everybody, every weight 1/M."""
+
+    kind: Literal["complete"] = "complete"
+
+    def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
+        """All links, sorted by (receiver, sender)."""
+        return metropolis_links(nx.complete_graph(survey.devices).edges, survey.devices)
+
+
+class RandomGeometric(FixedGraph):
+    """Everybody with all within a radius of the surveyed positions."""
+
+    kind: Literal["random_geometric"] = "random_geometric"
+    radius_m: FiniteFloat = Field(gt=0, description="Largest distance of two neighbours [m].")
+
+    def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
+        """All links, sorted by (receiver, sender). Raises ScenarioError if not connected."""
+        offset_MM2 = survey.positions_m[:, None, :] - survey.positions_m[None, :, :]
+        near_MM = np.hypot(offset_MM2[..., 0], offset_MM2[..., 1]) <= self.radius_m
+        graph = nx.from_numpy_array(np.triu(near_MM, k=1))
+        if not nx.is_connected(graph):
+            raise _not_connected(graph, f"random_geometric with radius_m {self.radius_m:g}")
+        return metropolis_links(graph.edges, survey.devices)
+
+
+class ErdosRenyi(FixedGraph):
+    """Each pair is an edge with the same probability, drawn until the graph is connected."""
+
+    kind: Literal["erdos_renyi"] = "erdos_renyi"
+    probability: float = Field(gt=0, le=1, description="Probability of each edge.")
+
+    def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
+        """All links, sorted by (receiver, sender). Raises ScenarioError if none is connected."""
+        graph = nx.empty_graph(survey.devices)
+        for draw in range(MAX_DRAWS):
+            graph = nx.gnp_random_graph(
+                survey.devices, self.probability, seed=_graph_seed(seed, draw)
+            )
+            if nx.is_connected(graph):
+                return metropolis_links(graph.edges, survey.devices)
+        raise _not_connected(graph, f"erdos_renyi with probability {self.probability:g}")
+
+
+class RandomRegular(FixedGraph):
+    """Every device has the same number of neighbours, drawn until the graph is connected."""
+
+    kind: Literal["random_regular"] = "random_regular"
+    degree: int = Field(ge=1, description="Neighbours of each device.")
+
+    def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
+        """All links, sorted by (receiver, sender).
+
+        Raises ScenarioError if there is no such graph (degree >= M, or degree·M odd) or none drawn
+        is connected.
+        """
+        devices = survey.devices
+        if self.degree >= devices or self.degree * devices % 2:
+            raise ScenarioError(
+                [
+                    f"topology.degree: got {self.degree} for {devices} devices, wanted a degree "
+                    f"below {devices} with degree * devices even"
+                ]
+            )
+        graph = nx.empty_graph(devices)
+        for draw in range(MAX_DRAWS):
+            graph = nx.random_regular_graph(self.degree, devices, seed=_graph_seed(seed, draw))
+            if nx.is_connected(graph):
+                return metropolis_links(graph.edges, devices)
+        raise _not_connected(graph, f"random_regular with degree {self.degree}")
+
+
+class RandomFeasible(FixedGraph):
+    """A random connected graph of so many edges, each device's within range and power limit.
+
+    Every pair that is drawn must be in range, and every device must be able to serve all its
+    neighbours at once: sum_j required_power[i, j, degree i] <= p_max. First a random spanning tree,
+    then further pairs, in keyed random order; drawn anew until all edges have found a place.
+    """
+
+    kind: Literal["random_feasible"] = "random_feasible"
+    num_edges: int = Field(ge=1, description="Undirected edges of the whole graph.")
+    message_bytes: int | None = Field(
+        default=None,
+        gt=0,
+        description="Air bytes of the message that the powers must carry within the deadline; "
+        "default: the method's own.",
+    )
+
+    def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
+        """All links, sorted by (receiver, sender). Raises ScenarioError if no draw succeeds."""
+        pairs = [tuple(map(int, pair)) for pair in np.argwhere(np.triu(survey.in_range, k=1))]
+        graph = nx.empty_graph(survey.devices)
+        for draw in range(MAX_DRAWS):
+            order = stream(seed, "topology", draw).permutation(len(pairs))
+            graph = self._grown([pairs[i] for i in order], survey)
+            if graph.number_of_edges() == self.num_edges and nx.is_connected(graph):
+                return metropolis_links(graph.edges, survey.devices)
+        raise ScenarioError(
+            [
+                f"topology.num_edges: got {self.num_edges}, wanted fewer, but at least "
+                f"{survey.devices - 1}, or more range and power (none of {MAX_DRAWS} draws is connected "
+                "and within max_power_w)"
+            ]
+        )
+
+    def _grown(self, pairs: list[tuple[int, ...]], survey: Survey) -> "nx.Graph[int]":
+        """Edges in the given order, those that join two parts first, as long as powers allow."""
+        graph: nx.Graph[int] = nx.empty_graph(survey.devices)
+        parts: UnionFind[int] = UnionFind(range(survey.devices))
+        rest = []
+        for low, high in pairs:
+            if parts[low] != parts[high] and _add_if_fed(graph, low, high, survey):
+                parts.union(low, high)
+            else:
+                rest.append((low, high))
+        for low, high in rest:
+            if graph.number_of_edges() < self.num_edges and not graph.has_edge(low, high):
+                _add_if_fed(graph, low, high, survey)
+        return graph
+
+
+class ListedEdges(FixedGraph):
+    """The edges that the scenario lists: another run's graph, or one of one's own."""
+
+    kind: Literal["edges"] = "edges"
+    edges: tuple[tuple[int, int], ...] = Field(description="Pairs of device ids; need not connect.")
+
+    def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
+        """All links, sorted by (receiver, sender). Raises ScenarioError for a device that is not."""
+        for edge in self.edges:
+            if edge[0] == edge[1] or not all(0 <= i < survey.devices for i in edge):
+                raise ScenarioError(
+                    [
+                        f"topology.edges: got {list(edge)}, wanted two different devices of "
+                        f"0 … {survey.devices - 1}"
+                    ]
+                )
+        return metropolis_links(self.edges, survey.devices)
+
+
+class Isolated(FixedGraph):
+    """Nobody with nobody."""
+
+    kind: Literal["none"] = "none"
+
+    def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
+        """No links."""
+        return ()
+
+
+def _add_if_fed(graph: "nx.Graph[int]", low: int, high: int, survey: Survey) -> bool:
+    """Add an edge if both ends can then still serve all their neighbours at once."""
+    graph.add_edge(low, high)
+    for device in (low, high):
+        neighbours = list(graph[device])
+        needed_w = survey.required_power_w(len(neighbours))[device, neighbours]
+        if survey.spent_w(needed_w) > survey.max_power_w[device]:
+            graph.remove_edge(low, high)
+            return False
+    return True
+
+
+def _graph_seed(seed: int, draw: int) -> int:
+    """A seed for NetworkX, which draws by itself."""
+    return int(stream(seed, "topology", draw).integers(2**32))
+
+
+def _not_connected(graph: "nx.Graph[int]", what: str) -> ScenarioError:
+    """The error that names the islands of a graph."""
+    edge_MM = nx.to_numpy_array(graph, nodelist=sorted(graph)) > 0.0
+    found = islands(edge_MM)
+    named = " ".join("{" + " ".join(map(str, island)) + "}" for island in found)
+    return ScenarioError([f"topology: got {len(found)} islands {named} ({what}), wanted one"])

@@ -1,0 +1,248 @@
+"""One device's transmitter as a sender's shim sees it: what it sends, when, and what that costs.
+
+Shapes: P packets of a content.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+
+from emulator.core.protocols import BoundAccess, BoundChannel
+from emulator.core.types import (
+    IP_UDP_BYTES,
+    BoolArray,
+    Grant,
+    IndexArray,
+    Kind,
+    LinkRecord,
+    Message,
+    Packet,
+    Reception,
+    Request,
+    ValueType,
+    air_bytes,
+)
+from emulator.network.channel.acknowledgements import Acking
+from emulator.network.wire import tensors_of
+
+COUNTED = (
+    "values",
+    "value_tensors",
+    "mask_entries",
+    "mask_coordinates",
+    "known_entries",
+    "known_coordinates",
+)
+"""Counts of what messages say that shrink with their packets."""
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What a receiver is sent in one exchange; what several are sent alike is but one object.
+
+    bytes_P4: each packet's bytes by class: header (with IP and UDP), checksum, mask, payload.
+    said: what the messages are about, in counts: columns of a `LinkRecord`.
+    """
+
+    messages: tuple[Message, ...]
+    packets: tuple[Packet, ...]
+    bytes_P4: IndexArray
+    reliable_P: BoolArray
+    said: Mapping[str, int]
+
+    @classmethod
+    def of(
+        cls,
+        messages: Sequence[Message],
+        packets_of: Sequence[Sequence[Packet]],
+        number_type: ValueType,
+    ) -> "Content":
+        """Of messages in the order they are sent, with the packets of each."""
+        packets = tuple(chain.from_iterable(packets_of))
+        rows = [
+            (p.header_bytes + IP_UDP_BYTES, p.checksum_bytes, p.mask_bytes, p.payload_bytes)
+            for p in packets
+        ]
+        said = Counter[str]()
+        for message, its_packets in zip(messages, packets_of, strict=True):
+            said.update(_said(message, its_packets, number_type))
+        return cls(
+            tuple(messages),
+            packets,
+            np.array(rows, dtype=np.int64).reshape(-1, 4),
+            np.array([packet.reliable for packet in packets], dtype=np.bool_),
+            said,
+        )
+
+    def surviving(self, arrived_P: BoolArray) -> "Content":
+        """What of it arrived, to be passed on; what it says shrinks with the bytes of values and masks."""
+        if arrived_P.all():
+            return self
+        content_P = self.bytes_P4[:, 2:].sum(axis=1)
+        kept, whole = int(content_P[arrived_P].sum()), int(content_P.sum())
+        shrunk = {n: round(self.said[n] * kept / whole) for n in COUNTED} if whole else {}
+        packets = tuple(p for p, arrived in zip(self.packets, arrived_P, strict=True) if arrived)
+        return Content(
+            self.messages,
+            packets,
+            self.bytes_P4[arrived_P],
+            self.reliable_P[arrived_P],
+            {**self.said, **shrunk},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Transmission:
+    """One content to some receivers at once. flow: see `state.Grant`."""
+
+    receivers: tuple[int, ...]
+    content: Content
+    flow: tuple[int, ...] = ()
+
+
+class Transmitter:
+    """The radio of one device: one transmission after the other, but for what waits for who is away."""
+
+    def __init__(self, device: int, access: BoundAccess, channel: BoundChannel) -> None:
+        self._device = device
+        self._access = access
+        self._channel = channel
+        self._put_off: list[tuple[float, float]] = []
+        self.free_s = 0.0
+
+    def send(
+        self, transmissions: Sequence[Transmission], ready_s: float, exchange_index: int
+    ) -> list[tuple[Grant, tuple[Reception, ...]]]:
+        """Each transmission's grant, and what becomes of its packets at each receiver.
+
+        All of them start together, when the device is ready and its last transmission is over.
+        """
+        ready_s = max(ready_s, self.free_s)
+        self._put_off = [span for span in self._put_off if span[1] > ready_s]
+        requests = [
+            Request(
+                self._device, t.receivers, air_bytes(t.content.packets), ready_s, exchange_index
+            )
+            for t in transmissions
+        ]
+        sent = self._on_air(requests, transmissions)
+        for grant, receptions in sent:
+            end_s = receptions[0].arrival_s
+            if grant.start_s > ready_s:  # what waits for somebody is sent when they are back
+                self._put_off.append((grant.start_s, end_s))
+            else:
+                self.free_s = max(self.free_s, end_s)
+        return sent
+
+    def _on_air(
+        self, requests: Sequence[Request], transmissions: Sequence[Transmission]
+    ) -> list[tuple[Grant, tuple[Reception, ...]]]:
+        while True:
+            powered = self._channel.set_powers(self._access.plan(requests), requests)
+            grants = [
+                replace(grant, flow=t.flow) if t.flow else grant
+                for grant, t in zip(powered, transmissions, strict=True)
+            ]
+            received = [
+                self._channel.transmit(t.content.packets, grant)
+                for grant, t in zip(grants, transmissions, strict=True)
+            ]
+            clear = [
+                self._after_put_off(request, grant.start_s, at_each[0].arrival_s)
+                for request, grant, at_each in zip(requests, grants, received, strict=True)
+            ]
+            if clear == requests:
+                return list(zip(grants, received, strict=True))
+            requests = clear
+
+    def _after_put_off(self, request: Request, start_s: float, end_s: float) -> Request:
+        """The request; after what an earlier send has put off, if it would run into that.
+
+        There is one radio: what waits for somebody who is away has it for itself when they are back.
+        """
+        in_the_way = [to_s for from_s, to_s in self._put_off if from_s < end_s and start_s < to_s]
+        return replace(request, ready_s=max(in_the_way, default=request.ready_s))
+
+
+def _said(message: Message, packets: Sequence[Packet], number_type: ValueType) -> dict[str, int]:
+    """Its adapter values, if it has any, and its mask, if that leaves anything out or travels."""
+    mask = message.mask
+    travels = any(packet.mask_bytes for packet in packets)
+    known = message.mask_known and not mask.is_full and not travels
+    valued = (
+        message.kind in (Kind.VALUES, Kind.EXPERT)
+        and message.values is not None
+        and message.value_type is number_type
+    )
+    return {
+        "value_messages": int(valued),
+        "values": mask.count if valued else 0,
+        "value_tensors": tensors_of(mask.indices, message.layout) if valued else 0,
+        "mask_entries": mask.count if travels else 0,
+        "mask_coordinates": mask.size if travels else 0,
+        "known_entries": mask.count if known else 0,
+        "known_coordinates": mask.size if known else 0,
+    }
+
+
+@dataclass(frozen=True)
+class Way:
+    """Where a hop belongs: the columns of a `LinkRecord` of that name."""
+
+    origin: int
+    destination: int
+    hop: int
+
+
+def link_record(
+    content: Content,
+    grant: Grant,
+    receiver: int,
+    reception: Reception,
+    energy_j: float,
+    way: Way,
+) -> LinkRecord:
+    """One hop to one receiver in the account; what was on the air, once for all of a broadcast."""
+    attempts_P, size_P = reception.attempts, content.bytes_P4.sum(axis=1)
+    first_tries = content.bytes_P4[attempts_P > 0].sum(axis=0).tolist()
+    on_air = receiver == grant.receivers[0]
+    # A channel that says nothing of acknowledgements has them for nothing.
+    acks = reception.acks or Acking(grant, content.reliable_P).acks(attempts_P, bit_per_s=0.0)
+    return LinkRecord(
+        exchange_index=grant.exchange_index,
+        round_index=content.messages[0].round_index,
+        traffic=content.messages[0].traffic.name.lower(),
+        sender=grant.sender,
+        receiver=receiver,
+        messages=len(content.messages),
+        packets=len(content.packets),
+        packets_lost=int((~reception.arrived).sum()),
+        attempts=int(attempts_P.sum()),
+        header_bytes=first_tries[0],
+        checksum_bytes=first_tries[1],
+        mask_bytes=first_tries[2],
+        payload_bytes=first_tries[3],
+        retransmitted_bytes=int(size_P @ np.maximum(attempts_P - 1, 0)),
+        ack_bytes=acks.num_bytes,
+        lost_bytes=int(size_P @ (attempts_P - reception.arrived)),
+        delivered_bytes=int(size_P[reception.arrived].sum()),
+        start_s=grant.start_s,
+        arrival_s=reception.arrival_s,
+        airtime_s=reception.airtime_s if on_air else 0.0,
+        bandwidth_hz=grant.bandwidth_hz,
+        tx_power_w=grant.tx_power_w,
+        energy_j=energy_j if on_air else 0.0,
+        late=reception.late,
+        on_air=on_air,
+        reliable_packets=int(content.reliable_P.sum()),
+        acked_packets=acks.packets,
+        ack_airtime_s=acks.airtime_s,
+        ack_energy_j=acks.energy_j,
+        origin=way.origin,
+        destination=way.destination,
+        hop=way.hop,
+        **content.said,
+    )

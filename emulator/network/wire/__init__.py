@@ -1,0 +1,21 @@
+"""The wire: messages to packets and back.
+
+`WireFormat.encode(message)` gives packets, `split_burst(data)` the surviving ones of each message,
+and `decode(packets_data, known, arrival_s)` what a receiver makes of them. Read packets.py first: it
+holds the byte layout; masks.py that of mask pieces; values.py how numbers are rounded.
+"""
+
+from emulator.network.wire.decoder import decode
+from emulator.network.wire.encoder import WireFormat
+from emulator.network.wire.packets import MESSAGE_HEADER_BYTES, split_burst
+from emulator.network.wire.quantisation import quantise, round_trip, tensors_of
+
+__all__ = [
+    "MESSAGE_HEADER_BYTES",
+    "WireFormat",
+    "decode",
+    "quantise",
+    "round_trip",
+    "split_burst",
+    "tensors_of",
+]

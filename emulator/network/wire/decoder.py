@@ -1,0 +1,213 @@
+"""Packets back to messages: whatever survived, and what that says of every coordinate.
+
+Shapes: N coordinates of the layout, n kept ones, Q data packets that survived of P, q kept
+coordinates that they hold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from emulator.core.errors import WireError
+from emulator.core.types import (
+    AdapterLayout,
+    ByteArray,
+    Coordinate,
+    FloatArray,
+    IndexArray,
+    Known,
+    Mask,
+    Received,
+    ValueType,
+)
+from emulator.network.wire.interleaving import (
+    check_packets,
+    kept_by_pieces,
+    kept_of_known,
+    status_of_classes,
+)
+from emulator.network.wire.mask_coding import MaskCoding, read_pieces
+from emulator.network.wire.packets import HEAD_BYTES, Heads, MessageHeader
+from emulator.network.wire.quantisation import VALUE_BYTES, module_of, read_scaled, read_values
+
+
+def decode(packets_data: Sequence[bytes], known: Known, arrival_s: float) -> Received:
+    """What the surviving packets of one message say; the message header packet comes first.
+
+    Law: for every subset of data packets, in order, the coordinates of the survivors are RECEIVED
+    with the values as `quantise` rounds them; the others are NOT_SENT where that is known and LOST
+    where a lost packet may have held them. A mask alone leaves values at zero and marks the kept
+    coordinates RECEIVED.
+    Raises WireError if the bytes are not such packets, or if `known` lacks the mask (coding KNOWN)
+    or the layout (int8 values) that they name.
+    """
+    survivors = _Survivors.read(packets_data)
+    header = survivors.header
+    layout = known.layouts.get(header.layout_digest)
+    if layout is not None and layout.size != header.size:
+        raise WireError(f"{header.title}: size: got {header.size}, wanted {layout.size}")
+    if header.coding is MaskCoding.GAPS:
+        kept_q = survivors.kept_by_pieces()
+        status_N = survivors.status()
+    else:
+        indices_n = _mask(header, known).indices
+        kept_q = survivors.kept_by_mask(indices_n) if header.has_body else indices_n
+        status_N = np.zeros(header.size, dtype=np.uint8)
+        if kept_q.size < indices_n.size:
+            status_N[indices_n] = Coordinate.LOST
+    status_N[kept_q] = Coordinate.RECEIVED
+    values_q = survivors.values(kept_q, layout)
+    values_N: FloatArray | ByteArray = np.zeros(header.size, dtype=np.float32)
+    if values_q.dtype == np.uint8:
+        values_N = np.zeros(header.size, dtype=np.uint8)
+    values_N[kept_q] = values_q
+    return Received(
+        header.kind,
+        header.traffic,
+        header.source,
+        header.origin,
+        header.round_index,
+        arrival_s,
+        header.layout_digest,
+        values_N,
+        status_N,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Survivors:
+    """The header of a message and the data packets that arrived: checked heads, bytes, and where in
+    each packet the values begin and end [Q]; int8 scales lie just before them."""
+
+    header: MessageHeader
+    heads: Heads
+    packets: list[memoryview]
+    scale_counts: IndexArray
+    values_from: IndexArray
+    values_to: IndexArray
+
+    @classmethod
+    def read(cls, packets_data: Sequence[bytes]) -> "_Survivors":
+        """Check all that can be checked without masks. Raises WireError."""
+        if not packets_data:
+            raise WireError("message: got no packets, wanted its message header first")
+        header = MessageHeader.read(packets_data[0])
+        packets = [memoryview(data) for data in packets_data[1:]]
+        heads = Heads.read(packets, packets_data[0], header.title)
+        if header.stride:
+            check_packets(header, heads)
+        else:
+            heads.check_ranges(header)
+        counts, from_Q = np.zeros_like(heads.counts), np.full_like(heads.counts, HEAD_BYTES)
+        if header.value_type is ValueType.INT8:
+            low = HEAD_BYTES
+            found = [int.from_bytes(data[low : low + 2], "little") for data in packets]
+            counts = np.asarray(found, dtype=np.int64)
+            from_Q += 2 + 4 * counts
+        width = 0 if header.value_type is None else VALUE_BYTES[header.value_type]
+        to_Q = from_Q + width * heads.counts
+        spare_Q = heads.lengths - to_Q
+        if not ((spare_Q >= 0) if header.coding is MaskCoding.GAPS else (spare_Q == 0)).all():
+            raise WireError(
+                f"{header.title}: lengths: got {heads.lengths}, wanted values until {to_Q}"
+            )
+        return cls(header, heads, packets, counts, from_Q, to_Q)
+
+    def kept_by_pieces(self) -> IndexArray:
+        """The kept coordinates [q] by the packets' own mask pieces."""
+        if not self.packets:
+            return np.zeros(0, dtype=np.int64)
+        heads = self.heads
+        rows = zip(self.packets, self.values_to.tolist(), strict=True)
+        pieces = [data[low:] for data, low in rows]
+        if self.header.stride:
+            return kept_by_pieces(self.header, heads, pieces)
+        kept_q = read_pieces(pieces, heads.firsts, heads.counts, self.header.rice_parameter)
+        lasts = kept_q[np.cumsum(heads.counts) - 1]
+        if (lasts >= heads.firsts + heads.spans).any():
+            raise WireError(
+                f"{self.header.title}: got entries beyond a packet's range, wanted none"
+            )
+        return kept_q
+
+    def kept_by_mask(self, indices_n: IndexArray) -> IndexArray:
+        """The kept coordinates [q]: those of the mask in the packets' ranges or classes."""
+        heads = self.heads
+        if self.header.stride:
+            return kept_of_known(self.header, heads, indices_n)
+        starts = np.searchsorted(indices_n, heads.firsts)
+        stops = np.searchsorted(indices_n, heads.firsts + heads.spans)
+        fits = np.array_equal(stops - starts, heads.counts)
+        if not fits or not np.array_equal(indices_n[starts], heads.firsts):
+            raise WireError(f"{self.header.title}: got ranges of another mask, wanted this one's")
+        if int(heads.counts.sum()) == indices_n.size:
+            return indices_n
+        rows = zip(starts.tolist(), stops.tolist(), strict=True)
+        return np.concatenate([indices_n[:0], *(indices_n[low:high] for low, high in rows)])
+
+    def status(self) -> ByteArray:
+        """[N] LOST in the holes between the ranges (or classes), NOT_SENT inside them."""
+        heads, size = self.heads, self.header.size
+        if heads.indices.size == self.header.packets:
+            return np.zeros(size, dtype=np.uint8)
+        if self.header.stride:
+            return status_of_classes(self.header, heads)
+        status_N = np.full(size, Coordinate.LOST, dtype=np.uint8)
+        # The range of packet 0 reaches down to coordinate 0.
+        lows = np.where(heads.indices == 0, 0, heads.firsts)
+        rows = zip(lows.tolist(), (heads.firsts + heads.spans).tolist(), strict=True)
+        for low, high in rows:
+            status_N[low:high] = Coordinate.NOT_SENT
+        return status_N
+
+    def values(self, kept_q: IndexArray, layout: AdapterLayout | None) -> FloatArray | ByteArray:
+        """The values [q] as the sender rounded them; zeros for a mask alone."""
+        value_type = self.header.value_type
+        if value_type is None:
+            return np.zeros(kept_q.size, dtype=np.float32)
+        raw = self._joined(self.values_from, self.values_to)
+        if value_type is ValueType.INT8:
+            scales = self._joined(self.values_from - 4 * self.scale_counts, self.values_from)
+            scale_of_q = self._scale_of_each(kept_q, layout)
+            return read_scaled(raw.view(np.int8), scales.view("<f4"), scale_of_q)
+        return read_values(raw, value_type)
+
+    def _scale_of_each(self, kept_q: IndexArray, layout: AdapterLayout | None) -> IndexArray:
+        """Which of all packets' scales is that of each value: a new one at every module's first
+        value in a packet."""
+        if layout is None:
+            digest = self.header.layout_digest.hex()
+            raise WireError(f"{self.header.title}: layout {digest}: got none, wanted it for int8")
+        if not kept_q.size:
+            return kept_q
+        module_q = module_of(kept_q, layout)
+        starts = np.cumsum(self.heads.counts) - self.heads.counts
+        new_q = np.empty(kept_q.size, dtype=np.bool_)
+        np.not_equal(module_q[1:], module_q[:-1], out=new_q[1:])
+        new_q[starts] = True
+        wanted = np.add.reduceat(new_q, starts, dtype=np.int64)
+        if not np.array_equal(wanted, self.scale_counts):
+            raise WireError(
+                f"{self.header.title}: scales: got {self.scale_counts}, wanted {wanted}"
+            )
+        return np.cumsum(new_q, dtype=np.int64) - 1
+
+    def _joined(self, lows: IndexArray, highs: IndexArray) -> ByteArray:
+        """One slice of every packet, one after another."""
+        rows = zip(self.packets, lows.tolist(), highs.tolist(), strict=True)
+        return np.frombuffer(b"".join([data[low:high] for data, low, high in rows]), dtype=np.uint8)
+
+
+def _mask(header: MessageHeader, known: Known) -> Mask:
+    """The mask that a message header names. Raises WireError if the receiver does not hold it."""
+    if header.coding is MaskCoding.FULL:
+        return Mask.full(header.size)
+    mask = known.masks.get(header.mask_digest)
+    if mask is None:
+        digest = header.mask_digest.hex()
+        raise WireError(f"{header.title}: mask {digest}: got none, wanted it among known masks")
+    if (mask.size, mask.count) != (header.size, header.count):
+        got, wanted = (header.size, header.count), (mask.size, mask.count)
+        raise WireError(f"{header.title}: size and count: got {got}, wanted {wanted}")
+    return mask

@@ -1,0 +1,1 @@
+"""One run: processes, transport, drivers, its output folder, inference from it."""

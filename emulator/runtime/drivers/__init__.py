@@ -1,0 +1,1 @@
+"""The two drivers: all devices in one process, or one process per device."""

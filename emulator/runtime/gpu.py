@@ -1,0 +1,60 @@
+"""Where tensors live: in main memory, or on a GPU whose devices share one set of frozen weights.
+
+A GPU is touched only in the process that uses it, never in a parent that forks. Of the processes of a
+host that use the same GPU the first to come loads the weights there, the others adopt them.
+"""
+
+import platform
+
+import torch
+from torch import nn
+
+from emulator.core.errors import ScenarioError
+from emulator.learning.backbone.shared_weights import adopt, exported
+from emulator.runtime.transport.store import Notes
+from emulator.scenario.world import World, accelerator_of, with_features
+
+
+def settled(world: World, notes: Notes) -> World:
+    """The world as this device's process sees it: weights on its GPU, questions read there.
+
+    GPUs are dealt out to the processes of a host in turn.
+    """
+    if accelerator_of(world.scenario) == "cpu":
+        return world
+    host, gpus = platform.node(), torch.cuda.device_count()
+    turn = notes.turn(f"GPUs of {host}")
+    if world.scenario.backend == "nccl" and turn >= gpus:
+        raise ScenarioError(
+            [
+                f"backend: got nccl and more devices than the {gpus} GPUs of {host}, wanted gloo there"
+            ]
+        )
+    place = f"weights on GPU {turn % gpus} of {host}"
+    torch.cuda.set_device(turn % gpus)
+    if turn < gpus:
+        load_on_gpu(world.backbone.model)
+        notes.publish(place, exported(world.backbone.model))
+    else:
+        adopt(world.backbone.model, notes.read(place))
+    return with_features(world)
+
+
+def settled_alone(world: World) -> World:
+    """The same where one process leads all lives: on the first GPU."""
+    if accelerator_of(world.scenario) == "cpu":
+        return world
+    load_on_gpu(world.backbone.model)
+    return with_features(world)
+
+
+def load_on_gpu(model: nn.Module) -> None:
+    """Move a model to the GPU that this process uses."""
+    model.to("cuda")
+
+
+def peak_gpu_mb() -> float:
+    """The most GPU memory that this process's own tensors took; 0 without a GPU."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return 0.0
+    return torch.cuda.max_memory_allocated() / 1e6

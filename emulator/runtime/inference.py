@@ -1,0 +1,269 @@
+"""A finished run answers: what a device left behind, put to questions nobody asked in the run.
+
+All that is needed lies in the run's folder: `scenario.yaml` names the frozen backbone and the
+router, `experts/device-NN/` holds the experts and the fitted router. No data is read.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from emulator.core.errors import EmulatorError, ScenarioError
+from emulator.core.places import is_file
+from emulator.core.protocols import Learner
+from emulator.core.run_files import ExpertRow, adapted_modules, read_experts
+from emulator.core.types import Example, Expert, FloatArray
+from emulator.learning.adapters.export import check_adapter, expert_tensors, model_differences
+from emulator.learning.backbone.load import Backbone
+from emulator.learning.evaluation import check_finite
+from emulator.learning.routing.mixture import expert_gates
+from emulator.learning.routing.oracle import Oracle
+from emulator.learning.tasks.learner import learner_for, tells_apart, unknown_share
+from emulator.learning.tasks.synthetic import Synthetic
+from emulator.scenario.load import read_scenario
+from emulator.scenario.schema import Scenario
+
+CHANGEABLE = ("router.top_m", "router.temperature", "backbone.name")
+"""What may differ from the run: how gates are opened, and where the backbone lies today."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer and where it comes from: every expert's gate, in the order of the experts.
+
+    unread: the part of the prompt that was too long for the model, in words. unknown: the share of
+    its tokens that the backbone has no words for.
+    """
+
+    prompt: str
+    answer: str
+    gates: tuple[tuple[str, float], ...]
+    unread: str = ""
+    unknown: float = 0.0
+
+    @property
+    def answered_by(self) -> tuple[str, ...]:
+        """The experts whose gates are open as far as three decimals show; none: the backbone alone."""
+        return tuple(name for name, gate in self.gates if gate >= 0.0005)
+
+
+class Respondent:
+    """One device of a finished run, ready to answer."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        backbone: Backbone,
+        experts: Mapping[str, Expert],
+        fitted: Mapping[str, FloatArray],
+    ) -> None:
+        """experts: by name. fitted: the router's tensors, empty under a method that routes nothing."""
+        self._scenario = scenario
+        self._backbone = backbone
+        self._learner: Learner = learner_for(backbone)
+        self._experts = experts
+        self._fitted = fitted
+        self._mixture = scenario.routing.mixture(backbone, tuple(experts.values()))
+
+    def reply(
+        self,
+        prompt: str,
+        choices: Sequence[str],
+        max_new_tokens: int | None,
+        task: str | None = None,
+    ) -> Reply:
+        """One of the choices, or (without any) generated text; default half of the model's input.
+
+        task: the true one, where it is known: its experts answer and the router is not asked.
+        Raises ScenarioError where the backbone cannot answer so, or the router does not fit.
+        """
+        limit = self._backbone.max_tokens
+        wanted = limit // 2 if max_new_tokens is None else max_new_tokens
+        if not 0 < wanted < limit:
+            raise ScenarioError(
+                [
+                    f"--max-tokens: got {wanted}, wanted 1 ... {limit - 1} (backbone.max_tokens less one)"
+                ]
+            )
+        if not choices and self._backbone.family != "causal_lm":
+            raise ScenarioError(
+                ["--choices: got none, wanted some (a sentence encoder cannot generate)"]
+            )
+        if choices and not tells_apart(self._backbone, choices):
+            raise ScenarioError(
+                [
+                    f"--choices: got {', '.join(choices)}, which the tokenizer of "
+                    f"{self._backbone.name} cannot tell apart within backbone.max_tokens "
+                    f"({limit}), wanted different ones"
+                ]
+            )
+        kind, answer = ("choice", choices[0]) if choices else ("text", "")
+        question = Example("", prompt, answer, tuple(choices), kind=kind)
+        gates_E = self._gates(question) if task is None else self._gates_of(task)
+        self._mixture.set_gates(torch.from_numpy(gates_E[None]))
+        answer = self._learner.answer(self._mixture.module, question, wanted)
+        gates = tuple(zip(self._experts, gates_E.tolist(), strict=True))
+        unread = self._learner.unread(question, wanted)
+        return Reply(prompt, answer, gates, unread, unknown_share(self._backbone, [prompt]))
+
+    def _gates(self, question: Example) -> FloatArray:
+        """Gates over the experts [E]; all of them open under a method that routes nothing."""
+        scenario = self._scenario
+        if not scenario.method.routes:
+            return torch.ones(len(self._experts)).numpy()
+        if isinstance(scenario.router, Oracle):
+            known = ", ".join(sorted({expert.task for expert in self._experts.values()}))
+            raise ScenarioError(
+                [f"--task: got none under router.kind oracle, wanted the true one of {known}"]
+            )
+        if isinstance(scenario.tasks, Synthetic):  # its questions have no choices to route by
+            question = replace(question, choices=(), kind="text")
+        features = scenario.routing.features(self._backbone, [question])
+        try:
+            gates_ST = scenario.router.gates(self._fitted, features)
+        except (KeyError, ValueError):  # tensors of another name or shape than this router's
+            raise ScenarioError(
+                [
+                    f"router: got {scenario.router.kind} with settings that do not fit the stored "
+                    "router, wanted those of the run, or others in temperature and top_m only"
+                ]
+            ) from None
+        gates_SE: FloatArray = expert_gates(
+            gates_ST, scenario.tasks.names, tuple(self._experts.values())
+        )
+        first: FloatArray = gates_SE[0]
+        return first
+
+    def _gates_of(self, task: str) -> FloatArray:
+        """The gates of a known task [E]."""
+        known = sorted({expert.task for expert in self._experts.values()})
+        if not self._scenario.method.routes:
+            kind = self._scenario.method.kind
+            raise ScenarioError(
+                [f"--task: got {task!r} under {kind}, wanted none: one adapter for all tasks"]
+            )
+        if task not in known:
+            raise ScenarioError([f"--task: got {task!r}, wanted one of {', '.join(known)}"])
+        names = self._scenario.tasks.names
+        one_hot_T = np.array([[name == task for name in names]], dtype=np.float32)
+        first: FloatArray = expert_gates(one_hot_T, names, tuple(self._experts.values()))[0]
+        return first
+
+
+def respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respondent:
+    """Load a device of a finished run; overrides are those of a scenario, e.g. `router.top_m=2`.
+
+    Raises ScenarioError for a folder that holds no run, a device it lacks, and files that are broken;
+    EmulatorError for experts or a router with NaN.
+    """
+    torch.set_num_threads(1)
+    if not is_file(run / "scenario.yaml"):
+        raise ScenarioError([f"{run}: got no scenario.yaml there, wanted the folder of a run"])
+    for override in overrides:
+        if override.split("=")[0] not in CHANGEABLE:
+            raise ScenarioError(
+                [f"--set: got {override}, wanted {' or '.join(CHANGEABLE)}: all else is the run's"]
+            )
+    scenario = read_scenario(run / "scenario.yaml", overrides).scenario
+    if not 0 <= device < scenario.devices:
+        raise ScenarioError([f"--device: got {device}, wanted 0 ... {scenario.devices - 1}"])
+    folder = run / "experts" / f"device-{device:02d}"
+    fitted = _router(folder / "router.safetensors") if scenario.method.routes else {}
+    backbone = scenario.backbone.load()
+    routed_to = scenario.tasks.names if scenario.method.routes else ()
+    return Respondent(scenario, backbone, _experts(folder, backbone, routed_to), fitted)
+
+
+def shown(reply: Reply) -> str:
+    """A reply as four lines, more where part of the prompt was left unread or is not known."""
+    by = " + ".join(reply.answered_by) or "the backbone alone"
+    gates = ", ".join(f"{name} {gate:.3f}" for name, gate in reply.gates)
+    lines = [
+        reply.prompt,
+        f"answer       {reply.answer}",
+        f"answered by  {by}",
+        f"gates        {gates}",
+    ]
+    if reply.unread:
+        lines.append(
+            f"not read     {reply.unread}: longer than backbone.max_tokens less the answer"
+        )
+    if reply.unknown:
+        lines.append(f"not known    {100 * reply.unknown:.0f} % of the prompt, to the backbone")
+    return "\n  ".join(lines) + "\n"
+
+
+def check_texts(texts: Iterable[str], where: str) -> None:
+    """Raise ScenarioError for a text of the command line that is in another encoding than UTF-8."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ScenarioError([f"{where}: got {text!a}, wanted text in UTF-8"]) from None
+
+
+def prompts_in(file: Path) -> list[str]:
+    """One prompt a line, empty lines left out."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError([f"--file: got {file}, wanted a text file ({error})"]) from None
+    return [line for line in lines if line.strip()]
+
+
+def _experts(folder: Path, backbone: Backbone, tasks: Sequence[str]) -> dict[str, Expert]:
+    """All experts of a device by the name of their folder, in gate order. tasks: where questions go."""
+    path = folder / "experts.json"
+    rows = read_experts(_file(path))
+    for index, row in enumerate(rows):
+        if tasks and row.task not in tasks:
+            wanted = f"one of {', '.join(tasks)}"
+            raise ScenarioError([f"{path}: {index}.task: got {row.task!r}, wanted {wanted}"])
+        if row.form != rows[0].form:
+            wanted = f"{rows[0].form} as in 0.form"
+            raise ScenarioError([f"{path}: {index}.form: got {row.form!r}, wanted {wanted}"])
+    return {row.folder: _expert(folder / row.folder, row, backbone) for row in rows}
+
+
+def _expert(folder: Path, row: ExpertRow, backbone: Backbone) -> Expert:
+    """One expert, its tensors checked against the backbone."""
+    whole = row.form == "weights"
+    path = folder / ("model.safetensors" if whole else "adapter_model.safetensors")
+    data = _bytes(path)
+    try:
+        if whole:
+            tensors = model_differences(data, backbone.model)
+        else:
+            tensors = expert_tensors(data)
+            check_adapter(tensors, backbone.model, adapted_modules(folder))
+    except ValueError as error:
+        raise ScenarioError([f"{path}: got {error}, wanted an expert of a run"]) from None
+    check_finite(tensors, str(path))
+    return Expert(row.task, row.samples, 1.0 if whole else row.scaling, tensors, row.form)
+
+
+def _router(path: Path) -> dict[str, FloatArray]:
+    """The fitted router's tensors."""
+    try:
+        fitted: dict[str, FloatArray] = load(_bytes(path))
+    except SafetensorError as error:
+        raise ScenarioError([f"{path}: got no safetensors ({error}), wanted a router"]) from None
+    for name, values in fitted.items():  # its thresholds may be infinite
+        if np.isnan(values).any():
+            raise EmulatorError(f"{path}: got NaN in {name}, wanted numbers")
+    return fitted
+
+
+def _bytes(path: Path) -> bytes:
+    return _file(path).read_bytes()
+
+
+def _file(path: Path) -> Path:
+    if not is_file(path):
+        raise ScenarioError([f"{path}: no such file, wanted the folder of a finished run"])
+    return path

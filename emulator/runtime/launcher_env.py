@@ -1,0 +1,86 @@
+"""What a launcher tells a process: which of how many it is, and where all meet.
+
+torchrun, srun, Kubernetes and compose agree on RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; here alone
+they are read. No torch: who is wrong is told so before anything is loaded.
+"""
+
+import os
+
+from emulator.core.errors import ScenarioError
+from emulator.runtime.transport.peers import Address
+
+
+def environment_world() -> tuple[int, int] | None:
+    """(process_rank, world_size) as a launcher set them; None when there is no launcher.
+
+    Raises ScenarioError when only one is set or they make no sense.
+    """
+    rank, world = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
+    if rank is None and world is None:
+        return None
+    process_rank, world_size = _number("RANK"), _number("WORLD_SIZE")
+    if not 0 <= process_rank < world_size:
+        raise ScenarioError(
+            [f"RANK: got {process_rank}, wanted 0 <= RANK < WORLD_SIZE = {world_size}"]
+        )
+    return process_rank, world_size
+
+
+def devices_here(
+    place: tuple[int, int] | None, devices: int, devices_per_host: int | None
+) -> range:
+    """The devices of this process, or of its children. Raises ScenarioError when counts do not fit."""
+    if place is None:
+        if devices_per_host is not None:
+            raise ScenarioError(
+                [
+                    f"--devices-per-host: got {devices_per_host} without a launcher, wanted RANK and "
+                    "WORLD_SIZE of this host among hosts, MASTER_ADDR and MASTER_PORT"
+                ]
+            )
+        return range(devices)
+    rank, processes = place
+    per_process = devices_per_host or 1
+    wanted = -(-devices // per_process)
+    if processes == wanted:
+        return range(rank * per_process, min((rank + 1) * per_process, devices))
+    if devices_per_host is not None:
+        problem = (
+            f"WORLD_SIZE: got {processes} hosts, wanted {wanted}: {devices} devices, "
+            f"--devices-per-host {devices_per_host}"
+        )
+    elif processes == 1:  # a run has two devices or more
+        problem = (
+            f"WORLD_SIZE: got 1 process, wanted {devices}: one per device (or --devices-per-host "
+            f"{devices} where it is the only host, or no RANK and WORLD_SIZE without a launcher)"
+        )
+    else:
+        problem = (
+            f"WORLD_SIZE: got {processes} processes, wanted {devices}: one per device (or "
+            f"--set devices={processes}, or --devices-per-host where a process is a host)"
+        )
+    raise ScenarioError([problem])
+
+
+def meeting_address() -> Address:
+    """Where the store is. Raises ScenarioError where MASTER_ADDR or MASTER_PORT make no sense."""
+    host = os.environ.get("MASTER_ADDR")
+    if not host:
+        raise ScenarioError(["MASTER_ADDR: not set, wanted the host of device 0"])
+    port = _number("MASTER_PORT")
+    if not 1 <= port <= 65535:
+        raise ScenarioError([f"MASTER_PORT: got {port}, wanted a port (1 to 65535)"])
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return Address(host, port, f"emulator/{attempt}")
+
+
+def serves_store(process_rank: int) -> bool:
+    """Whether this process serves the store, not the launcher or another process."""
+    return process_rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)
+
+
+def _number(name: str) -> int:
+    text = os.environ.get(name, "")
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise ScenarioError([f"{name}: got {text!r}, wanted a number"])
+    return int(text)

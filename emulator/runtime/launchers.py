@@ -1,0 +1,123 @@
+"""The same run under a launcher, which starts processes here and elsewhere and sets their environment.
+
+Each process is one device, or a parent that forks all devices of its host. torchrun's agent serves the
+store itself; otherwise the process of RANK 0 does.
+"""
+
+import errno
+import json
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emulator.core.errors import EmulatorError, ScenarioError
+from emulator.runtime.launcher_env import (
+    devices_here,
+    environment_world,
+    meeting_address,
+    serves_store,
+)
+from emulator.runtime.processes import ChildMain, Conclude, Crew, OnMessage, nothing
+from emulator.runtime.transport.gloo import Transport
+from emulator.runtime.transport.network_interface import use_interface_towards
+from emulator.runtime.transport.peers import Address, Patience
+from emulator.runtime.transport.shutdown import Together, leave_together
+from emulator.runtime.transport.store import StoreHost
+from emulator.scenario.schema import Scenario
+
+
+def terms_of(scenario: Scenario, devices_per_host: int | None) -> dict[str, str]:
+    """What all hosts must have been told alike, by name; files may lie in different folders."""
+    terms = {"--devices-per-host": str(devices_per_host or "nothing")}
+
+    def add(name: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, below in value.items():
+                add(f"{name}.{key}" if name else key, below)
+        elif isinstance(value, str) and Path(value).is_absolute():
+            terms[name] = Path(value).name
+        else:
+            terms[name] = json.dumps(value)
+
+    add("", scenario.model_dump(mode="json"))
+    return terms
+
+
+def run_launched(
+    child_main: ChildMain,
+    on_message: OnMessage,
+    patience: Patience,
+    terms: Mapping[str, str] | None = None,
+    conclude: Conclude = nothing,
+) -> None:
+    """Run this process's device; what it posts goes to `on_message` here, in the same process.
+
+    When all devices have come to their end, device 0 calls `conclude`; all return after that, and ignore
+    SIGTERM from then on (device 0 from when it has all results). terms: what all processes must have
+    been told alike. Raises what `child_main` and `leave_together` raise, and EmulatorError, naming
+    address and port, when the store cannot be reached or its port is in use.
+    """
+    device, devices = _place()
+    address = meeting_address()
+    use_interface_towards(address.host)
+    torch.set_num_threads(1)
+    with _store(device, devices, address):
+        with Transport(device, devices, address, patience, terms=terms) as transport:
+            child_main(transport, lambda _, header, blob: on_message(device, header, blob))
+            if device == 0:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        leave_together(Together(device, devices, address, patience.stall_timeout_s), conclude)
+
+
+def launched_crew(devices: int, devices_per_host: int, terms: Mapping[str, str]) -> Crew:
+    """The devices that this process forks, of as many as there are; the last host may have fewer.
+
+    Raises ScenarioError when counts do not fit, EmulatorError when the store's port is in use.
+    """
+    place = _place()
+    address = meeting_address()
+    return Crew(
+        ids=devices_here(place, devices, devices_per_host),
+        devices=devices,
+        address=address,
+        listener=_listen(address) if serves_store(place[0]) else None,
+        terms=terms,
+        place=place,
+    )
+
+
+def _place() -> tuple[int, int]:
+    world = environment_world()
+    if world is None:
+        raise ScenarioError(["RANK and WORLD_SIZE: not set, wanted a launcher's environment"])
+    return world
+
+
+@contextmanager
+def _store(device: int, devices: int, address: Address) -> Iterator[None]:
+    """Serve the store, where this process does, until all have left."""
+    if not serves_store(device):
+        yield
+        return
+    with StoreHost(_listen(address), address, devices) as host:
+        yield
+        host.await_farewell()
+
+
+def _listen(address: Address) -> socket.socket:
+    dual = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual else socket.AF_INET
+    try:
+        return socket.create_server(
+            ("", address.port), family=family, backlog=1024, dualstack_ipv6=dual
+        )
+    except OSError as error:
+        why = "already in use" if error.errno == errno.EADDRINUSE else str(error)
+        raise EmulatorError(
+            f"store at {address.host}:{address.port}: {why} (MASTER_PORT)"
+        ) from None

@@ -1,0 +1,180 @@
+"""Every file of a run, as bytes."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from safetensors.numpy import save
+
+from emulator.core.records import (
+    check_account,
+    ledger_rows,
+    metric_rows,
+    parameters_account,
+    parquet,
+    summarise,
+)
+from emulator.core.types import DeviceResult, Expert, LinkRecord, MetricRecord
+from emulator.learning.adapters.export import model_files, peft_files
+from emulator.learning.evaluation import check_finite
+from emulator.network.channel.access import served_in_turns
+from emulator.network.relay_paths import paths_taken
+from emulator.network.wire.quantisation import VALUE_BYTES
+from emulator.runtime.drivers.lifecycle import Outcome
+from emulator.scenario.load import dump_scenario
+from emulator.scenario.world import World, accelerator_of
+
+ARITHMETIC_VARIABLES = ("ATEN_CPU_", "DNNL_", "GOTO", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_")
+"""How variables begin that may choose other instructions for sums, and so their last digits."""
+
+
+def run_files(
+    world: World, outcomes: Sequence[Outcome], driver: str, machine: Mapping[str, float]
+) -> dict[str, bytes]:
+    """Every file of a run: path in the folder -> bytes. outcomes: of all devices, in order.
+
+    machine: what the run used of the real machine, the last keys of summary.json. Raises
+    EmulatorError when the account does not add up.
+    """
+    scenario = world.scenario
+    results = [outcome.result for outcome in outcomes]
+    ledger = ledger_rows(record for outcome in outcomes for record in outcome.link_records)
+    metrics = metric_rows(record for result in results for record in result.records)
+    check_account(ledger)
+    summary = summarise(
+        {
+            "name": scenario.name,
+            "method": scenario.method.kind,
+            "devices": scenario.devices,
+            "rounds": results[0].rounds,
+            "rounds_planned": scenario.rounds,
+            "seed": scenario.seed,
+        },
+        [shard.task for shard in world.shards],
+        metrics,
+        ledger,
+        max(result.emulated_s for result in results),
+        sum(result.compute_energy_j for result in results),
+    )
+    parameters = parameters_account(
+        metrics,
+        ledger,
+        scenario.devices,
+        results[0].rounds,
+        VALUE_BYTES[scenario.wire.number_type],
+    )
+    files = {
+        "scenario.yaml": dump_scenario(scenario).encode(),
+        "environment.json": _json(environment(driver, accelerator_of(scenario))),
+        "metrics.parquet": parquet(metrics, MetricRecord),
+        "ledger.parquet": parquet(ledger, LinkRecord),
+        "topology.json": _json(
+            _topology(world, results)
+            | {"paths": paths_taken(ledger), "in_turns": in_turns(world, outcomes)}
+        ),
+        "summary.json": _json({**summary, **parameters, **machine}),
+    }
+    for result in results:
+        files |= _device_files(world, result)
+    return files
+
+
+def in_turns(world: World, outcomes: Sequence[Outcome]) -> list[tuple[int, int]]:
+    """The links (sender, receiver) that were used though both ends have the same slot."""
+    used = ((r.sender, r.receiver) for outcome in outcomes for r in outcome.link_records)
+    return served_in_turns(world.access, used)
+
+
+def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
+    """The own expert as a folder; all experts and the router it answers with."""
+    name = f"device-{result.device:02d}"
+    folders = {f"adapters/{name}": result.own_expert}
+    places = expert_folders([expert.task for expert in result.experts])
+    folders |= {
+        f"experts/{name}/{place}": e for place, e in zip(places, result.experts, strict=True)
+    }
+    for folder, expert in folders.items():
+        check_finite(expert.tensors, folder)
+    files = {
+        f"{folder}/{file}": data
+        for folder, expert in folders.items()
+        for file, data in _expert_files(world, expert).items()
+    }
+    files[f"experts/{name}/experts.json"] = _json(
+        [
+            {
+                "task": e.task,
+                "samples": e.samples,
+                "scaling": e.scaling,
+                "form": e.form,
+                "folder": place,
+            }
+            for place, e in zip(places, result.experts, strict=True)
+        ]
+    )
+    if result.router:
+        files[f"experts/{name}/router.safetensors"] = save(dict(result.router))
+    return files
+
+
+def _expert_files(world: World, expert: Expert) -> Mapping[str, bytes]:
+    """A low-rank expert as a PEFT folder, whole weights as a model folder."""
+    backbone = world.backbone
+    if expert.form == "weights":
+        return model_files(expert, backbone.model)
+    return peft_files(expert, backbone)
+
+
+def expert_folders(tasks: Sequence[str]) -> list[str]:
+    """Where experts of these tasks lie: under the task's name, the second of a task under `NAME~2`."""
+    return [
+        task if task not in tasks[:index] else f"{task}~{tasks[:index].count(task) + 1}"
+        for index, task in enumerate(tasks)
+    ]
+
+
+def _topology(world: World, results: Sequence[DeviceResult]) -> dict[str, Any]:
+    """Where devices stand, who is with whom, who mixes whom."""
+    return {
+        "positions_m": world.channel.at(0.0).positions_m.tolist(),
+        "clusters": results[0].clusters,
+        "links": [
+            {"sender": link.sender, "receiver": link.receiver, "weight": link.weight}
+            for result in results
+            for link in result.links
+        ],
+    }
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def environment(driver: str, accelerator: str) -> dict[str, Any]:
+    """Where and with what it runs; the one description that differs between machines."""
+    packages = ("torch", "transformers", "peft", "numpy", "scipy", "pyarrow", "safetensors")
+    versions = {}
+    for package in ("wireless-dfl-emulator", *packages):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "unknown"
+    return {
+        "driver": driver,
+        "accelerator": accelerator,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "variables": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(ARITHMETIC_VARIABLES)
+        },
+        "cores": os.cpu_count(),
+        "packages": versions,
+    }

@@ -1,0 +1,196 @@
+"""Tells a slow exchange from one that can never end.
+
+A device that stands still puts a note on a board all can read: how far it is, and in which exchange
+it last sent to and waited for each other device. Two notes are enough to see that one device waits
+for a burst the other has not sent and never will. Silence alone proves nothing: a slow device is
+waited for.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from emulator.core.errors import DeviceFailedError, EmulatorError, ProtocolError
+from emulator.runtime.drivers.lifecycle import not_awaited, not_sent
+
+FIRST_LOOK_S = 1.0
+LONGEST_LOOK_S = 30.0
+ENDED = 2**62
+"""The exchange index of a device whose life is over."""
+
+
+class KeyStore(Protocol):
+    """What a board is made of; torch.distributed's stores are such."""
+
+    def set(self, key: str, value: str) -> object:
+        """Replace a value."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """A value that is there."""
+        ...
+
+    def check(self, keys: list[str]) -> bool:
+        """Whether all keys are there."""
+        ...
+
+
+class Board:
+    """Where notes are pinned: over a connection of its own that is made on first use."""
+
+    def __init__(self, open_store: Callable[[], KeyStore]) -> None:
+        self._open_store = open_store
+        self._store: KeyStore | None = None
+
+    def publish(self, device: int, note: str) -> None:
+        """Replace the device's note."""
+        self._opened().set(f"standing/{device}", note)
+
+    def read(self, device: int) -> str | None:
+        """The device's note, if it has pinned one."""
+        key = f"standing/{device}"
+        return self._opened().get(key).decode() if self._opened().check([key]) else None
+
+    def _opened(self) -> KeyStore:
+        if self._store is None:
+            self._store = self._open_store()
+        return self._store
+
+
+@dataclass
+class Standing:
+    """How far a device is: all its sends and waits up to `exchange_index` are in the two tables."""
+
+    exchange_index: int = -1
+    sent: dict[int, int] = field(default_factory=dict)
+    awaited: dict[int, int] = field(default_factory=dict)
+
+    def to_note(self) -> str:
+        """As JSON. `from_note(to_note())` equals the original."""
+        return json.dumps(
+            [self.exchange_index, list(self.sent.items()), list(self.awaited.items())]
+        )
+
+    @classmethod
+    def from_note(cls, note: str) -> "Standing":
+        """Read a note."""
+        exchange_index, sent, awaited = json.loads(note)
+        return cls(exchange_index, dict(sent), dict(awaited))
+
+
+def disagreement(
+    own_id: int, own: Standing, other_id: int, other: Standing
+) -> ProtocolError | None:
+    """Why the own exchange can never end because of the other device, or None.
+
+    Law: never accuses devices that agree, however far apart in time they are.
+    """
+    index = own.exchange_index
+    if other.exchange_index < index:
+        return None
+    if own.awaited.get(other_id) == index and other.sent.get(own_id, -1) < index:
+        return not_sent(other_id, own_id, index)
+    if own.sent.get(other_id) == index and other.awaited.get(own_id, -1) < index:
+        return not_awaited(own_id, other_id, index)
+    return None
+
+
+class Watch:
+    """A thread that looks at the board whenever its device stands still for a second or more.
+
+    On a disagreement, or when the board is gone, it keeps the verdict and calls `break_off`, once.
+    """
+
+    def __init__(self, device: int, board: Board, break_off: Callable[[], None]) -> None:
+        self.verdict: EmulatorError | None = None
+        self._device = device
+        self._board = board
+        self._break_off = break_off
+        self._standing = Standing()
+        self._busy_since_s: float | None = None
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._look_out, name="stall watch", daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def exchange(
+        self, exchange_index: int, receivers: Sequence[int], wait_for: Sequence[int]
+    ) -> Iterator[None]:
+        """While the device exchanges."""
+        with self._lock:
+            self._standing.exchange_index = exchange_index
+            self._standing.sent.update(dict.fromkeys(receivers, exchange_index))
+            self._standing.awaited.update(dict.fromkeys(wait_for, exchange_index))
+        with self.waiting():
+            yield
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While the device waits for others."""
+        self._busy_since_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self._busy_since_s = None
+
+    def note(self) -> str:
+        """The device's standing, for others to read."""
+        with self._lock:
+            return self._standing.to_note()
+
+    def check_farewell(self, other_id: int, note: str) -> None:
+        """Raise ProtocolError when another device, as it left, had sent what was never awaited."""
+        last_sent = Standing.from_note(note).sent.get(self._device, -1)
+        if last_sent > self._standing.awaited.get(other_id, -1):
+            raise not_awaited(other_id, self._device, last_sent)
+
+    def end(self) -> None:
+        """The life is over: from now on nothing is sent or awaited."""
+        with self._lock:
+            self._standing.exchange_index = ENDED
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._closed.set()
+        self._thread.join()
+
+    def _look_out(self) -> None:
+        patience_s = FIRST_LOOK_S
+        seen_since_s: float | None = None
+        while not self._closed.wait(FIRST_LOOK_S):
+            since_s = self._busy_since_s
+            if since_s is None or since_s != seen_since_s:
+                patience_s, seen_since_s = FIRST_LOOK_S, since_s
+            if since_s is None or time.monotonic() - since_s < patience_s:
+                continue
+            patience_s += min(patience_s, LONGEST_LOOK_S)
+            try:
+                self.verdict = self._look()
+            except (EmulatorError, RuntimeError):
+                self.verdict = DeviceFailedError(
+                    f"device {self._device}: the store is gone, and with it whoever hosts it"
+                )
+            if self.verdict is not None:
+                self._break_off()
+                return
+
+    def _look(self) -> EmulatorError | None:
+        note = self.note()
+        own = Standing.from_note(note)
+        self._board.publish(self._device, note)
+        index = own.exchange_index
+        for other_id in sorted({*own.sent, *own.awaited}):
+            if index not in (own.sent.get(other_id), own.awaited.get(other_id)):
+                continue
+            other_note = self._board.read(other_id)
+            if other_note is None:
+                continue
+            error = disagreement(self._device, own, other_id, Standing.from_note(other_note))
+            if error is not None:
+                return error
+        return None

@@ -1,0 +1,110 @@
+"""How a burst travels between two processes: frames of at most 64 KiB, the first begins with a header.
+
+A gloo message of 64 KiB or less arrives whole or not at all, so a peer's death is noticed at once;
+in a larger one it is noticed only when the wait times out. A message costs the same from 1 byte to
+about 16 KiB (0.2-0.4 ms), so the header shares its frame with the first data. The first frame is
+received into FRAME_BYTES of space and may be shorter: nothing is padded.
+
+Header (40 bytes, little-endian): magic 4, exchange index u32, sender u32, receiver u32,
+arrival_s f64, next_s f64 (when the sender speaks next; NaN where everybody waits), length u64.
+"""
+
+import math
+import struct
+import warnings
+from dataclasses import dataclass
+
+import torch
+
+from emulator.core.errors import ProtocolError
+from emulator.core.types import Burst
+from emulator.runtime.drivers.lifecycle import not_awaited, not_sent
+
+FRAME_BYTES = 65536
+"""Most bytes of one frame, header included."""
+
+_HEADER = struct.Struct("<4sIIIddQ")
+_MAGIC = b"WDF2"
+
+HEADER_BYTES = _HEADER.size
+"""Bytes of the header at the start of every burst."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the first frame says of a burst."""
+
+    exchange_index: int
+    sender: int
+    receiver: int
+    arrival_s: float
+    next_s: float
+    length: int
+
+    def check(self, exchange_index: int, sender: int, receiver: int) -> None:
+        """Raise ProtocolError unless this is the burst that was expected."""
+        if (self.sender, self.receiver) != (sender, receiver):
+            raise ProtocolError(
+                f"exchange {exchange_index}: device {receiver} got a burst from device {self.sender} "
+                f"to device {self.receiver}, wanted one from device {sender}"
+            )
+        if self.exchange_index > exchange_index:
+            raise not_sent(sender, receiver, exchange_index)
+        if self.exchange_index < exchange_index:
+            raise not_awaited(sender, receiver, self.exchange_index)
+
+
+def pack(burst: Burst, next_s: float = math.nan) -> list[torch.Tensor]:
+    """The frames of a burst, at least one: views [n] uint8 of its data, only the first a copy.
+
+    Law: together they hold HEADER_BYTES + len(data) bytes, and Inbound makes them the burst again.
+    """
+    head = burst.data[: FRAME_BYTES - HEADER_BYTES]
+    first = _with_header(burst, next_s, room=len(head))
+    first[HEADER_BYTES:] = head
+    frames = [torch.frombuffer(first, dtype=torch.uint8)]
+    if len(head) < len(burst.data):
+        frames += cut(view(burst.data)[len(head) :])
+    return frames
+
+
+def announce(burst: Burst) -> torch.Tensor:
+    """The header alone [HEADER_BYTES] uint8: the data goes another way."""
+    return torch.frombuffer(_with_header(burst, math.nan, room=0), dtype=torch.uint8)
+
+
+def _with_header(burst: Burst, next_s: float, room: int) -> bytearray:
+    """A burst's header, and so much room behind it."""
+    whole = bytearray(HEADER_BYTES + room)
+    _HEADER.pack_into(
+        whole,
+        0,
+        _MAGIC,
+        burst.exchange_index,
+        burst.sender,
+        burst.receiver,
+        burst.arrival_s,
+        next_s,
+        len(burst.data),
+    )
+    return whole
+
+
+def view(data: bytes) -> torch.Tensor:
+    """The bytes as a tensor [n] uint8, not copied; nobody writes to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given buffer is not writable")
+        return torch.frombuffer(data, dtype=torch.uint8)
+
+
+def unpack(first_frame: bytes | bytearray | memoryview) -> Header:
+    """The header of a first frame. Raises ProtocolError when it is none of ours."""
+    magic, *fields = _HEADER.unpack_from(first_frame)
+    if magic != _MAGIC:
+        raise ProtocolError(f"a frame begins with {magic!r}, wanted {_MAGIC!r}: another program?")
+    return Header(*fields)
+
+
+def cut(whole: torch.Tensor) -> list[torch.Tensor]:
+    """Views of at most FRAME_BYTES each; none of an empty tensor. whole: [n] uint8."""
+    return [whole[low : low + FRAME_BYTES] for low in range(0, whole.numel(), FRAME_BYTES)]

@@ -1,0 +1,399 @@
+"""Bursts between processes: with the store and `direct`, the only door to torch.distributed.
+
+What gloo demands, and where it is met:
+- A wait that times out closes every connection of the process. So silence is never loss (a burst is
+  always sent, even empty), the timeout is far away, and a wait is broken off only to end the run.
+- A connection is made on first use, and its listening side then blocks until the other side reaches
+  out. So two devices meet over the store before either touches the connection.
+- A send ends when its receive is posted, and is fast only if it was posted before. So every receive
+  is posted before the first send, likely ones as early as the exchange before, and no send is waited
+  for before all is received.
+"""
+
+import ctypes
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import timedelta
+from types import TracebackType
+
+import torch
+import torch.distributed as dist
+from torch.distributed import PrefixStore, ProcessGroup, Work  # type: ignore[attr-defined]
+
+from emulator.core.errors import ProtocolError
+from emulator.core.types import Burst, Send
+from emulator.runtime.drivers.pacing import Pacer, moments
+from emulator.runtime.transport.async_mailbox import Mailbox
+from emulator.runtime.transport.deadlock import Board, Watch
+from emulator.runtime.transport.frames import HEADER_BYTES, announce, pack, unpack
+from emulator.runtime.transport.nccl import Direct
+from emulator.runtime.transport.peers import Address, Explained, Patience
+from emulator.runtime.transport.receive_stream import Inbound
+from emulator.runtime.transport.receive_stream import Work as Waitable
+from emulator.runtime.transport.store import (
+    FAREWELL_S,
+    LEFT_KEY,
+    Notes,
+    Wait,
+    await_keys,
+    join,
+    open_store,
+)
+
+_BURST_TAG, _GATHER_TAG, _BREAK_TAG = 1, 2, 3
+_STORE_SLICE_S = 1.0
+MOST_UNDER_WAY = 256
+"""Frames that may be under way while nobody waits: 16 MiB for each device."""
+
+
+class Transport:
+    """Carries bursts between processes; devices in lockstep, one exchange after another.
+
+    A context manager: leaving it normally waits for all devices, leaving it by an exception does not.
+    What it hands to torch.distributed is counted as it is handed over.
+    """
+
+    def __init__(
+        self,
+        process_rank: int,
+        world_size: int,
+        address: Address,
+        patience: Patience,
+        idle: Callable[[], AbstractContextManager[None]] = nullcontext,
+        terms: Mapping[str, str] | None = None,
+    ) -> None:
+        """Join the devices that meet at a store which somebody hosts.
+
+        idle: entered while this device waits. terms: what all must have been told alike, if they are to
+        compare it. Raises EmulatorError, naming the address, when it cannot be reached in time, and what
+        `join` raises.
+        """
+        self._idle = idle
+        self.device = process_rank
+        self.devices = world_size
+        self._handed_over: Counter[tuple[int, int]] = Counter()  # bytes by tag and receiver
+        self._bursts_to: Counter[int] = Counter()
+        self._store = open_store(address, patience.connect_timeout_s)
+        if terms is not None:
+            with self._idle():
+                join(self._store, process_rank, world_size, terms, patience.stall_timeout_s)
+        self._stall_timeout_s = patience.stall_timeout_s
+        self._met: set[int] = set()
+        self._streams: dict[int, Inbound] = {}
+        self._sending: list[tuple[Work, torch.Tensor, int]] = []
+        self._mailbox = Mailbox(self._read_next)
+        self._direct: Direct | None = None
+        self._gathers = 0
+        self._barriers = 0
+        os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
+        dist.init_process_group(
+            "gloo",
+            store=PrefixStore("gloo", self._store),
+            rank=process_rank,
+            world_size=world_size,
+            timeout=timedelta(seconds=patience.stall_timeout_s),
+        )
+        self._watch = Watch(
+            process_rank, Board(lambda: open_store(address, FAREWELL_S)), self._break_off
+        )
+        self.notes = Notes(self._store, self._waiting, self._stall_timeout_s)
+
+    def __enter__(self) -> "Transport":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._abandon()
+
+    def exchange(
+        self,
+        bursts: Sequence[Burst],
+        wait_for: Sequence[int],
+        exchange_index: int,
+        pacer: Pacer | None = None,
+    ) -> list[Burst]:
+        """Send every burst and return the one of each device in `wait_for`, in that order.
+
+        Raises ProtocolError when devices disagree about who sends to whom in which exchange;
+        PeerFailedError, naming device and exchange, when one is gone or silent for stall_timeout_s.
+        """
+        where = f"exchange {exchange_index}"
+        receivers = [burst.receiver for burst in bursts]
+        self._end_gossip(where)
+        with self._idle(), self._watch.exchange(exchange_index, receivers, wait_for):
+            self._meet({*receivers, *wait_for}, where)
+            if self._direct is None or pacer is not None:
+                received = self._by_frames(bursts, wait_for, exchange_index, pacer)
+            else:
+                received = self._between_gpus(self._direct, bursts, wait_for, exchange_index)
+            self._sending.clear()
+        self._bursts_to.update(receivers)
+        return received
+
+    def carry_between_gpus(self) -> None:
+        """From now on data of exchanges travels from GPU to GPU; all call it, each with its own chosen.
+
+        Gossip keeps to frames, and so does who paces. Raises what Direct raises.
+        """
+        with self._waiting():
+            self._direct = Direct(self.device, self.devices, self._stall_timeout_s)
+
+    def _by_frames(
+        self,
+        bursts: Sequence[Burst],
+        wait_for: Sequence[int],
+        exchange_index: int,
+        pacer: Pacer | None,
+    ) -> list[Burst]:
+        where = f"exchange {exchange_index}"
+        streams = [self._stream(sender) for sender in wait_for]
+        self._expect(wait_for, streams, where)
+        sends = self._send_all(bursts, where, pacer)
+        for sender, stream in zip(wait_for, streams, strict=True):
+            header = stream.begin(self._waiter(sender, where))
+            header.check(exchange_index, sender, self.device)
+        received = [
+            stream.finish(self._waiter(sender, where))
+            for sender, stream in zip(wait_for, streams, strict=True)
+        ]
+        self._expect(wait_for, streams, where)
+        for burst, works in zip(bursts, sends, strict=True):
+            self._finish_send(works, burst.receiver, where)
+        return received
+
+    def _between_gpus(
+        self, direct: Direct, bursts: Sequence[Burst], wait_for: Sequence[int], exchange_index: int
+    ) -> list[Burst]:
+        """Headers by gloo: what does not fit together is told before a GPU waits for it."""
+        where = f"exchange {exchange_index}"
+        heads = {sender: torch.empty(HEADER_BYTES, dtype=torch.uint8) for sender in wait_for}
+        receives = [_irecv(head, sender, _BURST_TAG) for sender, head in heads.items()]
+        sends = [self._send([announce(b)], b.receiver, _BURST_TAG, where) for b in bursts]
+        headers = []
+        for (sender, head), work in zip(heads.items(), receives, strict=True):
+            self._waiter(sender, where)(work)
+            headers.append(unpack(head.numpy().data))
+            headers[-1].check(exchange_index, sender, self.device)
+        for burst, works in zip(bursts, sends, strict=True):
+            self._finish_send(works, burst.receiver, where)
+            self._handed_over[_BURST_TAG, burst.receiver] += len(burst.data)
+        return direct.swap(bursts, headers, where)
+
+    def gossip(self, bursts: Sequence[Burst], send: Send, exchange_index: int) -> list[Burst]:
+        """Send every burst and return, without waiting for more, what has arrived by emulated time.
+
+        A send is not waited for, its receiver may get to it much later; but of many the oldest are, so
+        that memory stays bounded: its receiver is at an earlier time than this device and, like all that
+        are earlier, depends on nothing that is still to come from here. Raises what exchange raises.
+        """
+        if send.next_s is None:
+            raise ProtocolError(f"device {self.device}: got no next_s to promise")
+        where = f"exchange {exchange_index}"
+        with self._waiting():
+            self._meet({*(burst.receiver for burst in bursts), *send.listen_to}, where)
+            for burst in bursts:
+                self._send(pack(burst, send.next_s), burst.receiver, _BURST_TAG, where)
+            heard = self._mailbox.arrived(send.listen_to, send.now_s)
+            self._finish_oldest(MOST_UNDER_WAY, where)
+        self._bursts_to.update(burst.receiver for burst in bursts)
+        return heard
+
+    def _read_next(self, sender: int) -> tuple[Burst, float]:
+        """The next burst of a sender that does not wait, and its promise."""
+        where = f"gossip with device {sender}"
+        stream, wait = self._stream(sender), self._waiter(sender, where)
+        with self._explained(sender, where):
+            stream.expect()
+        header = stream.begin(wait)
+        return stream.finish(wait), header.next_s
+
+    def _end_gossip(self, where: str) -> None:
+        """Nothing of a time without waiting is left on its way."""
+        with self._waiting():
+            self._mailbox.close()
+            self._finish_oldest(0, where)
+
+    def _finish_oldest(self, left: int, where: str) -> None:
+        """Wait for the oldest sends until no more than so many frames are under way."""
+        while len(self._sending) > left:
+            work, _, receiver = self._sending[0]
+            self._waiter(receiver, where)(work)
+            del self._sending[0]
+
+    def gather(self, blob: bytes) -> list[bytes]:
+        """All devices call it; device 0 gets every device's blob in order, the others an empty list."""
+        index, self._gathers = self._gathers, self._gathers + 1
+        where = f"gather {index}"
+        with self._waiting():
+            if self.device != 0:
+                frames = pack(Burst(self.device, 0, index, 0.0, blob))
+                self._meet({0}, where)
+                self._finish_send(self._send(frames, 0, _GATHER_TAG, where), 0, where)
+                self._sending.clear()
+                return []
+            blobs = [blob]
+            for sender in range(1, self.devices):
+                self._meet({sender}, where)
+                stream, wait = _inbound(sender, _GATHER_TAG), self._waiter(sender, where)
+                stream.expect()
+                stream.begin(wait).check(index, sender, self.device)
+                blobs.append(stream.finish(wait).data)
+            return blobs
+
+    def data_bytes_to(self) -> list[int]:
+        """Bytes handed to torch.distributed for each device, headers of bursts and gathers aside."""
+        return [
+            self._handed_over[_BURST_TAG, device] - HEADER_BYTES * self._bursts_to[device]
+            for device in range(self.devices)
+        ]
+
+    def end_of_life(self) -> None:
+        """Say that no exchange follows, so that nobody waits for this device in vain."""
+        self._end_gossip("the end")
+        self._watch.end()
+
+    def barrier(self) -> None:
+        """Wait until all devices are here. It goes over the store and makes no connection."""
+        name, self._barriers = f"barrier/{self._barriers}", self._barriers + 1
+        self._store.set(f"{name}/{self.device}", "")
+        with self._waiting():
+            self._await_keys({f"{name}/{device}": device for device in range(self.devices)}, name)
+
+    def close(self) -> None:
+        """Leave together with all others. Raises ProtocolError if a burst to this device is left over."""
+        try:
+            self.end_of_life()
+            self._store.set(f"farewell/{self.device}", self._watch.note())
+            self.barrier()
+            for peer in sorted(self._met):
+                self._watch.check_farewell(peer, self._store.get(f"farewell/{peer}").decode())
+        except BaseException:
+            self._abandon()
+            raise
+        self._watch.close()
+        dist.destroy_process_group()
+        self._store.add(LEFT_KEY, 1)
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Waiting for others, and so not computing."""
+        with self._idle(), self._watch.waiting():
+            yield
+
+    def _abandon(self) -> None:
+        """Leave alone and at once: peers see their connections close.
+
+        Sends under way are never freed: gloo blocks in their destructors, for ever.
+        """
+        self._watch.close()
+        self._break_off()
+        for send in self._sending:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(send))
+
+    def _meet(self, peers: set[int], where: str) -> None:
+        """Return when all peers are about to exchange with this device; later calls return at once."""
+        fresh = sorted(peers - self._met)
+        if not fresh:
+            return
+        for peer in fresh:
+            self._store.set(f"meet/{self.device}/{peer}", "")
+        self._await_keys({f"meet/{peer}/{self.device}": peer for peer in fresh}, where)
+        self._met.update(fresh)
+
+    def _await_keys(self, keys: Mapping[str, int], where: str) -> None:
+        """Wait until the store holds all keys; each is set by the peer beside it."""
+
+        def look() -> None:
+            if self._watch.verdict is not None:
+                raise self._watch.verdict
+
+        wait = Wait(self.device, where, self._stall_timeout_s, _STORE_SLICE_S)
+        await_keys(self._store, keys, wait, look)
+
+    def _stream(self, sender: int) -> Inbound:
+        """The bursts of a sender, from its first to its last."""
+        if sender not in self._streams:
+            self._streams[sender] = _inbound(sender, _BURST_TAG)
+        return self._streams[sender]
+
+    def _expect(self, senders: Sequence[int], streams: Sequence[Inbound], where: str) -> None:
+        for sender, stream in zip(senders, streams, strict=True):
+            with self._explained(sender, where):
+                stream.expect()
+
+    def _send_all(
+        self, bursts: Sequence[Burst], where: str, pacer: Pacer | None
+    ) -> list[list[Work]]:
+        """The sends of each burst under way: all at once, or each frame at its moment."""
+        frames = [pack(burst) for burst in bursts]
+        if pacer is None:
+            return [
+                self._send(each, burst.receiver, _BURST_TAG, where)
+                for each, burst in zip(frames, bursts, strict=True)
+            ]
+        sends: list[list[Work]] = [[] for _ in bursts]
+        for due_s, burst, frame in moments(bursts, [len(each) for each in frames]):
+            pacer.wait_until(due_s)
+            receiver = bursts[burst].receiver
+            sends[burst] += self._send([frames[burst][frame]], receiver, _BURST_TAG, where)
+        return sends
+
+    def _send(
+        self, frames: Sequence[torch.Tensor], receiver: int, tag: int, where: str
+    ) -> list[Work]:
+        with self._explained(receiver, where):
+            works = [_gloo().send([frame], receiver, tag) for frame in frames]
+        self._handed_over[tag, receiver] += sum(frame.numel() for frame in frames)
+        self._sending.extend((*pair, receiver) for pair in zip(works, frames, strict=True))
+        return works
+
+    def _finish_send(self, works: Sequence[Work], receiver: int, where: str) -> None:
+        wait = self._waiter(receiver, where)
+        for work in works:
+            wait(work)
+
+    def _waiter(self, peer: int, where: str) -> Callable[[Waitable], None]:
+        """Waits for operations with a peer, and explains why they failed."""
+        explained = self._explained(peer, where)
+
+        def wait(work: Waitable) -> None:
+            with explained:
+                work.wait()
+
+        return wait
+
+    def _explained(self, peer: int, where: str) -> Explained:
+        timeout_s = self._stall_timeout_s
+        return Explained(self.device, peer, where, timeout_s, lambda: self._watch.verdict)
+
+    def _break_off(self) -> None:
+        """End every wait of this process, from any thread: a timeout closes all its connections."""
+        for peer in sorted(self._met):
+            with suppress(RuntimeError):
+                never = _irecv(torch.empty(1, dtype=torch.uint8), peer, _BREAK_TAG)
+                never.wait(timedelta(milliseconds=1))
+
+
+def _inbound(sender: int, tag: int) -> Inbound:
+    return Inbound(lambda frame: _irecv(frame, sender, tag))
+
+
+def _irecv(frame: torch.Tensor, sender: int, tag: int) -> Work:
+    return _gloo().recv([frame], sender, tag)
+
+
+def _gloo() -> ProcessGroup:
+    """All devices. Its own calls skip what isend and irecv check each time, a tenth of a frame's cost."""
+    group = dist.group.WORLD
+    if group is None:
+        raise ProtocolError("torch.distributed: this process has left its group")
+    return group

@@ -1,0 +1,67 @@
+"""Data between GPUs, by NCCL: what an exchange carries to and from a device goes as one batch.
+
+Two transfers of a pair would wait for each other unless both are started together, and either end must
+know how long a transfer is. So headers go before, by another way, and then the whole exchange at once.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from emulator.core.errors import DeviceFailedError, ScenarioError
+from emulator.core.types import Burst
+from emulator.runtime.transport.frames import Header, view
+
+BACKEND, PLACE = "nccl", "cuda"
+
+
+class Direct:
+    """The devices' GPUs, each of one device alone."""
+
+    def __init__(self, device: int, devices: int, timeout_s: float) -> None:
+        """Meet the others; all devices do it at once, each with its GPU chosen.
+
+        Raises ScenarioError where torch has no NCCL, DeviceFailedError when a GPU is not reached.
+        """
+        if not dist.is_backend_available(BACKEND):
+            raise ScenarioError(["backend: got nccl, wanted gloo here: this torch has no NCCL"])
+        self._device = device
+        try:
+            self._group = dist.new_group(
+                range(devices), backend=BACKEND, timeout=timedelta(seconds=timeout_s)
+            )
+            # Some alone cannot be the first to use a group.
+            dist.all_reduce(torch.zeros(1, device=PLACE), group=self._group)
+        except RuntimeError as error:
+            raise self._failed("the start", error) from None
+
+    def swap(self, bursts: Sequence[Burst], headers: Sequence[Header], where: str) -> list[Burst]:
+        """Send the data of every burst and return the bursts that the headers announce."""
+        incoming = [torch.empty(each.length, dtype=torch.uint8, device=PLACE) for each in headers]
+        transfers = [
+            dist.P2POp(dist.isend, view(burst.data).to(PLACE), burst.receiver, self._group)
+            for burst in bursts
+            if burst.data
+        ] + [
+            dist.P2POp(dist.irecv, data, header.sender, self._group)
+            for header, data in zip(headers, incoming, strict=True)
+            if header.length
+        ]
+        try:
+            for work in dist.batch_isend_irecv(transfers) if transfers else ():
+                work.wait()
+            arrived = [data.cpu().numpy().tobytes() for data in incoming]
+        except RuntimeError as error:
+            raise self._failed(where, error) from None
+        return [
+            Burst(head.sender, head.receiver, head.exchange_index, head.arrival_s, data)
+            for head, data in zip(headers, arrived, strict=True)
+        ]
+
+    def _failed(self, where: str, error: RuntimeError) -> DeviceFailedError:
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return DeviceFailedError(
+            f"{where}: device {self._device} could not exchange between GPUs: {cause}"
+        )

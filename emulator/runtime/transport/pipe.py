@@ -1,0 +1,147 @@
+"""What a device's process posts to its parent over a pipe: JSON headers and raw bytes, no pickle.
+
+One posting: length of the header u32, length of the bytes u64 (little-endian), header, bytes.
+"""
+
+import json
+import os
+import struct
+import sysconfig
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from emulator.core.errors import DeviceFailedError, EmulatorError, ProtocolError, ScenarioError
+from emulator.runtime.transport.peers import PeerFailedError
+
+Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+
+_LENGTHS = struct.Struct("<IQ")
+NO_ROUND = -1
+"""The round of a device that has posted none."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a device's process failed. `peer`: the device it blames, if it blames another."""
+
+    kind: str
+    text: str
+    peer: int | None = None
+    trace: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Failure":
+        """Take down an exception, its traceback included."""
+        trace = "".join(traceback.format_exception(error))
+        if isinstance(error, PeerFailedError):
+            return cls("peer", str(error), error.peer, trace)
+        if isinstance(error, ScenarioError):
+            return cls("scenario", str(error), None, trace)
+        if isinstance(error, ProtocolError):
+            return cls("protocol", str(error), None, trace)
+        if isinstance(error, EmulatorError):
+            return cls("failed", str(error), None, trace)
+        return cls("failed", f"{type(error).__name__}: {error}{_place_of(error)}", None, trace)
+
+    def to_error(self, device: int, round_index: int) -> EmulatorError:
+        """The exception to raise in the parent, of one line; the child's traceback is a note to it."""
+        error: EmulatorError
+        if self.kind == "scenario":
+            error = ScenarioError(self.text.splitlines())
+        elif self.kind == "protocol":
+            error = ProtocolError(self.text)
+        else:
+            when = "no round done" if round_index == NO_ROUND else f"after round {round_index}"
+            cause = " ".join(self.text.split()).removeprefix(f"device {device}: ")
+            error = DeviceFailedError(f"device {device} failed ({when}): {cause}")
+        if self.trace:
+            error.add_note(f"In the process of device {device}:\n{self.trace}")
+        return error
+
+
+def _place_of(error: BaseException) -> str:
+    """`, mine.py:12 in exchange`: the innermost line that is no library's."""
+    libraries = (*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), "<frozen ")
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if not frame.filename.startswith(libraries)] or frames
+    return f", {Path(ours[-1].filename).name}:{ours[-1].lineno} in {ours[-1].name}" if ours else ""
+
+
+@dataclass(frozen=True)
+class Message:
+    """Something a device has to say, and the round it is in."""
+
+    round_index: int
+    header: Mapping[str, Json]
+    blob: bytes
+
+
+@dataclass(frozen=True)
+class Done:
+    """A device's process has come to its good end."""
+
+
+class Outlet:
+    """The device's end of the pipe. Writes block while the parent is busy."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def message(self, round_index: int, header: Mapping[str, Json], blob: bytes) -> None:
+        """Post a message."""
+        self._post({"message": dict(header), "round": round_index}, blob)
+
+    def done(self) -> None:
+        """Post the good end."""
+        self._post({"done": True}, b"")
+
+    def failed(self, failure: Failure) -> None:
+        """Post the bad end."""
+        fields: dict[str, Json] = {
+            "kind": failure.kind,
+            "text": failure.text,
+            "peer": failure.peer,
+            "trace": failure.trace,
+        }
+        self._post({"failed": fields}, b"")
+
+    def _post(self, envelope: dict[str, Json], blob: bytes) -> None:
+        head = json.dumps(envelope).encode()
+        for part in (_LENGTHS.pack(len(head), len(blob)) + head, blob):
+            rest = memoryview(part)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+
+class Inlet:
+    """The parent's end: bytes in as they come, whole postings out."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, chunk: bytes) -> Iterator[Message | Done | Failure]:
+        """Take some bytes and yield every posting they complete."""
+        self._buffer += chunk
+        while len(self._buffer) >= _LENGTHS.size:
+            head_bytes, blob_bytes = _LENGTHS.unpack_from(self._buffer)
+            blob_at = _LENGTHS.size + head_bytes
+            end = blob_at + blob_bytes
+            if len(self._buffer) < end:
+                return
+            envelope = json.loads(self._buffer[_LENGTHS.size : blob_at])
+            blob = bytes(self._buffer[blob_at:end])
+            del self._buffer[:end]
+            yield _opened(envelope, blob)
+
+
+def _opened(envelope: Mapping[str, Json], blob: bytes) -> Message | Done | Failure:
+    match envelope:
+        case {"message": dict(header), "round": int(round_index)}:
+            return Message(round_index, header, blob)
+        case {"done": True}:
+            return Done()
+        case {"failed": {"kind": str(kind), "text": str(text), "peer": peer, "trace": str(trace)}}:
+            return Failure(kind, text, peer if isinstance(peer, int) else None, trace)
+    raise DeviceFailedError(f"a device posted {sorted(envelope)}, wanted message, done or failed")

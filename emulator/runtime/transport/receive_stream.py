@@ -1,0 +1,92 @@
+"""The frames of one sender, as they come: receives are posted ahead of what is known to come.
+
+A frame that finds its receive posted leaves the sender at once; otherwise it waits for a round trip
+and two more turns of gloo's threads, which halves the rate. How many frames a burst has is known only
+from its first one, so as many are expected as the last burst had. Receives posted in vain serve the
+next burst: the frames of a sender are one stream.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from emulator.core.types import Burst
+from emulator.runtime.transport.frames import FRAME_BYTES, HEADER_BYTES, Header, unpack
+
+MOST_AHEAD = 64
+"""Most receives posted on a guess: 4 MiB for each sender."""
+
+
+class Work(Protocol):
+    """An operation under way."""
+
+    def wait(self) -> object:
+        """Block until it is done."""
+        ...
+
+
+class Inbound:
+    """Receives the bursts of one sender: `expect`, then `begin`, then `finish`."""
+
+    def __init__(self, post_receive: Callable[[torch.Tensor], Work]) -> None:
+        self._post_receive = post_receive
+        self._posted: deque[tuple[_Frame, Work]] = deque()
+        self._likely_frames = 1
+        self._missing_frames = 0
+        self._header: Header | None = None
+        self._parts: list[memoryview] = []
+        self._used: list[_Frame] = []
+
+    def expect(self) -> None:
+        """Post the receives that a burst like the last one needs."""
+        self._post(min(self._likely_frames, MOST_AHEAD))
+
+    def begin(self, wait: Callable[[Work], None]) -> Header:
+        """Wait for the first frame, then post all receives that this burst still needs."""
+        first = self._next(wait)
+        header = unpack(first)
+        head = first[HEADER_BYTES : HEADER_BYTES + header.length]
+        self._header, self._parts = header, [head]
+        self._missing_frames = -(-(header.length - len(head)) // FRAME_BYTES)
+        self._likely_frames = 1 + self._missing_frames
+        self._post(self._missing_frames)
+        return header
+
+    def finish(self, wait: Callable[[Work], None]) -> Burst:
+        """Wait for the other frames and put the burst together."""
+        head = self._header
+        if head is None:
+            raise RuntimeError("finish without begin")
+        self._parts += [self._next(wait) for _ in range(self._missing_frames)]
+        if self._missing_frames:
+            over = sum(len(part) for part in self._parts) - head.length
+            self._parts[-1] = self._parts[-1][: FRAME_BYTES - over]
+        data = b"".join(self._parts)
+        self._header, self._parts = None, []
+        del self._used[MOST_AHEAD:]
+        return Burst(head.sender, head.receiver, head.exchange_index, head.arrival_s, data)
+
+    def _post(self, frames: int) -> None:
+        while len(self._posted) < frames:
+            frame = self._used.pop() if self._spare() else _Frame()
+            self._posted.append((frame, self._post_receive(frame.tensor)))
+
+    def _spare(self) -> bool:
+        """Whether a frame can be filled anew: none can while a burst is being put together."""
+        return self._header is None and bool(self._used)
+
+    def _next(self, wait: Callable[[Work], None]) -> memoryview:
+        frame, work = self._posted.popleft()
+        wait(work)
+        self._used.append(frame)
+        return frame.view
+
+
+class _Frame:
+    """Room for a frame, as torch and as Python see it."""
+
+    def __init__(self) -> None:
+        self.tensor = torch.empty(FRAME_BYTES, dtype=torch.uint8)
+        self.view = self.tensor.numpy().data

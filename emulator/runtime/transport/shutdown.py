@@ -1,0 +1,77 @@
+"""The end of a run of several launched processes: all leave together, when the results are written.
+
+Some launchers end all processes when the first has ended. So none ends before process 0 has said that
+the results are there, and from then on none lets itself be ended: all have done their work.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from emulator.core.errors import DeviceFailedError
+from emulator.runtime.transport.peers import Address
+from emulator.runtime.transport.store import FAREWELL_S, all_there, open_store
+
+_LAST_WORD_KEY, _READY_KEY = "last_word", "ready_to_leave"
+_WRITTEN = "written"
+_SLICE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Together:
+    """The processes that end together."""
+
+    rank: int
+    processes: int
+    address: Address
+    """Of the store, which has to stand until all have left."""
+    stall_timeout_s: float
+    """How long process 0 may take to write."""
+
+
+def leave_together(group: Together, conclude: Callable[[], None]) -> None:
+    """Process 0 concludes; the others return once it has.
+
+    SIGTERM is ignored from when process 0 has concluded, so that none is ended on its way out.
+    Raises what `conclude` raises, and, at the others, DeviceFailedError when process 0 fails, is lost, or
+    takes longer than stall_timeout_s.
+    """
+    store = open_store(group.address, FAREWELL_S)
+    if group.rank == 0:
+        try:
+            conclude()
+        except BaseException:
+            store.set(_LAST_WORD_KEY, "failed")
+            raise
+        store.set(_LAST_WORD_KEY, _WRITTEN)
+    else:
+        try:
+            _await(lambda: all_there(store, [_LAST_WORD_KEY], _SLICE_S), group.stall_timeout_s)
+            word = store.get(_LAST_WORD_KEY).decode()
+        except RuntimeError:
+            raise DeviceFailedError("process 0 was lost before the results were written") from None
+        if word != _WRITTEN:
+            raise DeviceFailedError("process 0 could not write the results")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        store.add(_READY_KEY, 1)
+        until_s = time.monotonic() + FAREWELL_S
+        while store.add(_READY_KEY, 0) < group.processes and time.monotonic() < until_s:
+            time.sleep(0.005)
+    except RuntimeError:
+        if group.rank == 0:
+            raise
+        # Process 0 has left with the store: it waited for all, or long enough.
+
+
+def _await(there: Callable[[], bool], patience_s: float) -> None:
+    """Return when it is there; asked in slices, so that signals are handled in between."""
+    until_s = time.monotonic() + patience_s
+    while not there():
+        if time.monotonic() > until_s:
+            raise DeviceFailedError(
+                f"process 0 did not write the results within {patience_s:g} s (stall_timeout_s)"
+            )

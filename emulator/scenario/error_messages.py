@@ -1,0 +1,233 @@
+"""What is wrong with a scenario, in words: where, got, wanted; one line per problem."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, WrapValidator
+from pydantic.fields import FieldInfo
+
+from emulator.core import plugins
+from emulator.core.errors import did_you_mean, shown, wanted_by
+from emulator.core.names import NAME, checked_name
+from emulator.scenario.schema import Scenario
+
+UNITS = {
+    "_bit_per_s_hz": "bit/s/Hz",
+    "_bit_per_s": "bit/s",
+    "_bytes": "bytes",
+    "_hz": "Hz",
+    "_ghz": "GHz",
+    "_mps": "m/s",
+    "_m_per_s": "m/s",
+    "_dbm": "dBm",
+    "_per_db": "1/dB",
+    "_db": "dB",
+    "_s": "seconds",
+    "_m": "metres",
+    "_w": "watts",
+}
+"""Suffix of a name -> unit; the longest suffix that fits counts."""
+
+NAMED_PATH = re.compile(r"^[\w.]+: got ")
+"""A text that already says where inside its section the problem is."""
+
+
+def lines_of(problem: Any, raw: Any) -> list[str]:
+    """One problem that pydantic found in the mapping `raw`, as lines of path, got, wanted."""
+    keys = _path(problem["loc"], raw)
+    where, kind, got = ".".join(keys), problem["type"], problem["input"]
+    parent = _model_at(keys[:-1], raw)
+    if kind == "invalid_key":
+        return [f"{where}: got an unknown key, wanted one of {', '.join(Scenario.model_fields)}"]
+    if kind == "extra_forbidden":
+        known = list(parent.model_fields) if parent else []
+        hint = did_you_mean(keys[-1], known)
+        listed = "" if hint else f", wanted one of {', '.join(known)}"
+        return [f"{where}: got an unknown key{listed}{hint}"]
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        known = sorted(models_at(keys, raw))
+        tag = got.get("kind", "nothing") if isinstance(got, dict) else got
+        door = ", or an import path package.module:Class" if _is_door(keys) else ""
+        hint = did_you_mean(str(tag), known)
+        return [f"{where}.kind: got {tag!r}, wanted one of {', '.join(known)}{door}{hint}"]
+    if kind == "value_error":
+        text = str(problem["ctx"]["error"])
+        if not keys:
+            return text.splitlines()
+        if NAMED_PATH.match(text):
+            return [f"{where}.{line}" for line in text.splitlines()]
+        return [
+            f"{where}: {text}" if text.startswith("got ") else f"{where}: got {shown(got)}: {text}"
+        ]
+    if kind == "string_type" and not isinstance(got, str | dict | list):
+        return [
+            f"{where}: got {shown(got)}, wanted text (in quotes, or YAML takes it for something else)"
+        ]
+    if kind == "too_short":
+        return [f"{where}: got {shown(got)}, wanted {wanted_by(problem)}"]
+    found = "nothing" if kind == "missing" else shown(got)
+    wanted = _wanted(parent, keys[-1]) or wanted_by(problem)
+    if kind in ("model_type", "model_attributes_type") and (below := _model_at(keys, raw)):
+        wanted += f" of {', '.join(below.model_fields)}"
+    return [f"{where}: got {found}, wanted {wanted}"]
+
+
+# ── the types behind a path ──────────────────────────────────────────────────────────────────────
+
+
+def models_at(keys: Sequence[str], raw: Any) -> dict[str, type[BaseModel]]:
+    """The models possible at a path, by kind; on the way the kinds are those of the file."""
+    found: dict[str, type[BaseModel]] = {"": Scenario}
+    model: type[BaseModel] | None = Scenario
+    default = ""
+    for key in keys:
+        raw = _step(raw, key)
+        if not key.isdigit():  # a row of a list has the list's models
+            field = model.model_fields.get(key) if model else None
+            if field is None:
+                return {}
+            found = variants(field.annotation)
+            default = getattr(field.get_default(call_default_factory=True), "kind", "")
+        model = _chosen(found, raw, default)
+    return found
+
+
+def model_of_kind(keys: Sequence[str], raw: Any, kind: str) -> type[BaseModel] | None:
+    """The model that a kind (or an import path) names at a path."""
+    return _chosen(models_at(keys, raw), {"kind": kind}, "")
+
+
+def _model_at(keys: Sequence[str], raw: Any) -> type[BaseModel] | None:
+    """The one model at a path, given the kind that the file has there."""
+    found = models_at(keys, raw)
+    default = ""
+    if keys and (parent := _model_at(keys[:-1], raw)) and keys[-1] in parent.model_fields:
+        field = parent.model_fields[keys[-1]]
+        default = getattr(field.get_default(call_default_factory=True), "kind", "")
+    for key in keys:
+        raw = _step(raw, key)
+    return _chosen(found, raw, default)
+
+
+def _step(raw: Any, key: str) -> Any:
+    if isinstance(raw, dict):
+        return raw.get(key)
+    if isinstance(raw, list) and key.isdigit() and int(key) < len(raw):
+        return raw[int(key)]
+    return None
+
+
+def _chosen(found: dict[str, type[BaseModel]], raw: Any, default: str) -> type[BaseModel] | None:
+    kind = str(raw.get("kind", default)) if isinstance(raw, dict) else default
+    if ":" in kind:
+        try:
+            return plugins.find(kind)
+        except ValueError:
+            return None
+    return found.get(kind) or (next(iter(found.values())) if len(found) == 1 else None)
+
+
+def variants(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The models that a field may hold, by kind ("" for one without)."""
+    found: dict[str, type[BaseModel]] = {}
+    for member in _members(annotation):
+        if isinstance(member, type) and issubclass(member, BaseModel):
+            kind = member.model_fields.get("kind")
+            found[str(kind.default) if kind else ""] = member
+    return found
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    """The types that a type stands for: through Annotated, unions and tuple[X, ...]."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _members(get_args(annotation)[0])
+    elif origin in (Union, UnionType) or origin is tuple:
+        for member in get_args(annotation):
+            yield from _members(member)
+    else:
+        yield annotation
+
+
+def _is_door(keys: Sequence[str]) -> bool:
+    """Whether a user's own class may stand at this path."""
+    field = Scenario.model_fields.get(keys[0]) if len(keys) == 1 else None
+    return field is not None and any(isinstance(m, WrapValidator) for m in field.metadata)
+
+
+def _path(location: Sequence[str | int], raw: Any) -> list[str]:
+    """The keys of a location in the file, without the union tags that pydantic puts in."""
+    keys: list[str] = []
+    tags: set[str] = set()
+    for part in location:
+        if str(part) in tags or part == "[key]":
+            tags = set()
+            continue
+        keys.append(str(part))
+        tags = set(models_at(keys, raw)) - {""}
+    return keys
+
+
+# ── what is wanted ───────────────────────────────────────────────────────────────────────────────
+
+
+def _wanted(model: type[BaseModel] | None, key: str) -> str:
+    """What a field asks for: type, range, unit and meaning."""
+    field = model.model_fields.get(key) if model else None
+    if field is None:
+        return ""
+    text = _type_name(field.annotation) + _range(field)
+    for rule in field.metadata:
+        if pattern := getattr(rule, "pattern", None):
+            text += f" matching {pattern}"
+        if getattr(rule, "func", None) is checked_name:
+            text = NAME
+    unit = next((UNITS[s] for s in sorted(UNITS, key=len, reverse=True) if key.endswith(s)), None)
+    if unit and "a number" in text:  # a whole one counts, whatever its name ends with
+        text += f" in {unit}, written as a plain number"
+    return f"{text} ({field.description.rstrip('.')})" if field.description else text
+
+
+def _range(field: FieldInfo) -> str:
+    """' in (0, 1]' of the field's bounds; empty where it has none."""
+    low, high = "(-inf", "inf)"
+    for rule in field.metadata:
+        for name, bracket in (("gt", "("), ("ge", "[")):
+            if (bound := getattr(rule, name, None)) is not None:
+                low = f"{bracket}{bound:g}"
+        for name, bracket in (("lt", ")"), ("le", "]")):
+            if (bound := getattr(rule, name, None)) is not None:
+                high = f"{bound:g}{bracket}"
+    return "" if (low, high) == ("(-inf", "inf)") else f" in {low}, {high}"
+
+
+def _type_name(annotation: Any) -> str:
+    """A type in words."""
+    if get_origin(annotation) is tuple:
+        return "a list"
+    kinds = [kind for kind in variants(annotation) if kind]
+    if kinds:
+        return f"a mapping with kind: {' or '.join(sorted(kinds))}"
+    names = (_plain_name(member) for member in _members(annotation) if member is not type(None))
+    return " or ".join(dict.fromkeys(names))
+
+
+def _plain_name(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(map(str, get_args(annotation)))
+    words = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        Path: "a path",
+    }
+    if annotation in words:
+        return words[annotation]
+    section = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    if section or get_origin(annotation) is dict:
+        return "a mapping"
+    return str(annotation).removeprefix("typing.")

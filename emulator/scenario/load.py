@@ -1,0 +1,364 @@
+"""From a YAML file and `--set` overrides to a Scenario, with one clear line for every problem."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from emulator.core.errors import ScenarioError, did_you_mean, shown, told_once
+from emulator.core.places import is_file, is_folder, resolved
+from emulator.core.plain_numbers import misread
+from emulator.core.yaml_file import Raw, parse_value, read_mapping
+from emulator.scenario.error_messages import lines_of, model_of_kind
+from emulator.scenario.schema import Scenario
+
+PATHS = (
+    ("tasks", "folder"),
+    ("backbone", "name"),
+    ("channel", "placement", "path"),
+    ("channel", "gain", "path"),
+    ("channel", "rate", "path"),
+)
+"""Values that name files: relative ones are meant from the scenario file's folder, in an override from
+where one stands, if there is such a file. `$NAME` is the value of an environment variable, meant from
+where one stands; where it is not set, a key that may be left out is."""
+
+VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A scenario, and what overrides dropped on the way: one line each."""
+
+    scenario: Scenario
+    notes: tuple[str, ...]
+
+
+def read_scenario(path: Path, overrides: Sequence[str] = ()) -> Reading:
+    """Read, override, complete and check a scenario file.
+
+    overrides: `key.path=value`, the value in YAML. Setting a `kind` (or a preset) drops the fields
+    that the new kind lacks, each override in one note. Raises ScenarioError with every problem found.
+    """
+    raw = read_mapping(path, "a scenario")
+    return _completed(raw, path.name, path.resolve().parent, overrides)
+
+
+def read_preset(name: str, overrides: Sequence[str] = ()) -> Reading:
+    """A scenario of which only the air matters, that of a preset; otherwise as `read_scenario`."""
+    raw: Raw = {"name": name, "channel": name, "tasks": {"names": ["reverse"]}}  # any device count
+    return _completed(raw, name, Path.cwd(), overrides)
+
+
+def read_preset_file(path: Path, overrides: Sequence[str] = ()) -> Reading:
+    """As `read_preset`, of a preset in a file of one's own."""
+    raw: Raw = {"tasks": {"names": ["reverse"]}, **read_mapping(path, "a preset")}
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-") or "preset"
+    return _completed({"name": name, **raw}, path.name, path.resolve().parent, overrides)
+
+
+def read_named(name: str, overrides: Sequence[str] = ()) -> Reading:
+    """A scenario file, a preset file, or a channel preset by its name; a file of that name goes first.
+
+    A preset file is one in which nothing but `channel` and `access` stands.
+    """
+    if name in preset_names() and not is_file(Path(name)):
+        return read_preset(name, overrides)
+    path = Path(name)
+    there = is_file(path) or is_folder(path)
+    if path.name == name and not path.suffix and not there:
+        known = preset_names()
+        raise ScenarioError(
+            [
+                f"{name}: no such file, wanted a scenario in YAML or one of {', '.join(known)}"
+                + did_you_mean(name, known)
+            ]
+        )
+    keys = set(read_mapping(Path(name), "a scenario"))
+    if "channel" in keys and keys <= {"channel", "access"}:
+        return read_preset_file(Path(name), overrides)
+    return read_scenario(Path(name), overrides)
+
+
+def _completed(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) -> Reading:
+    """Override, complete and check. source: what problems are told of; folder: where paths start."""
+    notes: list[str] = []
+    pairs = [parse_override(override) for override in overrides]
+    for keys, value in pairs:
+        if _names_preset(keys):
+            raw["channel"] = value if keys == ["channel"] else {"preset": value}
+            raw.pop("access", None)
+    problems = _expand_preset(raw)
+    for keys, value in pairs:
+        if not _names_preset(keys):
+            _set(raw, keys, value, notes)
+    _complete_kinds(raw)
+    problems += _take_from_environment(raw)
+    anchor_paths(raw, folder)
+    try:
+        scenario = Scenario.model_validate(raw)
+        problems += misread(scenario, raw)
+    except ValidationError as error:
+        problems += [line for item in told_once(error.errors()) for line in lines_of(item, raw)]
+    if problems:
+        raise ScenarioError([f"{source}: {problem}" for problem in problems])
+    notes += [*_router_note(raw, scenario), *_unmeasured(scenario)]
+    notes += [*_never(scenario), *_in_vain(scenario), *_doubts(scenario)]
+    return Reading(scenario, tuple(notes))
+
+
+def dump_scenario(scenario: Scenario) -> str:
+    """The scenario in full, as YAML that `read_scenario` reads back to the same value."""
+    text: str = yaml.safe_dump(
+        scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+    )
+    return text
+
+
+def _router_note(raw: Raw, scenario: Scenario) -> list[str]:
+    """Where a method answers with a router of its own, not with the one that the file asks for."""
+    asked = raw.get("router", {}).get("kind", scenario.router.kind)
+    if asked == scenario.router.kind:
+        return []
+    return [f"router: {asked} gives way to {scenario.router.kind} under {scenario.method.kind}"]
+
+
+def _unmeasured(scenario: Scenario) -> list[str]:
+    """What is asked about routing under a method that routes nothing."""
+    if scenario.method.routes:
+        return []
+    evaluation, kind = scenario.evaluation, scenario.method.kind
+    asked = {
+        "unseen_tasks": bool(evaluation.unseen_tasks),
+        "controls": bool(evaluation.controls),
+        "paraphrases: routing": evaluation.paraphrases == "routing",
+    }
+    return [
+        f"evaluation.{key} measures nothing under {kind}, which routes nothing"
+        for key, there in asked.items()
+        if there
+    ]
+
+
+def _never(scenario: Scenario) -> list[str]:
+    """What waits for a round that never comes, or opens more than there is."""
+    method, rounds = scenario.method, scenario.rounds
+    told = [
+        f"method.{name}: {every} of {rounds} rounds never comes"
+        for name in ("exchange_every", "recluster_every")
+        if (every := _written(method, name) or 0) >= rounds
+    ]
+    if (every := scenario.evaluation.own_task_every) > rounds:
+        told.append(f"evaluation.own_task_every: {every} of {rounds} rounds never comes")
+    by_device = getattr(method, "projection_by", "task") == "device"
+    experts = scenario.devices if by_device else len(scenario.tasks.names)
+    active, rank = _written(method, "active_ranks"), getattr(method, "lora_rank", 0)
+    if active is not None and active >= rank * experts:
+        told.append(f"method.active_ranks: {active} keeps all ({experts} experts of rank {rank})")
+    top = _written(scenario.router, "top_m")
+    if top is not None and top > experts:
+        told.append(f"router.top_m: {top} opens all gates ({experts} experts)")
+    return told
+
+
+def _written(section: BaseModel, name: str) -> Any:
+    """A field of a section where it differs from its default; else, and where it has none, None."""
+    field = type(section).model_fields.get(name)
+    value = getattr(section, name) if field else None
+    return None if field is None or value == field.get_default() else value
+
+
+def _in_vain(scenario: Scenario) -> list[str]:
+    """What costs bytes and changes nothing."""
+    every = getattr(scenario.method, "recluster_every", None)
+    mobility = getattr(scenario.channel, "mobility", None)
+    gains_change = getattr(scenario.channel, "gain", None) is not None
+    if (
+        every is None
+        or every >= scenario.rounds
+        or gains_change
+        or getattr(mobility, "kind", None) != "static"
+    ):
+        return []
+    return [
+        f"method.recluster_every: {every} repeats the setup to the same clusters, for nobody moves "
+        "(channel.mobility.kind: static)"
+    ]
+
+
+def _doubts(scenario: Scenario) -> list[str]:
+    """What a channel says of its own parts; one of somebody's own may say nothing."""
+    doubts = getattr(scenario.channel, "doubts", None)
+    return list(doubts(scenario.access.bandwidth_hz)) if doubts else []
+
+
+# ── the file ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def preset_folder() -> Path:
+    """Where channel presets lie: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "configs" / "channels"
+    return installed if installed.is_dir() else package.parent / "configs" / "channels"
+
+
+def preset_names() -> list[str]:
+    """All channel presets, in order."""
+    return sorted(file.stem for file in preset_folder().glob("*.yaml"))
+
+
+def _names_preset(keys: Sequence[str]) -> bool:
+    return list(keys) in (["channel"], ["channel", "preset"])
+
+
+def _expand_preset(raw: Raw) -> list[str]:
+    """`channel: paper` or `channel: {preset: paper, ...}`: the preset, overridden by what is said.
+
+    Returns the problems found; the section is then left out.
+    """
+    channel = raw.get("channel")
+    said = {"preset": channel} if isinstance(channel, str) else channel
+    if not isinstance(said, dict) or "preset" not in said:
+        return []
+    said = dict(said)
+    name = said.pop("preset")
+    known = preset_names()
+    if name not in known:
+        del raw["channel"]
+        hint = did_you_mean(str(name), known)
+        return [f"channel.preset: got {name!r}, wanted one of {', '.join(known)}{hint}"]
+    preset = read_mapping(preset_folder() / f"{name}.yaml", "a preset")
+    raw["channel"] = _merged(preset["channel"], said)
+    access = raw.get("access") or {}
+    raw["access"] = _merged(preset["access"], access) if isinstance(access, dict) else access
+    return []
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Raw:
+    """`above` over `below`, mapping by mapping; another `kind` replaces its whole mapping."""
+    result = dict(below)
+    if "kind" in above and above["kind"] != below.get("kind"):
+        return dict(above)
+    for key, value in above.items():
+        old = result.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            result[key] = _merged(old, value)
+        else:
+            result[key] = value
+    return result
+
+
+def _complete_kinds(
+    whole: Raw, keys: tuple[str, ...] = (), model: type[BaseModel] = Scenario
+) -> None:
+    """A section that says no kind is of its default kind, and so are those inside it."""
+    place = whole
+    for key in keys:
+        place = place[key]
+    for key, field in model.model_fields.items():
+        if not isinstance(place.get(key), dict):
+            continue
+        default = getattr(field.get_default(call_default_factory=True), "kind", None)
+        if default:
+            place[key] = {"kind": default, **place[key]}
+        below = model_of_kind((*keys, key), whole, str(place[key].get("kind")))
+        if below is not None:
+            _complete_kinds(whole, (*keys, key), below)
+
+
+def _take_from_environment(raw: Raw) -> list[str]:
+    """Put the values of variables in the place of their names; returns the problems found."""
+    problems = []
+    for keys in PATHS:
+        place: Any = raw
+        for key in keys[:-1]:
+            place = place.get(key) if isinstance(place, dict) else None
+        value = place.get(keys[-1]) if isinstance(place, dict) else None
+        named = VARIABLE.fullmatch(value) if isinstance(value, str) else None
+        if named is None:
+            continue
+        if told := os.environ.get(named[1]):
+            path = Path.cwd() / told
+            if not is_folder(path) and (keys[-1] == "folder" or not is_file(path)):
+                wanted = "a folder" if keys[-1] == "folder" else "a path that exists"
+                problems.append(
+                    f"{'.'.join(keys)}: got {shown(told)}, the value of the environment variable "
+                    f"{named[1]}, wanted {wanted} there, or none set"
+                )
+            place[keys[-1]] = str(path)
+            continue
+        model = model_of_kind(keys[:-1], raw, str(place.get("kind")))
+        field = model.model_fields.get(keys[-1]) if model else None
+        if field is not None and field.is_required():
+            problems.append(
+                f"{'.'.join(keys)}: got {value}, which is not set in the environment, wanted it set, or "
+                f"a path ({field.description})"
+            )
+        else:
+            del place[keys[-1]]
+    return problems
+
+
+def anchor_paths(
+    raw: Raw, folder: Path, under: tuple[str, ...] = (), *, only_there: bool = False
+) -> None:
+    """Make file names absolute, so that the resolved scenario runs from anywhere.
+
+    Keys may be dotted. only_there: only of files that lie in the folder; the name of a backbone, which
+    may be a package's or a hub's, only where it is a folder there.
+    """
+    for key, value in raw.items():
+        keys = (*under, *str(key).split("."))
+        if isinstance(value, dict):
+            anchor_paths(value, folder, keys, only_there=only_there)
+        elif keys in PATHS and isinstance(value, str):
+            if "\0" in value:
+                raise ScenarioError([f"{'.'.join(keys)}: got {value!r}, wanted a path"])
+            candidate = resolved(folder / value)
+            there = is_folder(candidate) or (keys[-1] != "name" and is_file(candidate))
+            if there or not (only_there or keys[-1] == "name"):
+                raw[key] = str(candidate)
+
+
+# ── overrides ────────────────────────────────────────────────────────────────────────────────────
+
+
+def parse_override(override: str) -> tuple[list[str], Any]:
+    """`a.b=c` -> (["a", "b"], c); a file or folder that lies where one stands is that one."""
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise ScenarioError([f"--set: got {override!r}, wanted key.path=value"])
+    key = path.strip()
+    value = parse_value(text, f"--set {key}")
+    told = {key: value}
+    anchor_paths(told, Path.cwd(), only_there=True)
+    return key.split("."), told[key]
+
+
+def _set(raw: Raw, keys: list[str], value: Any, notes: list[str]) -> None:
+    """Set one value; a new kind drops the fields it lacks."""
+    place = raw
+    for key in keys[:-1]:
+        if not isinstance(place.get(key), dict):
+            place[key] = {}
+        place = place[key]
+    last = keys[-1]
+    changed = last == "kind" and place.get("kind") != value
+    place[last] = value
+    if not changed:
+        return
+    model = model_of_kind(keys[:-1], raw, str(value))
+    if model is None:
+        return
+    dropped = [key for key in place if key not in model.model_fields]
+    for key in dropped:
+        del place[key]
+    if dropped:
+        section = ".".join(keys[:-1])
+        named = ", ".join(f"{section}.{key}" for key in dropped)
+        notes.append(f"--set {section}.kind={value} drops {named} ({value} has no such field)")

@@ -1,0 +1,288 @@
+"""What all devices of a run share, built before the first of them lives."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal, TypeVar, cast
+
+import numpy as np
+import torch
+
+from emulator.core.errors import ScenarioError, all_problems
+from emulator.core.protocols import BoundAccess, BoundChannel, Learner
+from emulator.core.rng import stream
+from emulator.core.types import (
+    DoubleArray,
+    Example,
+    IndexArray,
+    Link,
+    Message,
+    Shard,
+    Survey,
+    air_bytes,
+)
+from emulator.learning.adapters.projection import check_room
+from emulator.learning.backbone.load import Backbone
+from emulator.learning.evaluation import Answering, Asked, Questions
+from emulator.learning.tasks.learner import check_language
+from emulator.learning.training import LocalTraining
+from emulator.network.flooding import hop_counts
+from emulator.network.islands import Reach, joined
+from emulator.network.relay_paths import Network
+from emulator.network.survey import IntroducedSizes, parameter_budget, survey_of
+from emulator.network.topology.graphs import RandomFeasible, is_fixed
+from emulator.scenario.schema import Scenario
+from emulator.scenario.sections import Asynchronous
+
+Result = TypeVar("Result")
+Planned = Callable[[int], Message]
+"""A message of so many values."""
+
+VALIDATION_SHARE = 0.1
+"""Share of a task's training examples that is held out where choices are judged on them."""
+
+MOST_HELD = 16
+"""Results of `World.once` that are held; what was asked for longest ago goes first."""
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """What all devices share, built once and never changed: model, data, channel and access."""
+
+    scenario: Scenario
+    backbone: Backbone
+    shards: tuple[Shard, ...]
+    questions: Questions
+    channel: BoundChannel
+    access: BoundAccess
+    _held: OrderedDict[Hashable, object] = field(
+        default_factory=OrderedDict, init=False, repr=False
+    )
+
+    def once(self, key: Hashable, work: Callable[[], Result]) -> Result:
+        """What every device works out alike: done by the first in this process that asks.
+
+        key: the work's name and all that its result depends on besides the world.
+        """
+        if key not in self._held:
+            self._held[key] = work()
+            if len(self._held) > MOST_HELD:
+                self._held.popitem(last=False)
+        self._held.move_to_end(key)
+        return cast(Result, self._held[key])
+
+    def local_training(self, device_id: int, learner: Learner) -> LocalTraining:
+        """The local steps of a device."""
+        local, seed, shard = self.scenario.local, self.scenario.seed, self.shards[device_id]
+        return LocalTraining(local, seed, device_id, learner, shard, self.backbone.model)
+
+    def answering(self, learner: Learner) -> Answering:
+        """The router and the answers of a device."""
+        routing, evaluation = self.scenario.routing, self.scenario.evaluation
+        return Answering(self.backbone, learner, routing, self.questions, evaluation, self.once)
+
+    @cached_property
+    def network(self) -> Network:
+        """The paths between devices out of each other's range."""
+        return Network(self.channel, self.access)
+
+    def hop_counts(self, time_s: float) -> IndexArray:
+        """[M, M] hops between devices that can exchange one packet within the deadline, at a time.
+
+        Raises ScenarioError where some cannot reach each other.
+        """
+
+        def counted() -> IndexArray:
+            scheme, seed = self.scenario.access, self.scenario.seed
+            reach = Reach(self.channel, self.access, scheme, seed, time_s)
+            return hop_counts(joined(reach))
+
+        return self.once(("hops", time_s), counted)
+
+    def links(self, round_index: int, survey: Survey) -> tuple[Link, ...]:
+        """All links of a round under the scenario's topology."""
+        graph, seed = self.scenario.graph, self.scenario.seed
+        drawn_for = None if is_fixed(graph) else round_index
+        return self.once(
+            ("links", survey, drawn_for), lambda: graph.links(round_index, survey, seed)
+        )
+
+    def survey(
+        self,
+        time_s: float,
+        planned: Sequence[Message],
+        densities_ML: DoubleArray,
+        sizes: IntroducedSizes,
+    ) -> Survey:
+        """What the introductions report, at a time. planned: the message of each device [M].
+
+        Devices that were sent the same get the same object. Raises ScenarioError where links change
+        though the schedule is asynchronous.
+        """
+        scenario = self.scenario
+        different = {id(message): message for message in planned}
+        bytes_of = {key: air_bytes(scenario.wire.encode(m)) for key, m in different.items()}
+        bytes_M = np.array([bytes_of[id(m)] for m in planned], dtype=np.int64)
+        if isinstance(scenario.graph, RandomFeasible) and scenario.graph.message_bytes:
+            bytes_M[:] = scenario.graph.message_bytes
+
+        def surveyed() -> Survey:
+            survey = survey_of(self.channel, self.access, time_s, bytes_M, densities_ML, sizes)
+            if isinstance(scenario.schedule, Asynchronous):
+                _check_fixed(scenario, survey)
+            return survey
+
+        return self.once(
+            ("survey", time_s, bytes_M.tobytes(), densities_ML.tobytes(), sizes), surveyed
+        )
+
+    def parameter_budget(self, device: int, most: int, neighbours: int, planned: Planned) -> int:
+        """How many of `most` values a device can afford to train (Eq 7) and to send (Eq 11)."""
+        wire, samples = self.scenario.wire, len(self.shards[device].train)
+        affordable = int(min(most, self.scenario.local.affordable_parameters(device, samples)))
+
+        def bytes_of(num_values: int) -> int:
+            return air_bytes(wire.encode(planned(num_values)))
+
+        return parameter_budget(self.channel, self.access, device, affordable, neighbours, bytes_of)
+
+
+def _check_fixed(scenario: Scenario, survey: Survey) -> None:
+    """Raise ScenarioError where links change: who does not wait must know whom to listen to."""
+    graph, seed = scenario.graph, scenario.seed
+    if is_fixed(graph):
+        return
+    first = graph.links(0, survey, seed)
+    if any(graph.links(r, survey, seed) != first for r in range(1, scenario.rounds)):
+        raise ScenarioError(
+            [
+                f"topology.kind: got {scenario.topology.kind}, whose links change from round to round, "
+                "wanted fixed ones (schedule.kind is asynchronous)"
+            ]
+        )
+
+
+def held_out(
+    examples: Sequence[Example], seed: int, task: str, most: int
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """A keyed VALIDATION_SHARE of training examples, 1 ... `most` of them, and the rest.
+
+    File order is kept; the two parts have no example in common and lose none.
+
+    Raises ScenarioError where nothing would be left to train on.
+    """
+    count = max(1, min(most, round(VALIDATION_SHARE * len(examples))))
+    if count >= len(examples):
+        raise ScenarioError(
+            [
+                f"evaluation.split: got validation for {len(examples)} training examples of task "
+                f"{task!r}, wanted at least 2"
+            ]
+        )
+    order = stream(seed, f"validation/{task}").permutation(len(examples))
+    chosen = set(order[:count].tolist())
+    validation = tuple(e for i, e in enumerate(examples) if i in chosen)
+    return validation, tuple(e for i, e in enumerate(examples) if i not in chosen)
+
+
+def accelerator_of(scenario: Scenario) -> Literal["cpu", "cuda"]:
+    """What `accelerator` comes to on this machine. Raises ScenarioError where it is not there.
+
+    Asks the driver and makes no context: safe before a fork.
+    """
+    if scenario.accelerator == "cpu":
+        return "cpu"
+    if torch.cuda.device_count():
+        return "cuda"
+    here = "here: torch finds no GPU on this machine"
+    if scenario.accelerator == "cuda":
+        raise ScenarioError([f"accelerator: got cuda, wanted cpu or auto {here}"])
+    if scenario.backend == "nccl":
+        raise ScenarioError([f"backend: got nccl, wanted gloo {here}"])
+    return "cpu"
+
+
+def check_rank(scenario: Scenario, inputs_k: Callable[[], Sequence[int]]) -> None:
+    """Refuse a rank with which the method's orthogonal projections do not fit into the backbone.
+
+    inputs_k: gives the inputs of each adapted module, nothing where they are not known; called only
+    where they matter. Raises ScenarioError.
+    """
+    method = scenario.method
+    counted = getattr(method, "orthogonal_blocks", None)  # a method of a user's own may have none
+    blocks = counted(len(scenario.tasks.names), scenario.devices) if counted else 0
+    if blocks and (known := inputs_k()):
+        check_room(known, getattr(method, "lora_rank", 0), blocks)
+
+
+def build_world(scenario: Scenario) -> World:
+    """Load the backbone, share out the data, place the devices.
+
+    Everything here is a function of the scenario alone, so every process builds the same world. Where
+    tensors live on GPUs the questions are left to `with_features`, to be read there.
+    Raises ScenarioError where files, models or tasks are missing or do not fit, or devices that
+    exchange are out of reach.
+    """
+    torch.set_num_threads(1)
+    accelerator = accelerator_of(scenario)
+    channel, access = scenario.bind_air()
+    if scenario.exchanges:
+        joined(Reach(channel, access, scenario.access, scenario.seed))
+    with all_problems() as look:
+        with look():
+            data = _data(scenario)
+        with look():
+            backbone = scenario.backbone.load()
+    check_rank(scenario, lambda: backbone.inputs_k)
+    for task, examples in data.train.items():
+        check_language(backbone, task, examples)
+    for task, asked in data.questions.unseen.items():
+        check_language(backbone, task, asked.examples)
+    world = World(
+        scenario=scenario,
+        backbone=backbone,
+        shards=data.shards,
+        questions=data.questions,
+        channel=channel,
+        access=access,
+    )
+    return world if accelerator == "cuda" else with_features(world)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Examples by task: the training ones, also shared out, and what is answered."""
+
+    train: Mapping[str, tuple[Example, ...]]
+    questions: Questions
+    shards: tuple[Shard, ...]
+
+
+def _data(scenario: Scenario) -> _Data:
+    """What is trained on and asked. Raises ScenarioError."""
+    suite, seed, evaluation = scenario.tasks, scenario.seed, scenario.evaluation
+    tests = {task: suite.examples(task, "test", seed) for task in suite.names}
+    train = {task: suite.examples(task, "train", seed) for task in suite.names}
+    if evaluation.split == "validation":
+        parts = {task: held_out(train[task], seed, task, len(tests[task])) for task in suite.names}
+        tests = {task: validation for task, (validation, _) in parts.items()}
+        train = {task: rest for task, (_, rest) in parts.items()}
+    unseen = {task: suite.examples(task, "test", seed) for task in evaluation.unseen_tasks}
+    paraphrased = {
+        task: suite.examples(task, "paraphrased", seed)
+        for task in suite.names
+        if evaluation.paraphrases != "none"
+    }
+    shards = suite.partition.shards(scenario.devices, train, seed)
+
+    def asked(questions: Mapping[str, tuple[Example, ...]]) -> dict[str, Asked]:
+        return {task: Asked(examples, None) for task, examples in questions.items() if examples}
+
+    return _Data(train, Questions(asked(tests), asked(paraphrased), asked(unseen)), tuple(shards))
+
+
+def with_features(world: World) -> World:
+    """The same world, and what the router reads of all questions, by its backbone where it now lies."""
+    questions = world.scenario.routing.read(world.backbone, world.questions)
+    return replace(world, questions=questions)

@@ -1,0 +1,43 @@
+"""Runs that claim an output folder and put their files there, without anything being run."""
+
+from pathlib import Path
+
+import pytest
+
+from emulator.core.errors import ScenarioError
+from emulator.runtime.folder_claim import check_folder, claimed
+
+FILES = {
+    "scenario.yaml": b"name: x\n",
+    "adapters/device-00/adapter_config.json": b"{}",
+    "summary.json": b"{}",
+}
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def put(out, force=False, meanwhile=lambda out: None, files=FILES) -> list[str]:
+    """A run that puts its files; what it said."""
+    said: list[str] = []
+    with claimed(out, force=force, say=said.append) as claim:
+        meanwhile(out)
+        claim.put(files)
+    return said
+
+
+def refusal(out, force=False) -> str:
+    """One line, said before anything is made; the look alone says the same."""
+    lines = []
+    for ask in (lambda: check_folder(out, force=force), lambda: put(out, force)):
+        with pytest.raises(ScenarioError) as caught:
+            ask()
+        lines += caught.value.problems
+    assert len(set(lines)) == 1
+    assert "\n" not in lines[0]
+    return lines[0]

@@ -1,0 +1,77 @@
+"""Runs side by side, with a made-up run in place of a real one."""
+
+import os
+import signal
+import time
+
+import pytest
+from processes import LIMIT_S
+
+from emulator.core.errors import EmulatorError
+from emulator.experiments.worker_pool import Workers, default_jobs
+from emulator.runtime.folder_claim import RUNNING, claimed
+from emulator.scenario.schema import Scenario
+
+SCENARIO = Scenario(name="w")
+
+
+def all_ended(workers, count):
+    ended = {}
+    while len(ended) < count:
+        for one in workers.next_ended():
+            ended[one.folder.name] = one.cause
+    return ended
+
+
+def work(scenario, folder):
+    """What a run does, by the name of its folder."""
+    if folder.name == "wrong":
+        raise EmulatorError("first line\nsecond line")
+    if folder.name == "bug":
+        raise ZeroDivisionError("oh")
+    if folder.name == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if folder.name == "endless":
+        with claimed(folder, force=True, say=print):
+            time.sleep(2 * LIMIT_S)
+    folder.mkdir()
+
+
+def test_each_end_is_told(tmp_path):
+    with Workers(4, work) as workers:
+        for name in ("good", "wrong", "bug", "killed"):
+            assert workers.has_room
+            workers.start(SCENARIO, tmp_path / name)
+        assert not workers.has_room
+        ended = all_ended(workers, 4)
+        assert workers.running == frozenset()
+    assert ended == {
+        "good": "",
+        "wrong": "first line; second line",
+        "bug": "ZeroDivisionError: oh (see bug.failed.txt)",
+        "killed": "its process was killed by SIGKILL",
+    }
+    assert (tmp_path / "good").is_dir()
+    assert "ZeroDivisionError" in (tmp_path / "bug.failed.txt").read_text()
+
+
+def test_none_outlives_the_context_and_no_half_run_stays(tmp_path):
+    def interrupted():
+        with Workers(2, work) as workers:
+            workers.start(SCENARIO, tmp_path / "endless")
+            while not (tmp_path / "endless" / RUNNING).exists():
+                time.sleep(0.01)
+            pid = workers._busy[tmp_path / "endless"].process.pid
+            os.kill(pid, signal.SIGINT)  # ignored: it obeys its parent alone
+            raise KeyboardInterrupt
+
+    started_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert time.monotonic() - started_s < LIMIT_S
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_fit_memory_and_cores():
+    assert default_jobs(1e9) == 1
+    assert 1 <= default_jobs(1e-3) <= (os.cpu_count() or 1)

@@ -1,0 +1,66 @@
+"""The same question in other words."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from emulator.core.errors import ScenarioError
+from emulator.core.types import Example
+from emulator.learning.tasks.jsonl import JsonLines
+from emulator.learning.tasks.paraphrase import Paraphrase, in_other_words
+
+PLAIN = Example("t", "true or false: a {b}?", "true", ("true", "false"), kind="choice")
+ASKED = Paraphrase(prompt="Say. {prompt}", replace={"true or false:": "yes or no:"})
+RENAMED = Paraphrase(choices={"true": "yes", "false": "no"})
+
+
+def test_pieces_are_replaced_then_something_put_around_and_choices_renamed() -> None:
+    assert ASKED.of(PLAIN).prompt == "Say. yes or no: a {b}?"
+    assert ASKED.of(PLAIN).choices == PLAIN.choices
+    told = RENAMED.of(PLAIN)
+    assert (told.prompt, told.choices, told.answer) == (PLAIN.prompt, ("yes", "no"), "yes")
+
+
+def test_an_answer_that_is_no_choice_stays() -> None:
+    number = Example("t", "1 + 1 =", "2", (), "it is 2", "number")
+    told = Paraphrase(prompt="Add. {prompt}", choices={"2": "two"}).of(number)
+    assert (told.prompt, told.answer, told.completion) == ("Add. 1 + 1 =", "2", "it is 2")
+
+
+def test_examples_take_turns() -> None:
+    told = in_other_words([PLAIN] * 3, (ASKED, RENAMED))
+    assert told == (ASKED.of(PLAIN), RENAMED.of(PLAIN), ASKED.of(PLAIN))
+    assert in_other_words([PLAIN], ()) == ()
+    assert in_other_words([PLAIN], (ASKED, RENAMED)) == (ASKED.of(PLAIN),)  # fewer than words
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (Paraphrase(), "tasks.paraphrases.t.1: got words that change no example"),
+        (Paraphrase(replace={"maybe": "x"}), "tasks.paraphrases.t.1: got words that change no"),
+        (Paraphrase(choices={"true": "false"}), "tasks.paraphrases.t.1.choices: got ['false'"),
+    ],
+)
+def test_words_that_say_nothing_new_are_refused(words: Paraphrase, line: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        in_other_words([PLAIN, PLAIN], (ASKED, words))
+    assert caught.value.problems[0].startswith(line)
+
+
+def test_a_template_holds_the_prompt() -> None:
+    with pytest.raises(ValidationError, match="pattern"):
+        Paraphrase(prompt="What do you think?")
+
+
+def test_a_folder_tells_its_test_split_in_other_words(tmp_path: Path) -> None:
+    row = {"prompt": PLAIN.prompt, "choices": list(PLAIN.choices), "answer": "true"}
+    for task in ("t", "other"):
+        (tmp_path / task).mkdir()
+        (tmp_path / task / "test.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    suite = JsonLines(folder=tmp_path, names=("t",), paraphrases={"t": (ASKED,)})
+    assert suite.examples("t", "paraphrased", 1) == (ASKED.of(PLAIN),)
+    assert suite.examples("other", "paraphrased", 1) == ()
+    assert suite.examples("other", "test", 1)[0].task == "other"  # not among the names

@@ -1,0 +1,125 @@
+"""What is tried around an exchange, on made-up vectors of four coordinates."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from emulator.core.types import FloatArray
+from emulator.learning.probes import Inspection
+
+START_N = np.array([1.0, 2.0, 0.0, 4.0], dtype=np.float32)
+SHARE_N = np.array([0.5, 0.5, 0.25, 1.0], dtype=np.float32)
+
+
+class Adapter:
+    """A vector."""
+
+    module = object()
+
+    def __init__(self) -> None:
+        self.now_N = START_N
+
+    def vector(self) -> FloatArray:
+        return self.now_N.copy()
+
+    def load(self, vector_N: FloatArray) -> None:
+        assert vector_N.dtype == np.float32
+        self.now_N = vector_N
+
+
+class Looks:
+    """A device of which each round's steps add [2, 0, 8, -4]; what was tried, what was measured."""
+
+    STEP_N = np.array([2.0, 0.0, 8.0, -4.0], dtype=np.float32)
+
+    def __init__(self, every: int) -> None:
+        self.adapter = Adapter()
+        self.tried: dict[tuple[str, int], list[float]] = {}
+        self.measured: dict[tuple[str, int], float] = {}
+        own: Any = SimpleNamespace(
+            adapted=self.adapter,
+            shard=SimpleNamespace(task="sort"),
+            measure=self.measure,
+            as_received=lambda vector_N: vector_N,
+        )
+        self.inspection = Inspection(own, SimpleNamespace(alone=self.alone), every)  # type: ignore[arg-type]
+        self.inspection.start()
+
+    def alone(self, _: object, task: str, prefix: str) -> list[tuple[str, str, float]]:
+        self.tried[prefix, self.round_index] = self.adapter.now_N.tolist()
+        return [(f"{prefix}accuracy", task, 0.5)]
+
+    def measure(self, metric: str, value: float, round_index: int, *_: object) -> None:
+        self.measured[metric, round_index] = value
+
+    def round(self, round_index: int, mean_of_others_N: FloatArray | None) -> None:
+        """Local steps, then a merge with SHARE_N of the own values; None: no exchange."""
+        self.round_index = round_index
+        own_N = self.adapter.vector() + self.STEP_N
+        self.adapter.load(own_N)
+        self.inspection.before(round_index)
+        if mean_of_others_N is not None:
+            merged = lambda others_N: SHARE_N * own_N + (1 - SHARE_N) * others_N  # noqa: E731
+            self.inspection.diluted(merged, round_index)
+            assert self.adapter.now_N.tolist() == own_N.tolist()
+            self.adapter.load(merged(mean_of_others_N))
+        self.inspection.after(round_index)
+
+
+def wanted(before_steps_N: FloatArray, trained_N: FloatArray) -> list[float]:
+    """b0 + share (b1 - b0), coordinate by coordinate."""
+    pairs = zip(SHARE_N, before_steps_N, trained_N, strict=True)
+    return [float(b0 + share * (b1 - b0)) for share, b0, b1 in pairs]
+
+
+def test_others_stand_where_this_round_started() -> None:
+    looks = Looks(every=1)
+    before_N = START_N
+    for r in range(3):
+        mean_N = np.full(4, 10.0 * (r + 1), dtype=np.float32)
+        looks.round(r, mean_N)
+        trained_N = before_N + Looks.STEP_N
+        assert looks.tried["before_", r] == trained_N.tolist()
+        assert looks.tried["diluted_", r] == wanted(before_N, trained_N)
+        before_N = SHARE_N * trained_N + (1 - SHARE_N) * mean_N
+        assert looks.tried["own_", r] == before_N.tolist()
+
+
+def test_the_start_of_a_round_is_known_in_rounds_that_nobody_looks_at_too() -> None:
+    every, second = Looks(every=1), Looks(every=2)
+    for r in range(4):
+        mean_N = np.full(4, 3.0 * r, dtype=np.float32)
+        for looks in (every, second):
+            looks.round(r, mean_N)
+    for r in (1, 3):
+        assert second.tried["diluted_", r] == every.tried["diluted_", r]
+    assert {r for _, r in second.tried} == {1, 3}
+
+
+def test_without_an_exchange_the_steps_of_several_rounds_are_taken_from_others() -> None:
+    looks = Looks(every=1)
+    looks.round(0, None)
+    looks.round(1, START_N)
+    assert ("diluted_", 0) not in looks.tried
+    assert looks.tried["diluted_", 1] == wanted(START_N, START_N + 2 * Looks.STEP_N)
+    assert looks.tried["diluted_", 1] == looks.tried["own_", 1]
+
+
+def test_the_shift_is_told_against_all_that_was_learnt_in_the_rounds() -> None:
+    looks = Looks(every=2)
+    looks.round(0, START_N)
+    after_first_N = looks.adapter.vector()
+    looks.round(1, START_N)
+    trained_N = after_first_N + Looks.STEP_N
+    moved_N = looks.adapter.vector() - trained_N
+    shift = float(np.linalg.norm(moved_N) / np.linalg.norm(trained_N - START_N))
+    assert np.isclose(looks.measured["exchange_shift", 1], shift)
+    assert ("exchange_shift", 0) not in looks.measured
+
+
+def test_nothing_is_tried_when_not_asked() -> None:
+    looks = Looks(every=0)
+    looks.round(0, START_N)
+    looks.round(1, START_N)
+    assert (looks.tried, looks.measured) == ({}, {})

@@ -1,0 +1,160 @@
+"""Who chooses a mask, who hears of it, and that masks chosen in turn never overlap."""
+
+from collections.abc import Generator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emulator.core.errors import ScenarioError
+from emulator.core.types import (
+    AdapterLayout,
+    BoolArray,
+    Inbox,
+    Known,
+    Mask,
+    Message,
+    Received,
+    Send,
+    Step,
+    ValueType,
+)
+from emulator.methods.expert_exchange import ExpertRing
+from emulator.methods.mask_exchange import (
+    Masks,
+    choose_alone,
+    choose_in_turn,
+    tell_cluster,
+    warmup_steps,
+)
+from emulator.network.channel.access import IdealAccess
+from emulator.network.channel.ideal import Ideal
+from emulator.network.shim import Shim
+from emulator.network.wire import WireFormat
+from emulator.runtime.drivers import one_process
+
+SIZE, KEPT = 60, 12
+LAYOUT = AdapterLayout(("m.lora_B",), ((SIZE,),))
+Clusters = tuple[tuple[int, ...], ...]
+
+
+class FakeOwn:
+    """As much of a device as the talk asks for."""
+
+    def __init__(self, device: int) -> None:
+        self.id, self.seed, self.rounds, self.round_index = device, 5, 1, -1
+        self.adapted = SimpleNamespace(layout=LAYOUT)
+        self.told = 0
+
+    def value_type(self) -> ValueType:
+        return ValueType.BFLOAT16
+
+    def exchange(
+        self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Mask] = ()
+    ) -> Generator[Step, Inbox, tuple[Received, ...]]:
+        self.told += sum(len(message.receivers) for message in messages)
+        inbox = yield Send(0.0, tuple(messages), tuple(wait_for), Known.of(LAYOUT))
+        return inbox.received
+
+
+def random_mask(device: int) -> Mask:
+    return Mask(SIZE, np.sort(np.random.default_rng(device).permutation(SIZE)[:KEPT]))
+
+
+def first_free(free_N: BoolArray) -> Mask:
+    """Everybody wants the same entries."""
+    return Mask(SIZE, np.flatnonzero(free_N)[:KEPT])
+
+
+def talk(
+    clusters: Clusters, blocks: list[int], in_turn: bool
+) -> tuple[dict[int, Masks], dict[int, FakeOwn]]:
+    """What every device knows at the end."""
+    owns = {i: FakeOwn(i) for i in range(len(blocks))}
+
+    def life(own: Any) -> Generator[Step, Inbox, Masks]:
+        ring = ExpertRing(own, clusters, blocks, [1] * len(blocks))
+        if in_turn:
+            return (yield from choose_in_turn(own, ring, first_free))
+        return (yield from choose_alone(own, ring, lambda: random_mask(own.id)))
+
+    air = Ideal().bind(len(blocks), 1)
+    shims = {i: Shim(i, WireFormat(), IdealAccess(), air) for i in owns}
+    outcomes = one_process.run({i: life(owns[i]) for i in owns}, shims, lambda *_: None)  # type: ignore[misc]
+    return {i: outcome.result for i, outcome in outcomes.items()}, owns  # type: ignore[misc]
+
+
+NETWORKS: list[tuple[Clusters, list[int]]] = [
+    (((0, 1, 2, 3),), [0, 1, 2, 3]),
+    (((0, 3), (1, 2)), [0, 1, 0, 1]),
+    (((0, 1, 4), (2, 3, 5)), [0, 1, 1, 2, 3, 0]),
+    (((0,), (1,), (2,)), [0, 0, 1]),
+]
+
+
+@pytest.mark.parametrize(("clusters", "blocks"), NETWORKS)
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_a_cluster_knows_the_masks_of_its_blocks_and_all_agree(
+    clusters: Clusters, blocks: list[int], in_turn: bool
+) -> None:
+    known, _ = talk(clusters, blocks, in_turn)
+    for device, masks in known.items():
+        members = next(c for c in clusters if device in c)
+        assert set(masks) == {blocks[i] for i in members}
+        for block, mask in masks.items():
+            lead = blocks.index(block)
+            np.testing.assert_array_equal(mask.indices, known[lead][block].indices)
+
+
+@pytest.mark.parametrize(("clusters", "blocks"), NETWORKS)
+def test_masks_chosen_in_turn_never_overlap_in_a_cluster(
+    clusters: Clusters, blocks: list[int]
+) -> None:
+    known, _ = talk(clusters, blocks, in_turn=True)
+    for masks in known.values():
+        writers_N = np.sum([mask.dense for mask in masks.values()], axis=0)
+        assert writers_N.max() == 1
+
+
+def test_only_leads_and_tellers_speak() -> None:
+    _, owns = talk(((0, 1, 4), (2, 3, 5)), [0, 1, 1, 2, 3, 0], in_turn=False)
+    # 0 to its peer 5 and the strangers 1, 4; 1 to its peer 2 and the stranger 0; 2, 3, 5 to two each.
+    assert {i: own.told for i, own in owns.items()} == {0: 3, 1: 3, 2: 2, 3: 2, 4: 2, 5: 2}
+
+
+def test_in_other_clusters_a_mask_is_told_only_to_those_who_have_not_heard_it() -> None:
+    blocks = [0, 1, 2, 3]
+    owns = {i: FakeOwn(i) for i in range(4)}
+    told_before: dict[int, int] = {}
+
+    def life(own: Any) -> Generator[Step, Inbox, Masks]:
+        ring = ExpertRing(own, ((0, 1), (2, 3)), blocks, [1] * 4)
+        mine = (yield from choose_alone(own, ring, lambda: random_mask(own.id)))[own.id]
+        told_before[own.id] = own.told
+        ring.regroup(((0, 1, 2), (3,)))
+        return (yield from tell_cluster(own, ring, mine))
+
+    air = Ideal().bind(4, 1)
+    shims = {i: Shim(i, WireFormat(), IdealAccess(), air) for i in owns}
+    outcomes = one_process.run({i: life(owns[i]) for i in owns}, shims, lambda *_: None)  # type: ignore[misc]
+    # 0 and 1 know each other; 2 is news to both, both are news to 2; 3 has nobody to talk to.
+    assert {i: owns[i].told - told_before[i] for i in owns} == {0: 1, 1: 1, 2: 2, 3: 0}
+    for device in (0, 1, 2):
+        masks: Masks = outcomes[device].result  # type: ignore[assignment]
+        for block in (0, 1, 2):
+            wanted = random_mask(block).indices
+            np.testing.assert_array_equal(masks[block].indices, wanted)
+
+
+@pytest.mark.parametrize(
+    ("asked", "total", "steps"),
+    [(None, 1000, 50), (None, 100, 10), (None, 20, 10), (None, 6, 3), (None, 1, 1), (5, 6, 5)],
+)
+def test_a_warm_up_leaves_steps_for_the_mask(asked: int | None, total: int, steps: int) -> None:
+    assert warmup_steps(asked, total) == steps
+
+
+def test_a_warm_up_that_takes_everything_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="got 6 of 6 local steps in all, wanted fewer"):
+        warmup_steps(6, 6)
