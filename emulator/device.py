@@ -8,7 +8,7 @@ answered by what arrived. It knows nothing of processes, files or sockets; drive
     -> at the end: exchange between clusters -> experts -> routed answers
 
 What a method does in its setup, rounds and end is told by its own file: read next
-`methods/sparse_orthogonal.py`, then `shim.py` for what happens between devices.
+`methods/sparse_orthogonal.py`, then `network/shim.py` for what happens between devices.
 Shapes: M devices, L modules, N coordinates, S sequences, E experts.
 """
 
@@ -21,35 +21,19 @@ import numpy as np
 
 from emulator.core.errors import EmulatorError
 from emulator.core.plugins import check_part
-from emulator.core.protocols import AdaptedModel, AdapterMethod, Learner, Life
+from emulator.core.protocols.backbone import AdaptedModel
+from emulator.core.protocols.driver import Life
+from emulator.core.protocols.method import AdapterMethod
+from emulator.core.protocols.tasks import Learner
 from emulator.core.rng import stream
-from emulator.core.types import (
-    SETUP_ROUND,
-    AdapterLayout,
-    BoolArray,
-    Commit,
-    DeviceResult,
-    DeviceState,
-    DoubleArray,
-    Example,
-    Expert,
-    Fact,
-    FloatArray,
-    Inbox,
-    IndexArray,
-    Kind,
-    Known,
-    Link,
-    Mask,
-    Message,
-    MetricRecord,
-    Received,
-    Send,
-    Step,
-    Survey,
-    Traffic,
-    ValueType,
-)
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import BoolArray, DoubleArray, FloatArray, IndexArray
+from emulator.core.types.data import Example
+from emulator.core.types.message import Fact, Kind, Known, Message, Received, Traffic, ValueType
+from emulator.core.types.records import SETUP_ROUND, MetricRecord
+from emulator.core.types.result import DeviceResult, Expert
+from emulator.core.types.steps import Commit, DeviceState, Inbox, Send, Step
+from emulator.core.types.survey import Link, Survey
 from emulator.learning.adapters.alignment import alignments
 from emulator.learning.adapters.calibration import spectral_entropies
 from emulator.learning.adapters.density import printed_counts, spectral_counts, uniform_counts
@@ -100,9 +84,9 @@ def live(world: World, device_id: int, restored: DeviceState | None = None) -> L
 
 
 class Device:
-    """One device: its clock, its data, its model, and all that a method may ask of the rooms.
+    """One device: its clock, its data, its model, and all that a method may ask of the packages.
 
-    This is `protocols.Own`; nothing here decides anything, it only brings rooms together.
+    This is `core.protocols.method.Own`: it decides nothing and only joins the packages.
     """
 
     adapted: AdaptedModel

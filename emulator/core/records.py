@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from emulator.core.columns import column_types, read_columns
 from emulator.core.errors import EmulatorError
-from emulator.core.types import IP_UDP_BYTES, LinkRecord, MetricRecord
+from emulator.core.types.packet import IP_UDP_BYTES
+from emulator.core.types.records import LinkRecord, MetricRecord
 
 ANSWER_METRICS = ("accuracy", "exact_match")
 """Metrics of the final answers; a task has one of them."""

@@ -11,7 +11,7 @@ from emulator.core.errors import ScenarioError, shown, wanted_by
 from emulator.core.names import checked_name
 from emulator.core.places import is_file
 from emulator.core.plain_numbers import MOST_WHOLE
-from emulator.core.types import MetricRecord
+from emulator.core.types.records import MetricRecord
 from emulator.core.yaml_file import read_json
 
 Summary = dict[str, Any]

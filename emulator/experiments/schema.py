@@ -1,7 +1,7 @@
 """What an experiment is, as data: rows, seeds, charts, and what the paper claims.
 
 `configs/experiments/NAME.yaml` is an `Experiment`, `configs/experiments/suites.yaml` holds the
-`Suite`s it runs on; `experiment_files.py` reads both. An *override* is what `emulator run --set` takes, `key.path: value`, so that each
+`Suite`s it runs on; `load.py` reads both. An *override* is what `emulator run --set` takes, `key.path: value`, so that each
 run of an experiment can be repeated by hand. Nothing here knows scenarios: those are checked when an
 experiment is planned.
 """

@@ -15,9 +15,13 @@ from torch import nn
 
 from emulator.core.errors import EmulatorError
 from emulator.core.names import Name
-from emulator.core.protocols import Learner, Router
+from emulator.core.protocols.router import Router
+from emulator.core.protocols.tasks import Learner
 from emulator.core.section import Section
-from emulator.core.types import AdapterLayout, DoubleArray, Example, Expert, FloatArray, Question
+from emulator.core.types.adapter import AdapterLayout
+from emulator.core.types.arrays import DoubleArray, FloatArray
+from emulator.core.types.data import Example, Question
+from emulator.core.types.result import Expert
 from emulator.learning.adapters.lora import frozen_twin, own_twin
 from emulator.learning.backbone.load import Backbone
 from emulator.learning.routing.confusion import ABSTAINED, auroc, routes

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emulator.core.rng import Stream
-from emulator.core.types import IndexArray
+from emulator.core.types.arrays import IndexArray
 
 PAD, END, UNKNOWN = "<pad>", "<end>", "<unk>"
 """Special tokens; END closes every answer."""

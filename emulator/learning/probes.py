@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from emulator.core.protocols import Own
-from emulator.core.types import FloatArray
+from emulator.core.protocols.method import Own
+from emulator.core.types.arrays import FloatArray
 from emulator.learning.evaluation import Answering
 
 

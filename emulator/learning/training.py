@@ -16,10 +16,12 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from emulator.core.errors import EmulatorError
-from emulator.core.protocols import AdaptedModel, Learner
+from emulator.core.protocols.backbone import AdaptedModel
+from emulator.core.protocols.tasks import Learner
 from emulator.core.rng import stream, torch_seed
 from emulator.core.section import Section
-from emulator.core.types import ExpertForm, Shard
+from emulator.core.types.data import Shard
+from emulator.core.types.result import ExpertForm
 from emulator.learning.linear_layers import is_linear
 
 PASSES: dict[ExpertForm, int] = {"low_rank": 2, "weights": 3}

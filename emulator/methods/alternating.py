@@ -9,8 +9,10 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.protocols import Own
-from emulator.core.types import SETUP_ROUND, Inbox, Mask, Step
+from emulator.core.protocols.method import Own
+from emulator.core.types.adapter import Mask
+from emulator.core.types.records import SETUP_ROUND
+from emulator.core.types.steps import Inbox, Step
 from emulator.methods.gossip import Gossip
 from emulator.methods.lora import start_dense
 

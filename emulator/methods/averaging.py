@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from emulator.core.types import BoolArray, DoubleArray, FloatArray, Received
+from emulator.core.types.arrays import BoolArray, DoubleArray, FloatArray
+from emulator.core.types.message import Received
 
 Contribution = tuple[float, FloatArray, BoolArray]
 

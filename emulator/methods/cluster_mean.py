@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emulator.core.types import FloatArray, Mask, Received
+from emulator.core.types.adapter import Mask
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.message import Received
 from emulator.methods.averaging import (
     collided_share,
     disagreement,

@@ -11,7 +11,9 @@ from collections.abc import Generator, Mapping
 
 import numpy as np
 
-from emulator.core.types import AdapterLayout, BoolArray, FloatArray, Inbox, Mask, Step
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import BoolArray, FloatArray
+from emulator.core.types.steps import Inbox, Step
 from emulator.methods.expert_exchange import ExpertRing
 
 

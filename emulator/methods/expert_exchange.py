@@ -11,18 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emulator.core.protocols import Own
-from emulator.core.types import (
-    AdapterLayout,
-    FloatArray,
-    Inbox,
-    Kind,
-    Mask,
-    Message,
-    Received,
-    Step,
-    Traffic,
-)
+from emulator.core.protocols.method import Own
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.message import Kind, Message, Received, Traffic
+from emulator.core.types.steps import Inbox, Step
 from emulator.methods.messages import expert_message, statistics_message
 
 

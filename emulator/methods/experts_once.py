@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from emulator.core.protocols import AdapterMethod, Own
-from emulator.core.types import Expert, Inbox, Step
+from emulator.core.protocols.method import AdapterMethod, Own
+from emulator.core.types.result import Expert
+from emulator.core.types.steps import Inbox, Step
 from emulator.methods.lora_by_task import LoraByTask
 from emulator.methods.sparse_orthogonal import SparseOrthogonal
 

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.protocols import Own
-from emulator.core.types import SETUP_ROUND
+from emulator.core.protocols.method import Own
+from emulator.core.types.records import SETUP_ROUND
 from emulator.methods.gossip import Gossip
 from emulator.methods.lora import start_dense
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.protocols import Own
+from emulator.core.protocols.method import Own
 from emulator.methods.full import start_full
 from emulator.methods.lora_by_task import LoraByTaskDevice
 

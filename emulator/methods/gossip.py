@@ -8,17 +8,13 @@ from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 
-from emulator.core.protocols import Own
-from emulator.core.types import (
-    Expert,
-    FloatArray,
-    Inbox,
-    Link,
-    Mask,
-    Message,
-    Received,
-    Step,
-)
+from emulator.core.protocols.method import Own
+from emulator.core.types.adapter import Mask
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.message import Message, Received
+from emulator.core.types.result import Expert
+from emulator.core.types.steps import Inbox, Step
+from emulator.core.types.survey import Link
 from emulator.methods.averaging import Contribution, all_at, disagreement
 from emulator.methods.loss_policies import listener_of
 from emulator.methods.messages import values_message
@@ -107,7 +103,7 @@ def weights_at(device: int, links: Sequence[Link]) -> dict[int, float]:
 def contributions_of(
     weight: Mapping[int, float], messages: Sequence[Received]
 ) -> list[Contribution]:
-    """Received messages as merging.py takes them, each with its sender's weight."""
+    """Received messages as averaging.py takes them, each with its sender's weight."""
     return [
         (weight[each.source], np.asarray(each.values, dtype=np.float32), each.received)
         for each in messages

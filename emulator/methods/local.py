@@ -5,8 +5,9 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.protocols import Own
-from emulator.core.types import Expert, Inbox, Step
+from emulator.core.protocols.method import Own
+from emulator.core.types.result import Expert
+from emulator.core.types.steps import Inbox, Step
 from emulator.methods.gossip import whole_adapter
 from emulator.methods.lora import start_dense
 

@@ -13,8 +13,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.protocols import Own
-from emulator.core.types import SETUP_ROUND, Expert, FloatArray, Inbox, Mask, Step
+from emulator.core.protocols.method import Own
+from emulator.core.types.adapter import Mask
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.records import SETUP_ROUND
+from emulator.core.types.result import Expert
+from emulator.core.types.steps import Inbox, Step
 from emulator.methods.expert_exchange import ExpertRing
 from emulator.methods.gossip import Gossip
 from emulator.methods.lora import start_dense

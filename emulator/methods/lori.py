@@ -13,16 +13,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.protocols import Own
-from emulator.core.types import (
-    SETUP_ROUND,
-    Coordinate,
-    FloatArray,
-    Inbox,
-    Mask,
-    Received,
-    Step,
-)
+from emulator.core.protocols.method import Own
+from emulator.core.types.adapter import Mask
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.message import Coordinate, Received
+from emulator.core.types.records import SETUP_ROUND
+from emulator.core.types.steps import Inbox, Step
 from emulator.methods.averaging import all_at, collided_share, disagreement, held_back, mask_mean
 from emulator.methods.gossip import Gossip, receivers_of, weights_at
 from emulator.methods.loss_policies import listener_of
@@ -145,7 +141,7 @@ class LoriDevice:
     def _mean(
         self, weight: dict[int, float], rounded_N: FloatArray, received: Sequence[Received]
     ) -> FloatArray:
-        """x + sum_j w_j (Q(x_j) - Q(x)), x_j = 0 outside its mask; lost ones as lost.py says."""
+        """x + sum_j w_j (Q(x_j) - Q(x)), x_j = 0 outside its mask; lost ones as loss_policies.py says."""
         contributions = [
             (weight[o.source], o.values.astype(np.float32), o.status != Coordinate.LOST)
             for o in received

@@ -29,7 +29,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from emulator.core.types import Coordinate, FloatArray, LostCoordinates, Received
+from emulator.core.types.adapter import LostCoordinates
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.message import Coordinate, Received
 from emulator.methods.averaging import Contribution, gossip_step, renormalised_step
 
 

@@ -9,9 +9,11 @@ from collections.abc import Callable, Generator
 import numpy as np
 
 from emulator.core.errors import ScenarioError
-from emulator.core.protocols import Own
+from emulator.core.protocols.method import Own
 from emulator.core.rng import stream
-from emulator.core.types import BoolArray, Inbox, Mask, Step
+from emulator.core.types.adapter import Mask
+from emulator.core.types.arrays import BoolArray
+from emulator.core.types.steps import Inbox, Step
 from emulator.methods.expert_exchange import ExpertRing
 from emulator.methods.messages import mask_message
 

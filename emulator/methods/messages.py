@@ -2,15 +2,10 @@
 
 import numpy as np
 
-from emulator.core.protocols import Own
-from emulator.core.types import (
-    AdapterLayout,
-    FloatArray,
-    Kind,
-    Mask,
-    Message,
-    Traffic,
-)
+from emulator.core.protocols.method import Own
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.message import Kind, Message, Traffic
 
 
 def values_message(

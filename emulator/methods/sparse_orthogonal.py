@@ -6,7 +6,7 @@ cluster. Merged: mask_mean. At the end clusters trade experts.
 `aggregation` has the printed forms. Eq 10 divides by |c|, also where one member writes. With Eq 29
 every device puts its own mask over that mean again (`printed`). Eq 24, the answer of the mixture, does
 not: expert j is ((1/|c|) sum_i B_i M_i) A_j (`printed_24`; in the rounds a device still trains and
-sends what its own mask keeps, as Eq 3 has it). On Eq 23 see merging.py.
+sends what its own mask keeps, as Eq 3 has it). On Eq 23 see averaging.py.
 
 Shapes: N coordinates of all B, L modules, M devices. A *block* is an A and a mask: one per task, whose
 devices then average their B exactly (or one per device, `projection_by`); its *lead* is its lowest
@@ -21,19 +21,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from emulator.core.protocols import Own
-from emulator.core.types import (
-    SETUP_ROUND,
-    AdapterLayout,
-    BoolArray,
-    DoubleArray,
-    Expert,
-    FloatArray,
-    Inbox,
-    IndexArray,
-    Mask,
-    Step,
-)
+from emulator.core.protocols.method import Own
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import BoolArray, DoubleArray, FloatArray, IndexArray
+from emulator.core.types.records import SETUP_ROUND
+from emulator.core.types.result import Expert
+from emulator.core.types.steps import Inbox, Step
 from emulator.methods.averaging import all_at
 from emulator.methods.cluster_mean import ClusterMean
 from emulator.methods.cluster_models import ClusterModels

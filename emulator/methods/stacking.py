@@ -26,18 +26,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emulator.core.errors import EmulatorError
-from emulator.core.protocols import Own
+from emulator.core.protocols.method import Own
 from emulator.core.rng import stream
-from emulator.core.types import (
-    SETUP_ROUND,
-    AdapterLayout,
-    Expert,
-    FloatArray,
-    Inbox,
-    Mask,
-    Message,
-    Step,
-)
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.message import Message
+from emulator.core.types.records import SETUP_ROUND
+from emulator.core.types.result import Expert
+from emulator.core.types.steps import Inbox, Step
 from emulator.methods.gossip import introduce, receivers_of, survey_dense, weights_at
 from emulator.methods.loss_policies import listener_of
 from emulator.methods.messages import values_message

@@ -8,19 +8,11 @@ from collections.abc import Generator
 import numpy as np
 from scipy.sparse.csgraph import shortest_path
 
-from emulator.core.protocols import Own
-from emulator.core.types import (
-    AdapterLayout,
-    BoolArray,
-    Inbox,
-    IndexArray,
-    Kind,
-    Mask,
-    Message,
-    Step,
-    Traffic,
-    ValueType,
-)
+from emulator.core.protocols.method import Own
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import BoolArray, IndexArray
+from emulator.core.types.message import Kind, Message, Traffic, ValueType
+from emulator.core.types.steps import Inbox, Step
 
 
 def flood(

@@ -15,8 +15,9 @@ import numpy as np
 from pydantic import BaseModel
 
 from emulator.core.errors import ScenarioError
-from emulator.core.protocols import Access, BoundAccess, BoundChannel, Snapshot
-from emulator.core.types import BoolArray, DoubleArray
+from emulator.core.protocols.access import Access, BoundAccess
+from emulator.core.protocols.channel import BoundChannel, Snapshot
+from emulator.core.types.arrays import BoolArray, DoubleArray
 from emulator.core.units import bits_from_bytes, db_from_linear
 from emulator.network.channel.energy import FixedPower
 from emulator.network.channel.snapshot import IN_RANGE_BYTES

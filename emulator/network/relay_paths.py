@@ -14,8 +14,10 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from emulator.core.protocols import BoundAccess, BoundChannel
-from emulator.core.types import BoolArray, DoubleArray, LinkRecord
+from emulator.core.protocols.access import BoundAccess
+from emulator.core.protocols.channel import BoundChannel
+from emulator.core.types.arrays import BoolArray, DoubleArray
+from emulator.core.types.records import LinkRecord
 
 RESOLUTION = 1e6
 """An airtime is a whole number of units, and the fastest hop takes this many: so rounding decides no tie."""

@@ -3,7 +3,7 @@
 A Send becomes packets (wire), asks for the air (access), gets its powers and suffers the channel;
 what survives is what drivers carry. Every byte is accounted on the way.
 
-A receiver out of range is reached hop by hop along its path (`paths.py`). As channel, access and paths are
+A receiver out of range is reached hop by hop along its path (`relay_paths.py`). As channel, access and paths are
 pure, the sender's shim works out all hops: each is planned by the access of the device that passes the
 messages on, with its slots, band and power, begins when the hop before has arrived whole, carries what
 survived it, and has a record of its own. torch.distributed then carries the messages once, from the first
@@ -18,8 +18,12 @@ from dataclasses import dataclass
 from functools import cache
 
 from emulator.core.errors import ProtocolError
-from emulator.core.protocols import BoundAccess, BoundChannel
-from emulator.core.types import Burst, Inbox, LinkRecord, Packet, Reception, Send
+from emulator.core.protocols.access import BoundAccess
+from emulator.core.protocols.channel import BoundChannel
+from emulator.core.types.packet import Packet
+from emulator.core.types.records import LinkRecord
+from emulator.core.types.steps import Inbox, Send
+from emulator.core.types.transmission import Burst, Reception
 from emulator.network.relay_paths import Network, Path
 from emulator.network.transmission import Content, Transmission, Transmitter, Way, link_record
 from emulator.network.wire import WireFormat, decode, split_burst

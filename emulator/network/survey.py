@@ -11,8 +11,10 @@ from functools import cache
 import numpy as np
 
 from emulator.core.errors import EmulatorError
-from emulator.core.protocols import BoundAccess, BoundChannel
-from emulator.core.types import DoubleArray, IndexArray, PowerSharing, Survey, spent_w
+from emulator.core.protocols.access import BoundAccess
+from emulator.core.protocols.channel import BoundChannel
+from emulator.core.types.arrays import DoubleArray, IndexArray
+from emulator.core.types.survey import PowerSharing, Survey, spent_w
 
 
 @dataclass(frozen=True)

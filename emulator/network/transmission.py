@@ -10,21 +10,13 @@ from itertools import chain
 
 import numpy as np
 
-from emulator.core.protocols import BoundAccess, BoundChannel
-from emulator.core.types import (
-    IP_UDP_BYTES,
-    BoolArray,
-    Grant,
-    IndexArray,
-    Kind,
-    LinkRecord,
-    Message,
-    Packet,
-    Reception,
-    Request,
-    ValueType,
-    air_bytes,
-)
+from emulator.core.protocols.access import BoundAccess
+from emulator.core.protocols.channel import BoundChannel
+from emulator.core.types.arrays import BoolArray, IndexArray
+from emulator.core.types.message import Kind, Message, ValueType
+from emulator.core.types.packet import IP_UDP_BYTES, Packet, air_bytes
+from emulator.core.types.records import LinkRecord
+from emulator.core.types.transmission import Grant, Reception, Request
 from emulator.network.channel.acknowledgements import Acking
 from emulator.network.wire import tensors_of
 

@@ -15,9 +15,11 @@ from safetensors.numpy import load
 
 from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.places import is_file
-from emulator.core.protocols import Learner
+from emulator.core.protocols.tasks import Learner
 from emulator.core.run_files import ExpertRow, adapted_modules, read_experts
-from emulator.core.types import Example, Expert, FloatArray
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.data import Example
+from emulator.core.types.result import Expert
 from emulator.learning.adapters.export import check_adapter, expert_tensors, model_differences
 from emulator.learning.backbone.load import Backbone
 from emulator.learning.evaluation import check_finite

@@ -11,14 +11,10 @@ from safetensors.numpy import load, save
 
 from emulator.core.errors import EmulatorError
 from emulator.core.records import to_json
-from emulator.core.types import (
-    DeviceResult,
-    Expert,
-    FloatArray,
-    Link,
-    LinkRecord,
-    MetricRecord,
-)
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.records import LinkRecord, MetricRecord
+from emulator.core.types.result import DeviceResult, Expert
+from emulator.core.types.survey import Link
 from emulator.runtime.drivers.lifecycle import Outcome
 
 _LENGTH = struct.Struct("<Q")

@@ -14,7 +14,8 @@ from rich.console import Console
 from emulator.core.errors import ScenarioError
 from emulator.core.places import check_place
 from emulator.core.records import check_carried, pacing_account
-from emulator.core.types import Commit, LinkRecord, MetricRecord
+from emulator.core.types.records import LinkRecord, MetricRecord
+from emulator.core.types.steps import Commit
 from emulator.device import live
 from emulator.network.shim import Shim
 from emulator.runtime.drivers import many_processes, one_process

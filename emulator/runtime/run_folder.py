@@ -18,7 +18,8 @@ from emulator.core.records import (
     parquet,
     summarise,
 )
-from emulator.core.types import DeviceResult, Expert, LinkRecord, MetricRecord
+from emulator.core.types.records import LinkRecord, MetricRecord
+from emulator.core.types.result import DeviceResult, Expert
 from emulator.learning.adapters.export import model_files, peft_files
 from emulator.learning.evaluation import check_finite
 from emulator.network.channel.access import served_in_turns

@@ -19,17 +19,12 @@ from emulator.core.errors import ScenarioError
 from emulator.core.names import Name, wrong_names
 from emulator.core.plain_numbers import out_of_bounds
 from emulator.core.plugins import missing_in, plugin_or
-from emulator.core.protocols import (
-    Access,
-    BoundAccess,
-    BoundChannel,
-    ChannelModel,
-    Method,
-    Router,
-    Snapshot,
-    TaskSuite,
-    Topology,
-)
+from emulator.core.protocols.access import Access, BoundAccess
+from emulator.core.protocols.channel import BoundChannel, ChannelModel, Snapshot
+from emulator.core.protocols.method import Method
+from emulator.core.protocols.router import Router
+from emulator.core.protocols.tasks import TaskSuite
+from emulator.core.protocols.topology import Topology
 from emulator.core.section import Section
 from emulator.learning.backbone.load import CausalLM, SentenceEncoder, Tiny
 from emulator.learning.evaluation import Evaluation, Routing

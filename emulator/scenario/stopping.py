@@ -4,8 +4,9 @@ import math
 import struct
 from collections.abc import Generator
 
-from emulator.core.protocols import Own
-from emulator.core.types import Inbox, Step, Traffic
+from emulator.core.protocols.method import Own
+from emulator.core.types.message import Traffic
+from emulator.core.types.steps import Inbox, Step
 from emulator.scenario.sections import Stop
 
 SPENT = struct.Struct("<Qdd")

@@ -10,18 +10,15 @@ import numpy as np
 import torch
 
 from emulator.core.errors import ScenarioError, all_problems
-from emulator.core.protocols import BoundAccess, BoundChannel, Learner
+from emulator.core.protocols.access import BoundAccess
+from emulator.core.protocols.channel import BoundChannel
+from emulator.core.protocols.tasks import Learner
 from emulator.core.rng import stream
-from emulator.core.types import (
-    DoubleArray,
-    Example,
-    IndexArray,
-    Link,
-    Message,
-    Shard,
-    Survey,
-    air_bytes,
-)
+from emulator.core.types.arrays import DoubleArray, IndexArray
+from emulator.core.types.data import Example, Shard
+from emulator.core.types.message import Message
+from emulator.core.types.packet import air_bytes
+from emulator.core.types.survey import Link, Survey
 from emulator.learning.adapters.projection import check_room
 from emulator.learning.backbone.load import Backbone
 from emulator.learning.evaluation import Answering, Asked, Questions

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from figures import Figure, best_s, tell
 
-from emulator.core.types import Expert
+from emulator.core.types.result import Expert
 from emulator.learning.adapters.lora import LoraModel, frozen_twin
 from emulator.learning.backbone.load import Tiny
 from emulator.learning.routing.mixture import RoutedModel

@@ -18,7 +18,7 @@ from figures import Figure, tell
 from peft import LoraConfig, get_peft_model
 
 from emulator.core.rng import stream
-from emulator.core.types import Shard
+from emulator.core.types.data import Shard
 from emulator.learning.backbone.load import Backbone
 from emulator.learning.tasks.learner import learner_for
 from emulator.runtime.drivers.core_permits import cores_here

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from figures import Figure, tell
 
-from emulator.core.types import Burst
+from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers.core_permits import cores_here
 from emulator.runtime.processes import Post, run_forked, whole_crew
 from emulator.runtime.transport.frames import FRAME_BYTES, HEADER_BYTES

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from figures import Figure, tell
 
-from emulator.core.types import Burst
+from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers.pacing import Pacer
 from emulator.runtime.processes import Post, run_forked, whole_crew
 from emulator.runtime.transport.gloo import Transport

@@ -26,16 +26,9 @@ def ours() -> None:
     """The job through the emulator's own parts."""
     import numpy as np
 
-    from emulator.core.types import (
-        AdapterLayout,
-        Kind,
-        Known,
-        Mask,
-        Message,
-        Send,
-        Traffic,
-        ValueType,
-    )
+    from emulator.core.types.adapter import AdapterLayout, Mask
+    from emulator.core.types.message import Kind, Known, Message, Traffic, ValueType
+    from emulator.core.types.steps import Send
     from emulator.network.channel.access import IdealAccess
     from emulator.network.channel.ideal import Ideal
     from emulator.network.shim import Shim

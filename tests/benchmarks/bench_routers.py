@@ -17,8 +17,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from emulator.core.protocols import Router
-from emulator.core.types import AdapterLayout, FloatArray, Mask, Question, ValueType
+from emulator.core.protocols.router import Router
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.data import Question
+from emulator.core.types.message import ValueType
 from emulator.learning.routing import BagOfWords, Cosine, RidgeLda
 from emulator.learning.routing.confusion import auroc
 from emulator.learning.routing.prompt_states import narrowed

@@ -17,7 +17,7 @@ import torch._dynamo  # noqa: E402, F401
 from figures import Figure, tell  # noqa: E402
 from held import UNITS, held_here  # noqa: E402
 
-from emulator.core.types import DeviceResult, Expert  # noqa: E402
+from emulator.core.types.result import DeviceResult, Expert  # noqa: E402
 from emulator.device import Device, live  # noqa: E402
 from emulator.network.shim import Shim  # noqa: E402
 from emulator.runtime.drivers import many_processes  # noqa: E402

@@ -12,7 +12,8 @@ import numpy as np
 from figures import Figure, best_s, tell
 
 from emulator.core.rng import stream
-from emulator.core.types import AdapterLayout, Kind, Known, Mask, Message, Traffic, ValueType
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.message import Kind, Known, Message, Traffic, ValueType
 from emulator.network.wire import WireFormat, decode
 
 N = 4_000_000

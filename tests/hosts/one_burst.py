@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parents[1] / "support"))
 
 from toy_air import packets_of, slow_link
 
-from emulator.core.types import Burst, Grant
+from emulator.core.types.transmission import Burst, Grant
 from emulator.runtime.drivers.pacing import Pacer
 from emulator.runtime.launchers import run_launched
 from emulator.runtime.processes import Post

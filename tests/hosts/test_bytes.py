@@ -22,7 +22,9 @@ from small import SCENARIO  # noqa: E402
 from written import files_of  # noqa: E402
 
 from emulator.core.records import read_ledger  # noqa: E402
-from emulator.core.types import IP_UDP_BYTES, Burst, LinkRecord  # noqa: E402
+from emulator.core.types.packet import IP_UDP_BYTES  # noqa: E402
+from emulator.core.types.records import LinkRecord  # noqa: E402
+from emulator.core.types.transmission import Burst  # noqa: E402
 from emulator.runtime.transport.frames import HEADER_BYTES, pack  # noqa: E402
 from emulator.runtime.transport.gloo import _BURST_TAG, _GATHER_TAG  # noqa: E402
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pytest
 
-from emulator.core.types import DoubleArray, FloatArray
+from emulator.core.types.arrays import DoubleArray, FloatArray
 from emulator.device import Device
 from emulator.learning.adapters.lora import LoraModel
 from emulator.learning.probes import Inspection

@@ -290,7 +290,7 @@ HOST_ORDER = """
 import os, signal, sys
 from pathlib import Path
 from rich.console import Console
-from emulator import run as running
+from emulator.runtime import run as running
 from emulator.runtime.folder_claim import Claim
 from emulator.scenario.schema import Scenario
 put = Claim.put

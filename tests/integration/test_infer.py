@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from emulator.cli.app import app
 from emulator.core.errors import EmulatorError, ScenarioError
-from emulator.core.types import Expert
+from emulator.core.types.result import Expert
 from emulator.device import Device
 from emulator.learning.backbone.load import Tiny
 from emulator.runtime.inference import Respondent, respondent, shown

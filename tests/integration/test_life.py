@@ -8,20 +8,11 @@ import pytest
 
 from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.records import check_account
-from emulator.core.types import (
-    Burst,
-    Commit,
-    Coordinate,
-    DeviceResult,
-    DeviceState,
-    Expert,
-    Inbox,
-    LinkRecord,
-    Message,
-    MetricRecord,
-    Received,
-    Send,
-)
+from emulator.core.types.message import Coordinate, Message, Received
+from emulator.core.types.records import LinkRecord, MetricRecord
+from emulator.core.types.result import DeviceResult, Expert
+from emulator.core.types.steps import Commit, DeviceState, Inbox, Send
+from emulator.core.types.transmission import Burst
 from emulator.device import Device, live
 from emulator.network.shim import Shim
 from emulator.runtime.drivers import one_process

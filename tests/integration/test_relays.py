@@ -15,7 +15,7 @@ from emulator.analysis.channel.link_budget import Occasion, link_report
 from emulator.cli.app import app
 from emulator.core.errors import ScenarioError
 from emulator.core.records import check_account
-from emulator.core.types import LinkRecord
+from emulator.core.types.records import LinkRecord
 from emulator.device import live
 from emulator.network.shim import Shim
 from emulator.runtime.drivers import one_process

@@ -9,18 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from emulator.core.types import (
-    Burst,
-    Commit,
-    DeviceResult,
-    DoubleArray,
-    FloatArray,
-    Inbox,
-    Kind,
-    LinkRecord,
-    Message,
-    Send,
-)
+from emulator.core.types.arrays import DoubleArray, FloatArray
+from emulator.core.types.message import Kind, Message
+from emulator.core.types.records import LinkRecord
+from emulator.core.types.result import DeviceResult
+from emulator.core.types.steps import Commit, Inbox, Send
+from emulator.core.types.transmission import Burst
 from emulator.device import live
 from emulator.network.shim import Shim
 from emulator.runtime.drivers import one_process

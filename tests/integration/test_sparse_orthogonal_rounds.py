@@ -10,16 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.core.types import (
-    Burst,
-    Coordinate,
-    FloatArray,
-    Inbox,
-    Kind,
-    Mask,
-    Message,
-    Send,
-)
+from emulator.core.types.adapter import Mask
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.message import Coordinate, Kind, Message
+from emulator.core.types.steps import Inbox, Send
+from emulator.core.types.transmission import Burst
 from emulator.learning.adapters.lora import frozen_twin
 from emulator.learning.routing.mixture import RoutedModel
 from emulator.network.wire import quantise

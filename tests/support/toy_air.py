@@ -2,7 +2,8 @@
 
 import math
 
-from emulator.core.types import Grant, Packet, Request, air_bytes
+from emulator.core.types.packet import Packet, air_bytes
+from emulator.core.types.transmission import Grant, Request
 from emulator.network.channel.access import OfdmaAccess
 from emulator.network.channel.energy import FixedPower
 from emulator.network.channel.fading import NoFading

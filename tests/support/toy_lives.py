@@ -11,23 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from emulator.core.protocols import Life
-from emulator.core.types import (
-    Burst,
-    Commit,
-    Coordinate,
-    DeviceResult,
-    DeviceState,
-    Expert,
-    Inbox,
-    Kind,
-    Known,
-    LinkRecord,
-    MetricRecord,
-    Received,
-    Send,
-    Traffic,
-)
+from emulator.core.protocols.driver import Life
+from emulator.core.types.message import Coordinate, Kind, Known, Received, Traffic
+from emulator.core.types.records import LinkRecord, MetricRecord
+from emulator.core.types.result import DeviceResult, Expert
+from emulator.core.types.steps import Commit, DeviceState, Inbox, Send
+from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers import many_processes, one_process
 from emulator.runtime.drivers.lifecycle import Outcome
 from emulator.runtime.launchers import run_launched

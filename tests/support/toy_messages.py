@@ -1,15 +1,8 @@
 """Messages that tests encode and send."""
 
-from emulator.core.types import (
-    AdapterLayout,
-    ByteArray,
-    FloatArray,
-    Kind,
-    Mask,
-    Message,
-    Traffic,
-    ValueType,
-)
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import ByteArray, FloatArray
+from emulator.core.types.message import Kind, Message, Traffic, ValueType
 
 
 def values_message(

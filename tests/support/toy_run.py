@@ -10,7 +10,8 @@ import sys
 
 from toy_lives import ToyAir, ring
 
-from emulator.core.types import Known, Send
+from emulator.core.types.message import Known
+from emulator.core.types.steps import Send
 from emulator.runtime.processes import Post, run_forked, whole_crew
 from emulator.runtime.transport.gloo import Transport
 from emulator.runtime.transport.peers import Patience

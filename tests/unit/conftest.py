@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from emulator.core.errors import ScenarioError
-from emulator.core.types import LinkRecord
+from emulator.core.types.records import LinkRecord
 from emulator.scenario.load import Reading, read_scenario
 
 

@@ -23,8 +23,8 @@ from emulator.analysis.channel.link_table import (
     relays_named,
 )
 from emulator.core.errors import ScenarioError
-from emulator.core.protocols import BoundAccess
-from emulator.core.types import Grant, Request
+from emulator.core.protocols.access import BoundAccess
+from emulator.core.types.transmission import Grant, Request
 from emulator.core.units import bits_from_bytes, db_from_linear, dbm_from_watts, noise_w
 from emulator.network.channel.access import TdmaSchedule, bound_access, served_in_turns
 from emulator.network.channel.aloha import AlohaAccess

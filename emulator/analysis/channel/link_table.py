@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from emulator.core.types import BoolArray
+from emulator.core.types.arrays import BoolArray
 
 FEW_DEVICES = 12
 """Up to so many devices all links are told, and who reaches whom one by one."""

@@ -14,18 +14,12 @@ from scipy import stats
 
 from emulator.analysis.channel.link_budget import MeanLinks, Occasion, all_links, nearest_links
 from emulator.analysis.plotly_page import Axis, Curve, Picture
-from emulator.core.protocols import BoundAccess
+from emulator.core.protocols.access import BoundAccess
 from emulator.core.rng import stream
-from emulator.core.types import (
-    AdapterLayout,
-    DoubleArray,
-    Kind,
-    Mask,
-    Message,
-    Request,
-    Traffic,
-    ValueType,
-)
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import DoubleArray
+from emulator.core.types.message import Kind, Message, Traffic, ValueType
+from emulator.core.types.transmission import Request
 from emulator.core.units import bits_from_bytes, db_from_linear, linear_from_db
 from emulator.network.channel.access import Cast, OfdmaAccess, TdmaAccess, bound_access
 from emulator.network.channel.cqi import NrCqiRate

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from emulator.core.types import LinkRecord
+from emulator.core.types.records import LinkRecord
 
 BYTE_CLASSES = ("payload", "mask", "header", "checksum", "ack", "retransmitted")
 """What the bytes on the air are made of."""

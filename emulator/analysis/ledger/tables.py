@@ -17,7 +17,7 @@ from emulator.analysis.ledger.account import (
     account_of,
     by_traffic,
 )
-from emulator.core.types import LinkRecord
+from emulator.core.types.records import LinkRecord
 
 
 @dataclass(frozen=True)

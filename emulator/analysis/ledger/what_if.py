@@ -12,7 +12,9 @@ from functools import cache
 
 from emulator.analysis.ledger.tables import Alternative
 from emulator.analysis.ledger.what_if_codec import Codec, recoded_bytes, tried_share
-from emulator.core.types import UNRECORDED, LinkRecord, ValueType, ack_bytes
+from emulator.core.types.message import ValueType
+from emulator.core.types.packet import ack_bytes
+from emulator.core.types.records import UNRECORDED, LinkRecord
 from emulator.network.wire import WireFormat
 from emulator.network.wire.sizes import random_mask_bits
 

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from emulator.core.types import LinkRecord, ValueType, ack_bytes
+from emulator.core.types.message import ValueType
+from emulator.core.types.packet import ack_bytes
+from emulator.core.types.records import LinkRecord
 from emulator.network.wire.packets import CHECKSUM_BYTES
 from emulator.network.wire.sizes import INDEX_BYTES, Counts, size_of
 

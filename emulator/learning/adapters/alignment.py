@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from emulator.core.types import Expert
+from emulator.core.types.result import Expert
 
 
 def alignments(experts: Sequence[Expert]) -> Iterator[tuple[str, str, float]]:

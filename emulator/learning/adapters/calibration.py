@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emulator.core.protocols import LoadedBackbone
-from emulator.core.types import DoubleArray
+from emulator.core.protocols.backbone import LoadedBackbone
+from emulator.core.types.arrays import DoubleArray
 from emulator.learning.adapters.density import entropy_of, spectral_entropy
 from emulator.learning.linear_layers import weight_of
 

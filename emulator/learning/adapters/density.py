@@ -7,7 +7,7 @@ token inputs with a ridge, and densities are capped at 1 from above.
 
 import numpy as np
 
-from emulator.core.types import DoubleArray, IndexArray
+from emulator.core.types.arrays import DoubleArray, IndexArray
 
 
 def spectral_entropy(

@@ -10,8 +10,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import nn
 
-from emulator.core.protocols import LoadedBackbone
-from emulator.core.types import Expert, FloatArray
+from emulator.core.protocols.backbone import LoadedBackbone
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.result import Expert
 from emulator.learning.linear_layers import is_transposed
 
 

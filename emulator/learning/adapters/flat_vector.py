@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from emulator.core.types import AdapterLayout, FloatArray, Mask
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import FloatArray
 
 
 class TrainedVector:

@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from emulator.core.errors import ScenarioError
-from emulator.core.types import AdapterLayout, ExpertForm, FloatArray, Mask
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.result import ExpertForm
 from emulator.learning.adapters.flat_vector import TrainedVector
 from emulator.learning.adapters.lora import own_twin
 

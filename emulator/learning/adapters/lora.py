@@ -19,7 +19,9 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import LoraVariant
 from torch import nn
 
-from emulator.core.types import AdapterLayout, ExpertForm, FloatArray, Mask
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.result import ExpertForm
 from emulator.learning.adapters.flat_vector import TrainedVector
 from emulator.learning.linear_layers import as_stored
 

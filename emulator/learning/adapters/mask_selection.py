@@ -4,7 +4,8 @@ import numpy as np
 
 from emulator.core.errors import EmulatorError
 from emulator.core.rng import Stream
-from emulator.core.types import AdapterLayout, BoolArray, FloatArray, IndexArray, Mask
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import BoolArray, FloatArray, IndexArray
 
 
 def largest_entries(

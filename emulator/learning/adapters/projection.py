@@ -14,7 +14,7 @@ import numpy as np
 
 from emulator.core.errors import ScenarioError
 from emulator.core.rng import stream
-from emulator.core.types import DoubleArray, FloatArray
+from emulator.core.types.arrays import DoubleArray, FloatArray
 
 GAMMA = 1.0 / np.sqrt(3.0)
 """Scale of A: the standard deviation of a unit-variance uniform row as PEFT would draw it."""

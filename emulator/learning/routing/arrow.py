@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from emulator.core.protocols import LayerGate, ModuleExpert
+from emulator.core.protocols.router import LayerGate, ModuleExpert
 from emulator.learning.routing.uniform import OpenGates
 
 

@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 from scipy.sparse import csr_array
 
-from emulator.core.protocols import LoadedBackbone
-from emulator.core.types import DoubleArray, FloatArray, Question
+from emulator.core.protocols.backbone import LoadedBackbone
+from emulator.core.types.arrays import DoubleArray, FloatArray
+from emulator.core.types.data import Question
 from emulator.learning.routing.scored_router import Scored
 
 SMOOTHING = 0.1

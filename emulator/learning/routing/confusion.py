@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emulator.core.types import DoubleArray, FloatArray
+from emulator.core.types.arrays import DoubleArray, FloatArray
 
 ABSTAINED = "abstained"
 """Where a question goes that no expert answers: to the backbone alone."""

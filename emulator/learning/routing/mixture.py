@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emulator.core.protocols import LayerGate, ModuleExpert
-from emulator.core.types import Expert, FloatArray
+from emulator.core.protocols.router import LayerGate, ModuleExpert
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.result import Expert
 from emulator.learning.linear_layers import is_linear
 
 LayerGates = Callable[[Sequence[ModuleExpert]], LayerGate | None]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from emulator.core.types import Expert
+from emulator.core.types.result import Expert
 
 
 class RoutedWeights:

@@ -9,8 +9,10 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from emulator.core.protocols import LayerGate, LoadedBackbone, ModuleExpert
-from emulator.core.types import DoubleArray, FloatArray, IndexArray, Question
+from emulator.core.protocols.backbone import LoadedBackbone
+from emulator.core.protocols.router import LayerGate, ModuleExpert
+from emulator.core.types.arrays import DoubleArray, FloatArray, IndexArray
+from emulator.core.types.data import Question
 
 
 class Oracle(BaseModel):

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pydantic import Field
 
-from emulator.core.protocols import LoadedBackbone
+from emulator.core.protocols.backbone import LoadedBackbone
 from emulator.core.rng import stream
-from emulator.core.types import DoubleArray, FloatArray, Question
+from emulator.core.types.arrays import DoubleArray, FloatArray
+from emulator.core.types.data import Question
 from emulator.learning.routing.scored_router import Scored
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from emulator.core.types import DoubleArray, FloatArray
+from emulator.core.types.arrays import DoubleArray, FloatArray
 from emulator.learning.routing.prompt_states import PromptStates, task_means
 
 SMALLEST_RIDGE = 1e-9

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.protocols import LayerGate, ModuleExpert
-from emulator.core.types import DoubleArray, FloatArray
+from emulator.core.protocols.router import LayerGate, ModuleExpert
+from emulator.core.types.arrays import DoubleArray, FloatArray
 
 
 class Scored(BaseModel):

@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 
 from emulator.core.rng import Stream
-from emulator.core.types import IndexArray
+from emulator.core.types.arrays import IndexArray
 
 Item = TypeVar("Item")
 

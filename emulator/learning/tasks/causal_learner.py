@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emulator.core.protocols import LoadedBackbone
+from emulator.core.protocols.backbone import LoadedBackbone
 from emulator.core.rng import Stream
-from emulator.core.types import Example, Shard
+from emulator.core.types.data import Example, Shard
 from emulator.learning.tasks.answer_numbers import last_number
 from emulator.learning.tasks.batches import answered_alike, epochs
 

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emulator.core.errors import ScenarioError
-from emulator.core.protocols import LoadedBackbone
+from emulator.core.protocols.backbone import LoadedBackbone
 from emulator.core.rng import Stream
-from emulator.core.types import Example, Shard
+from emulator.core.types.data import Example, Shard
 from emulator.learning.tasks.batches import answered_alike, epochs
 
 COSINE_TEMPERATURE = 0.05

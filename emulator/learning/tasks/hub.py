@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from emulator.core.errors import ScenarioError
 from emulator.core.names import Name
 from emulator.core.rng import stream
-from emulator.core.types import Example
+from emulator.core.types.data import Example
 from emulator.learning.tasks.answer_numbers import last_number
 from emulator.learning.tasks.jsonl import JsonLines
 from emulator.learning.tasks.paraphrase import Paraphrases, in_other_words

@@ -18,7 +18,7 @@ from emulator.core.errors import ScenarioError, shown
 from emulator.core.names import Name
 from emulator.core.places import is_file, is_folder
 from emulator.core.rng import stream
-from emulator.core.types import Example
+from emulator.core.types.data import Example
 from emulator.core.yaml_file import parse_json
 from emulator.learning.tasks.answer_numbers import ONE_NUMBER, last_number
 from emulator.learning.tasks.paraphrase import Paraphrases, in_other_words

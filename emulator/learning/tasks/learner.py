@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 from emulator.core.errors import ScenarioError
-from emulator.core.protocols import LoadedBackbone
-from emulator.core.types import Example
+from emulator.core.protocols.backbone import LoadedBackbone
+from emulator.core.types.data import Example
 from emulator.learning.tasks.causal_learner import CausalLearner, behind_a_prompt
 from emulator.learning.tasks.encoder_learner import EncoderLearner
 

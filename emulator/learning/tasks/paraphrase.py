@@ -6,7 +6,7 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.core.errors import ScenarioError
-from emulator.core.types import Example
+from emulator.core.types.data import Example
 
 PLACE = "{prompt}"
 """Where a paraphrase puts what it paraphrases."""

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.core.errors import ScenarioError
 from emulator.core.rng import stream
-from emulator.core.types import Example, IndexArray, Shard
+from emulator.core.types.arrays import IndexArray
+from emulator.core.types.data import Example, Shard
 
 
 class ByTask(BaseModel):

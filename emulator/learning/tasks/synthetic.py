@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from emulator.core.errors import ScenarioError, did_you_mean
 from emulator.core.rng import Stream, stream
-from emulator.core.types import Example
+from emulator.core.types.data import Example
 from emulator.learning.list_operations import (
     MAX_ITEMS,
     MIN_ITEMS,

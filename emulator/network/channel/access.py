@@ -16,9 +16,11 @@ import networkx as nx
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from emulator.core.protocols import Access, BoundAccess, BoundChannel
+from emulator.core.protocols.access import Access, BoundAccess
+from emulator.core.protocols.channel import BoundChannel
 from emulator.core.rng import stream
-from emulator.core.types import BoolArray, DoubleArray, Grant, Request, Turns
+from emulator.core.types.arrays import BoolArray, DoubleArray
+from emulator.core.types.transmission import Grant, Request, Turns
 
 Cast = Literal["unicast", "broadcast"]
 

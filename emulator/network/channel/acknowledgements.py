@@ -15,7 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emulator.core.types import Acks, BoolArray, Grant, IndexArray, ack_bytes
+from emulator.core.types.arrays import BoolArray, IndexArray
+from emulator.core.types.packet import ack_bytes
+from emulator.core.types.transmission import Acks, Grant
 from emulator.core.units import bits_from_bytes
 from emulator.network.channel.energy import transmit_energy_j
 

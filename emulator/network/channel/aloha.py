@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.rng import stream
-from emulator.core.types import BoolArray, DoubleArray, Grant, IndexArray, Request
+from emulator.core.types.arrays import BoolArray, DoubleArray, IndexArray
+from emulator.core.types.transmission import Grant, Request
 from emulator.network.channel.access import equal_parts, grant_of, whole_parts
 
 CHUNK_SLOTS = 1024

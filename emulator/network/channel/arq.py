@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from emulator.core.types import BoolArray, DoubleArray
+from emulator.core.types.arrays import BoolArray, DoubleArray
 from emulator.network.channel.flow import Flow
 from emulator.network.channel.losses import Losses
 from emulator.network.channel.transfer import Outcome, Transfer

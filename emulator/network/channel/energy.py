@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from emulator.core.types import DoubleArray
+from emulator.core.types.arrays import DoubleArray
 
 ENDLESS_LOG_W = 1e6
 """ln of a power [W] beside which all others are nothing."""

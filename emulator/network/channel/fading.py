@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from emulator.core.rng import Stream, stream
-from emulator.core.types import DoubleArray
+from emulator.core.types.arrays import DoubleArray
 from emulator.core.units import linear_from_db
 from emulator.network.channel.pathloss import SPEED_OF_LIGHT_M_PER_S
 

@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 
 from emulator.core.errors import EmulatorError, ScenarioError
-from emulator.core.types import DoubleArray, Turns
+from emulator.core.types.arrays import DoubleArray
+from emulator.core.types.transmission import Turns
 
 MAX_BLOCKS = 1_000_000
 """A transfer that sends in so many coherence blocks, or waits in so many with no end to its wait, is

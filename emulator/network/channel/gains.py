@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.core.errors import shown
-from emulator.core.types import DoubleArray
+from emulator.core.types.arrays import DoubleArray
 from emulator.core.units import MOST_LOSS_DB, gain_from_path_loss
 from emulator.network.channel.csv_table import Row, finite, number, read_table, refuse, whole
 

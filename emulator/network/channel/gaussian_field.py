@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emulator.core.rng import stream
-from emulator.core.types import DoubleArray
+from emulator.core.types.arrays import DoubleArray
 
 WAVES = 512
 """K. Along one walk the correlation strays from its law by about 1/sqrt(2K) = 0.03, little against

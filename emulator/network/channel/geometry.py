@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emulator.core.types import BoolArray, DoubleArray
+from emulator.core.types.arrays import BoolArray, DoubleArray
 from emulator.core.units import gain_from_path_loss
 from emulator.network.channel.line_of_sight import LineOfSightStates
 from emulator.network.channel.mobility import Trajectories

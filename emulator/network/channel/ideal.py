@@ -12,15 +12,9 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from emulator.core.types import (
-    BoolArray,
-    DoubleArray,
-    Grant,
-    IndexArray,
-    Packet,
-    Reception,
-    Request,
-)
+from emulator.core.types.arrays import BoolArray, DoubleArray, IndexArray
+from emulator.core.types.packet import Packet
+from emulator.core.types.transmission import Grant, Reception, Request
 
 
 class Ideal(BaseModel):

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from scipy.special import ndtr
 
-from emulator.core.types import BoolArray, DoubleArray
+from emulator.core.types.arrays import BoolArray, DoubleArray
 from emulator.network.channel.gaussian_field import PairField, pair_field
 from emulator.network.channel.tr38901 import InfVariant, inf_h_bs_m
 

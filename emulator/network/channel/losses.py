@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from emulator.core.types import BoolArray, DoubleArray, IndexArray
+from emulator.core.types.arrays import BoolArray, DoubleArray, IndexArray
 from emulator.core.units import linear_from_db
 from emulator.network.channel.transfer import (
     Block,

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from emulator.core.errors import ScenarioError
 from emulator.core.rng import stream
-from emulator.core.types import DoubleArray
+from emulator.core.types.arrays import DoubleArray
 from emulator.network.channel.placement import Placement
 
 TWO_POINTS = np.array([[0.0, 0.0], [0.5, 0.5]])

@@ -1,6 +1,6 @@
 """The wireless channel as a scenario describes it: one object of each component.
 
-`bind(devices, seed)` places the devices and gives the air of one run, see `air.py`.
+`bind(devices, seed)` places the devices and gives the air of one run, see `wireless_channel.py`.
 """
 
 from typing import Any, Literal, Self

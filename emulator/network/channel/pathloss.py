@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat
 
-from emulator.core.types import BoolArray, DoubleArray
+from emulator.core.types.arrays import BoolArray, DoubleArray
 from emulator.core.units import db_from_linear
 from emulator.network.channel.pathloss_base import CARRIER, LEAST_DISTANCE_M, PathLossFamily, Spread
 from emulator.network.channel.tr37885 import SidelinkHighwayPathLoss, SidelinkUrbanPathLoss

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.core.errors import ScenarioError
-from emulator.core.types import BoolArray, DoubleArray
+from emulator.core.types.arrays import BoolArray, DoubleArray
 
 LEAST_DISTANCE_M = 1.0
 """Families without a range of their own take shorter distances for this one: below it the formulas

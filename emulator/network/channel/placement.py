@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from emulator.core.errors import ScenarioError
 from emulator.core.rng import stream
-from emulator.core.types import DoubleArray
+from emulator.core.types.arrays import DoubleArray
 from emulator.network.channel.csv_table import finite, read_table, refuse, whole
 
 NOBODY: DoubleArray = np.empty((0, 2))

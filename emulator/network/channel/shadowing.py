@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from emulator.core.types import BoolArray, DoubleArray
+from emulator.core.types.arrays import BoolArray, DoubleArray
 from emulator.network.channel.gaussian_field import PairField, pair_field
 from emulator.network.channel.pathloss_base import PathLossFamily
 

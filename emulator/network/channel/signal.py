@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from emulator.core.types import DoubleArray, Grant
+from emulator.core.types.arrays import DoubleArray
+from emulator.core.types.transmission import Grant
 from emulator.core.units import noise_w
 from emulator.network.channel.flow import Blocks
 

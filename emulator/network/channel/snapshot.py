@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from emulator.core.types import BoolArray, DoubleArray, IndexArray
+from emulator.core.types.arrays import BoolArray, DoubleArray, IndexArray
 from emulator.core.units import noise_w
 from emulator.network.channel.rates import Rate
 

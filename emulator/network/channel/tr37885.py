@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat
 
-from emulator.core.types import BoolArray, DoubleArray
+from emulator.core.types.arrays import BoolArray, DoubleArray
 from emulator.network.channel.pathloss_base import CARRIER, LEAST_DISTANCE_M, PathLossFamily, Spread
 
 FC_GHZ = (0.5, 100.0)

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat
 
-from emulator.core.types import BoolArray, DoubleArray
+from emulator.core.types.arrays import BoolArray, DoubleArray
 from emulator.network.channel.pathloss_base import CARRIER, PathLossFamily, Spread
 
 SPEED_OF_LIGHT_M_PER_S = {"standard": 3.0e8, "exact": 299_792_458.0}

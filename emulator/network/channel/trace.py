@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.core.errors import ScenarioError, shown
-from emulator.core.types import DoubleArray, IndexArray
+from emulator.core.types.arrays import DoubleArray, IndexArray
 from emulator.core.units import bits_from_bytes
 from emulator.network.channel.flow import Blocks
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from emulator.core.rng import Stream, stream
-from emulator.core.types import BoolArray, DoubleArray, IndexArray
+from emulator.core.types.arrays import BoolArray, DoubleArray, IndexArray
 
 Symmetry = Literal["independent", "joint"]
 

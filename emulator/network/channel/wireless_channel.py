@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emulator.core.errors import EmulatorError, ScenarioError
-from emulator.core.types import BoolArray, DoubleArray, Grant, Packet, Reception, Request
+from emulator.core.types.arrays import BoolArray, DoubleArray
+from emulator.core.types.packet import Packet
+from emulator.core.types.transmission import Grant, Reception, Request
 from emulator.core.units import bits_from_bytes, db_from_linear
 from emulator.network.channel.acknowledgements import Acking
 from emulator.network.channel.arq import Sent, is_late, send_and_wait, send_or_lose

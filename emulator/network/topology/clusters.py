@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from emulator.core.types import DoubleArray, Link, Survey
+from emulator.core.types.arrays import DoubleArray
+from emulator.core.types.survey import Link, Survey
 from emulator.network.topology.graphs import FixedGraph
 from emulator.network.topology.mixing import metropolis_links
 

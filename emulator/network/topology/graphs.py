@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from scipy.sparse.csgraph import connected_components
 
 from emulator.core.errors import ScenarioError
-from emulator.core.protocols import Topology
+from emulator.core.protocols.topology import Topology
 from emulator.core.rng import stream
-from emulator.core.types import BoolArray, Link, Survey
+from emulator.core.types.arrays import BoolArray
+from emulator.core.types.survey import Link, Survey
 from emulator.network.topology.mixing import metropolis_links
 
 MAX_DRAWS = 100

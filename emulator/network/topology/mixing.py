@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from emulator.core.types import DoubleArray, Link
+from emulator.core.types.arrays import DoubleArray
+from emulator.core.types.survey import Link
 
 
 def metropolis_links(edges: Iterable[tuple[int, int]], devices: int) -> tuple[Link, ...]:

@@ -2,7 +2,7 @@
 
 `WireFormat.encode(message)` gives packets, `split_burst(data)` the surviving ones of each message,
 and `decode(packets_data, known, arrival_s)` what a receiver makes of them. Read packets.py first: it
-holds the byte layout; masks.py that of mask pieces; values.py how numbers are rounded.
+holds the byte layout; mask_coding.py that of mask pieces; quantisation.py how numbers are rounded.
 """
 
 from emulator.network.wire.decoder import decode

@@ -10,17 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from emulator.core.errors import WireError
-from emulator.core.types import (
-    AdapterLayout,
-    ByteArray,
-    Coordinate,
-    FloatArray,
-    IndexArray,
-    Known,
-    Mask,
-    Received,
-    ValueType,
-)
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import ByteArray, FloatArray, IndexArray
+from emulator.core.types.message import Coordinate, Known, Received, ValueType
 from emulator.network.wire.interleaving import (
     check_packets,
     kept_by_pieces,

@@ -1,7 +1,7 @@
-"""Messages to packets; decoding.py leads back.
+"""Messages to packets; decoder.py leads back.
 
 Shapes: N coordinates of the layout, n kept ones (entries), P data packets, Q of them that survived.
-The byte layout stands in packets.py, that of the mask pieces in masks.py.
+The byte layout stands in packets.py, that of the mask pieces in mask_coding.py.
 Source of the figures: MTU 1500 - 28 (IPv4 + UDP) - 20 (our head) = 1452 bytes of data a packet.
 """
 
@@ -12,15 +12,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emulator.core.errors import WireError
-from emulator.core.types import (
-    IP_UDP_BYTES,
-    IndexArray,
-    Kind,
-    LostCoordinates,
-    Message,
-    Packet,
-    ValueType,
-)
+from emulator.core.types.adapter import LostCoordinates
+from emulator.core.types.arrays import IndexArray
+from emulator.core.types.message import Kind, Message, ValueType
+from emulator.core.types.packet import IP_UDP_BYTES, Packet
 from emulator.network.wire.interleaving import Deal, deal_by_coordinate, deal_by_entry
 from emulator.network.wire.mask_coding import (
     MAX_RICE_PARAMETER,

@@ -27,7 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from emulator.core.errors import WireError
-from emulator.core.types import ByteArray, Coordinate, IndexArray
+from emulator.core.types.arrays import ByteArray, IndexArray
+from emulator.core.types.message import Coordinate
 from emulator.network.wire.mask_coding import GapCode, best_rice_parameter, read_pieces
 from emulator.network.wire.packets import MAX_COUNT, Heads, MessageHeader
 

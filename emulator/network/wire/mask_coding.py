@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.core.errors import WireError
-from emulator.core.types import ByteArray, IndexArray
+from emulator.core.types.arrays import ByteArray, IndexArray
 
 MAX_RICE_PARAMETER = 31
 PADDING_BITS = 14

@@ -37,7 +37,7 @@ After the head of a data packet with c entries:
 | S       | 2: scales that follow            | int8                         | payload   |
 | scales  | 4 S: one for each module it touches | int8                      | payload   |
 | values  | c * (4, 2, 2, 1, 1)              | if the message has values    | payload   |
-| mask    | see masks.py                     | coding GAPS                  | mask      |
+| mask    | see mask_coding.py               | coding GAPS                  | mask      |
 
 The CRC of a message header packet starts from 0, that of a data packet from the CRC of its message
 header packet: a packet of another message never passes for one of this.
@@ -56,7 +56,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.core.errors import WireError
-from emulator.core.types import IndexArray, Kind, Traffic, ValueType
+from emulator.core.types.arrays import IndexArray
+from emulator.core.types.message import Kind, Traffic, ValueType
 from emulator.network.wire.mask_coding import MAX_RICE_PARAMETER, MaskCoding
 
 VERSION = 1

@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.core.errors import WireError
-from emulator.core.types import AdapterLayout, ByteArray, FloatArray, IndexArray, Mask, ValueType
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import ByteArray, FloatArray, IndexArray
+from emulator.core.types.message import ValueType
 
 VALUE_BYTES = MappingProxyType(
     {

@@ -1,4 +1,4 @@
-"""What messages cost on the air, from counts alone: how many packets codec.py would make of them.
+"""What messages cost on the air, from counts alone: how many packets encoder.py would make of them.
 
 A message is its header packet and P data packets. Here it is known by its counts only: where in the
 vector its entries lie is not.
@@ -7,7 +7,8 @@ vector its entries lie is not.
 import math
 from dataclasses import dataclass
 
-from emulator.core.types import IP_UDP_BYTES, ValueType
+from emulator.core.types.message import ValueType
+from emulator.core.types.packet import IP_UDP_BYTES
 from emulator.network.wire.mask_coding import MAX_RICE_PARAMETER, PADDING_BITS
 from emulator.network.wire.packets import HEAD_BYTES, MAX_COUNT, SCALE_BYTES, SCALE_COUNT_BYTES
 from emulator.network.wire.quantisation import VALUE_BYTES

@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from emulator.core.errors import ProtocolError
-from emulator.core.protocols import Air, Life
-from emulator.core.types import Burst, Commit, DeviceResult, Inbox, LinkRecord, Send
+from emulator.core.protocols.driver import Air, Life
+from emulator.core.types.records import LinkRecord
+from emulator.core.types.result import DeviceResult
+from emulator.core.types.steps import Commit, Inbox, Send
+from emulator.core.types.transmission import Burst
 
 OnCommit = Callable[[int, Commit, tuple[LinkRecord, ...]], None]
 """Called with the device, its commit, and the link records since its last commit."""

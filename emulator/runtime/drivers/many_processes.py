@@ -1,6 +1,6 @@
 """One life in this process, the others elsewhere."""
 
-from emulator.core.protocols import Air, Life
+from emulator.core.protocols.driver import Air, Life
 from emulator.runtime.drivers.lifecycle import OnCommit, Outcome, Walk
 from emulator.runtime.drivers.pacing import Pacer
 from emulator.runtime.transport.gloo import Transport

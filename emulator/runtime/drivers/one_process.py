@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from emulator.core.protocols import Air, Life
-from emulator.core.types import Burst, Send
+from emulator.core.protocols.driver import Air, Life
+from emulator.core.types.steps import Send
+from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers.lifecycle import OnCommit, Outcome, Walk, not_awaited, not_sent
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from emulator.core.types import Burst
+from emulator.core.types.transmission import Burst
 
 
 class Pacer:

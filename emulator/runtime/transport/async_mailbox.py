@@ -9,7 +9,7 @@ Bryant 1977).
 import math
 from collections.abc import Callable, Sequence
 
-from emulator.core.types import Burst
+from emulator.core.types.transmission import Burst
 
 ReadNext = Callable[[int], tuple[Burst, float]]
 """The next burst of a sender, and when the sender speaks after it; waits until it is there."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from emulator.core.errors import ProtocolError
-from emulator.core.types import Burst
+from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers.lifecycle import not_awaited, not_sent
 
 FRAME_BYTES = 65536

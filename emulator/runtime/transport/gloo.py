@@ -1,4 +1,4 @@
-"""Bursts between processes: with the store and `direct`, the only door to torch.distributed.
+"""Bursts between processes: with `store` and `nccl`, the only users of torch.distributed.
 
 What gloo demands, and where it is met:
 - A wait that times out closes every connection of the process. So silence is never loss (a burst is
@@ -6,8 +6,7 @@ What gloo demands, and where it is met:
 - A connection is made on first use, and its listening side then blocks until the other side reaches
   out. So two devices meet over the store before either touches the connection.
 - A send ends when its receive is posted, and is fast only if it was posted before. So every receive
-  is posted before the first send, likely ones as early as the exchange before, and no send is waited
-  for before all is received.
+  is posted before the first send, likely ones an exchange early, and no send is waited for before.
 """
 
 import ctypes
@@ -23,7 +22,8 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, ProcessGroup, Work  # type: ignore[attr-defined]
 
 from emulator.core.errors import ProtocolError
-from emulator.core.types import Burst, Send
+from emulator.core.types.steps import Send
+from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers.pacing import Pacer, moments
 from emulator.runtime.transport.async_mailbox import Mailbox
 from emulator.runtime.transport.deadlock import Board, Watch

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from emulator.core.errors import DeviceFailedError, ScenarioError
-from emulator.core.types import Burst
+from emulator.core.types.transmission import Burst
 from emulator.runtime.transport.frames import Header, view
 
 BACKEND, PLACE = "nccl", "cuda"

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 
-from emulator.core.types import Burst
+from emulator.core.types.transmission import Burst
 from emulator.runtime.transport.frames import FRAME_BYTES, HEADER_BYTES, Header, unpack
 
 MOST_AHEAD = 64

@@ -4,15 +4,12 @@ import pytest
 
 from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.plugins import check_part, load, missing_members
-from emulator.core.protocols import (
-    Access,
-    AdapterMethod,
-    ChannelModel,
-    Method,
-    Router,
-    TaskSuite,
-    Topology,
-)
+from emulator.core.protocols.access import Access
+from emulator.core.protocols.channel import ChannelModel
+from emulator.core.protocols.method import AdapterMethod, Method
+from emulator.core.protocols.router import Router
+from emulator.core.protocols.tasks import TaskSuite
+from emulator.core.protocols.topology import Topology
 from emulator.network.channel.ideal import IdealChannel
 from emulator.scenario.error_messages import variants
 from emulator.scenario.load import dump_scenario, read_scenario

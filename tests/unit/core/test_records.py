@@ -24,7 +24,7 @@ from emulator.core.records import (
     summarise,
     to_json,
 )
-from emulator.core.types import LinkRecord, MetricRecord
+from emulator.core.types.records import LinkRecord, MetricRecord
 
 amounts = st.integers(0, 10**9)
 

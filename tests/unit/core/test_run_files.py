@@ -21,7 +21,7 @@ from emulator.core.run_files import (
     read_summary,
     read_topology,
 )
-from emulator.core.types import LinkRecord, MetricRecord
+from emulator.core.types.records import LinkRecord, MetricRecord
 from emulator.experiments.runs import read_run
 
 SUMMARY: dict[str, Any] = {

@@ -8,16 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from emulator.core.types import (
-    AdapterLayout,
-    Coordinate,
-    Kind,
-    Known,
-    LinkRecord,
-    Mask,
-    Received,
-    Traffic,
-)
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.message import Coordinate, Kind, Known, Received, Traffic
+from emulator.core.types.records import LinkRecord
 
 
 @st.composite

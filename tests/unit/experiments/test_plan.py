@@ -9,7 +9,7 @@ import yaml
 from emulator.core.errors import ScenarioError
 from emulator.core.records import parquet
 from emulator.core.section import Section
-from emulator.core.types import LinkRecord
+from emulator.core.types.records import LinkRecord
 from emulator.experiments.load import experiment_names, read_experiment
 from emulator.experiments.plan import (
     Wish,

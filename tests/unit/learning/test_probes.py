@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from emulator.core.types import FloatArray
+from emulator.core.types.arrays import FloatArray
 from emulator.learning.probes import Inspection
 
 START_N = np.array([1.0, 2.0, 0.0, 4.0], dtype=np.float32)

@@ -9,7 +9,7 @@ from torch import nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from emulator.core.errors import EmulatorError
-from emulator.core.types import FloatArray
+from emulator.core.types.arrays import FloatArray
 from emulator.learning.adapters.lora import LoraModel
 from emulator.learning.tasks.causal_learner import CausalLearner
 from emulator.learning.tasks.learner import learner_for

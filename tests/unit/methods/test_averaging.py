@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from emulator.core.types import BoolArray, Coordinate, FloatArray, Kind, Received, Traffic
+from emulator.core.types.arrays import BoolArray, FloatArray
+from emulator.core.types.message import Coordinate, Kind, Received, Traffic
 from emulator.learning.adapters.projection import layer_blocks
 from emulator.methods.averaging import (
     Contribution,

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from emulator.core.types import BoolArray, FloatArray, Inbox, Kind, Message, Step
+from emulator.core.types.arrays import BoolArray, FloatArray
+from emulator.core.types.message import Kind, Message
+from emulator.core.types.steps import Inbox, Step
 from emulator.methods.cluster_models import ClusterModels
 from emulator.network.channel.access import IdealAccess
 from emulator.network.channel.ideal import Ideal

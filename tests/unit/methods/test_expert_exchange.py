@@ -9,21 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.core.types import (
-    AdapterLayout,
-    FloatArray,
-    Inbox,
-    Kind,
-    Known,
-    LinkRecord,
-    Mask,
-    Message,
-    Received,
-    Send,
-    Step,
-    Traffic,
-    ValueType,
-)
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.message import Kind, Known, Message, Received, Traffic, ValueType
+from emulator.core.types.records import LinkRecord
+from emulator.core.types.steps import Inbox, Send, Step
 from emulator.methods.expert_exchange import ExpertRing
 from emulator.network.channel.access import IdealAccess
 from emulator.network.channel.ideal import Ideal

@@ -3,15 +3,9 @@
 import numpy as np
 import pytest
 
-from emulator.core.types import (
-    BoolArray,
-    Coordinate,
-    FloatArray,
-    Kind,
-    LostCoordinates,
-    Received,
-    Traffic,
-)
+from emulator.core.types.adapter import LostCoordinates
+from emulator.core.types.arrays import BoolArray, FloatArray
+from emulator.core.types.message import Coordinate, Kind, Received, Traffic
 from emulator.methods.averaging import mask_mean, renormalised_step
 from emulator.methods.loss_policies import listener_of
 

@@ -14,27 +14,21 @@ import pytest
 from numpy.typing import NDArray
 
 from emulator.core.rng import stream
-from emulator.core.types import (
-    AdapterLayout,
-    BoolArray,
-    Burst,
+from emulator.core.types.adapter import AdapterLayout, LostCoordinates, Mask
+from emulator.core.types.arrays import BoolArray, DoubleArray, FloatArray
+from emulator.core.types.message import (
     Coordinate,
-    DoubleArray,
-    FloatArray,
-    Inbox,
     Kind,
     Known,
-    Link,
-    LinkRecord,
-    LostCoordinates,
-    Mask,
     Message,
     Received,
-    Send,
-    Step,
     Traffic,
     ValueType,
 )
+from emulator.core.types.records import LinkRecord
+from emulator.core.types.steps import Inbox, Send, Step
+from emulator.core.types.survey import Link
+from emulator.core.types.transmission import Burst
 from emulator.core.units import noise_w
 from emulator.methods.gossip import Gossip
 from emulator.network.channel.access import OfdmaAccess

@@ -8,18 +8,10 @@ import numpy as np
 import pytest
 
 from emulator.core.errors import ScenarioError
-from emulator.core.types import (
-    AdapterLayout,
-    BoolArray,
-    Inbox,
-    Known,
-    Mask,
-    Message,
-    Received,
-    Send,
-    Step,
-    ValueType,
-)
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.arrays import BoolArray
+from emulator.core.types.message import Known, Message, Received, ValueType
+from emulator.core.types.steps import Inbox, Send, Step
 from emulator.methods.expert_exchange import ExpertRing
 from emulator.methods.mask_exchange import (
     Masks,

@@ -9,18 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.core.types import (
-    AdapterLayout,
-    Coordinate,
-    FloatArray,
-    Kind,
-    Link,
-    LostCoordinates,
-    Message,
-    Received,
-    Traffic,
-    ValueType,
-)
+from emulator.core.types.adapter import AdapterLayout, LostCoordinates
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.message import Coordinate, Kind, Message, Received, Traffic, ValueType
+from emulator.core.types.survey import Link
 from emulator.learning.adapters.lora import LoraModel, frozen_twin
 from emulator.learning.backbone.load import Backbone, Tiny
 from emulator.learning.routing.mixture import RoutedModel

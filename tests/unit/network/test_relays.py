@@ -10,14 +10,9 @@ from toy_messages import values_message
 
 from emulator.analysis.ledger.what_if import alternatives
 from emulator.core.records import check_account, check_carried
-from emulator.core.types import (
-    AdapterLayout,
-    Coordinate,
-    Known,
-    Mask,
-    Send,
-    ValueType,
-)
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.message import Coordinate, Known, ValueType
+from emulator.core.types.steps import Send
 from emulator.network.channel.access import OfdmaAccess, TdmaAccess, bound_access
 from emulator.network.channel.aloha import AlohaAccess
 from emulator.network.channel.availability import Offline

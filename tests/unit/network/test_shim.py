@@ -13,18 +13,10 @@ from toy_messages import values_message
 from emulator.analysis.ledger.account import account_of
 from emulator.core.errors import ProtocolError
 from emulator.core.records import check_account
-from emulator.core.types import (
-    IP_UDP_BYTES,
-    AdapterLayout,
-    Coordinate,
-    Kind,
-    Known,
-    Mask,
-    Send,
-    Traffic,
-    ValueType,
-    ack_bytes,
-)
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.message import Coordinate, Kind, Known, Traffic, ValueType
+from emulator.core.types.packet import IP_UDP_BYTES, ack_bytes
+from emulator.core.types.steps import Send
 from emulator.network.channel.access import IdealAccess, OfdmaAccess
 from emulator.network.channel.energy import FixedPower
 from emulator.network.channel.fading import NoFading

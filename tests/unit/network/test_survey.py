@@ -8,16 +8,10 @@ import pytest
 from pydantic import TypeAdapter
 
 from emulator.core.errors import EmulatorError
-from emulator.core.types import (
-    AdapterLayout,
-    Kind,
-    Mask,
-    Message,
-    Survey,
-    Traffic,
-    ValueType,
-    air_bytes,
-)
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.message import Kind, Message, Traffic, ValueType
+from emulator.core.types.packet import air_bytes
+from emulator.core.types.survey import Survey
 from emulator.learning.training import Local
 from emulator.network.channel.access import OfdmaAccess, TdmaAccess
 from emulator.network.channel.energy import FixedPower, LeastPower, Power

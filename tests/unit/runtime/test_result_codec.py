@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from emulator.core.errors import EmulatorError
-from emulator.core.types import DeviceResult, Expert, ExpertForm, Link, LinkRecord, MetricRecord
+from emulator.core.types.records import LinkRecord, MetricRecord
+from emulator.core.types.result import DeviceResult, Expert, ExpertForm
+from emulator.core.types.survey import Link
 from emulator.runtime.drivers.lifecycle import Outcome
 from emulator.runtime.result_codec import Cost, pack, unpack
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from emulator.core.names import is_name
-from emulator.core.types import LostCoordinates
+from emulator.core.types.adapter import LostCoordinates
 from emulator.learning.backbone.load import CausalLM, SentenceEncoder, Tiny
 from emulator.learning.tasks.hub import Hub, HubTask
 from emulator.learning.tasks.jsonl import JsonLines

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from emulator.core.errors import ScenarioError
-from emulator.core.types import Example
+from emulator.core.types.data import Example
 from emulator.network.flooding import hop_counts
 from emulator.network.topology.graphs import Ring
 from emulator.scenario.world import MOST_HELD, build_world, held_out

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 
 from emulator.core.rng import Stream, stream, torch_seed
-from emulator.core.types import IndexArray
+from emulator.core.types.arrays import IndexArray
 from emulator.learning.backbone.tiny.architecture import build_model, build_tokenizer
 from emulator.learning.list_operations import (
     ARROW,

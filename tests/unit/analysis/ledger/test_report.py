@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from emulator.analysis.ledger.account import GROUPINGS
 from emulator.cli.app import app
 from emulator.core.records import bytes_account, ledger_rows, parquet, read_ledger
-from emulator.core.types import UNRECORDED, LinkRecord
+from emulator.core.types.records import UNRECORDED, LinkRecord
 
 SUMMARY = {
     "name": "quick", "method": "lora", "devices": 2, "rounds": 1, "seed": 1,

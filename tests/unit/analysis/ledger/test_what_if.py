@@ -7,18 +7,10 @@ import numpy as np
 import pytest
 
 from emulator.analysis.ledger.what_if import alternatives
-from emulator.core.types import (
-    UNRECORDED,
-    AdapterLayout,
-    Kind,
-    Known,
-    LinkRecord,
-    Mask,
-    Message,
-    Send,
-    Traffic,
-    ValueType,
-)
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.message import Kind, Known, Message, Traffic, ValueType
+from emulator.core.types.records import UNRECORDED, LinkRecord
+from emulator.core.types.steps import Send
 from emulator.network.channel.access import IdealAccess
 from emulator.network.channel.energy import FixedPower
 from emulator.network.channel.fading import NoFading

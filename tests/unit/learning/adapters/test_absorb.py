@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from emulator.core.types import FloatArray
+from emulator.core.types.arrays import FloatArray
 from emulator.learning.adapters.lora import LoraModel
 from emulator.learning.backbone.load import Backbone, CausalLM, Tiny
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from emulator.core.types import Expert, FloatArray
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.result import Expert
 from emulator.learning.adapters.alignment import alignments, inner_product
 from emulator.learning.adapters.projection import gaussian_blocks, orthogonal_blocks
 

@@ -9,7 +9,8 @@ import torch
 from peft import PeftModel
 from safetensors.numpy import load, save
 
-from emulator.core.types import Expert, FloatArray
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.result import Expert
 from emulator.learning.adapters.export import check_adapter, expert_tensors, peft_files
 from emulator.learning.adapters.lora import LoraModel, frozen_twin
 from emulator.learning.backbone.load import Backbone, SentenceEncoder, Tiny

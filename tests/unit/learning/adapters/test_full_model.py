@@ -11,7 +11,9 @@ from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM
 
 from emulator.core.errors import ScenarioError
-from emulator.core.types import Expert, FloatArray, Mask
+from emulator.core.types.adapter import Mask
+from emulator.core.types.arrays import FloatArray
+from emulator.core.types.result import Expert
 from emulator.learning.adapters.export import model_differences, model_files
 from emulator.learning.adapters.full_model import FullModel
 from emulator.learning.backbone.load import Backbone, CausalLM, SentenceEncoder, Tiny

@@ -9,7 +9,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from emulator.core.types import FloatArray, Mask
+from emulator.core.types.adapter import Mask
+from emulator.core.types.arrays import FloatArray
 from emulator.learning.adapters.lora import LoraModel, frozen_twin, own_twin
 from emulator.learning.backbone.load import Backbone, Tiny
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from emulator.core.errors import EmulatorError
 from emulator.core.rng import stream
-from emulator.core.types import AdapterLayout
+from emulator.core.types.adapter import AdapterLayout
 from emulator.learning.adapters.mask_selection import (
     largest_entries,
     largest_of_all,

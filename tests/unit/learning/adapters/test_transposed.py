@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from emulator.core.types import Expert
+from emulator.core.types.result import Expert
 from emulator.learning.adapters.calibration import input_second_moments, spectral_entropies
 from emulator.learning.adapters.export import expert_tensors, peft_files
 from emulator.learning.adapters.lora import LoraModel, frozen_twin

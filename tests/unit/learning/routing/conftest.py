@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from emulator.core.types import DoubleArray
+from emulator.core.types.arrays import DoubleArray
 
 WIDTH, TASKS = 6, 4
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from emulator.core.types import Expert
+from emulator.core.types.result import Expert
 from emulator.learning.adapters.lora import LoraModel, frozen_twin
 from emulator.learning.backbone.load import Backbone, CausalLM, Tiny
 from emulator.learning.backbone.tiny import WEIGHTS_FOLDER

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from emulator.core.types import Expert
+from emulator.core.types.result import Expert
 from emulator.learning.adapters.full_model import FullModel
 from emulator.learning.adapters.lora import own_twin
 from emulator.learning.backbone.load import Backbone, Tiny

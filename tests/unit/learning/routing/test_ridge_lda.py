@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.core.types import DoubleArray, Question
+from emulator.core.types.arrays import DoubleArray
+from emulator.core.types.data import Question
 from emulator.learning.backbone.load import Tiny
 from emulator.learning.routing import RidgeLda
 from emulator.learning.tasks.causal_learner import CausalLearner

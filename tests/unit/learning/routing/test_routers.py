@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.core.types import Question
+from emulator.core.types.data import Question
 from emulator.learning.backbone.load import Backbone, Tiny
 from emulator.learning.routing import Arrow, BagOfWords, Cosine, Oracle, RidgeLda, Uniform
 from emulator.learning.routing.bag_of_words import SMOOTHING

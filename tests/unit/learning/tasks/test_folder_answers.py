@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from emulator.core.errors import ScenarioError
-from emulator.core.types import Example, Shard
+from emulator.core.types.data import Example, Shard
 from emulator.learning.backbone.load import Backbone, CausalLM, SentenceEncoder
 from emulator.learning.tasks.causal_learner import IGNORED, CausalLearner
 from emulator.learning.tasks.learner import check_language

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from emulator.core.errors import ScenarioError
-from emulator.core.types import Example
+from emulator.core.types.data import Example
 from emulator.learning.tasks.hub import Hub, HubTask
 from emulator.learning.tasks.jsonl import JsonLines
 from emulator.learning.tasks.paraphrase import Paraphrase

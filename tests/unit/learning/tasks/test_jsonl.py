@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from emulator.core.errors import ScenarioError
-from emulator.core.types import Example
+from emulator.core.types.data import Example
 from emulator.learning.tasks.jsonl import JsonLines
 
 CHOICE = {"prompt": "a fine day", "choices": ["good", "bad"], "answer": "good"}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from emulator.core.errors import ScenarioError
 from emulator.core.rng import stream
-from emulator.core.types import Example, Shard
+from emulator.core.types.data import Example, Shard
 from emulator.learning.adapters.lora import LoraModel
 from emulator.learning.backbone.load import Backbone, Tiny
 from emulator.learning.tasks import answer_numbers, batches, causal_learner

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from emulator.core.errors import ScenarioError
-from emulator.core.types import Example
+from emulator.core.types.data import Example
 from emulator.learning.tasks.jsonl import JsonLines
 from emulator.learning.tasks.paraphrase import Paraphrase, in_other_words
 

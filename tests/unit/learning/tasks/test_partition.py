@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from emulator.core.errors import ScenarioError
-from emulator.core.types import Example, Shard
+from emulator.core.types.data import Example, Shard
 from emulator.learning.tasks.partition import ByTask, Dirichlet
 
 

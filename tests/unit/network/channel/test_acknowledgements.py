@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.core.types import Grant, ack_bytes
+from emulator.core.types.packet import ack_bytes
+from emulator.core.types.transmission import Grant
 from emulator.core.units import linear_from_db, noise_w
 from emulator.network.channel.access import Slots
 from emulator.network.channel.energy import FixedPower

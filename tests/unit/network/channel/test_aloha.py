@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from emulator.core.errors import EmulatorError, ScenarioError
-from emulator.core.types import Packet, Request, air_bytes
+from emulator.core.types.packet import Packet, air_bytes
+from emulator.core.types.transmission import Request
 from emulator.network.channel.aloha import CHUNK_SLOTS, AlohaAccess
 from emulator.network.channel.energy import FixedPower
 from emulator.network.channel.fading import NoFading

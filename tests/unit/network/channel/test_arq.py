@@ -12,7 +12,8 @@ from scipy import stats
 
 from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.rng import stream
-from emulator.core.types import Grant, Packet, Request
+from emulator.core.types.packet import Packet
+from emulator.core.types.transmission import Grant, Request
 from emulator.core.units import linear_from_db, noise_w
 from emulator.network.channel.energy import FixedPower, LeastPower
 from emulator.network.channel.fading import NoFading, RayleighFading, RicianFading

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from emulator.core.errors import ScenarioError
-from emulator.core.types import Packet, Request
+from emulator.core.types.packet import Packet
+from emulator.core.types.transmission import Request
 from emulator.network.channel.access import IdealAccess
 from emulator.network.channel.availability import Offline, all_there_s
 from emulator.network.channel.energy import FixedPower

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from emulator.core.errors import ScenarioError
-from emulator.core.types import Request
+from emulator.core.types.transmission import Request
 from emulator.core.units import dbm_from_watts, noise_w
 from emulator.network.channel.access import (
     IdealAccess,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import special, stats
 
-from emulator.core.types import Grant
+from emulator.core.types.transmission import Grant
 from emulator.network.channel.energy import FixedPower
 from emulator.network.channel.fading import JAKES_BLOCKS, NoFading, RayleighFading, RicianFading
 from emulator.network.channel.model import Wireless

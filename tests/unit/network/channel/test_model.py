@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from emulator.core.errors import EmulatorError, ScenarioError
-from emulator.core.types import Grant
+from emulator.core.types.transmission import Grant
 from emulator.core.units import linear_from_db, noise_w
 from emulator.network.channel.access import IdealAccess, OfdmaAccess, TdmaAccess
 from emulator.network.channel.energy import FixedPower, LeastPower, transmit_energy_j

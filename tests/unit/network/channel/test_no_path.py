@@ -8,7 +8,7 @@ from rich.console import Console
 
 from emulator.analysis.channel.link_budget import Occasion, link_report
 from emulator.analysis.channel.plots import channel_figures
-from emulator.core.types import Request
+from emulator.core.types.transmission import Request
 from emulator.core.units import db_from_linear, dbm_from_watts, gain_from_path_loss
 from emulator.network.channel.access import OfdmaAccess
 from emulator.network.channel.cqi import NrCqiRate

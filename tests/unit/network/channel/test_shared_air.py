@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from emulator.core.types import Grant, Request, air_bytes
+from emulator.core.types.packet import air_bytes
+from emulator.core.types.transmission import Grant, Request
 from emulator.core.units import linear_from_db, noise_w
 from emulator.network.channel.access import OfdmaAccess, Slots, TdmaAccess
 from emulator.network.channel.energy import FixedPower

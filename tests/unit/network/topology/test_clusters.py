@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from emulator.core.types import Survey
+from emulator.core.types.survey import Survey
 from emulator.network.topology.clusters import ClusterMesh, agnes, expected_collision_rate
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from emulator.core.errors import ScenarioError
-from emulator.core.types import Survey
+from emulator.core.types.survey import Survey
 from emulator.network.topology.clusters import TaskMesh
 from emulator.network.topology.graphs import (
     Complete,

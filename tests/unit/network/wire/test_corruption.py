@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.core.errors import WireError
-from emulator.core.types import AdapterLayout, Kind, Known, Mask, Message, Traffic, ValueType
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.message import Kind, Known, Message, Traffic, ValueType
 from emulator.network.wire import MESSAGE_HEADER_BYTES, WireFormat, decode, split_burst
 
 LAYOUT = AdapterLayout(("a", "b", "c"), ((300,), (1000,), (700,)))

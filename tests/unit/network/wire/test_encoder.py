@@ -10,14 +10,8 @@ from pydantic import ValidationError
 from toy_messages import values_message
 
 from emulator.core.errors import WireError
-from emulator.core.types import (
-    AdapterLayout,
-    Coordinate,
-    Known,
-    Mask,
-    Message,
-    ValueType,
-)
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.message import Coordinate, Known, Message, ValueType
 from emulator.network.wire import MESSAGE_HEADER_BYTES, WireFormat, decode, quantise, split_burst
 
 NOT_SENT, RECEIVED, LOST = (int(state) for state in Coordinate)
@@ -87,7 +81,7 @@ def slow_value(raw, value_type):
 
 
 def slow_packet(data, message, coding, k):
-    """(coordinates, values) of one data packet by the tables of packets.py and masks.py."""
+    """(coordinates, values) of one data packet by the tables of packets.py and mask_coding.py."""
     _, _, _, _, length, count, first, span = struct.unpack_from("<IBBHHHII", data)
     assert length == len(data)
     indices = message.mask.indices.tolist()

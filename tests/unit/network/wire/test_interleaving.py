@@ -13,14 +13,8 @@ from pydantic import ValidationError
 from toy_messages import values_message
 
 from emulator.core.rng import stream
-from emulator.core.types import (
-    AdapterLayout,
-    Coordinate,
-    Known,
-    Mask,
-    Message,
-    ValueType,
-)
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.message import Coordinate, Known, Message, ValueType
 from emulator.network.wire import WireFormat, decode, quantise
 
 NOT_SENT, RECEIVED, LOST = (int(state) for state in Coordinate)

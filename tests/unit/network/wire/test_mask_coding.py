@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from emulator.core.errors import WireError
 from emulator.core.rng import stream
-from emulator.core.types import AdapterLayout, Kind, Mask, Message, Traffic, ValueType
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.message import Kind, Message, Traffic, ValueType
 from emulator.network.wire import WireFormat
 from emulator.network.wire.mask_coding import (
     MAX_RICE_PARAMETER,

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from emulator.core.errors import WireError
-from emulator.core.types import AdapterLayout, Mask, ValueType
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.message import ValueType
 from emulator.network.wire import quantise, round_trip
 from emulator.network.wire.quantisation import module_of, read_values, write_values
 

@@ -7,17 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.core.types import (
-    ACK_BYTES,
-    IP_UDP_BYTES,
-    AdapterLayout,
-    Kind,
-    Mask,
-    Message,
-    Traffic,
-    ValueType,
-    ack_bytes,
-)
+from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.message import Kind, Message, Traffic, ValueType
+from emulator.core.types.packet import ACK_BYTES, IP_UDP_BYTES, ack_bytes
 from emulator.network.wire import WireFormat, tensors_of
 from emulator.network.wire.packets import HEAD_BYTES, SCALE_BYTES
 from emulator.network.wire.sizes import Counts, random_mask_bits, size_of

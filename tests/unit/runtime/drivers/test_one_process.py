@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from emulator.core.errors import ProtocolError
-from emulator.core.protocols import Life
-from emulator.core.types import Burst, Commit, Inbox, Known, LinkRecord, Send
+from emulator.core.protocols.driver import Life
+from emulator.core.types.message import Known
+from emulator.core.types.records import LinkRecord
+from emulator.core.types.steps import Commit, Inbox, Send
+from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers import one_process
 
 sys.path.append(str(Path(__file__).parents[4] / "support"))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emulator.core.records import pacing_account
-from emulator.core.types import Burst
+from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers.pacing import Pacer, moments
 
 

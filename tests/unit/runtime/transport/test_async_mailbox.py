@@ -6,7 +6,7 @@ from collections import deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.core.types import Burst
+from emulator.core.types.transmission import Burst
 from emulator.runtime.transport.async_mailbox import Mailbox
 
 STORIES = st.lists(

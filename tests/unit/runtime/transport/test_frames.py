@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.core.errors import ProtocolError
-from emulator.core.types import Burst
+from emulator.core.types.transmission import Burst
 from emulator.runtime.transport.frames import FRAME_BYTES, HEADER_BYTES, Header, pack, unpack
 from emulator.runtime.transport.receive_stream import MOST_AHEAD, Inbound
 
