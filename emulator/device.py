@@ -50,7 +50,7 @@ from emulator.learning.tasks.learner import learner_for
 from emulator.methods.messages import planned_message
 from emulator.network.flooding import flood
 from emulator.network.survey import IntroducedSizes
-from emulator.network.topology.clusters import ClusterMesh, TaskMesh, expected_collision_rate
+from emulator.network.topology.clusters import expected_collision_rate
 from emulator.network.wire import quantise
 from emulator.scenario.sections import Asynchronous
 from emulator.scenario.stopping import limit_reached
@@ -269,10 +269,8 @@ class Device:
         graph, survey = self._world.scenario.graph, self.survey
         if survey is None:
             raise EmulatorError(f"device {self.id}: got no survey, wanted one before clusters")
-        if isinstance(graph, ClusterMesh | TaskMesh):
-            self._clusters = self._world.once(("clusters", survey), lambda: graph.clusters(survey))
-        else:
-            self._clusters = (tuple(range(self.devices)),)
+        clustered = getattr(graph, "clusters", lambda _: (tuple(range(self.devices)),))
+        self._clusters = self._world.once(("clusters", survey), lambda: clustered(survey))
         own = next(members for members in self._clusters if self.id in members)
         self.measure("cluster", self._clusters.index(own), round_index)
         self.measure("collision_rate_expected", expected_collision_rate(survey, own), round_index)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from emulator.core.protocols.method import AdapterMethod, Own
+from emulator.core.types.adapter import LostCoordinates
 from emulator.core.types.result import Expert
 from emulator.core.types.steps import Inbox, Step
 from emulator.methods.lora_by_task import LoraByTask
@@ -23,6 +24,7 @@ class ExpertsOnce(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     topology_by_default: ClassVar[str] = "tasks"
     routes: ClassVar[bool] = True
+    waits_for_all: ClassVar[bool] = True
     kind: Literal["experts_once"] = "experts_once"
     adapter: Literal["sparse_orthogonal", "lora"] = Field(
         default="sparse_orthogonal", description="masked B over frozen A, or dense A and B"
@@ -76,6 +78,11 @@ class ExpertsOnce(BaseModel):
     def active_ranks(self) -> int | None:
         """As the other method."""
         return getattr(self.inner, "active_ranks", None)
+
+    def loss_conflict(self, policy: LostCoordinates) -> str:
+        """As the other method."""
+        inner = self.inner
+        return "" if isinstance(inner, LoraByTask) else inner.loss_conflict(policy)
 
     def orthogonal_blocks(self, tasks: int, devices: int) -> int:
         """As the other method."""

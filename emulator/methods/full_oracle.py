@@ -20,6 +20,7 @@ class FullOracle(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     topology_by_default: ClassVar[str] = "tasks"
     routes: ClassVar[bool] = True
+    own_router: ClassVar[str] = "oracle"
     kind: Literal["full_oracle"] = "full_oracle"
     learning_rate: float = Field(default=1e-3, gt=0, description="AdamW, constant")
     max_parameters: int = Field(

@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emulator.core.protocols.method import Own
-from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.adapter import AdapterLayout, LostCoordinates, Mask
 from emulator.core.types.arrays import BoolArray, DoubleArray, FloatArray, IndexArray
 from emulator.core.types.records import SETUP_ROUND
 from emulator.core.types.result import Expert
@@ -133,6 +133,15 @@ class SparseOrthogonal(BaseModel):
                 "another selection (masks are disjoint in the first clusters only)"
             )
         return self
+
+    def loss_conflict(self, policy: LostCoordinates) -> str:
+        """Why a policy for lost coordinates has no meaning here; empty where it has one."""
+        if self.aggregation != "mask_mean" and policy == "renormalise":
+            return (
+                f"with method.aggregation {self.aggregation}, wanted mask_mean or another policy (Eq 10 "
+                "divides by the size of the cluster, whoever was received)"
+            )
+        return ""
 
     def orthogonal_blocks(self, tasks: int, devices: int) -> int:
         """How many A of `lora_rank` rows must fit into one basis of a module's inputs."""

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from emulator.core.errors import EmulatorError
 from emulator.core.protocols.method import Own
 from emulator.core.rng import stream
-from emulator.core.types.adapter import AdapterLayout, Mask
+from emulator.core.types.adapter import AdapterLayout, LostCoordinates, Mask
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.message import Message
 from emulator.core.types.records import SETUP_ROUND
@@ -48,6 +48,7 @@ class Stacking(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     topology_by_default: ClassVar[str] = "random_regular"
     routes: ClassVar[bool] = False
+    waits_for_all: ClassVar[bool] = True
     kind: Literal["stacking"] = "stacking"
     lora_rank: int = Field(default=8, gt=0, description="r")
     lora_alpha: int | None = Field(default=None, gt=0, description="scale alpha / r; default r")
@@ -71,6 +72,15 @@ class Stacking(BaseModel):
                 "alpha / r would weigh devices by them)"
             )
         return self
+
+    def loss_conflict(self, policy: LostCoordinates) -> str:
+        """Why a policy for lost coordinates has no meaning here; empty where it has one."""
+        if policy in ("renormalise", "last_received"):
+            return (
+                "for stacking, wanted keep_own, retransmit or drop_message (it adds products up, it "
+                "does not average)"
+            )
+        return ""
 
     def start(self, own: Own) -> "StackingDevice":
         """All devices start from the backbone, each with an A of its own."""

@@ -10,13 +10,14 @@ from pydantic import (
     BaseModel,
     Field,
     SerializeAsAny,
+    TypeAdapter,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from emulator.core.errors import ScenarioError
-from emulator.core.names import Name, wrong_names
+from emulator.core.names import Name
 from emulator.core.plain_numbers import out_of_bounds
 from emulator.core.plugins import missing_in, plugin_or
 from emulator.core.protocols.access import Access, BoundAccess
@@ -49,7 +50,6 @@ from emulator.methods import (
 )
 from emulator.network.channel.access import IdealAccess, OfdmaAccess, TdmaAccess, bound_access
 from emulator.network.channel.aloha import AlohaAccess
-from emulator.network.channel.consistency import band_problems
 from emulator.network.channel.ideal import Ideal
 from emulator.network.channel.model import Wireless
 from emulator.network.topology.clusters import ClusterMesh, TaskMesh
@@ -64,6 +64,7 @@ from emulator.network.topology.graphs import (
     Ring,
 )
 from emulator.network.wire import WireFormat
+from emulator.scenario.compatibility import conflicts
 from emulator.scenario.sections import (
     Asynchronous,
     ByMethod,
@@ -113,12 +114,7 @@ RouterSection = Annotated[
 ]
 
 
-GRAPHS_OF = {
-    "clusters": ("clusters", "complete", "tasks"),
-    "tasks": ("tasks",),
-    "none": ("none",),
-}
-"""Graphs that make sense for a method which mixes inside clusters, inside tasks, or not at all."""
+ROUTER: TypeAdapter[BaseModel] = TypeAdapter(RouterSection)
 
 
 class Scenario(Section):
@@ -176,8 +172,9 @@ class Scenario(Section):
     @field_validator("router")
     @classmethod
     def _router_of_method(cls, router: BaseModel, info: ValidationInfo) -> BaseModel:
-        """What full_oracle means by its name: the true task answers, whatever was asked for."""
-        return Oracle() if isinstance(info.data.get("method"), FullOracle) else router
+        """That of a method which answers with one of its own, whatever was asked for."""
+        own = getattr(info.data.get("method"), "own_router", None)
+        return ROUTER.validate_python({"kind": own}) if own else router
 
     @property
     def graph(self) -> Topology:
@@ -235,132 +232,7 @@ class Scenario(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> "Scenario":
         """Combinations that no single section can see. Raises one ValueError with all of them."""
-        problems = [
-            *self._tasks_fit(),
-            *self._topology_fits(),
-            *self._schedule_fits(),
-            *self._policy_fits(),
-            *self._air_fits(),
-            *self._backend_fits(),
-            *out_of_bounds(self),
-        ]
+        problems = [*conflicts(self), *out_of_bounds(self)]
         if problems:
             raise ValueError("\n".join(problems))
         return self
-
-    def _air_fits(self) -> list[str]:
-        channel, access, problems = self.channel, self.access, []
-        if not isinstance(channel, Wireless):
-            return []
-        if channel.needs_band and isinstance(access, IdealAccess):
-            problems.append(
-                "access.kind: got ideal where rate or losses depend on the noise of the band, wanted a "
-                "finite band, e.g. {kind: ofdma, bandwidth_hz: 25.0e+3}"
-            )
-        if channel.rate.kind == "trace" and isinstance(access, TdmaAccess | AlohaAccess):
-            problems.append(
-                f"access.kind: got {access.kind} with channel.rate.kind trace, wanted ideal or ofdma (a trace "
-                "says by itself when a link may send)"
-            )
-        return problems + band_problems(channel, access.bandwidth_hz)
-
-    def _backend_fits(self) -> list[str]:
-        """NCCL knows GPUs only, and devices that exchange together as fast as they can."""
-        against = {
-            "accelerator: cpu": self.accelerator == "cpu",
-            "schedule.kind: asynchronous": isinstance(self.schedule, Asynchronous),
-            "clock.kind: paced": isinstance(self.clock, Paced),
-        }
-        return [
-            f"backend: got nccl with {key}, wanted gloo, or another {key.split(':')[0]}"
-            for key, there in against.items()
-            if there and self.backend == "nccl"
-        ]
-
-    def _schedule_fits(self) -> list[str]:
-        """What needs all devices at one point has no place among devices that do not wait."""
-        if isinstance(self.schedule, Synchronous):
-            return []
-        together = {
-            "stop": self.stop is not None,
-            "clock.kind: paced": isinstance(self.clock, Paced),
-            "local.flop_per_s": bool(self.local.flop_per_s),
-            "method.kind: stacking": isinstance(self.method, Stacking),
-            "method.kind: experts_once": isinstance(self.method, ExpertsOnce),
-            **{
-                f"method.{key}": getattr(self.method, key, None) is not None
-                for key in ("recluster_every", "exchange_every")
-            },
-        }
-        return [
-            f"schedule.kind: got asynchronous with {key}, wanted one of the two"
-            for key, there in together.items()
-            if there
-        ]
-
-    def _tasks_fit(self) -> list[str]:
-        names = self.tasks.names
-        problems = [f"tasks.names: {problem}" for problem in wrong_names(names)]
-        if len(set(names)) < len(names):
-            problems.append(f"tasks.names: got {list(names)}, wanted every task once")
-        if self.devices < len(names):
-            problems.append(
-                f"devices: got {self.devices}, wanted at least one for each of {len(names)} tasks"
-            )
-        both = sorted(set(self.evaluation.unseen_tasks) & set(names))
-        if both or len(set(self.evaluation.unseen_tasks)) < len(self.evaluation.unseen_tasks):
-            problems.append(
-                f"evaluation.unseen_tasks: got {list(self.evaluation.unseen_tasks)}, wanted tasks "
-                f"that no device learns, each once"
-            )
-        if isinstance(self.tasks, JsonLines | Hub):
-            strange = sorted(set(self.tasks.paraphrases) - set(names))
-            if strange:
-                problems.append(f"tasks.paraphrases: got {strange}, wanted some of {list(names)}")
-            if self.evaluation.paraphrases != "none" and not self.tasks.paraphrases:
-                problems.append(
-                    f"evaluation.paraphrases: got {self.evaluation.paraphrases} without "
-                    "tasks.paraphrases, wanted other words for at least one task"
-                )
-        if isinstance(self.backbone, SentenceEncoder) and isinstance(self.tasks, Synthetic):
-            problems.append(
-                "tasks.kind: got synthetic under a sentence encoder, wanted choice tasks (jsonl, hub)"
-            )
-        return problems
-
-    def _policy_fits(self) -> list[str]:
-        """Not every merge knows what each policy for lost coordinates would mean."""
-        method, policy = self.method, self.wire.lost_coordinates
-        got, wanted = f"wire.lost_coordinates: got {policy}", "keep_own, retransmit or drop_message"
-        if isinstance(method, Stacking) and policy in ("renormalise", "last_received"):
-            return [
-                f"{got} for stacking, wanted {wanted} (it adds products up, it does not average)"
-            ]
-        inner = method.inner if isinstance(method, ExpertsOnce) else method
-        aggregation = inner.aggregation if isinstance(inner, SparseOrthogonal) else "mask_mean"
-        if aggregation != "mask_mean" and policy == "renormalise":
-            return [
-                f"{got} with method.aggregation {aggregation}, wanted mask_mean or another policy "
-                "(Eq 10 divides by the size of the cluster, whoever was received)"
-            ]
-        return []
-
-    def _topology_fits(self) -> list[str]:
-        graph = self.graph
-        problems = []
-        wanted = GRAPHS_OF.get(self.method.topology_by_default)
-        if wanted and self.topology.kind not in ("by_method", *wanted):
-            problems.append(
-                f"topology.kind: got {self.topology.kind} for {self.method.kind}, wanted "
-                f"{', '.join(['by_method', *wanted[:-1]])} or {wanted[-1]}"
-            )
-        if isinstance(graph, RandomRegular) and (
-            graph.degree >= self.devices or graph.degree * self.devices % 2
-        ):
-            fitting = [d for d in range(1, self.devices) if d * self.devices % 2 == 0]
-            nearest = min(fitting, key=lambda d: abs(d - graph.degree), default=None)
-            problems.append(
-                f"topology.degree: got {graph.degree} for {self.devices} devices, wanted less than "
-                f"devices, and degree x devices even{f', such as {nearest}' if nearest else ''}"
-            )
-        return problems

@@ -33,7 +33,6 @@ from emulator.network.channel.fading import NoFading
 from emulator.network.channel.flow import BlockFlow, Blocks, Flow
 from emulator.network.channel.geometry import Geometry, Paths
 from emulator.network.channel.ideal import Ideal
-from emulator.network.channel.losses import BernoulliLoss, GilbertElliottLoss, Lossless
 from emulator.network.channel.model import Wireless
 from emulator.network.channel.placement import distances_m
 from emulator.network.channel.transfer import Block
@@ -168,13 +167,6 @@ class MeanLinks:
     def loss(self, grant: Grant) -> float:
         """Probability that one try of a full packet is lost at the mean SNR."""
         losses, rate = self.model.losses, self.model.rate
-        if isinstance(losses, Lossless):
-            return 0.0
-        if isinstance(losses, BernoulliLoss):
-            return losses.probability
-        if isinstance(losses, GilbertElliottLoss):
-            bad = losses.p / (losses.p + losses.r)
-            return (1.0 - bad) * (1.0 - losses.k) + bad * (1.0 - losses.h)
         snr = self.snr(grant)
         threshold_db = rate.threshold_db(snr) if rate.kind == "nr_cqi" else None
         block = Block(np.array([snr]), threshold_db, math.inf)

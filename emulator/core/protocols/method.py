@@ -191,7 +191,14 @@ class AdapterMethod(Protocol):
 
 
 class Method(Protocol):
-    """A method as the scenario describes it; one file per row of the table of methods."""
+    """A method as the scenario describes it; one file per row of the table of methods.
+
+    Its class may also say what it cannot do with other sections: `waits_for_all: ClassVar[bool]` (no
+    asynchronous schedule), `own_router: ClassVar[str]` (the kind of router that answers, whatever the
+    scenario asks for), `loss_conflict(policy) -> str` (why a policy for lost coordinates has no meaning
+    under it; empty where it has one) and `orthogonal_blocks(tasks, devices) -> int` (how many
+    orthogonal projections have to fit into each module).
+    """
 
     topology_by_default: ClassVar[str]
     """Which graph `topology: by_method` means: clusters, tasks, random_regular or none."""

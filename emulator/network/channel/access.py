@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import networkx as nx
 import numpy as np
@@ -115,6 +115,7 @@ class TdmaAccess(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    shares_time: ClassVar[bool] = True
     kind: Literal["tdma"] = "tdma"
     bandwidth_hz: FiniteFloat = Field(gt=0, description="The band that all share [Hz].")
     slot_s: FiniteFloat = Field(default=0.01, gt=0, description="Length of a slot [s].")

@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
@@ -48,6 +48,7 @@ class AlohaAccess(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    shares_time: ClassVar[bool] = True
     kind: Literal["aloha"] = "aloha"
     bandwidth_hz: FiniteFloat = Field(gt=0, description="The band that all share [Hz].")
     slot_s: FiniteFloat = Field(default=0.01, gt=0, description="Length of a slot [s].")

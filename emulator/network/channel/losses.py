@@ -48,6 +48,10 @@ class Lossless(BaseModel):
         """All arrive, one attempt each."""
         return _at_once(transfer)
 
+    def loss_probability(self, block: Block, bits_W: DoubleArray) -> DoubleArray:
+        """0 [R, W]."""
+        return np.zeros((block.snr_R.size, bits_W.size))
+
 
 class BernoulliLoss(BaseModel):
     """Each try of each packet is lost independently with the same probability p.
@@ -69,6 +73,10 @@ class BernoulliLoss(BaseModel):
             return _at_once(transfer)
         needed_RP = tries_needed(transfer.log_luck(self.symmetry), math.log(self.probability))
         return Outcome.of_needed(needed_RP, transfer.limits_P)
+
+    def loss_probability(self, block: Block, bits_W: DoubleArray) -> DoubleArray:
+        """p [R, W] of one try, whatever its bits."""
+        return np.full((block.snr_R.size, bits_W.size), self.probability)
 
 
 class GilbertElliottLoss(BaseModel):
@@ -99,6 +107,12 @@ class GilbertElliottLoss(BaseModel):
         while (outcome := _in_turn(self.successes(transfer, tries), transfer.limits_P)) is None:
             tries = min(4 * tries, most)
         return outcome
+
+    def loss_probability(self, block: Block, bits_W: DoubleArray) -> DoubleArray:
+        """The mean over both states [R, W], whatever the bits."""
+        bad = self.p / (self.p + self.r)
+        lost = (1.0 - bad) * (1.0 - self.k) + bad * (1.0 - self.h)
+        return np.full((block.snr_R.size, bits_W.size), lost)
 
     def successes(self, transfer: Transfer, tries: int) -> BoolArray:
         """Which of the first tries of a transfer succeed [R, T]; more tries do not change these."""

@@ -107,6 +107,17 @@ class RandomRegular(FixedGraph):
     kind: Literal["random_regular"] = "random_regular"
     degree: int = Field(ge=1, description="Neighbours of each device.")
 
+    def unfit(self, devices: int) -> list[str]:
+        """Why there is no such graph of so many devices; empty where there is one."""
+        if self.degree < devices and self.degree * devices % 2 == 0:
+            return []
+        fitting = [d for d in range(1, devices) if d * devices % 2 == 0]
+        nearest = min(fitting, key=lambda d: abs(d - self.degree), default=None)
+        return [
+            f"topology.degree: got {self.degree} for {devices} devices, wanted less than "
+            f"devices, and degree x devices even{f', such as {nearest}' if nearest else ''}"
+        ]
+
     def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
         """All links, sorted by (receiver, sender).
 
@@ -114,13 +125,8 @@ class RandomRegular(FixedGraph):
         is connected.
         """
         devices = survey.devices
-        if self.degree >= devices or self.degree * devices % 2:
-            raise ScenarioError(
-                [
-                    f"topology.degree: got {self.degree} for {devices} devices, wanted a degree "
-                    f"below {devices} with degree * devices even"
-                ]
-            )
+        if problems := self.unfit(devices):
+            raise ScenarioError(problems)
         graph = nx.empty_graph(devices)
         for draw in range(MAX_DRAWS):
             graph = nx.random_regular_graph(self.degree, devices, seed=_graph_seed(seed, draw))

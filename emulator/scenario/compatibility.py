@@ -1,0 +1,156 @@
+"""Which sections of a scenario do not go together: what no section can see by itself.
+
+What a method, topology or access scheme cannot do with other sections is an attribute of its class, which
+a class of a user's own may have as well; here these are asked, never which class it is. The
+attributes, with the value that stands for a class without them:
+
+- method: `waits_for_all` (False), `loss_conflict(policy)` (none), `own_router` (none)
+- topology: `unfit(devices)` (nothing)
+- access: `shares_time` (False)
+- channel: `needs_band` (False), and of one with the components of `wireless` its rate's kind
+- tasks: `paraphrases` (None: it makes its own)
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from emulator.core.names import wrong_names
+from emulator.network.channel.consistency import band_problems
+from emulator.network.channel.model import Wireless
+
+if TYPE_CHECKING:
+    from emulator.scenario.schema import Scenario
+
+GRAPHS_OF = {
+    "clusters": ("clusters", "complete", "tasks"),
+    "tasks": ("tasks",),
+    "none": ("none",),
+}
+"""Graphs that make sense for a method which mixes inside clusters, inside tasks, or not at all."""
+
+
+def conflicts(scenario: "Scenario") -> list[str]:
+    """All of them, a line each: where, got, wanted."""
+    return [line for check in CHECKS for line in check(scenario)]
+
+
+def _tasks(scenario: "Scenario") -> list[str]:
+    names, unseen = scenario.tasks.names, scenario.evaluation.unseen_tasks
+    problems = [f"tasks.names: {problem}" for problem in wrong_names(names)]
+    if len(set(names)) < len(names):
+        problems.append(f"tasks.names: got {list(names)}, wanted every task once")
+    if scenario.devices < len(names):
+        problems.append(
+            f"devices: got {scenario.devices}, wanted at least one for each of {len(names)} tasks"
+        )
+    if set(unseen) & set(names) or len(set(unseen)) < len(unseen):
+        problems.append(
+            f"evaluation.unseen_tasks: got {list(unseen)}, wanted tasks that no device learns, each once"
+        )
+    if scenario.backbone.kind == "sentence_encoder" and _kind(scenario.tasks) == "synthetic":
+        problems.append(
+            "tasks.kind: got synthetic under a sentence encoder, wanted choice tasks (jsonl, hub)"
+        )
+    return problems
+
+
+def _paraphrases(scenario: "Scenario") -> list[str]:
+    """Of tasks whose questions in other words are templates in the scenario."""
+    names = scenario.tasks.names
+    templates = getattr(scenario.tasks, "paraphrases", None)
+    if templates is None:
+        return []
+    problems = []
+    strange = sorted(set(templates) - set(names))
+    if strange:
+        problems.append(f"tasks.paraphrases: got {strange}, wanted some of {list(names)}")
+    if scenario.evaluation.paraphrases != "none" and not templates:
+        problems.append(
+            f"evaluation.paraphrases: got {scenario.evaluation.paraphrases} without "
+            "tasks.paraphrases, wanted other words for at least one task"
+        )
+    return problems
+
+
+def _topology(scenario: "Scenario") -> list[str]:
+    kind, method = _kind(scenario.topology), scenario.method
+    problems = []
+    wanted = GRAPHS_OF.get(method.topology_by_default)
+    if wanted and kind not in ("by_method", *wanted):
+        problems.append(
+            f"topology.kind: got {kind} for {method.kind}, wanted "
+            f"{', '.join(['by_method', *wanted[:-1]])} or {wanted[-1]}"
+        )
+    unfit: Callable[[int], Iterable[str]] | None = getattr(scenario.graph, "unfit", None)
+    return problems + (list(unfit(scenario.devices)) if unfit else [])
+
+
+def _schedule(scenario: "Scenario") -> list[str]:
+    """What needs all devices at one point has no place among devices that do not wait."""
+    if scenario.schedule.kind == "synchronous":
+        return []
+    method = scenario.method
+    together = {
+        "stop": scenario.stop is not None,
+        "clock.kind: paced": scenario.clock.kind == "paced",
+        "local.flop_per_s": bool(scenario.local.flop_per_s),
+        f"method.kind: {method.kind}": bool(getattr(method, "waits_for_all", False)),
+        **{
+            f"method.{key}": getattr(method, key, None) is not None
+            for key in ("recluster_every", "exchange_every")
+        },
+    }
+    return [
+        f"schedule.kind: got asynchronous with {key}, wanted one of the two"
+        for key, there in together.items()
+        if there
+    ]
+
+
+def _losses(scenario: "Scenario") -> list[str]:
+    """Not every merge knows what each policy for lost coordinates would mean."""
+    policy = scenario.wire.lost_coordinates
+    conflict: Callable[[str], str] | None = getattr(scenario.method, "loss_conflict", None)
+    why = conflict(policy) if conflict else ""
+    return [f"wire.lost_coordinates: got {policy} {why}"] if why else []
+
+
+def _air(scenario: "Scenario") -> list[str]:
+    channel, access, problems = scenario.channel, scenario.access, []
+    if getattr(channel, "needs_band", False) and _kind(access) == "ideal":
+        problems.append(
+            "access.kind: got ideal where rate or losses depend on the noise of the band, wanted a "
+            "finite band, e.g. {kind: ofdma, bandwidth_hz: 25.0e+3}"
+        )
+    if not isinstance(channel, Wireless):
+        return problems
+    if channel.rate.kind == "trace" and getattr(access, "shares_time", False):
+        problems.append(
+            f"access.kind: got {_kind(access)} with channel.rate.kind trace, wanted ideal or ofdma (a "
+            "trace says by itself when a link may send)"
+        )
+    return problems + band_problems(channel, access.bandwidth_hz)
+
+
+def _backend(scenario: "Scenario") -> list[str]:
+    """NCCL knows GPUs only, and devices that exchange together as fast as they can."""
+    against = {
+        "accelerator: cpu": scenario.accelerator == "cpu",
+        "schedule.kind: asynchronous": scenario.schedule.kind == "asynchronous",
+        "clock.kind: paced": scenario.clock.kind == "paced",
+    }
+    return [
+        f"backend: got nccl with {key}, wanted gloo, or another {key.split(':')[0]}"
+        for key, there in against.items()
+        if there and scenario.backend == "nccl"
+    ]
+
+
+def _kind(section: Any) -> str:
+    """The name in YAML."""
+    return str(section.kind)
+
+
+CHECKS: Sequence[Callable[["Scenario"], list[str]]] = (
+    _tasks, _paraphrases, _topology, _schedule, _losses, _air, _backend,
+)  # fmt: skip

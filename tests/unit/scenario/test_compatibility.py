@@ -1,0 +1,45 @@
+"""What a method cannot do with other sections stands on its class, also on one of a user's own."""
+
+import pytest
+
+METHOD = """
+from typing import ClassVar
+
+from emulator.methods import Lora
+
+
+class Mine(Lora):
+    kind: str
+    waits_for_all: ClassVar[bool] = True
+    own_router: ClassVar[str] = "uniform"
+
+    def loss_conflict(self, policy):
+        return "under a test, wanted another" if policy == "drop_message" else ""
+"""
+
+
+@pytest.fixture
+def kind(tmp_path, monkeypatch) -> str:
+    (tmp_path / "own_method_of_a_test.py").write_text(METHOD, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "method.kind=own_method_of_a_test:Mine"
+
+
+def test_what_waits_for_all_devices_is_not_asynchronous(problems, kind) -> None:
+    assert problems("devices: 4", kind, "schedule.kind=asynchronous") == (
+        "s.yaml: schedule.kind: got asynchronous with method.kind: own_method_of_a_test:Mine, wanted "
+        "one of the two",
+    )
+
+
+def test_a_policy_that_means_nothing_under_a_method_is_refused(problems, read, kind) -> None:
+    assert problems("devices: 4", kind, "wire.lost_coordinates=drop_message") == (
+        "s.yaml: wire.lost_coordinates: got drop_message under a test, wanted another",
+    )
+    read("devices: 4", kind, "wire.lost_coordinates=keep_own")
+
+
+def test_a_method_brings_a_router_of_its_own_and_a_note_says_so(read, kind) -> None:
+    reading = read("devices: 4", kind, "router.kind=cosine")
+    assert reading.scenario.router.kind == "uniform"
+    assert reading.notes == ("router: cosine gives way to uniform under own_method_of_a_test:Mine",)
