@@ -58,7 +58,7 @@ def test_all_links_are_shown_when_asked_for():
 
 
 def test_the_readme_shows_what_is_printed():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "emulator" / "analysis" / "README.md").read_text(encoding="utf-8")
     ((command, printed),) = re.findall(
         r"```sh\nemulator channel (show [^\n]*)\n```\n\n```\n(.*?)```", text, re.DOTALL
     )

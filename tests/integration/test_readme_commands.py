@@ -1,4 +1,4 @@
-"""README's commands run as they stand there, one after the other, in a checkout with a small quickstart.
+"""The documentation's commands run as they stand there, one after the other, in a checkout with a small quickstart.
 
 What takes hours or needs a network is stood in for: installation, the tests, and experiments, which are planned only.
 """
@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import yaml
+from guide import GUIDE
 from processes import LIMIT_S
 
 from emulator.scenario.schema import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(
     r"(?:<!-- (?:example|recipe): (\S+) -->\n)?```(sh|python|yaml)\n(.*?)```", re.DOTALL
 )
@@ -46,7 +46,7 @@ STAND_INS = {
 
 def blocks() -> list[tuple[str, str, str]]:
     """File name (of an example that has one), language and text of every block of code, in order."""
-    return [(found[1] or "", found[2], found[3]) for found in BLOCK.finditer(README)]
+    return [(found[1] or "", found[2], found[3]) for found in BLOCK.finditer(GUIDE)]
 
 
 def script() -> str:
@@ -146,7 +146,7 @@ def kinds_of(schema: Any) -> set[str]:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_every_kind_stands_in_the_row_of_its_section(section: str, kinds: set[str]) -> None:
-    rows = [line.split("|", 2)[1:] for line in README.splitlines() if line.startswith("| `")]
+    rows = [line.split("|", 2)[1:] for line in GUIDE.splitlines() if line.startswith("| `")]
     (told,) = (rest for first, rest in rows if f"`{section}`" in first and "`" in rest)
     assert kinds
     assert {kind for kind in kinds if f"`{kind}`" not in told} == set()
@@ -155,8 +155,8 @@ def test_every_kind_stands_in_the_row_of_its_section(section: str, kinds: set[st
 def test_every_method_has_a_row_and_every_access_is_named() -> None:
     methods = kinds_of(SCHEMA["properties"]["method"])
     assert {
-        kind for kind in methods if not re.search(rf"^\| `{kind}`", README, re.MULTILINE)
+        kind for kind in methods if not re.search(rf"^\| `{kind}`", GUIDE, re.MULTILINE)
     } == set()
-    (access,) = re.findall(r"`access\.kind`: (.*?)\n\n", README, re.DOTALL)
+    (access,) = re.findall(r"`access\.kind`: (.*?)\n\n", GUIDE, re.DOTALL)
     kinds = kinds_of(SCHEMA["properties"]["access"])
     assert {kind for kind in kinds if f"`{kind}`" not in access} == set()

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from guide import GUIDE
 from processes import LIMIT_S
 
 from emulator.scenario.load import read_scenario
@@ -17,14 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = re.compile(r"<!-- example: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
 
 
-def test_the_method_of_ones_own_runs(tmp_path: Path) -> None:
-    found = EXAMPLE.search((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert found is not None
+@pytest.mark.parametrize(
+    ("method", "most_lines"), [("my_method:SendB", 11), ("my_methods:RareB", 40)]
+)
+def test_the_method_of_ones_own_runs(tmp_path: Path, method: str, most_lines: int) -> None:
+    (found,) = (x for x in EXAMPLE.finditer(GUIDE) if x[1] == f"{method.split(':')[0]}.py")
     (tmp_path / found[1]).write_text(found[2], encoding="utf-8")
     out = tmp_path / "run"
     command = [sys.executable, "-m", "emulator", "run", str(ROOT / "configs" / "quickstart.yaml")]
     command += ["--driver", "one_process", "--out", str(out), "--set"]
-    command += ["method.kind=my_methods:RareB", "devices=4", "rounds=2", "local.steps=2"]
+    command += [f"method.kind={method}", "devices=4", "rounds=2", "local.steps=2"]
     command += ["tasks.test_samples=4"]
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = subprocess.run(
@@ -37,8 +40,8 @@ def test_the_method_of_ones_own_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     summary = json.loads((out / "summary.json").read_text())
     assert summary["bytes"]["in_cluster"] > 0
-    assert found[2].count("\n") <= 40
-    assert summary["method"] == "my_methods:RareB"
+    assert found[2].count("\n") <= most_lines
+    assert summary["method"] == method
 
 
 COLUMNS = {
@@ -63,8 +66,7 @@ def test_the_recipe_fills_a_folder_that_stands_in_for_the_hub(
     monkeypatch.delenv("EMULATOR_TASKS", raising=False)
     monkeypatch.chdir(tmp_path)
     Path("configs").symlink_to(ROOT / "configs")
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"<!-- recipe: \S+ -->\n```python\n(.*?)```", text, re.DOTALL)
+    (code,) = re.findall(r"<!-- recipe: \S+ -->\n```python\n(.*?)```", GUIDE, re.DOTALL)
     assert code.count("\n") <= 13
     exec(compile(code, "fill.py", "exec"), {})
     suite = Path("configs/experiments/suites/real_text.yaml")
@@ -84,8 +86,7 @@ def test_the_recipe_fills_a_folder_that_stands_in_for_the_hub(
 
 
 def test_the_experiment_of_ones_own_can_be_planned(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (found,) = re.findall(r"<!-- example: (\S+) -->\n```yaml\n(.*?)```", text, re.DOTALL)
+    (found,) = re.findall(r"<!-- example: (\S+) -->\n```yaml\n(.*?)```", GUIDE, re.DOTALL)
     (tmp_path / found[0]).write_text(found[1], encoding="utf-8")
     command = [sys.executable, "-m", "emulator", "reproduce", found[0], "--dry-run"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -97,8 +98,7 @@ def test_the_experiment_of_ones_own_can_be_planned(tmp_path: Path) -> None:
 
 
 def test_the_tables_open_as_the_readme_says(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(import pyarrow.*?)```", text, re.DOTALL)
+    (code,) = re.findall(r"```python\n(import pyarrow.*?)```", GUIDE, re.DOTALL)
     (run,) = re.findall(r'^run = "(\S+)"$', code, re.MULTILINE)
     command = [sys.executable, "-m", "emulator", "run", str(ROOT / "configs" / "quickstart.yaml")]
     command += ["--driver", "one_process", "--quiet", "--out", str(tmp_path / run), "--set"]
@@ -113,7 +113,6 @@ def test_the_tables_open_as_the_readme_says(tmp_path: Path) -> None:
 
 
 def test_no_placeholder_is_left() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = set(re.findall(r"\b[A-Z]{4,}_[A-Z_]{3,}\b", text))
+    found = set(re.findall(r"\b[A-Z]{4,}_[A-Z_]{3,}\b", GUIDE))
     variables = {"WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "HOST_RANK", "GLOO_SOCKET_IFNAME"}
     assert found <= {*variables, "EMULATOR_DOCKER_TEST", "EMULATOR_TASKS", "OPENBLAS_CORETYPE"}

@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "emulator").rglob("*.py"))
 CODE = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py")])
 
 MOST_LINES = 400
-OF_USERS = ("my_methods.py", "fill.py", "mine.py")
+OF_USERS = ("my_method.py", "my_methods.py", "fill.py", "mine.py")
 """Files that a text tells a user to write."""
 
 DOORS = [
@@ -292,8 +292,38 @@ def test_files_of_a_users_own_in_the_checkout_are_not_linted(tmp_path):
         assert set(re.findall(r"[\w/]+\.py", done.stdout)) == ours
 
 
+def documents():
+    """The project's own texts, whatever lies in a checkout besides."""
+    folders = ("configs", "docker", "emulator", "launch", "tests")
+    return [*ROOT.glob("*.md"), *(p for name in folders for p in (ROOT / name).rglob("*.md"))]
+
+
+def test_every_link_in_a_text_leads_somewhere():
+    broken = []
+    for text in documents():
+        for target, anchor in re.findall(
+            r"\]\(([^)#\s:]*)(?:#([\w-]*))?\)", text.read_text("utf-8")
+        ):
+            place = (text.parent / target) if target else text
+            if not place.exists():
+                broken.append(f"{name_of(text)}: {target}")
+            elif anchor and anchor not in anchors(place.read_text("utf-8")):
+                broken.append(f"{name_of(text)}: {target}#{anchor}")
+    assert broken == []
+
+
+def anchors(text):
+    """What GitHub makes of the headings of a text."""
+    heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
+
+
 def test_every_file_that_a_text_names_is_there():
-    texts = [*SOURCES, *ROOT.glob("*.md"), *(ROOT / "emulator").rglob("*.md")]
+    texts = [*SOURCES, *documents()]
     there = {path.relative_to(ROOT).as_posix() for path in CODE}
     missing = {
         f"{name_of(text)}: {named}"
