@@ -107,10 +107,10 @@ def run(
         from emulator.runtime.run import run as run_order
 
         chosen = reading.scenario
-        if speaks:
-            _note(air_notes(chosen))
+        air = chosen.bind_air() if speaks else None
+        _note(air_notes(chosen, air) if air else [])
         folder = out or Path("runs") / chosen.run_name
-        order = Order(chosen, driver, folder, force, devices_per_host)
+        order = Order(chosen, driver, folder, force, devices_per_host, air)
         if dry_run:
             found = rehearse(order)
             _note(found if speaks else [])
@@ -134,7 +134,7 @@ def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Override
         from emulator.scenario.world import check_rank
 
         found = _read(scenario, override, more, speaks=True).scenario
-        _note(air_notes(found))
+        _note(air_notes(found, found.bind_air()))
         check_rank(found, found.backbone.inputs_k)
         sys.stdout.write(dump_scenario(found))
 

@@ -13,6 +13,8 @@ from rich.console import Console
 
 from emulator.core.errors import ScenarioError
 from emulator.core.places import check_place
+from emulator.core.protocols.access import BoundAccess
+from emulator.core.protocols.channel import BoundChannel
 from emulator.core.records import check_carried, pacing_account
 from emulator.core.types.records import LinkRecord, MetricRecord
 from emulator.core.types.steps import Commit
@@ -58,6 +60,8 @@ class Order:
     force: bool
     devices_per_host: int | None = None
     """Under a launcher: this process is the parent of so many devices, not one itself."""
+    air: tuple[BoundChannel, BoundAccess] | None = None
+    """The scenario's channel and access where they are bound already: that takes seconds for many devices."""
 
 
 def run(order: Order, console: Console, wrote: Wrote = lambda folder: None) -> Path | None:
@@ -95,7 +99,7 @@ def run(order: Order, console: Console, wrote: Wrote = lambda folder: None) -> P
         Progress(title, devices, scenario.rounds, watched) as progress,
     ):
         progress.stage("loading")
-        world = build_world(scenario)
+        world = build_world(scenario, order.air)
         shares_parent = order.driver == "many_processes" and not launched
         parent_cpu_s = time.process_time() if shares_parent else 0.0
         progress.stage("running")
@@ -128,7 +132,7 @@ def rehearse(order: Order) -> list[str]:
     """
     _check_driver(order, environment_world())
     check_place(order.out)
-    build_world(order.scenario)
+    build_world(order.scenario, order.air)
     try:
         check_folder(order.out, force=order.force)
     except ScenarioError as error:

@@ -213,8 +213,8 @@ def check_rank(scenario: Scenario, inputs_k: Callable[[], Sequence[int]]) -> Non
         check_room(known, getattr(method, "lora_rank", 0), blocks)
 
 
-def build_world(scenario: Scenario) -> World:
-    """Load the backbone, share out the data, place the devices.
+def build_world(scenario: Scenario, air: tuple[BoundChannel, BoundAccess] | None = None) -> World:
+    """Load the backbone, share out the data, place the devices (air: where they are placed already).
 
     Everything here is a function of the scenario alone, so every process builds the same world. Where
     tensors live on GPUs the questions are left to `with_features`, to be read there.
@@ -223,7 +223,7 @@ def build_world(scenario: Scenario) -> World:
     """
     torch.set_num_threads(1)
     accelerator = accelerator_of(scenario)
-    channel, access = scenario.bind_air()
+    channel, access = air or scenario.bind_air()
     if scenario.exchanges:
         joined(Reach(channel, access, scenario.access, scenario.seed))
     with all_problems() as look:

@@ -24,6 +24,7 @@ from emulator.analysis.channel.link_table import (
 )
 from emulator.core.errors import ScenarioError
 from emulator.core.protocols.access import BoundAccess
+from emulator.core.protocols.channel import BoundChannel
 from emulator.core.types.transmission import Grant, Request
 from emulator.core.units import bits_from_bytes, db_from_linear, dbm_from_watts, noise_w
 from emulator.network.channel.access import TdmaSchedule, bound_access, served_in_turns
@@ -242,13 +243,11 @@ def link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> LinkBudg
     )
 
 
-def air_notes(scenario: Scenario) -> list[str]:
+def air_notes(scenario: Scenario, air: tuple[BoundChannel, BoundAccess]) -> list[str]:
     """A line where pairs of devices that exchange reach each other at the start hop by hop only.
 
-    Binds the air: raises ScenarioError for places or gains that are not there, and where devices that
-    exchange cannot reach each other.
+    air: the scenario's, bound. Raises ScenarioError where devices that exchange cannot reach each other.
     """
-    air = scenario.bind_air()
     if not scenario.exchanges:
         return []
     joined(Reach(*air, scenario.access, scenario.seed))
