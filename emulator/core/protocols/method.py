@@ -21,8 +21,8 @@ from emulator.core.types.survey import Link, Survey
 class Own(Protocol):
     """What a method may use of the device that runs it (device.py provides it).
 
-    Everything a room computes for a method is reached through here, so that a method reads like its
-    algorithm and knows no other room. round_index: SETUP_ROUND before the rounds and after them.
+    All that other packages compute for a method is reached through here, so that a method reads like
+    its algorithm and imports none of them. round_index: SETUP_ROUND before the rounds and after them.
     """
 
     id: int
