@@ -147,23 +147,26 @@ class Answering:
         questions: Questions,
         evaluation: Evaluation,
         once: Once,
+        sample: Sequence[Example],
     ) -> None:
+        """sample: the own training examples from which routing statistics are made."""
         self._backbone = backbone
         self._learner = learner
         self._routing = routing
         self._questions = questions
         self._evaluation = evaluation
         self._once = once
+        self._sample = sample
         self._router, self._task_names = routing.router, routing.task_names
         self._layout = AdapterLayout((), ())
         self._own_features: Any = None
         self._fitted: Mapping[str, FloatArray] = {}
 
-    def statistics(self, sample: Sequence[Example]) -> tuple[AdapterLayout, FloatArray]:
-        """Additive statistics of some training prompts; empty where the router needs none."""
+    def statistics(self) -> tuple[AdapterLayout, FloatArray]:
+        """Additive statistics of the own training prompts; empty where the router needs none."""
         num_tasks = len(self._task_names)
-        self._own_features = self._routing.features(self._backbone, sample)
-        task_of_S = [self._task_names.index(example.task) for example in sample]
+        self._own_features = self._routing.features(self._backbone, self._sample)
+        task_of_S = [self._task_names.index(example.task) for example in self._sample]
         parts = self._router.statistics(self._own_features, task_of_S, num_tasks)
         self._layout = AdapterLayout(tuple(parts), tuple(part.shape for part in parts.values()))
         if not parts:  # nothing to wait for

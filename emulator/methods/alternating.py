@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.protocols.method import Own
+from emulator.core.protocols.context import DeviceContext
 from emulator.core.types.adapter import Mask
 from emulator.core.types.records import SETUP_ROUND
 from emulator.core.types.steps import Inbox, Step
@@ -17,7 +17,7 @@ from emulator.methods.gossip import Gossip
 from emulator.methods.lora import start_dense
 
 SIDES = ("lora_B", "lora_A")
-"""Who learns first: with B = 0 a step on A alone would have no gradient."""
+"""B learns first: while B = 0, the gradient of A is 0."""
 
 
 class Alternating(BaseModel):
@@ -32,20 +32,20 @@ class Alternating(BaseModel):
     learning_rate: float = Field(default=5e-3, gt=0, description="AdamW, constant")
     switch_every: int = Field(default=1, gt=0, description="rounds until the other side learns")
 
-    def start(self, own: Own) -> "AlternatingDevice":
+    def start(self, ctx: DeviceContext) -> "AlternatingDevice":
         """All devices start from the same A and from B = 0, and B learns first."""
-        start_dense(own, self.lora_rank, self.lora_alpha, self.learning_rate)
-        own.measure("collision_rate", 1.0, SETUP_ROUND)
-        return AlternatingDevice(self, own)
+        start_dense(ctx, self.lora_rank, self.lora_alpha, self.learning_rate)
+        ctx.log.metric("collision_rate", 1.0, SETUP_ROUND)
+        return AlternatingDevice(self, ctx)
 
 
 class AlternatingDevice:
-    """One device's part: Gossip over everything, and a change of sides in between."""
+    """One device's part: Gossip over the whole adapter, and a change of sides in between."""
 
-    def __init__(self, config: Alternating, own: Own) -> None:
+    def __init__(self, config: Alternating, ctx: DeviceContext) -> None:
         self.config = config
-        self.own = own
-        self.gossip = Gossip(own, Mask.full(own.adapted.layout.size))
+        self.ctx = ctx
+        self.gossip = Gossip(ctx, Mask.full(ctx.model.adapted.layout.size))
         self.setup, self.finish = self.gossip.setup, self.gossip.finish
         self.own_expert, self.experts = self.gossip.own_expert, self.gossip.experts
         self._learn_in(0)
@@ -59,5 +59,5 @@ class AlternatingDevice:
     def _learn_in(self, round_index: int) -> None:
         """A fresh optimiser over the side whose turn it is."""
         side = SIDES[round_index // self.config.switch_every % len(SIDES)]
-        adapted = self.own.adapted
+        adapted = self.ctx.model.adapted
         adapted.start_optimiser(self.config.learning_rate, adapted.layout.part(side))

@@ -4,12 +4,10 @@ Shapes: N coordinates. A contribution is (weight, values [N], present [N] boolea
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from emulator.core.types.arrays import BoolArray, DoubleArray, FloatArray
-from emulator.core.types.message import Received
 
 Contribution = tuple[float, FloatArray, BoolArray]
 
@@ -60,14 +58,6 @@ def held_back(vector_N: FloatArray, rounded_N: FloatArray) -> DoubleArray:
     for bit; equal masks and weights keep the mean over the devices, whatever the wire rounds.
     """
     return vector_N.astype(np.float64) - rounded_N
-
-
-def all_at(vector_N: FloatArray, received: Sequence[Received]) -> list[Received]:
-    """The same messages, each with this vector's values where it has any; the same is lost."""
-    return [
-        replace(each, values=np.where(each.received, vector_N, 0).astype(np.float32))
-        for each in received
-    ]
 
 
 def disagreement(vector_N: FloatArray, others: Sequence[Contribution]) -> float:

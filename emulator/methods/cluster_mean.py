@@ -6,6 +6,7 @@ import numpy as np
 
 from emulator.core.types.adapter import Mask
 from emulator.core.types.arrays import FloatArray
+from emulator.core.types.exchange import Shared
 from emulator.core.types.message import Received
 from emulator.methods.averaging import (
     collided_share,
@@ -36,12 +37,12 @@ class ClusterMean:
 
         mine: the own mask; vector_N and rounded_N: the own entries, and as others receive them.
         """
-        ring, device = self._ring, self._ring.own.id
+        ring, device = self._ring, self._ring.ctx.info.id
         written = {device: (float(ring.samples[device]), rounded_N, mine.dense)}
-        for o in received:
-            values_N = np.asarray(o.values, dtype=np.float32)
-            written[o.source] = (float(ring.samples[o.source]), values_N, o.received)
-        contributions = [written[i] for i in sorted(written)]  # one order at all: one mean
+        for each in received:
+            values_N = np.asarray(each.values, dtype=np.float32)
+            written[each.source] = (float(ring.samples[each.source]), values_N, each.received)
+        contributions = [written[i] for i in sorted(written)]  # the same order, so the same mean
         if self._over_writers:
             mean_N, written_N = mask_mean(contributions)
             kept_N = held_back(vector_N, rounded_N)
@@ -51,13 +52,17 @@ class ClusterMean:
         next_N = np.where(written_N, mean_N, self.values_N).astype(np.float32)
         return next_N, np.where(mine.dense, next_N + kept_N, 0.0).astype(np.float32)
 
-    def measure_agreement(
-        self, mine: Mask, rounded_N: FloatArray, received: Sequence[Received], round_index: int
-    ) -> None:
-        """How far the received vectors are, and over how much of the own mask those of another A write."""
-        own, blocks = self._ring.own, self._ring.blocks
-        both = {o.source: (o.values.astype(np.float32), o.received & mine.dense) for o in received}
-        apart = disagreement(rounded_N, [(1.0, *values) for values in both.values()])
-        own.measure("consensus_distance", apart, round_index)
-        foreign = [p for i, (_, p) in both.items() if blocks[i] != blocks[own.id]]
-        own.measure("collided_mask_share", collided_share(mine.dense, foreign), round_index)
+    def record_agreement(self, mine: Mask, shared: Shared, round_index: int) -> None:
+        """Record how far received vectors are from the own one, over entries that both keep, and the
+        share of the own mask that devices with another A write, too."""
+        log, device, blocks = self._ring.ctx.log, self._ring.ctx.info.id, self._ring.blocks
+        both = [
+            (r.source, r.values.astype(np.float32), r.received & mine.dense)
+            for r in shared.received
+        ]
+        apart = disagreement(
+            shared.own_N, [(1.0, values_N, kept_N) for _, values_N, kept_N in both]
+        )
+        log.metric("consensus_distance", apart, round_index)
+        foreign = [kept_N for source, _, kept_N in both if blocks[source] != blocks[device]]
+        log.metric("collided_mask_share", collided_share(mine.dense, foreign), round_index)

@@ -42,8 +42,8 @@ class ClusterModels:
         """
         ring = self._ring
         if self._clusters != ring.clusters:
-            self._meet()
-        mine_N = ring.own.as_received(mean_N * union(ring.masks, ring.blocks_of(ring.index)))
+            self._regroup()
+        mine_N = ring.ctx.wire.as_received(mean_N * union(ring.masks, ring.blocks_of(ring.index)))
         of_clusters, summed = yield from self._traders.trade(
             {ring.index: mine_N}, layout, statistics, round_index
         )
@@ -51,16 +51,16 @@ class ClusterModels:
             block: self._expert(block, of_clusters) for block in sorted(set(ring.blocks))
         }, summed
 
-    def _meet(self) -> None:
+    def _regroup(self) -> None:
         """The union of a cluster's masks is known to those who know all of them, and to its members."""
         ring = self._ring
         self._clusters = ring.clusters
         cluster_of = {i: c for c, members in enumerate(ring.clusters) for i in members}
         of_devices = [cluster_of[i] for i in range(len(ring.blocks))]
-        self._traders = ExpertRing(ring.own, ring.clusters, of_devices, ring.samples)
+        self._traders = ExpertRing(ring.ctx, ring.clusters, of_devices, ring.samples)
         for device in range(len(ring.blocks)):
             self._traders.knows[device] |= self._known_to(device)
-        for c in self._known_to(ring.own.id):
+        for c in self._known_to(ring.ctx.info.id):
             self._traders.masks[c] = Mask.from_dense(union(ring.masks, ring.blocks_of(c)))
 
     def _known_to(self, device: int) -> set[int]:

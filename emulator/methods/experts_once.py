@@ -1,7 +1,7 @@
 """Experts trained alone and shared once: the control that decides whether rounds are worth their bytes.
 
 Local: what another method trains (`adapter`). Sent each round: nothing. Once, after the last round: the
-devices of a task average, then every task's expert goes to everybody and the same router chooses.
+devices of a task average, then every task's expert goes to all devices and the same router chooses.
 """
 
 from collections.abc import Generator, Sequence
@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from emulator.core.protocols.method import AdapterMethod, Own
+from emulator.core.protocols.context import DeviceContext
+from emulator.core.protocols.method import AdapterMethod
 from emulator.core.types.adapter import LostCoordinates
 from emulator.core.types.result import Expert
 from emulator.core.types.steps import Inbox, Step
@@ -89,16 +90,16 @@ class ExpertsOnce(BaseModel):
         inner = self.inner
         return 0 if isinstance(inner, LoraByTask) else inner.orthogonal_blocks(tasks, devices)
 
-    def start(self, own: Own) -> "ExpertsOnceDevice":
+    def start(self, ctx: DeviceContext) -> "ExpertsOnceDevice":
         """The other method's part, its rounds taken away."""
-        return ExpertsOnceDevice(own, self.inner.start(own))
+        return ExpertsOnceDevice(ctx, self.inner.start(ctx))
 
 
 class ExpertsOnceDevice:
     """One device's part."""
 
-    def __init__(self, own: Own, inner: AdapterMethod) -> None:
-        self.own = own
+    def __init__(self, ctx: DeviceContext, inner: AdapterMethod) -> None:
+        self.ctx = ctx
         self.inner = inner
 
     def setup(self) -> Generator[Step, Inbox, None]:
@@ -106,8 +107,8 @@ class ExpertsOnceDevice:
         yield from self.inner.setup()
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
-        """Silence until the last round, then one average among the devices of a task."""
-        if round_index == self.own.rounds - 1:
+        """Send nothing until the last round, then average once among the devices of a task."""
+        if round_index == self.ctx.progress.rounds - 1:
             yield from self.inner.exchange(round_index)
 
     def finish(self) -> Generator[Step, Inbox, None]:

@@ -1,4 +1,4 @@
-"""FedSA-LoRA (arXiv 2410.01463): A is shared, B stays at home.
+"""FedSA-LoRA (arXiv 2410.01463): A is shared, B stays on its device.
 
 Local: A and B. Sent each round: A, dense. Merged: Metropolis-weighted mean of A; every device keeps the
 B of its own task.
@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.protocols.method import Own
+from emulator.core.protocols.context import DeviceContext
 from emulator.core.types.records import SETUP_ROUND
 from emulator.methods.gossip import Gossip
 from emulator.methods.lora import start_dense
@@ -25,8 +25,8 @@ class Fedsa(BaseModel):
     lora_alpha: int | None = Field(default=None, gt=0, description="scale alpha / r; default r")
     learning_rate: float = Field(default=5e-3, gt=0, description="AdamW, constant")
 
-    def start(self, own: Own) -> Gossip:
+    def start(self, ctx: DeviceContext) -> Gossip:
         """All devices start from the same A and from B = 0."""
-        start_dense(own, self.lora_rank, self.lora_alpha, self.learning_rate)
-        own.measure("collision_rate", 1.0, SETUP_ROUND)  # of what is shared: everybody's A
-        return Gossip(own, own.adapted.layout.part("lora_A"))
+        start_dense(ctx, self.lora_rank, self.lora_alpha, self.learning_rate)
+        ctx.log.metric("collision_rate", 1.0, SETUP_ROUND)  # of what is shared, A
+        return Gossip(ctx, ctx.model.adapted.layout.part("lora_A"))

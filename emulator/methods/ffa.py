@@ -1,14 +1,14 @@
 """FFA-LoRA (arXiv 2403.12313): one frozen A for all, only B is trained and averaged.
 
 Local: B over the common A. Sent each round: B, dense. Merged: Metropolis-weighted mean, which is exact
-for B A, as A is everybody's.
+for B A, as all devices have the same A.
 """
 
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.protocols.method import Own
+from emulator.core.protocols.context import DeviceContext
 from emulator.core.types.adapter import Mask
 from emulator.core.types.records import SETUP_ROUND
 from emulator.methods.gossip import Gossip
@@ -25,10 +25,10 @@ class Ffa(BaseModel):
     lora_alpha: int | None = Field(default=None, gt=0, description="scale alpha / r; default r")
     learning_rate: float = Field(default=1e-2, gt=0, description="AdamW, constant")
 
-    def start(self, own: Own) -> Gossip:
-        """All devices hold the same A for ever and start from B = 0."""
-        own.adapted = own.adapt(self.lora_rank, self.lora_alpha or self.lora_rank, ("lora_B",))
-        own.adapted.set_tensors(own.common_start(self.lora_rank))
-        own.adapted.start_optimiser(self.learning_rate)
-        own.measure("collision_rate", 1.0, SETUP_ROUND)
-        return Gossip(own, Mask.full(own.adapted.layout.size))
+    def start(self, ctx: DeviceContext) -> Gossip:
+        """All devices keep the same A and start from B = 0."""
+        adapted = ctx.model.lora(self.lora_rank, self.lora_alpha or self.lora_rank, ("lora_B",))
+        adapted.set_tensors(ctx.model.common_start(self.lora_rank))
+        adapted.start_optimiser(self.learning_rate)
+        ctx.log.metric("collision_rate", 1.0, SETUP_ROUND)
+        return Gossip(ctx, Mask.full(ctx.model.adapted.layout.size))

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.protocols.method import Own
+from emulator.core.protocols.context import DeviceContext
 from emulator.core.types.adapter import Mask
 from emulator.core.types.records import SETUP_ROUND
 from emulator.methods.gossip import Gossip
@@ -26,14 +26,14 @@ class Full(BaseModel):
         default=50_000_000, gt=0, description="largest backbone of which every device gets a copy"
     )
 
-    def start(self, own: Own) -> Gossip:
+    def start(self, ctx: DeviceContext) -> Gossip:
         """All devices start from the backbone."""
-        start_full(own, self.learning_rate, self.max_parameters)
-        own.measure("collision_rate", 1.0, SETUP_ROUND)  # everybody writes everywhere
-        return Gossip(own, Mask.full(own.adapted.layout.size))
+        start_full(ctx, self.learning_rate, self.max_parameters)
+        ctx.log.metric("collision_rate", 1.0, SETUP_ROUND)  # every device writes everywhere
+        return Gossip(ctx, Mask.full(ctx.model.adapted.layout.size))
 
 
-def start_full(own: Own, learning_rate: float, max_parameters: int) -> None:
+def start_full(ctx: DeviceContext, learning_rate: float, max_parameters: int) -> None:
     """A copy of the backbone of which every weight learns."""
-    own.adapted = own.adapt_all(max_parameters)
-    own.adapted.start_optimiser(learning_rate)
+    adapted = ctx.model.full(max_parameters)
+    adapted.start_optimiser(learning_rate)

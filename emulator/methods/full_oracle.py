@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.protocols.method import Own
+from emulator.core.protocols.context import DeviceContext
 from emulator.methods.full import start_full
 from emulator.methods.lora_by_task import LoraByTaskDevice
 
@@ -27,7 +27,7 @@ class FullOracle(BaseModel):
         default=50_000_000, gt=0, description="largest backbone of which every device gets a copy"
     )
 
-    def start(self, own: Own) -> LoraByTaskDevice:
+    def start(self, ctx: DeviceContext) -> LoraByTaskDevice:
         """As lora_by_task, with weights for an adapter."""
-        start_full(own, self.learning_rate, self.max_parameters)
-        return LoraByTaskDevice(own)
+        start_full(ctx, self.learning_rate, self.max_parameters)
+        return LoraByTaskDevice(ctx)

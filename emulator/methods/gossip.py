@@ -8,15 +8,15 @@ from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 
-from emulator.core.protocols.method import Own
+from emulator.core.protocols.context import DeviceContext
 from emulator.core.types.adapter import Mask
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.message import Message, Received
 from emulator.core.types.result import Expert
 from emulator.core.types.steps import Inbox, Step
 from emulator.core.types.survey import Link
-from emulator.methods.averaging import Contribution, all_at, disagreement
-from emulator.methods.loss_policies import listener_of
+from emulator.methods.averaging import Contribution, disagreement
+from emulator.methods.loss_policies import gossip_step_of
 from emulator.methods.messages import values_message
 
 INTRODUCTION = struct.Struct("<Ifff")
@@ -27,77 +27,82 @@ class Gossip:
     """A device's part in averaging the coordinates `shared` over its neighbours, round by round.
 
     The adapter has to be ready: adapted, started, its optimiser running. `shared` is the same on every
-    device and in every round, so it never travels.
+    device and in every round, so it is never sent.
     """
 
-    def __init__(self, own: Own, shared: Mask) -> None:
-        self.own = own
+    def __init__(self, ctx: DeviceContext, shared: Mask) -> None:
+        self.ctx = ctx
         self.shared = shared
-        self.listener = listener_of(own.lost_coordinates)
+        self._step = gossip_step_of(ctx.wire.lost_coordinates)
 
     def setup(self) -> Generator[Step, Inbox, None]:
         """Introduce: who is where, and with how many samples."""
-        own = self.own
-        samples, _ = yield from introduce(own)
-        survey_dense(own, samples, [self._message(0, own.adapted.vector(), ())] * own.devices)
+        samples, _ = yield from introduce(self.ctx)
+        zeros_n = np.zeros(self.shared.count, dtype=np.float32)
+        planned = values_message(self.ctx, self.shared, zeros_n, ())
+        survey_dense(self.ctx, samples, [planned] * self.ctx.info.devices)
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
         """x_i += sum_j w_ij (Q(x_j) - Q(x_i)); what is lost, as `wire.lost_coordinates` says."""
-        own = self.own
-        links = own.links(round_index)
-        weight = weights_at(own.id, links)
-        vector_N = own.adapted.vector()
-        told_N = own.to_send(vector_N)
-        message = self._message(round_index, told_N, receivers_of(own.id, links))
-        received = yield from own.exchange([message], tuple(sorted(weight)), (self.shared,))
-        newest = self.listener.newest(received)
-        rounded_N = own.as_received(told_N)
-        apart = disagreement(rounded_N, contributions_of(weight, newest))
-        own.measure("consensus_distance", apart, round_index)
+        ctx = self.ctx
+        links = ctx.network.links(round_index)
+        weight = weights_at(ctx.info.id, links)
+        vector_N = ctx.model.adapted.vector()
+        shared = yield from ctx.network.share(
+            self.shared,
+            vector_N,
+            receivers=receivers_of(ctx.info.id, links),
+            senders=sorted(weight),
+            known=(self.shared,),
+        )
+        apart = disagreement(shared.own_N, contributions_of(weight, shared.received))
+        ctx.log.metric("consensus_distance", apart, round_index)
 
-        def merged(messages: Sequence[Received]) -> FloatArray:
-            contributions = contributions_of(weight, messages)
-            return self.listener.step(vector_N, rounded_N, contributions)
+        def merged(received: Sequence[Received]) -> FloatArray:
+            return self._step(vector_N, shared.own_N, contributions_of(weight, received))
 
-        own.try_diluted(lambda b0_N: merged(all_at(b0_N, newest)), round_index)
-        own.adapted.load(merged(newest))
+        ctx.model.try_diluted(merged, shared.received)
+        ctx.model.adapted.load(merged(shared.received))
 
     def finish(self) -> Generator[Step, Inbox, None]:
-        """Nothing more to say: the last round's averaging was the final exchange."""
+        """Nothing is left to send: the last round's averaging was the final exchange."""
         yield from ()
 
     def own_expert(self) -> Expert:
-        """The adapter as it stands."""
-        return whole_adapter(self.own)
+        """The adapter as it is."""
+        return whole_adapter(self.ctx)
 
     def experts(self) -> Sequence[Expert]:
         """One adapter answers everything."""
         return (self.own_expert(),)
 
-    def _message(self, round_index: int, told_N: FloatArray, receivers: tuple[int, ...]) -> Message:
-        told_n = told_N[self.shared.indices]
-        return values_message(self.own, round_index, self.shared, told_n, receivers)
+
+def introduce(
+    ctx: DeviceContext, more: bytes = b""
+) -> Generator[Step, Inbox, tuple[list[int], list[bytes]]]:
+    """Flood the own introduction; returns the samples and the additional bytes of each device."""
+    info = ctx.info
+    body = INTRODUCTION.pack(len(info.shard.train), *ctx.network.position_m, info.max_power_w)
+    bodies = yield from ctx.network.flood(body + more)
+    sent = [bodies[device] for device in range(info.devices)]
+    samples = [INTRODUCTION.unpack_from(each)[0] for each in sent]
+    return samples, [each[INTRODUCTION.size :] for each in sent]
 
 
-def introduce(own: Own, more: bytes = b"") -> Generator[Step, Inbox, tuple[list[int], list[bytes]]]:
-    """Everybody's samples, and what more everybody tells."""
-    body = INTRODUCTION.pack(len(own.shard.train), *own.position_m, own.max_power_w)
-    bodies = yield from own.introduce(body + more)
-    told = [bodies[device] for device in range(own.devices)]
-    return [INTRODUCTION.unpack_from(each)[0] for each in told], [
-        each[INTRODUCTION.size :] for each in told
-    ]
-
-
-def survey_dense(own: Own, samples: Sequence[int], planned: Sequence[Message]) -> None:
-    """The survey of devices without masks, each a block of its own; planned: a message of each."""
-    dense_ML = np.ones((own.devices, len(own.adapted.module_names)))
-    own.survey = own.survey_of(samples, range(own.devices), dense_ML, planned)
+def survey_dense(ctx: DeviceContext, samples: Sequence[int], planned: Sequence[Message]) -> None:
+    """The survey of devices without masks, each a block of its own. planned: one message of each."""
+    dense_ML = np.ones((ctx.info.devices, len(ctx.model.adapted.module_names)))
+    ctx.network.update_survey(samples, range(ctx.info.devices), dense_ML, planned)
 
 
 def weights_at(device: int, links: Sequence[Link]) -> dict[int, float]:
     """The mixing weight that a device gives to each of its senders."""
     return {link.sender: link.weight for link in links if link.receiver == device}
+
+
+def receivers_of(device: int, links: Sequence[Link]) -> tuple[int, ...]:
+    """The devices to which a device sends, sorted."""
+    return tuple(sorted(link.receiver for link in links if link.sender == device))
 
 
 def contributions_of(
@@ -110,12 +115,8 @@ def contributions_of(
     ]
 
 
-def receivers_of(device: int, links: Sequence[Link]) -> tuple[int, ...]:
-    """Whom a device sends to, sorted."""
-    return tuple(sorted(link.receiver for link in links if link.sender == device))
-
-
-def whole_adapter(own: Own) -> Expert:
+def whole_adapter(ctx: DeviceContext) -> Expert:
     """A device's adapter as the one that answers every task."""
-    adapted = own.adapted
-    return Expert("all", len(own.shard.train), adapted.scaling, adapted.tensors(), adapted.form)
+    adapted = ctx.model.adapted
+    samples = len(ctx.info.shard.train)
+    return Expert("all", samples, adapted.scaling, adapted.tensors(), adapted.form)

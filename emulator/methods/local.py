@@ -1,11 +1,11 @@
-"""Everybody alone: A and B trained, nothing sent, not even an introduction."""
+"""Each device alone: A and B are trained and nothing is sent, not even an introduction."""
 
 from collections.abc import Generator, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.protocols.method import Own
+from emulator.core.protocols.context import DeviceContext
 from emulator.core.types.result import Expert
 from emulator.core.types.steps import Inbox, Step
 from emulator.methods.gossip import whole_adapter
@@ -23,33 +23,33 @@ class LocalOnly(BaseModel):
     lora_alpha: int | None = Field(default=None, gt=0, description="scale alpha / r; default r")
     learning_rate: float = Field(default=5e-3, gt=0, description="AdamW, constant")
 
-    def start(self, own: Own) -> "LocalDevice":
-        """An adapter of one's own."""
-        start_dense(own, self.lora_rank, self.lora_alpha, self.learning_rate)
-        return LocalDevice(own)
+    def start(self, ctx: DeviceContext) -> "LocalDevice":
+        """An adapter that no other device sees."""
+        start_dense(ctx, self.lora_rank, self.lora_alpha, self.learning_rate)
+        return LocalDevice(ctx)
 
 
 class LocalDevice:
-    """One device's part: silence."""
+    """One device's part: it sends nothing."""
 
-    def __init__(self, own: Own) -> None:
-        self.own = own
+    def __init__(self, ctx: DeviceContext) -> None:
+        self.ctx = ctx
 
     def setup(self) -> Generator[Step, Inbox, None]:
-        """Say nothing."""
+        """Send nothing."""
         yield from ()
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
-        """Say nothing."""
+        """Send nothing."""
         yield from ()
 
     def finish(self) -> Generator[Step, Inbox, None]:
-        """Say nothing."""
+        """Send nothing."""
         yield from ()
 
     def own_expert(self) -> Expert:
         """The own adapter."""
-        return whole_adapter(self.own)
+        return whole_adapter(self.ctx)
 
     def experts(self) -> Sequence[Expert]:
         """The own adapter answers everything."""

@@ -1,7 +1,7 @@
 """LoRA averaged within tasks only, experts and a router at the end: a control.
 
 Local: A and B. Sent each round: A and B, to the devices of the same task. Merged: their mean, weighted by
-samples. At the end every task's adapter goes to everybody, as in `sparse_orthogonal`, and the same router
+samples. At the end every task's adapter goes to all devices, as in `sparse_orthogonal`, and the same router
 chooses.
 What sparse_orthogonal gains over this is owed to its masks and projections, not to the grouping.
 """
@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.protocols.method import Own
+from emulator.core.protocols.context import DeviceContext
 from emulator.core.types.adapter import Mask
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.records import SETUP_ROUND
@@ -22,7 +22,7 @@ from emulator.core.types.steps import Inbox, Step
 from emulator.methods.expert_exchange import ExpertRing
 from emulator.methods.gossip import Gossip
 from emulator.methods.lora import start_dense
-from emulator.methods.messages import values_message
+from emulator.methods.messages import planned_message
 
 INTRODUCTION = struct.Struct("<IIfff")
 """Task, samples, position x and y [m], p_max [W]."""
@@ -39,36 +39,37 @@ class LoraByTask(BaseModel):
     lora_alpha: int | None = Field(default=None, gt=0, description="scale alpha / r; default r")
     learning_rate: float = Field(default=5e-3, gt=0, description="AdamW, constant")
 
-    def start(self, own: Own) -> "LoraByTaskDevice":
+    def start(self, ctx: DeviceContext) -> "LoraByTaskDevice":
         """All devices start from the same A and from B = 0."""
-        start_dense(own, self.lora_rank, self.lora_alpha, self.learning_rate)
-        return LoraByTaskDevice(own)
+        start_dense(ctx, self.lora_rank, self.lora_alpha, self.learning_rate)
+        return LoraByTaskDevice(ctx)
 
 
 class LoraByTaskDevice:
     """One device's part: Gossip among those of its task, then the trade of experts."""
 
-    def __init__(self, own: Own) -> None:
-        self.own = own
-        self.everything = Mask.full(own.adapted.layout.size)
-        self.gossip = Gossip(own, self.everything)
-        self.block = own.task_names.index(own.shard.task)
+    def __init__(self, ctx: DeviceContext) -> None:
+        self.ctx = ctx
+        self.everything = Mask.full(ctx.model.adapted.layout.size)
+        self.gossip = Gossip(ctx, self.everything)
+        self.block = ctx.info.task_names.index(ctx.info.shard.task)
         self.expert_values: dict[int, FloatArray] = {}
 
     def setup(self) -> Generator[Step, Inbox, None]:
         """Introduce with the own task; add up the routing statistics of each task."""
-        own = self.own
-        body = INTRODUCTION.pack(self.block, len(own.shard.train), *own.position_m, own.max_power_w)
-        bodies = yield from own.introduce(body)
-        heads = [INTRODUCTION.unpack(bodies[i]) for i in range(own.devices)]
+        ctx, info = self.ctx, self.ctx.info
+        body = INTRODUCTION.pack(
+            self.block, len(info.shard.train), *ctx.network.position_m, info.max_power_w
+        )
+        bodies = yield from ctx.network.flood(body)
+        heads = [INTRODUCTION.unpack(bodies[i]) for i in range(info.devices)]
         blocks, samples = [head[0] for head in heads], [head[1] for head in heads]
-        dense = np.ones((own.devices, len(own.adapted.module_names)))
-        message = values_message(own, 0, self.everything, own.adapted.vector(), ())
-        planned = [message] * own.devices
-        own.survey = own.survey_of(samples, blocks, dense, planned)
-        self.ring = ExpertRing(own, own.clusters(SETUP_ROUND), blocks, samples)
-        self.ring.meet(dict.fromkeys(blocks, self.everything))
-        self.statistics_layout, statistics = own.router_statistics()
+        dense_ML = np.ones((info.devices, len(ctx.model.adapted.module_names)))
+        planned = [planned_message(ctx, self.everything.count)] * info.devices
+        ctx.network.update_survey(samples, blocks, dense_ML, planned)
+        self.ring = ExpertRing(ctx, ctx.network.form_clusters(SETUP_ROUND), blocks, samples)
+        self.ring.learn_masks(dict.fromkeys(blocks, self.everything))
+        self.statistics_layout, statistics = ctx.router.statistics()
         self.statistics = yield from self.ring.gather(self.statistics_layout, statistics)
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
@@ -76,14 +77,14 @@ class LoraByTaskDevice:
         yield from self.gossip.exchange(round_index)
 
     def finish(self) -> Generator[Step, Inbox, None]:
-        """Every task's adapter to everybody."""
-        own = self.own
-        mine = {self.block: own.as_received(own.adapted.vector())}
+        """Send every task's adapter to all devices."""
+        ctx = self.ctx
+        mine = {self.block: ctx.wire.as_received(ctx.model.adapted.vector())}
         self.expert_values, statistics = yield from self.ring.trade(
-            mine, self.statistics_layout, self.statistics, own.rounds
+            mine, self.statistics_layout, self.statistics, ctx.progress.rounds
         )
         if statistics.size:
-            own.use_router_statistics(statistics)
+            ctx.router.fit(statistics)
 
     def own_expert(self) -> Expert:
         """The adapter of the own task."""
@@ -94,6 +95,6 @@ class LoraByTaskDevice:
         return tuple(self._expert(block) for block in sorted(self.expert_values))
 
     def _expert(self, block: int) -> Expert:
-        adapted, task = self.own.adapted, self.own.task_names[block]
+        adapted, task = self.ctx.model.adapted, self.ctx.info.task_names[block]
         tensors = adapted.layout.split(self.expert_values[block])
         return Expert(task, self.ring.samples_of(block), adapted.scaling, tensors, adapted.form)

@@ -1,31 +1,33 @@
 """What a receiver does about lost coordinates: all that `wire.lost_coordinates` means.
 
-A coordinate is lost when a neighbour j sent it in a round and its packet never came. Every policy is
-a way to complete what was heard (`take`) and a way to mix it in (`step`), or to lose nothing:
+A coordinate is lost when a neighbour j sent it in a round and its packet did not arrive. Every policy
+is a way to complete received messages (`loss_policy_of`) and a way to merge them (`gossip_step_of`), or
+sends again until nothing is lost:
 
-- keep_own: it is simply not there. Gossip leaves j's difference out, so the own value stands for x_j;
+- keep_own: it is absent. Gossip leaves j's difference out, so the own value stands for x_j;
   mask_mean leaves j out of numerator and denominator, and where nobody writes, the old mean stays.
-- renormalise: gossip scales the weights of those who were heard at that coordinate, itself included,
-  up to sum to one (`renormalised_step`). Under mask_mean the same as keep_own: a mean over those who
-  were heard has such weights.
+- renormalise: gossip scales the weights of those received at that coordinate, itself included, up to
+  sum to one (`renormalised_step`). Under mask_mean it is the same as keep_own: a mean over those
+  received has such weights.
 - last_received: the last value that came from j at that coordinate stands for it, with j's weight;
-  until there was one, as keep_own. Costs a device one vector for each neighbour it has ever heard.
-- retransmit: values are reliable messages (`speech.values_message`): they come, late if need be, and
-  cost time and bytes. Nothing is left to do here.
-- drop_message: a message that lacks anything counts as not heard at all, also where it would have said
-  that j keeps nothing; then as keep_own.
+  until there was one, as keep_own. A device keeps one vector for each neighbour that it has received.
+- retransmit: values are reliable messages (`messages.values_message`): they arrive, late if need be,
+  and cost time and bytes. Nothing is left to do here.
+- drop_message: a message that lacks anything counts as not received at all, also at coordinates that
+  j does not keep; then as keep_own.
 
 Gossip means every method that averages with its graph, whatever it trains; `lori` chooses either.
 `stacking` takes only keep_own (what is lost is zero), retransmit and drop_message.
 
 Laws: without losses all give the same bits. Agreement is a fixed point of each (of last_received once
-all that was last heard agrees, too). With symmetric weights and losses that both ends of a link
+all that was received last agrees, too). With symmetric weights and losses that both ends of a link
 share, keep_own and drop_message keep the network mean; with independent losses all of them drift.
-A neighbour from whom no message came (asynchronous rounds) has lost nothing: the own value stands for it.
+A neighbour from which no message arrived (asynchronous rounds) has lost nothing: the own value stands
+for it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,60 +36,64 @@ from emulator.core.types.arrays import FloatArray
 from emulator.core.types.message import Coordinate, Received
 from emulator.methods.averaging import Contribution, gossip_step, renormalised_step
 
+GossipStep = Callable[[FloatArray, FloatArray, Sequence[Contribution]], FloatArray]
+"""Own vector [N], own vector as received [N] and contributions to the next vector [N]."""
 
-@dataclass(frozen=True)
-class Listener:
-    """One device's policy. take: a message as it is to be used, asked once for each in the order of
-    arrival; step: how gossip mixes such messages in, as `merging.gossip_step`."""
 
-    take: Callable[[Received], Received]
-    step: Callable[[FloatArray, FloatArray, Sequence[Contribution]], FloatArray]
+class LossPolicy:
+    """One device's policy: it completes received messages, in the order in which they arrive."""
+
+    def __init__(self, complete: Callable[[Received], Received]) -> None:
+        self._complete = complete
 
     def newest(self, received: Sequence[Received]) -> list[Received]:
-        """Of every sender the last message, as it is to be used, by sender."""
-        taken = {told.source: told for told in map(self.take, received)}
-        return [taken[source] for source in sorted(taken)]
+        """The last message of every sender, completed, in order of sender."""
+        completed = {each.source: each for each in map(self._complete, received)}
+        return [completed[source] for source in sorted(completed)]
 
 
-def listener_of(policy: LostCoordinates) -> Listener:
-    """A listener that has heard nothing yet."""
+def loss_policy_of(policy: LostCoordinates) -> LossPolicy:
+    """A policy that has received nothing yet."""
     match policy:
-        case "renormalise":
-            return Listener(as_it_came, renormalised_step)
         case "last_received":
-            return Listener(Memory().complete, gossip_step)
+            return LossPolicy(LastReceived().complete)
         case "drop_message":
-            return Listener(whole_or_nothing, gossip_step)
-        case "keep_own" | "retransmit":
-            return Listener(as_it_came, gossip_step)
+            return LossPolicy(whole_or_nothing)
+        case "keep_own" | "renormalise" | "retransmit":
+            return LossPolicy(as_received)
 
 
-def as_it_came(told: Received) -> Received:
+def gossip_step_of(policy: LostCoordinates) -> GossipStep:
+    """How gossip merges completed messages under a policy."""
+    return renormalised_step if policy == "renormalise" else gossip_step
+
+
+def as_received(message: Received) -> Received:
     """The message itself."""
-    return told
+    return message
 
 
-def whole_or_nothing(told: Received) -> Received:
+def whole_or_nothing(message: Received) -> Received:
     """The message if it is complete, otherwise one of which everything was lost."""
-    if told.complete:
-        return told
-    lost_N = np.full_like(told.status, Coordinate.LOST)
-    return replace(told, values=np.zeros_like(told.values), status=lost_N)
+    if message.complete:
+        return message
+    lost_N = np.full_like(message.status, Coordinate.LOST)
+    return replace(message, values=np.zeros_like(message.values), status=lost_N)
 
 
-class Memory:
-    """What every sender was last heard to say of each coordinate."""
+class LastReceived:
+    """The last value that was received from every sender at each coordinate."""
 
     def __init__(self) -> None:
         self._last: dict[int, Received] = {}
 
-    def complete(self, told: Received) -> Received:
-        """The message, its lost coordinates as last heard where they ever were; kept for the next."""
-        last = self._last.get(told.source)
-        if last is not None and not told.complete:
-            known_N = (told.status == Coordinate.LOST) & last.received
-            values_N = np.where(known_N, last.values, told.values)
-            status_N = np.where(known_N, last.status, told.status)
-            told = replace(told, values=values_N, status=status_N)
-        self._last[told.source] = told
-        return told
+    def complete(self, message: Received) -> Received:
+        """The message, its lost coordinates as received last, where they ever were; kept for the next."""
+        last = self._last.get(message.source)
+        if last is not None and not message.complete:
+            known_N = (message.status == Coordinate.LOST) & last.received
+            values_N = np.where(known_N, last.values, message.values)
+            status_N = np.where(known_N, last.status, message.status)
+            message = replace(message, values=values_N, status=status_N)
+        self._last[message.source] = message
+        return message

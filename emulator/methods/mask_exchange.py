@@ -1,4 +1,4 @@
-"""How devices come to know each other's masks: each block's lead chooses, and tells who needs to know.
+"""How devices learn each other's masks: each block's lead chooses, and sends to those that need it.
 
 A *block* is a projection and its mask; its *lead* is the lowest device that holds it. Shapes: N
 coordinates of all B.
@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 import numpy as np
 
 from emulator.core.errors import ScenarioError
-from emulator.core.protocols.method import Own
+from emulator.core.protocols.context import DeviceContext
 from emulator.core.rng import stream
 from emulator.core.types.adapter import Mask
 from emulator.core.types.arrays import BoolArray
@@ -40,63 +40,67 @@ def warmup_steps(asked: int | None, total_steps: int) -> int:
 
 
 def choose_alone(
-    own: Own, ring: ExpertRing, choose: Callable[[], Mask]
+    ctx: DeviceContext, ring: ExpertRing, choose: Callable[[], Mask]
 ) -> Generator[Step, Inbox, Masks]:
-    """Every lead chooses by itself and tells its block; then each cluster hears of its blocks."""
-    block = ring.blocks[own.id]
+    """Every lead chooses by itself and sends to its block; then each cluster learns its blocks' masks."""
+    own_id = ctx.info.id
+    block = ring.blocks[own_id]
     lead = ring.blocks.index(block)
-    if own.id == lead:
+    if own_id == lead:
         mine = choose()
-        peers = tuple(i for i, b in enumerate(ring.blocks) if b == block and i != own.id)
-        yield from own.exchange([mask_message(own, mine, peers)] if peers else [], ())
+        peers = tuple(i for i, b in enumerate(ring.blocks) if b == block and i != own_id)
+        yield from ctx.network.exchange([mask_message(ctx, mine, peers)] if peers else [], ())
     else:
-        (told,) = yield from own.exchange([], (lead,))
-        mine = Mask.from_dense(told.received)
-    return (yield from tell_cluster(own, ring, mine))
+        (received,) = yield from ctx.network.exchange([], (lead,))
+        mine = Mask.from_dense(received.received)
+    return (yield from send_to_cluster(ctx, ring, mine))
 
 
-def tell_cluster(own: Own, ring: ExpertRing, mine: Mask) -> Generator[Step, Inbox, Masks]:
-    """In each cluster the lowest member of every block tells its mask to those to whom it is news."""
-    block = ring.blocks[own.id]
-    tellers = ring.tellers(ring.index)
-    strangers = tuple(i for i in ring.others if block not in ring.knows[i])
-    speaks = bool(strangers) and tellers[block] == own.id
-    wait_for = tuple(sorted(i for b, i in tellers.items() if b not in ring.knows[own.id]))
-    messages = [mask_message(own, mine, strangers)] if speaks else []
-    received = yield from own.exchange(messages, wait_for)
-    heard = {ring.blocks[told.source]: Mask.from_dense(told.received) for told in received}
-    ring.meet({block: mine, **heard})
+def send_to_cluster(
+    ctx: DeviceContext, ring: ExpertRing, mine: Mask
+) -> Generator[Step, Inbox, Masks]:
+    """In each cluster the lowest member of every block sends its mask to those that do not know it."""
+    own_id = ctx.info.id
+    block = ring.blocks[own_id]
+    senders = ring.senders_of(ring.index)
+    unaware = tuple(i for i in ring.others if block not in ring.knows[i])
+    messages = [mask_message(ctx, mine, unaware)] if unaware and senders[block] == own_id else []
+    wait_for = tuple(sorted(i for b, i in senders.items() if b not in ring.knows[own_id]))
+    received = yield from ctx.network.exchange(messages, wait_for)
+    masks = {ring.blocks[each.source]: Mask.from_dense(each.received) for each in received}
+    ring.learn_masks({block: mine, **masks})
     return {b: ring.masks[b] for b in sorted(ring.blocks_of(ring.index))}
 
 
 def choose_in_turn(
-    own: Own, ring: ExpertRing, choose: Callable[[BoolArray], Mask]
+    ctx: DeviceContext, ring: ExpertRing, choose: Callable[[BoolArray], Mask]
 ) -> Generator[Step, Inbox, Masks]:
-    """Leads choose one after the other, in seeded order, among what nobody near them has taken.
+    """Leads choose one after the other, in seeded order, among entries that no block near them has taken.
 
     `choose` gets the free coordinates [N]. Blocks are near when some cluster holds both; so no two
     masks of a cluster overlap. One exchange per block.
     """
     blocks = sorted(set(ring.blocks))
-    order = [blocks[i] for i in stream(own.seed, "mask_order").permutation(len(blocks))]
+    order = [blocks[i] for i in stream(ctx.info.seed, "mask_order").permutation(len(blocks))]
     masks: Masks = {}
+    own_id = ctx.info.id
     for block in order:
         lead = ring.blocks.index(block)
-        audience = _audience(ring, block)
-        if own.id == lead:
+        needing = _devices_needing(ring, block)
+        if own_id == lead:
             near = _near(ring, block)
-            taken_N = np.zeros(own.adapted.layout.size, dtype=np.bool_)
+            taken_N = np.zeros(ctx.model.adapted.layout.size, dtype=np.bool_)
             for other in near & masks.keys():
                 taken_N |= masks[other].dense
             masks[block] = choose(~taken_N)
-            receivers = tuple(sorted(audience - {own.id}))
-            messages = [mask_message(own, masks[block], receivers)] if receivers else []
-            yield from own.exchange(messages, ())
+            receivers = tuple(sorted(needing - {own_id}))
+            messages = [mask_message(ctx, masks[block], receivers)] if receivers else []
+            yield from ctx.network.exchange(messages, ())
         else:
-            wait_for = (lead,) if own.id in audience else ()
-            for told in (yield from own.exchange([], wait_for)):
-                masks[block] = Mask.from_dense(told.received)
-    ring.meet(masks)
+            wait_for = (lead,) if own_id in needing else ()
+            for received in (yield from ctx.network.exchange([], wait_for)):
+                masks[block] = Mask.from_dense(received.received)
+    ring.learn_masks(masks)
     return {block: masks[block] for block in sorted(ring.blocks_of(ring.index))}
 
 
@@ -106,8 +110,8 @@ def _near(ring: ExpertRing, block: int) -> set[int]:
     return set().union(*(blocks for blocks in held if block in blocks)) - {block}
 
 
-def _audience(ring: ExpertRing, block: int) -> set[int]:
-    """Who has to know a block's mask: all in clusters that hold it, and the leads of blocks near it."""
+def _devices_needing(ring: ExpertRing, block: int) -> set[int]:
+    """Devices that need a block's mask: all in clusters that hold it, and the leads of blocks near it."""
     clusters = [c for c in range(len(ring.clusters)) if block in ring.blocks_of(c)]
     members = {i for c in clusters for i in ring.clusters[c]}
     return members | {ring.blocks.index(other) for other in _near(ring, block)}

@@ -1,17 +1,17 @@
 """FLoRA (arXiv 2409.05976) over a graph: adapters are stacked and folded in, never averaged.
 
-Local: A and B. Sent each round: A and B, dense. Merged: the own and the heard pairs are concatenated,
+Local: A and B. Sent each round: A and B, dense. Merged: the own and the received pairs are concatenated,
 which adds up their products, delta_W = sum_j w_ij B_j A_j (w_ii = 1 - sum_j w_ij); that is folded into
 the device's own frozen weights, and a fresh adapter starts the next round. FLoRA's server does this for
-all at once; on a graph, devices hear their neighbours only and their weights drift apart. Ranks may
+all at once; on a graph, devices receive from their neighbours only and their weights drift apart. Ranks may
 differ (`budget: device`): a sum of products does not care.
 
-A lost coordinate of A_j or B_j counts as zero: the heard product then lacks the rank-one pieces that
+A lost coordinate of A_j or B_j counts as zero: the received product then lacks the rank-one pieces that
 the loss has touched, and nothing stands for them. That is keep_own here; under drop_message an
-incomplete pair adds nothing at all, under retransmit every pair comes. The other policies for lost
+incomplete pair adds nothing at all, under retransmit every pair arrives. The other policies for lost
 coordinates are refused: a sum of products has no weights to scale up, and a fresh A every round
 leaves nothing that an older value could stand for. The own pair is used as rounded for the others, so
-that devices which heard the same add the same. What rounding takes away is gone with the adapter:
+that devices which received the same add the same. What rounding takes away is gone with the adapter:
 wire.error_feedback has nothing to carry over.
 
 Shapes: k inputs and d outputs of a module, r lora_rank, R = r (neighbours + 1).
@@ -26,7 +26,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emulator.core.errors import EmulatorError
-from emulator.core.protocols.method import Own
+from emulator.core.protocols.context import DeviceContext
 from emulator.core.rng import stream
 from emulator.core.types.adapter import AdapterLayout, LostCoordinates, Mask
 from emulator.core.types.arrays import FloatArray
@@ -35,7 +35,6 @@ from emulator.core.types.records import SETUP_ROUND
 from emulator.core.types.result import Expert
 from emulator.core.types.steps import Inbox, Step
 from emulator.methods.gossip import introduce, receivers_of, survey_dense, weights_at
-from emulator.methods.loss_policies import listener_of
 from emulator.methods.messages import values_message
 
 RANK = struct.Struct("<H")
@@ -82,84 +81,80 @@ class Stacking(BaseModel):
             )
         return ""
 
-    def start(self, own: Own) -> "StackingDevice":
+    def start(self, ctx: DeviceContext) -> "StackingDevice":
         """All devices start from the backbone, each with an A of its own."""
-        return StackingDevice(self, own)
+        return StackingDevice(self, ctx)
 
 
 class StackingDevice:
     """One device's part in FLoRA."""
 
-    def __init__(self, config: Stacking, own: Own) -> None:
+    def __init__(self, config: Stacking, ctx: DeviceContext) -> None:
         self.config = config
-        self.own = own
+        self.ctx = ctx
         self.rank = config.lora_rank
         self._adapt()
         if config.budget == "device":
             values_of_a_rank = self.adapted.layout.size // self.rank
-            affordable = own.parameter_budget(config.budget_neighbours)
+            affordable = ctx.wire.affordable_values(config.budget_neighbours)
             if affordable < values_of_a_rank:
                 raise EmulatorError(
-                    f"device {own.id}: got a budget of {affordable} values, wanted at least "
+                    f"device {ctx.info.id}: got a budget of {affordable} values, wanted at least "
                     f"{values_of_a_rank}, those of one rank (local.compute_budget or power)"
                 )
             self.rank = min(affordable // values_of_a_rank, self.rank)
             self._adapt()
         self.everything = Mask.full(self.adapted.layout.size)
-        self.listener = listener_of(own.lost_coordinates)
         self._start_afresh(0)
-        own.measure("collision_rate", 1.0, SETUP_ROUND)  # everybody writes everywhere
+        ctx.log.metric("collision_rate", 1.0, SETUP_ROUND)  # every device writes everywhere
 
     def _adapt(self) -> None:
         """Both sides at the device's rank."""
         alpha = self.config.lora_alpha or self.rank
-        self.adapted = self.own.adapt(self.rank, alpha, ("lora_A", "lora_B"))
-        self.own.adapted = self.adapted
+        self.adapted = self.ctx.model.lora(self.rank, alpha, ("lora_A", "lora_B"))
 
     def setup(self) -> Generator[Step, Inbox, None]:
         """Introduce: who is where, with how many samples, and of which rank where that is not known."""
-        own = self.own
-        told = RANK.pack(self.rank) if self.config.budget == "device" else b""
-        samples, tails = yield from introduce(own, told)
+        own_rank = RANK.pack(self.rank) if self.config.budget == "device" else b""
+        samples, tails = yield from introduce(self.ctx, own_rank)
         ranks = [RANK.unpack(tail)[0] if tail else self.rank for tail in tails]
         self.layouts = [of_rank(self.adapted.layout, rank) for rank in ranks]
-        survey_dense(own, samples, [self._planned(layout) for layout in self.layouts])
+        survey_dense(self.ctx, samples, [self._planned(layout) for layout in self.layouts])
 
     def _planned(self, layout: AdapterLayout) -> Message:
         """A round's message of a device."""
         everything, nothing = Mask.full(layout.size), np.zeros(layout.size, dtype=np.float32)
-        return replace(values_message(self.own, 0, everything, nothing, ()), layout=layout)
+        return replace(values_message(self.ctx, everything, nothing, ()), layout=layout)
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
-        """Send A and B; fold what was heard, and one's own, into the weights; start afresh."""
-        own = self.own
-        links = own.links(round_index)
-        weight = weights_at(own.id, links)
-        vector_N = self.adapted.vector()
-        receivers = receivers_of(own.id, links)
-        message = values_message(own, round_index, self.everything, vector_N, receivers)
-        received = yield from own.exchange([message], tuple(sorted(weight)), self.layouts)
-        heard = {
-            told.source: np.asarray(told.values, dtype=np.float32)
-            for told in map(self.listener.take, received)
-        }
-        rounded_N = own.as_received(vector_N)
-        heard[own.id] = rounded_N
-        weight[own.id] = 1.0 - sum(weight.values())
+        """Send A and B; fold the received pairs and the own one into the weights; start afresh."""
+        ctx, own_id = self.ctx, self.ctx.info.id
+        links = ctx.network.links(round_index)
+        weight = weights_at(own_id, links)
+        shared = yield from ctx.network.share(
+            self.everything,
+            self.adapted.vector(),
+            receivers=receivers_of(own_id, links),
+            senders=sorted(weight),
+            known=self.layouts,
+        )
+        vectors = {r.source: np.asarray(r.values, dtype=np.float32) for r in shared.received}
+        vectors[own_id] = shared.own_N
+        weight[own_id] = 1.0 - sum(weight.values())
         side_B_N = self.adapted.layout.part("lora_B").dense  # of the product B A the weight is B's
-        alone_N = np.where(side_B_N, weight[own.id], 1.0) * rounded_N  # others start from B = 0
-        own.try_diluted(lambda _: alone_N.astype(np.float32), round_index)
-        pairs = [(weight[i], self.layouts[i].split(heard[i])) for i in sorted(heard)]
+        alone_N = np.where(side_B_N, weight[own_id], 1.0) * shared.own_N  # others start from B = 0
+        ctx.model.try_diluted(lambda _: alone_N.astype(np.float32), shared.received)
+        pairs = [(weight[i], self.layouts[i].split(vectors[i])) for i in sorted(vectors)]
         self.adapted.absorb(stacked(self.adapted.module_names, pairs))
         self._start_afresh(round_index + 1)
 
     def finish(self) -> Generator[Step, Inbox, None]:
-        """Nothing more to say: the last round's pairs were the final exchange."""
+        """Nothing is left to send: the last round's pairs were the final exchange."""
         yield from ()
 
     def own_expert(self) -> Expert:
         """All that was added to the backbone, as one adapter of higher rank."""
-        return Expert("all", len(self.own.shard.train), 1.0, factorised(self.adapted.learnt()))
+        return Expert("all", len(self.ctx.info.shard.train), 1.0, factorised(self.adapted.learnt()))
 
     def experts(self) -> Sequence[Expert]:
         """One model answers everything."""
@@ -167,16 +162,16 @@ class StackingDevice:
 
     def _start_afresh(self, round_index: int) -> None:
         """A drawn anew by PEFT's law U(-1/sqrt(k), 1/sqrt(k)), B = 0, a fresh optimiser."""
-        own, adapted = self.own, self.adapted
+        ctx, adapted = self.ctx, self.adapted
         fresh = {name: np.zeros_like(values) for name, values in adapted.tensors().items()}
         for index, module in enumerate(adapted.module_names):
             shape = adapted.shape_of(f"{module}.lora_A")
             bound = 1.0 / np.sqrt(shape[1])
-            draws = stream(own.seed, "stacking_start", own.id, round_index, index)
+            draws = stream(ctx.info.seed, "stacking_start", ctx.info.id, round_index, index)
             fresh[f"{module}.lora_A"] = draws.uniform(-bound, bound, shape).astype(np.float32)
         adapted.set_tensors(fresh)
         adapted.start_optimiser(self.config.learning_rate)
-        own.start_rounds()
+        ctx.model.mark_start()
 
 
 def of_rank(layout: AdapterLayout, rank: int) -> AdapterLayout:

@@ -1,4 +1,4 @@
-"""The first words: every device's introduction, flooded through the in-range graph.
+"""Flooding: a few bytes of every device reach all others through the in-range graph.
 
 Shapes: M devices. hops_MM[i, j] is the least number of hops from i to j.
 """
@@ -8,7 +8,7 @@ from collections.abc import Generator
 import numpy as np
 from scipy.sparse.csgraph import shortest_path
 
-from emulator.core.protocols.method import Own
+from emulator.core.protocols.context import DeviceContext
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.arrays import BoolArray, IndexArray
 from emulator.core.types.message import Kind, Message, Traffic, ValueType
@@ -16,25 +16,27 @@ from emulator.core.types.steps import Inbox, Step
 
 
 def flood(
-    own: Own, hops_MM: IndexArray, body: bytes, traffic: Traffic
+    ctx: DeviceContext, hops_MM: IndexArray, body: bytes, traffic: Traffic
 ) -> Generator[Step, Inbox, dict[int, bytes]]:
-    """Tell everybody a few bytes; returns everybody's by device id.
+    """Send a few bytes to all devices; returns the bytes of each by device id.
 
-    Hop by hop each device passes on what is news to it, to all neighbours but those it came from; the
-    time-to-live is the graph's diameter. Messages are repeated until they arrive.
+    In each step a device passes on what it received in the step before (its own bytes in the first) to
+    all neighbours but those from which it came; as many steps as the graph's diameter. Messages are
+    repeated until they arrive.
     """
-    neighbours = [i for i in range(own.devices) if hops_MM[own.id, i] == 1]
-    bodies = {own.id: body}
+    own_id = ctx.info.id
+    neighbours = [i for i in range(ctx.info.devices) if hops_MM[own_id, i] == 1]
+    bodies = {own_id: body}
     for hop in range(int(hops_MM.max())):
-        hearers = {i: news(hops_MM, own.id, i, hop) for i in neighbours}
+        origins_for = {i: origins_to_send(hops_MM, own_id, i, hop) for i in neighbours}
         messages = [
-            _introduction(own, traffic, origin, bodies[origin], receivers)
-            for origin in sorted(set().union(*hearers.values()))
-            if (receivers := tuple(i for i in neighbours if origin in hearers[i]))
+            _introduction(ctx, traffic, origin, bodies[origin], receivers)
+            for origin in sorted(set().union(*origins_for.values()))
+            if (receivers := tuple(i for i in neighbours if origin in origins_for[i]))
         ]
-        wait_for = [i for i in neighbours if news(hops_MM, i, own.id, hop)]
-        for told in (yield from own.exchange(messages, wait_for)):
-            bodies[told.origin] = told.values.tobytes()
+        wait_for = [i for i in neighbours if origins_to_send(hops_MM, i, own_id, hop)]
+        for received in (yield from ctx.network.exchange(messages, wait_for)):
+            bodies[received.origin] = received.values.tobytes()
     return bodies
 
 
@@ -44,24 +46,24 @@ def hop_counts(in_range_MM: BoolArray) -> IndexArray:
     return np.asarray(hops_MM, dtype=np.int64)
 
 
-def news(hops_MM: IndexArray, sender: int, receiver: int, hop: int) -> set[int]:
-    """Whose introductions a sender passes on to a receiver at a hop.
+def origins_to_send(hops_MM: IndexArray, sender: int, receiver: int, hop: int) -> set[int]:
+    """The devices whose bytes a sender passes on to a receiver in one step.
 
-    What it has just learnt (at first its own), but nothing that it heard from this receiver.
+    Those whose bytes arrived in the step before (its own in the first), but not through this receiver.
     """
     fresh = np.flatnonzero(hops_MM[sender] == hop)
     return {int(origin) for origin in fresh if hop == 0 or hops_MM[receiver, origin] != hop - 1}
 
 
 def _introduction(
-    own: Own, traffic: Traffic, origin: int, body: bytes, receivers: tuple[int, ...]
+    ctx: DeviceContext, traffic: Traffic, origin: int, body: bytes, receivers: tuple[int, ...]
 ) -> Message:
     return Message(
         kind=Kind.INTRODUCTION,
         traffic=traffic,
-        source=own.id,
+        source=ctx.info.id,
         origin=origin,
-        round_index=own.round_index,
+        round_index=ctx.progress.round_index,
         receivers=receivers,
         layout=AdapterLayout(("introduction",), ((len(body),),)),
         mask=Mask.full(len(body)),

@@ -74,10 +74,24 @@ class World:
         local, seed, shard = self.scenario.local, self.scenario.seed, self.shards[device_id]
         return LocalTraining(local, seed, device_id, learner, shard, self.backbone.model)
 
-    def answering(self, learner: Learner) -> Answering:
-        """The router and the answers of a device."""
-        routing, evaluation = self.scenario.routing, self.scenario.evaluation
-        return Answering(self.backbone, learner, routing, self.questions, evaluation, self.once)
+    def own_sample(self, device_id: int) -> tuple[Example, ...]:
+        """A keyed sample of a device's training examples, for entropies and routing statistics."""
+        train, count = self.shards[device_id].train, self.scenario.local.calibration_samples
+        order = stream(self.scenario.seed, "calibration", device_id).permutation(len(train))
+        return tuple(train[i] for i in order[:count])
+
+    def answering(self, learner: Learner, sample: Sequence[Example]) -> Answering:
+        """The router and the answers of a device. sample: what its routing statistics are made of."""
+        scenario = self.scenario
+        return Answering(
+            self.backbone,
+            learner,
+            scenario.routing,
+            self.questions,
+            scenario.evaluation,
+            self.once,
+            sample,
+        )
 
     @cached_property
     def network(self) -> Network:
