@@ -27,7 +27,7 @@ for it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,15 +40,15 @@ GossipStep = Callable[[FloatArray, FloatArray, Sequence[Contribution]], FloatArr
 """Own vector [N], own vector as received [N] and contributions to the next vector [N]."""
 
 
+@dataclass(frozen=True)
 class LossPolicy:
-    """One device's policy: it completes received messages, in the order in which they arrive."""
+    """One device's policy. complete: asked once for each message, in the order in which they arrive."""
 
-    def __init__(self, complete: Callable[[Received], Received]) -> None:
-        self._complete = complete
+    complete: Callable[[Received], Received]
 
     def newest(self, received: Sequence[Received]) -> list[Received]:
         """The last message of every sender, completed, in order of sender."""
-        completed = {each.source: each for each in map(self._complete, received)}
+        completed = {each.source: each for each in map(self.complete, received)}
         return [completed[source] for source in sorted(completed)]
 
 

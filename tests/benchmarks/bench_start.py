@@ -55,7 +55,7 @@ def figures() -> Iterator[Figure]:
         transport.barrier()
         own = Device(world, device)
         scenario.method.start(own)
-        own.train(1)
+        own.model.train(1)
         post(0, {"exchanged_s": exchanged_s, **held_here()}, b"")
 
     run_forked(

@@ -8,10 +8,11 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pytest
 
+from emulator.core.protocols.backbone import AdaptedModel
 from emulator.core.types.arrays import DoubleArray, FloatArray
-from emulator.device import Device
 from emulator.learning.adapters.lora import LoraModel
-from emulator.learning.probes import Inspection
+from emulator.learning.device_model import DeviceModel
+from emulator.learning.inspection import Inspection
 
 from .test_rounds import DEVICES, Rounds, rounds_of
 
@@ -35,20 +36,19 @@ def looked_at(
 ) -> tuple[Rounds, Tried]:
     """A run in which all but device 0 learn nothing in some rounds, and what was tried in it."""
     tried: Tried = {}
-    train_round = Device.train_round
+    train_round = DeviceModel.train_round
 
-    def trains(own: Device, round_index: int) -> None:
-        if own.id and round_index in idle_in:
-            own.round_index = round_index
-        else:
-            train_round(own, round_index)
+    def trains(model: DeviceModel) -> None:
+        ctx = model._ctx
+        if not ctx.info.id or ctx.progress.round_index not in idle_in:
+            train_round(model)
 
-    def note(inspection: Inspection, prefix: str, round_index: int) -> None:
-        own = inspection._own
-        tried[prefix, round_index, own.id] = own.adapted.vector()
+    def note(inspection: Inspection, prefix: str, adapted: AdaptedModel) -> None:
+        device = inspection._log._device_id  # type: ignore[attr-defined]
+        tried[prefix, inspection._round_index, device] = adapted.vector()
 
-    monkeypatch.setattr(Device, "train_round", trains)
-    monkeypatch.setattr(Inspection, "_try", note)
+    monkeypatch.setattr(DeviceModel, "train_round", trains)
+    monkeypatch.setattr(Inspection, "_measure_accuracy", note)
     return rounds_of(method, evaluation=LOOKS, **sections), tried
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.records import check_account
+from emulator.core.types.adapter import Mask
 from emulator.core.types.message import Coordinate, Message, Received
 from emulator.core.types.records import LinkRecord, MetricRecord
 from emulator.core.types.result import DeviceResult, Expert
@@ -277,13 +278,14 @@ def test_introductions_hop_through_a_line() -> None:
     devices = [Device(world, i) for i in range(4)]
 
     def life(own: Device):  # type: ignore[no-untyped-def]
-        own.adapted = own.adapt(2, 2, ("lora_B",))
-        heard = yield from own.introduce(bytes([own.id]) * (own.id + 1))
-        assert heard == {i: bytes([i]) * (i + 1) for i in range(4)}
-        return DeviceResult(own.id, NOTHING, (), {}, (), (), (), own.now_s, 0.0, 0.0, 1)
+        own.model.lora(2, 2, ("lora_B",))
+        received = yield from own.network.flood(bytes([own.info.id]) * (own.info.id + 1))
+        assert received == {i: bytes([i]) * (i + 1) for i in range(4)}
+        now_s = own.progress.now_s
+        return DeviceResult(own.info.id, NOTHING, (), {}, (), (), (), now_s, 0.0, 0.0, 1)
 
     airs = {i: Shim(i, world.scenario.wire, world.access, world.channel) for i in range(4)}
-    outcomes = one_process.run({d.id: life(d) for d in devices}, airs, lambda *_: None)
+    outcomes = one_process.run({d.info.id: life(d) for d in devices}, airs, lambda *_: None)
     sent = [(r.sender, r.receiver) for o in outcomes.values() for r in o.link_records]
     assert {abs(a - b) for a, b in sent} == {1}
     messages = sum(r.messages for o in outcomes.values() for r in o.link_records)
@@ -370,15 +372,22 @@ def test_forgetting_and_dilution_are_looked_at_when_asked() -> None:
             np.testing.assert_array_equal(before.tensors[name], after.tensors[name])
 
 
-def test_with_error_feedback_the_told_values_are_right_on_average() -> None:
+def test_with_error_feedback_the_sent_values_are_right_on_average() -> None:
     """After R rounds of one and the same vector the mean error is a rounding step over R."""
     world = build_world(scenario(wire={"value_type": "int8", "error_feedback": True}))
     own = Device(world, 0)
     world.scenario.method.start(own)
-    own.start_rounds()
-    vector_N = np.random.default_rng(1).standard_normal(own.adapted.layout.size).astype(np.float32)
+    own.model.mark_start()
+    size = own.model.adapted.layout.size
+    vector_N = np.random.default_rng(1).standard_normal(size).astype(np.float32)
+    sent = []
     rounds = 40
-    told = [own.as_received(own.to_send(vector_N)) for _ in range(rounds)]
-    step = 2 * np.abs(told[0]).max() / 127
-    assert np.abs(told[0] - vector_N).max() > step / 8
-    assert np.abs(np.mean(told, axis=0) - vector_N).max() < step / rounds
+    for _ in range(rounds):
+        sharing = own.network.share(Mask.full(size), vector_N, receivers=(1,), senders=())
+        next(sharing)
+        with pytest.raises(StopIteration) as end:
+            sharing.send(Inbox((), 0.0))
+        sent.append(end.value.value.own_N)
+    step = 2 * np.abs(sent[0]).max() / 127
+    assert np.abs(sent[0] - vector_N).max() > step / 8
+    assert np.abs(np.mean(sent, axis=0) - vector_N).max() < step / rounds

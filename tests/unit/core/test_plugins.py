@@ -47,8 +47,8 @@ class Gossip(Section):
     topology_by_default: ClassVar[str] = "random_regular"
     routes: ClassVar[bool] = False
 
-    def start(self, own):
-        return Lora().start(own)
+    def start(self, ctx):
+        return Lora().start(ctx)
 
 
 class Circle(Section):
@@ -159,7 +159,7 @@ def test_everything_missing_is_named(problems):
     (problem,) = problems("method: {kind: 'house_of_a_user:Deaf'}")
     assert "topology_by_default" in problem
     assert "routes" in problem
-    assert "start(self, own" in problem
+    assert "start(self, ctx" in problem
 
 
 def test_a_wrong_field_of_an_own_class_names_its_path(problems):

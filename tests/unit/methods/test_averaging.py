@@ -7,11 +7,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from emulator.core.types.arrays import BoolArray, FloatArray
-from emulator.core.types.message import Coordinate, Kind, Received, Traffic
 from emulator.learning.adapters.projection import layer_blocks
 from emulator.methods.averaging import (
     Contribution,
-    all_at,
     disagreement,
     gossip_step,
     mask_mean,
@@ -249,19 +247,6 @@ def test_eq_23_holds_with_mask_mean_and_masks_put_over_it_again(members: int) ->
     moved, learnt = left_side(remasked, own, rank=2)
     assert (moved, learnt > 0) == (0.0, True)
     assert left_side([mean_N] * members, own, rank=2)[0] > learnt / 2  # unmasked it does not
-
-
-def test_at_one_vector_a_message_keeps_what_it_lacks() -> None:
-    status_N = np.array(
-        [Coordinate.RECEIVED, Coordinate.LOST, Coordinate.NOT_SENT, Coordinate.RECEIVED],
-        dtype=np.uint8,
-    )
-    values_N = np.array([5.0, 0.0, 0.0, 7.0], dtype=np.float32)
-    told = Received(Kind.VALUES, Traffic.IN_CLUSTER, 3, 3, 0, 0.0, b"", values_N, status_N)
-    (moved,) = all_at(np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32), [told])
-    assert moved.values.tolist() == [1.0, 0.0, 0.0, 4.0]
-    assert moved.status.tolist() == status_N.tolist()
-    assert (moved.source, told.values.tolist()) == (3, values_N.tolist())
 
 
 def test_disagreement_is_the_root_mean_square_over_what_is_present() -> None:

@@ -30,7 +30,7 @@ class Trades:
         self.groupings = groupings or (network.clusters,)
         draws = np.random.default_rng(5)
         self.mean_N = draws.standard_normal(LAYOUT.size).astype(np.float32)
-        self.mean_N = network.owns[0].as_received(self.mean_N)
+        self.mean_N = network.toys[0].wire.as_received(self.mean_N)
         self.air = {
             i: Shim(i, network.wire, IdealAccess(), Ideal().bind(network.devices, 1))
             for i in range(network.devices)
@@ -50,7 +50,7 @@ class Trades:
         models = ClusterModels(ring)
         for clusters in self.groupings:
             ring.regroup(clusters)
-            ring.meet({b: self.network.masks[b] for b in ring.blocks_of(ring.index)})
+            ring.learn_masks({b: self.network.masks[b] for b in ring.blocks_of(ring.index)})
             statistics = self.network.statistics[ring.index % len(self.network.clusters)]
             told = yield from models.trade(self.mean_of(ring.index), STATISTICS, statistics, 3)
         return told
@@ -72,8 +72,8 @@ class Trades:
         return (above_N / below).astype(np.float32)
 
     def sent(self, exchange: int | None = None) -> list[Message]:
-        said = (own.said for own in self.network.owns)
-        chosen = (of if exchange is None else of[exchange : exchange + 1] for of in said)
+        sent = (toy.network.sent for toy in self.network.toys)
+        chosen = (of if exchange is None else of[exchange : exchange + 1] for of in sent)
         return [m for of in chosen for ms in of for m in ms if m.kind is Kind.EXPERT]
 
 

@@ -1,54 +1,29 @@
 """The trade between clusters: real messages over real packets, on a channel that loses nothing."""
 
 from collections.abc import Generator, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_device import ToyDevice
 
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.arrays import FloatArray
-from emulator.core.types.message import Kind, Known, Message, Received, Traffic, ValueType
+from emulator.core.types.message import Kind, Traffic
 from emulator.core.types.records import LinkRecord
-from emulator.core.types.steps import Inbox, Send, Step
+from emulator.core.types.steps import Inbox, Step
 from emulator.methods.expert_exchange import ExpertRing
 from emulator.network.channel.access import IdealAccess
 from emulator.network.channel.ideal import Ideal
 from emulator.network.shim import Shim
-from emulator.network.wire import WireFormat, quantise
+from emulator.network.wire import WireFormat
 from emulator.runtime.drivers import one_process
 
 LAYOUT = AdapterLayout(("a.lora_B", "b.lora_B"), ((20, 4), (10, 4)))
 STATISTICS = AdapterLayout(("counts", "sums"), ((4,), (4, 3)))
 Clusters = tuple[tuple[int, ...], ...]
-
-
-class FakeOwn:
-    """As much of a device as the ring asks for; keeps what it said in every exchange."""
-
-    def __init__(self, device: int, wire: WireFormat) -> None:
-        self.id = device
-        self.rounds, self.round_index = 3, -1
-        self.adapted = SimpleNamespace(layout=LAYOUT)
-        self.said: list[tuple[Message, ...]] = []
-        self._wire = wire
-
-    def value_type(self, kind: Kind = Kind.VALUES) -> ValueType:
-        return self._wire.type_of(kind)
-
-    def as_received(self, values: FloatArray, kind: Kind = Kind.VALUES) -> FloatArray:
-        rounded = quantise(values, self.value_type(kind), LAYOUT, Mask.full(LAYOUT.size))
-        return np.asarray(rounded, dtype=np.float32)
-
-    def exchange(
-        self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Mask] = ()
-    ) -> Generator[Step, Inbox, tuple[Received, ...]]:
-        self.said.append(tuple(messages))
-        inbox = yield Send(0.0, tuple(messages), tuple(wait_for), Known.of(*known, LAYOUT))
-        return inbox.received
 
 
 class Network:
@@ -71,12 +46,12 @@ class Network:
             b: Mask.from_dense(draws.random(LAYOUT.size) < 0.3) for b in sorted(set(blocks))
         }
         self.wire = WireFormat(value_type=number, statistics_type=statistics)
-        self.owns = [FakeOwn(i, self.wire) for i in range(self.devices)]
+        self.toys = [ToyDevice(i, LAYOUT, self.wire) for i in range(self.devices)]
         self.experts: dict[tuple[int, int], FloatArray] = {}
         for c, members in enumerate(clusters):
             for b in sorted({blocks[i] for i in members}):
                 drawn = draws.standard_normal(LAYOUT.size).astype(np.float32)
-                self.experts[c, b] = self.owns[0].as_received(
+                self.experts[c, b] = self.toys[0].wire.as_received(
                     np.where(self.masks[b].dense, drawn, np.float32(0))
                 )
         size = STATISTICS.size if routed == "routed" else 0
@@ -85,8 +60,8 @@ class Network:
     def ring(self, device: int) -> ExpertRing:
         c = self.cluster_of[device]
         known = {self.blocks[i]: self.masks[self.blocks[i]] for i in self.clusters[c]}
-        ring = ExpertRing(self.owns[device], self.clusters, self.blocks, self.samples)
-        ring.meet(known)
+        ring = ExpertRing(self.toys[device], self.clusters, self.blocks, self.samples)
+        ring.learn_masks(known)
         return ring
 
     def life(self, device: int) -> Generator[Step, Inbox, Any]:
@@ -159,7 +134,7 @@ def test_experts_of_one_task_are_averaged_by_samples_and_rounded_as_sent(number:
     network = Network(THREE, SHARED, number=number)
     for block in (0, 1):
         wanted = network.wanted(block)
-        rounded = network.owns[0].as_received(wanted)
+        rounded = network.toys[0].wire.as_received(wanted)
         for experts, _, _ in network.trade():
             np.testing.assert_allclose(experts[block], rounded, rtol=1e-6, atol=1e-7)
 
@@ -172,7 +147,7 @@ def test_a_mask_travels_only_where_it_is_news(network: Network) -> None:
         {network.blocks[i] for i in network.clusters[network.cluster_of[device]]}
         for device in range(network.devices)
     ]
-    rounds = list(zip(*(own.said for own in network.owns), strict=True))
+    rounds = list(zip(*(toy.network.sent for toy in network.toys), strict=True))
     for said in rounds:
         messages = [m for of_device in said for m in of_device if m.kind is Kind.EXPERT]
         for message in messages:
@@ -182,7 +157,7 @@ def test_a_mask_travels_only_where_it_is_news(network: Network) -> None:
         for message in messages:
             for receiver in message.receivers:
                 known[receiver].add(network.blocks[message.origin])
-    new_masks = any(not m.mask_known for own in network.owns for ms in own.said for m in ms)
+    new_masks = any(not m.mask_known for toy in network.toys for ms in toy.network.sent for m in ms)
     assert new_masks == (sum(record.mask_bytes for record in network.records) > 0)
 
 
@@ -202,9 +177,9 @@ def test_a_second_trade_sends_no_mask_again_whatever_the_clusters_are_by_then() 
     air = Ideal().bind(network.devices, 1)
     shims = {i: Shim(i, network.wire, IdealAccess(), air) for i in devices}
     one_process.run({i: twice(i) for i in devices}, shims, lambda *_: None)  # type: ignore[misc]
-    exchanges = len(network.owns[0].said)
+    exchanges = len(network.toys[0].network.sent)
     news = [
-        [m.mask_known for own in network.owns for m in own.said[e] if m.kind is Kind.EXPERT]
+        [m.mask_known for toy in network.toys for m in toy.network.sent[e] if m.kind is Kind.EXPERT]
         for e in range(exchanges)
     ]
     first = len(THREE)  # as many exchanges as clusters: two steps around the ring and the spread
@@ -218,14 +193,14 @@ def test_a_second_trade_sends_no_mask_again_whatever_the_clusters_are_by_then() 
 def test_the_ring_takes_as_many_steps_as_other_clusters_and_one_more(network: Network) -> None:
     network.trade()
     leaders = {members[0] for members in network.clusters}
-    for own in network.owns:
-        assert len(own.said) == len(network.clusters)
-        if own.id not in leaders:
-            assert not any(own.said)
-    for own in network.owns:
-        for messages in own.said[:-1]:
+    for toy in network.toys:
+        assert len(toy.network.sent) == len(network.clusters)
+        if toy.info.id not in leaders:
+            assert not any(toy.network.sent)
+    for toy in network.toys:
+        for messages in toy.network.sent[:-1]:
             assert {r for m in messages for r in m.receivers} <= leaders
-        for message in (m for messages in own.said for m in messages):
+        for message in (m for messages in toy.network.sent for m in messages):
             assert message.traffic is Traffic.INTER_CLUSTER
             assert message.reliable
 
@@ -237,7 +212,7 @@ def expert_bytes(records: Sequence[LinkRecord]) -> int:
 def test_one_cluster_needs_no_expert_bytes() -> None:
     network = Network(((0, 1, 2, 3),), [0, 1, 0, 2])
     results = network.trade()
-    messages = [m for own in network.owns for ms in own.said for m in ms]
+    messages = [m for toy in network.toys for ms in toy.network.sent for m in ms]
     assert {m.kind for m in messages} == {Kind.STATISTICS}
     assert expert_bytes(network.records) == 3 * STATISTICS.size * 4  # once to each member, float32
     for experts, statistics, _ in results:
@@ -253,7 +228,9 @@ def test_statistics_of_two_bytes_are_the_same_everywhere() -> None:
     assert len({statistics.tobytes() for _, statistics, _ in of_coarse}) == 1
     assert of_coarse[0][1].tobytes() != of_exact[0][1].tobytes()
     np.testing.assert_allclose(of_coarse[0][1], of_exact[0][1], rtol=2**-6, atol=2**-6)
-    sent = [m for own in coarse.owns for ms in own.said for m in ms if m.kind is Kind.STATISTICS]
+    sent = [
+        m for toy in coarse.toys for ms in toy.network.sent for m in ms if m.kind is Kind.STATISTICS
+    ]
     saved = expert_bytes(exact.records) - expert_bytes(coarse.records)
     assert saved == sum(2 * STATISTICS.size * len(message.receivers) for message in sent) > 0
 
@@ -270,7 +247,7 @@ def test_clusters_without_statistics_trade_experts_alone() -> None:
     for experts, statistics, _ in network.trade():
         assert sorted(experts) == [0, 1, 2]
         assert statistics.size == 0
-    messages = [m for own in network.owns for ms in own.said for m in ms]
+    messages = [m for toy in network.toys for ms in toy.network.sent for m in ms]
     assert {m.kind for m in messages} == {Kind.EXPERT}
 
 
@@ -281,12 +258,12 @@ def test_single_devices_are_clusters_too() -> None:
         assert all(
             e[block].tobytes() == network.experts[block, block].tobytes() for e, _, _ in results
         )
-    assert not any(own.said[-1] for own in network.owns)  # nobody to spread anything to
+    assert not any(toy.network.sent[-1] for toy in network.toys)  # nobody to spread anything to
 
 
-def test_the_tellers_are_the_lowest_members_of_their_block() -> None:
+def test_the_senders_are_the_lowest_members_of_their_block() -> None:
     ring = Network(THREE, SHARED).ring(4)
-    assert ring.tellers(0) == {0: 0, 1: 1}
-    assert ring.tellers(2) == {2: 3, 1: 5}
+    assert ring.senders_of(0) == {0: 0, 1: 1}
+    assert ring.senders_of(2) == {2: 3, 1: 5}
     assert (ring.index, ring.leader, ring.others) == (0, 0, (0, 1))
     assert ring.blocks_of(2) == {1, 2}

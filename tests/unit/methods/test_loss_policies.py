@@ -7,7 +7,7 @@ from emulator.core.types.adapter import LostCoordinates
 from emulator.core.types.arrays import BoolArray, FloatArray
 from emulator.core.types.message import Coordinate, Kind, Received, Traffic
 from emulator.methods.averaging import mask_mean, renormalised_step
-from emulator.methods.loss_policies import listener_of
+from emulator.methods.loss_policies import loss_policy_of
 
 
 def told(sender: int, values_N: FloatArray, here_N: BoolArray) -> Received:
@@ -17,17 +17,17 @@ def told(sender: int, values_N: FloatArray, here_N: BoolArray) -> Received:
     )
 
 
-def test_who_is_heard_alone_has_all_the_weight_that_is_left() -> None:
-    own, heard, lost = (np.array([v], dtype=np.float32) for v in (1.0, 3.0, 0.0))
+def test_who_is_received_alone_has_all_the_weight_that_is_left() -> None:
+    own, received, lost = (np.array([v], dtype=np.float32) for v in (1.0, 3.0, 0.0))
     here, gone = np.array([True]), np.array([False])
-    step = renormalised_step(own, own, [(0.25, heard, here), (0.5, lost, gone)])
+    step = renormalised_step(own, own, [(0.25, received, here), (0.5, lost, gone)])
     assert step.tolist() == [2.0]  # weights 0.25 of the own and 0.25 of the other: one half each
     alone = renormalised_step(own, own, [(0.5, lost, gone), (0.5, lost, gone)])
     assert alone.tolist() == [1.0]
 
 
 def test_the_last_value_of_a_neighbour_stands_in_for_it_and_no_other() -> None:
-    take = listener_of("last_received").take
+    take = loss_policy_of("last_received").complete
     here, gone = np.array([True, False]), np.array([False, False])
     first = take(told(1, np.array([3.0, 0.0], dtype=np.float32), here))
     assert (first.values.tolist(), first.received.tolist()) == ([3.0, 0.0], [True, False])
@@ -41,7 +41,7 @@ def test_the_last_value_of_a_neighbour_stands_in_for_it_and_no_other() -> None:
 
 
 def test_an_incomplete_message_is_lost_as_a_whole_and_a_complete_one_is_not() -> None:
-    take = listener_of("drop_message").take
+    take = loss_policy_of("drop_message").complete
     values_N, here_N = np.array([1.0, 2.0], dtype=np.float32), np.array([True, True])
     whole = told(1, values_N, here_N)
     assert take(whole) is whole
@@ -61,11 +61,11 @@ def test_an_incomplete_message_is_lost_as_a_whole_and_a_complete_one_is_not() ->
 )
 def test_what_a_mean_over_writers_makes_of_it(policy: LostCoordinates, wanted: list[float]) -> None:
     """Own values of 1 and 1 with weight 1; another's of 5 and 5 with weight 3, the first lost."""
-    listener = listener_of(policy)
+    complete = loss_policy_of(policy).complete
     both, second = np.array([True, True]), np.array([False, True])
     fives = np.array([5.0, 5.0], dtype=np.float32)
-    listener.take(told(1, fives, both))
-    heard = listener.take(told(1, np.where(second, fives, 0).astype(np.float32), second))
+    complete(told(1, fives, both))
+    received = complete(told(1, np.where(second, fives, 0).astype(np.float32), second))
     ones = np.ones(2, dtype=np.float32)
-    mean_N, _ = mask_mean([(1.0, ones, both), (3.0, heard.values, heard.received)])
+    mean_N, _ = mask_mean([(1.0, ones, both), (3.0, received.values, received.received)])
     assert mean_N.tolist() == wanted

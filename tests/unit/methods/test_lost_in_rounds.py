@@ -6,12 +6,12 @@ Shapes: M devices, N coordinates, P packets of a message, T rounds; S repetition
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from toy_device import ToyDevice
 
 from emulator.core.rng import stream
 from emulator.core.types.adapter import AdapterLayout, LostCoordinates, Mask
@@ -19,7 +19,6 @@ from emulator.core.types.arrays import BoolArray, DoubleArray, FloatArray
 from emulator.core.types.message import (
     Coordinate,
     Kind,
-    Known,
     Message,
     Received,
     Traffic,
@@ -27,7 +26,6 @@ from emulator.core.types.message import (
 )
 from emulator.core.types.records import LinkRecord
 from emulator.core.types.steps import Inbox, Send, Step
-from emulator.core.types.survey import Link
 from emulator.core.types.transmission import Burst
 from emulator.core.units import noise_w
 from emulator.methods.gossip import Gossip
@@ -163,46 +161,13 @@ def test_the_mean_drifts_as_far_as_in_the_reference(
 # ── the real rounds ──────────────────────────────────────────────────────────────────────────────
 
 
-class Own:
-    """As much of a device as gossip asks for."""
+NUMBERS = {ValueType.FLOAT32: "float32", ValueType.BFLOAT16: "bfloat16"}
 
-    def __init__(
-        self, device: int, vector_N: FloatArray, policy: LostCoordinates, number: ValueType
-    ) -> None:
-        self.id, self.lost_coordinates = device, policy
-        self.vector_N, self.number = vector_N, number
-        layout = AdapterLayout(("B",), (vector_N.shape,))
-        self.adapted = SimpleNamespace(
-            layout=layout, vector=lambda: self.vector_N.copy(), load=self.load
-        )
 
-    def load(self, vector_N: FloatArray) -> None:
-        self.vector_N = vector_N
-
-    def links(self, round_index: int) -> tuple[Link, ...]:
-        return LINKS
-
-    def value_type(self) -> ValueType:
-        return self.number
-
-    def to_send(self, vector_N: FloatArray) -> FloatArray:
-        return vector_N
-
-    def as_received(self, values_N: FloatArray) -> FloatArray:
-        layout = self.adapted.layout
-        return np.asarray(quantise(values_N, self.number, layout, Mask.full(layout.size)))
-
-    def measure(self, *_: object) -> None:
-        pass
-
-    try_diluted = measure
-
-    def exchange(
-        self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Mask] = ()
-    ) -> Generator[Step, Inbox, tuple[Received, ...]]:
-        spoken_of = Known.of(*known, self.adapted.layout)
-        inbox = yield Send(0.0, tuple(messages), tuple(wait_for), spoken_of)
-        return inbox.received
+def toy(device: int, vector_N: FloatArray, policy: LostCoordinates, number: ValueType) -> ToyDevice:
+    layout = AdapterLayout(("B",), (vector_N.shape,))
+    wire = WireFormat(value_type=NUMBERS[number], lost_coordinates=policy)  # type: ignore[arg-type]
+    return ToyDevice(device, layout, wire, vector_N, LINKS)
 
 
 class Packets:
@@ -239,11 +204,11 @@ def told(sender: int, values_N: FloatArray, here_N: BoolArray) -> Received:
     )
 
 
-def life(own: Own, rounds: int) -> Generator[Step, Inbox, FloatArray]:
-    gossip = Gossip(own, Mask.full(own.adapted.layout.size))  # type: ignore[arg-type]
+def life(device: ToyDevice, rounds: int) -> Generator[Step, Inbox, FloatArray]:
+    gossip = Gossip(device, Mask.full(device.model.adapted.layout.size))
     for round_index in range(rounds):
         yield from gossip.exchange(round_index)
-    return own.vector_N
+    return device.model.vector()
 
 
 def rounds_of(
@@ -254,9 +219,9 @@ def rounds_of(
 ) -> FloatArray:
     """All devices' vectors after so many real rounds."""
     mail: dict[tuple[int, int], Message] = {}
-    owns = [Own(i, vectors_MN[i].astype(np.float32), policy, number) for i in range(DEVICES)]
+    toys = [toy(i, vectors_MN[i].astype(np.float32), policy, number) for i in range(DEVICES)]
     outcomes = one_process.run(
-        {i: life(own, len(arrived_TMMP)) for i, own in enumerate(owns)},  # type: ignore[misc]
+        {i: life(device, len(arrived_TMMP)) for i, device in enumerate(toys)},  # type: ignore[misc]
         {i: Packets(i, arrived_TMMP, mail) for i in range(DEVICES)},
         lambda *_: None,
     )
@@ -327,9 +292,9 @@ def test_on_the_real_air_too(symmetry: str, losses: dict[str, object]) -> None:
         }
     ).bind(DEVICES, 1)
     begin = start(5).astype(np.float32)
-    owns = [Own(i, begin[i], "keep_own", ValueType.FLOAT32) for i in range(DEVICES)]
+    toys = [toy(i, begin[i], "keep_own", ValueType.FLOAT32) for i in range(DEVICES)]
     outcomes = one_process.run(
-        {i: life(own, 6) for i, own in enumerate(owns)},  # type: ignore[misc]
+        {i: life(device, 6) for i, device in enumerate(toys)},  # type: ignore[misc]
         {i: Shim(i, wire, BAND, channel) for i in range(DEVICES)},
         lambda *_: None,
     )

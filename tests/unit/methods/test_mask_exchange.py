@@ -1,23 +1,21 @@
 """Who chooses a mask, who hears of it, and that masks chosen in turn never overlap."""
 
-from collections.abc import Generator, Sequence
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Generator
 
 import numpy as np
 import pytest
+from toy_device import ToyDevice
 
 from emulator.core.errors import ScenarioError
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.arrays import BoolArray
-from emulator.core.types.message import Known, Message, Received, ValueType
-from emulator.core.types.steps import Inbox, Send, Step
+from emulator.core.types.steps import Inbox, Step
 from emulator.methods.expert_exchange import ExpertRing
 from emulator.methods.mask_exchange import (
     Masks,
     choose_alone,
     choose_in_turn,
-    tell_cluster,
+    send_to_cluster,
     warmup_steps,
 )
 from emulator.network.channel.access import IdealAccess
@@ -31,27 +29,13 @@ LAYOUT = AdapterLayout(("m.lora_B",), ((SIZE,),))
 Clusters = tuple[tuple[int, ...], ...]
 
 
-class FakeOwn:
-    """As much of a device as the talk asks for."""
-
-    def __init__(self, device: int) -> None:
-        self.id, self.seed, self.rounds, self.round_index = device, 5, 1, -1
-        self.adapted = SimpleNamespace(layout=LAYOUT)
-        self.told = 0
-
-    def value_type(self) -> ValueType:
-        return ValueType.BFLOAT16
-
-    def exchange(
-        self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Mask] = ()
-    ) -> Generator[Step, Inbox, tuple[Received, ...]]:
-        self.told += sum(len(message.receivers) for message in messages)
-        inbox = yield Send(0.0, tuple(messages), tuple(wait_for), Known.of(LAYOUT))
-        return inbox.received
-
-
 def random_mask(device: int) -> Mask:
     return Mask(SIZE, np.sort(np.random.default_rng(device).permutation(SIZE)[:KEPT]))
+
+
+def sent_by(toy: ToyDevice) -> int:
+    """Messages sent so far, counted once per receiver."""
+    return sum(len(message.receivers) for message in toy.messages)
 
 
 def first_free(free_N: BoolArray) -> Mask:
@@ -61,20 +45,20 @@ def first_free(free_N: BoolArray) -> Mask:
 
 def talk(
     clusters: Clusters, blocks: list[int], in_turn: bool
-) -> tuple[dict[int, Masks], dict[int, FakeOwn]]:
+) -> tuple[dict[int, Masks], dict[int, ToyDevice]]:
     """What every device knows at the end."""
-    owns = {i: FakeOwn(i) for i in range(len(blocks))}
+    toys = {i: ToyDevice(i, LAYOUT, WireFormat()) for i in range(len(blocks))}
 
-    def life(own: Any) -> Generator[Step, Inbox, Masks]:
-        ring = ExpertRing(own, clusters, blocks, [1] * len(blocks))
+    def life(toy: ToyDevice) -> Generator[Step, Inbox, Masks]:
+        ring = ExpertRing(toy, clusters, blocks, [1] * len(blocks))
         if in_turn:
-            return (yield from choose_in_turn(own, ring, first_free))
-        return (yield from choose_alone(own, ring, lambda: random_mask(own.id)))
+            return (yield from choose_in_turn(toy, ring, first_free))
+        return (yield from choose_alone(toy, ring, lambda: random_mask(toy.info.id)))
 
     air = Ideal().bind(len(blocks), 1)
-    shims = {i: Shim(i, WireFormat(), IdealAccess(), air) for i in owns}
-    outcomes = one_process.run({i: life(owns[i]) for i in owns}, shims, lambda *_: None)  # type: ignore[misc]
-    return {i: outcome.result for i, outcome in outcomes.items()}, owns  # type: ignore[misc]
+    shims = {i: Shim(i, WireFormat(), IdealAccess(), air) for i in toys}
+    outcomes = one_process.run({i: life(toys[i]) for i in toys}, shims, lambda *_: None)  # type: ignore[misc]
+    return {i: outcome.result for i, outcome in outcomes.items()}, toys  # type: ignore[misc]
 
 
 NETWORKS: list[tuple[Clusters, list[int]]] = [
@@ -110,28 +94,28 @@ def test_masks_chosen_in_turn_never_overlap_in_a_cluster(
 
 
 def test_only_leads_and_tellers_speak() -> None:
-    _, owns = talk(((0, 1, 4), (2, 3, 5)), [0, 1, 1, 2, 3, 0], in_turn=False)
+    _, toys = talk(((0, 1, 4), (2, 3, 5)), [0, 1, 1, 2, 3, 0], in_turn=False)
     # 0 to its peer 5 and the strangers 1, 4; 1 to its peer 2 and the stranger 0; 2, 3, 5 to two each.
-    assert {i: own.told for i, own in owns.items()} == {0: 3, 1: 3, 2: 2, 3: 2, 4: 2, 5: 2}
+    assert {i: sent_by(toy) for i, toy in toys.items()} == {0: 3, 1: 3, 2: 2, 3: 2, 4: 2, 5: 2}
 
 
 def test_in_other_clusters_a_mask_is_told_only_to_those_who_have_not_heard_it() -> None:
     blocks = [0, 1, 2, 3]
-    owns = {i: FakeOwn(i) for i in range(4)}
-    told_before: dict[int, int] = {}
+    toys = {i: ToyDevice(i, LAYOUT, WireFormat()) for i in range(4)}
+    sent_before: dict[int, int] = {}
 
-    def life(own: Any) -> Generator[Step, Inbox, Masks]:
-        ring = ExpertRing(own, ((0, 1), (2, 3)), blocks, [1] * 4)
-        mine = (yield from choose_alone(own, ring, lambda: random_mask(own.id)))[own.id]
-        told_before[own.id] = own.told
+    def life(toy: ToyDevice) -> Generator[Step, Inbox, Masks]:
+        ring = ExpertRing(toy, ((0, 1), (2, 3)), blocks, [1] * 4)
+        mine = (yield from choose_alone(toy, ring, lambda: random_mask(toy.info.id)))[toy.info.id]
+        sent_before[toy.info.id] = sent_by(toy)
         ring.regroup(((0, 1, 2), (3,)))
-        return (yield from tell_cluster(own, ring, mine))
+        return (yield from send_to_cluster(toy, ring, mine))
 
     air = Ideal().bind(4, 1)
-    shims = {i: Shim(i, WireFormat(), IdealAccess(), air) for i in owns}
-    outcomes = one_process.run({i: life(owns[i]) for i in owns}, shims, lambda *_: None)  # type: ignore[misc]
+    shims = {i: Shim(i, WireFormat(), IdealAccess(), air) for i in toys}
+    outcomes = one_process.run({i: life(toys[i]) for i in toys}, shims, lambda *_: None)  # type: ignore[misc]
     # 0 and 1 know each other; 2 is news to both, both are news to 2; 3 has nobody to talk to.
-    assert {i: owns[i].told - told_before[i] for i in owns} == {0: 1, 1: 1, 2: 2, 3: 0}
+    assert {i: sent_by(toys[i]) - sent_before[i] for i in toys} == {0: 1, 1: 1, 2: 2, 3: 0}
     for device in (0, 1, 2):
         masks: Masks = outcomes[device].result  # type: ignore[assignment]
         for block in (0, 1, 2):

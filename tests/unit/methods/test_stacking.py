@@ -1,6 +1,6 @@
 """FLoRA over a graph: what stacking adds up, what a lost packet takes away, what expert is left."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,15 +8,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_device import ToyDevice
 
 from emulator.core.types.adapter import AdapterLayout, LostCoordinates
 from emulator.core.types.arrays import FloatArray
-from emulator.core.types.message import Coordinate, Kind, Message, Received, Traffic, ValueType
+from emulator.core.types.message import Coordinate, Kind, Message, Received, Traffic
+from emulator.core.types.steps import Inbox
 from emulator.core.types.survey import Link
 from emulator.learning.adapters.lora import LoraModel, frozen_twin
 from emulator.learning.backbone.load import Backbone, Tiny
+from emulator.learning.device_model import DeviceModel
 from emulator.learning.routing.mixture import RoutedModel
 from emulator.methods.stacking import Stacking, StackingDevice, factorised, stacked
+from emulator.network.wire import WireFormat
 
 MODULES = ("m", "n")
 SHAPES = {"m": (5, 7), "n": (9, 4)}
@@ -80,53 +84,38 @@ def backbone() -> Backbone:
     return Tiny().load()
 
 
-class OwnOf:
-    """What stacking asks of a device; `heard` is its mail, as it arrives."""
+class StackingModel(DeviceModel):
+    """The real model, adapted at two kinds of modules only."""
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        device: int,
-        links: Sequence[Link],
-        policy: LostCoordinates = "keep_own",
-    ) -> None:
-        self.lost_coordinates = policy
-        self.id, self.devices, self.seed = device, 3, 1
-        self.shard = SimpleNamespace(train=range(10), task="sort")
-        self.backbone, self._links = backbone, tuple(links)
-        self.said: list[Message] = []
-        self.heard: tuple[Received, ...] = ()
+    def __init__(self, backbone: Backbone) -> None:
+        self._targets = backbone
 
-    def adapt(self, lora_rank: int, lora_alpha: int, trained: Sequence[str]) -> LoraModel:
-        targets = [t for t in self.backbone.target_modules if t.endswith(("q_proj", "down_proj"))]
-        return LoraModel(self.backbone.model, targets, lora_rank, lora_alpha, trained)
+    def lora(self, lora_rank: int, lora_alpha: int, trained: Sequence[str]) -> LoraModel:
+        backbone = self._targets
+        targets = [t for t in backbone.target_modules if t.endswith(("q_proj", "down_proj"))]
+        self.adapted = LoraModel(backbone.model, targets, lora_rank, lora_alpha, trained)
+        return self.adapted
 
-    def measure(self, *_: object) -> None:
+    def mark_start(self) -> None:
+        self.held_back_N = np.zeros(self.adapted.layout.size, dtype=np.float32)
+
+    def try_diluted(self, *_: object) -> None:
         pass
 
-    try_diluted = measure
 
-    def start_rounds(self) -> None:
-        pass
-
-    def links(self, round_index: int) -> tuple[Link, ...]:
-        return self._links
-
-    def value_type(self) -> ValueType:
-        return ValueType.FLOAT32
-
-    def as_received(self, values: FloatArray) -> FloatArray:
-        return values
-
-    def exchange(
-        self,
-        messages: Sequence[Message],
-        wait_for: Sequence[int],
-        known: Sequence[AdapterLayout] = (),
-    ) -> Generator[None, None, tuple[Received, ...]]:
-        self.said += messages
-        yield
-        return self.heard
+def toy(
+    backbone: Backbone, device: int, links: Sequence[Link], policy: LostCoordinates
+) -> ToyDevice:
+    """A device with the real wire, policy and exchanges."""
+    return ToyDevice(
+        device,
+        AdapterLayout((), ()),
+        WireFormat(value_type="float32", lost_coordinates=policy),
+        links=links,
+        model=StackingModel(backbone),
+        devices=3,
+        shard=SimpleNamespace(train=range(10), task="sort"),
+    )
 
 
 def complete(weight: float) -> list[Link]:
@@ -135,12 +124,12 @@ def complete(weight: float) -> list[Link]:
 
 def devices(
     backbone: Backbone, links: Sequence[Link], policy: LostCoordinates = "keep_own"
-) -> list[tuple[OwnOf, StackingDevice]]:
+) -> list[tuple[ToyDevice, StackingDevice]]:
     """Three devices with a B that is not nought."""
     made = []
     for device in range(3):
-        own = OwnOf(backbone, device, links, policy)
-        part = Stacking(lora_rank=2, lora_alpha=3).start(own)  # type: ignore[arg-type]
+        own = toy(backbone, device, links, policy)
+        part = Stacking(lora_rank=2, lora_alpha=3).start(own)
         part.layouts = [part.adapted.layout] * 3
         noise = 0.05 * normal(device, part.adapted.layout.size)
         part.adapted.load(part.adapted.vector() + noise)
@@ -156,17 +145,25 @@ def as_received(message: Message, present_N: np.ndarray) -> Received:
     )  # fmt: skip
 
 
-def exchange(parts: list[tuple[OwnOf, StackingDevice]], arrives: float = 1.0) -> None:
-    """One exchange of everybody with everybody; each coordinate arrives with this probability."""
+def exchange(
+    parts: list[tuple[ToyDevice, StackingDevice]], arrives: float = 1.0
+) -> list[tuple[Received, ...]]:
+    """One exchange of all with all, in which each coordinate arrives with this probability.
+
+    Returns what each device received.
+    """
     talks = [part.exchange(0) for _, part in parts]
     for talk in talks:
         next(talk)
     draws = np.random.default_rng(5)
+    received = []
     for (own, _), talk in zip(parts, talks, strict=True):
-        messages = [m for other, _ in parts for m in other.said if own.id in m.receivers]
-        own.heard = tuple(as_received(m, draws.random(m.layout.size) < arrives) for m in messages)
+        messages = [m for other, _ in parts for m in other.messages if own.info.id in m.receivers]
+        arrived = tuple(as_received(m, draws.random(m.layout.size) < arrives) for m in messages)
         with pytest.raises(StopIteration):
-            talk.send(None)  # type: ignore[arg-type]
+            talk.send(Inbox(arrived, 0.0))
+        received.append(arrived)
+    return received
 
 
 def product(part: StackingDevice, vector_N: FloatArray, module: str) -> np.ndarray:
@@ -175,7 +172,7 @@ def product(part: StackingDevice, vector_N: FloatArray, module: str) -> np.ndarr
     return 1.5 * b.astype(np.float64) @ a  # alpha / r
 
 
-def test_a_round_adds_the_weighted_products_of_those_heard(backbone: Backbone) -> None:
+def test_a_round_adds_the_weighted_products_of_those_received(backbone: Backbone) -> None:
     links = [Link(1, 0, 0.3), Link(0, 1, 0.3)]  # nobody hears device 2
     parts = devices(backbone, links)
     vectors = [part.adapted.vector() for _, part in parts]
@@ -214,11 +211,11 @@ def test_a_fresh_adapter_starts_every_round(backbone: Backbone) -> None:
 
 def test_a_lost_coordinate_counts_as_zero(backbone: Backbone) -> None:
     parts = devices(backbone, complete(0.25))
-    exchange(parts, arrives=0.6)
+    received = exchange(parts, arrives=0.6)[1]
     own, part = parts[1]
-    pairs = [(0.25, r.values.astype(np.float32)) for r in own.heard]
-    pairs.append((0.5, np.asarray(own.said[0].values)))
-    assert any(not r.complete for r in own.heard)
+    pairs = [(0.25, r.values.astype(np.float32)) for r in received]
+    pairs.append((0.5, np.asarray(own.messages[0].values)))
+    assert any(not r.complete for r in received)
     for module, delta in part.adapted.learnt().items():
         wanted = sum(w * product(part, v, module) for w, v in pairs)
         np.testing.assert_allclose(delta, wanted, rtol=1e-4, atol=1e-6)
@@ -226,11 +223,11 @@ def test_a_lost_coordinate_counts_as_zero(backbone: Backbone) -> None:
 
 def test_under_drop_message_an_incomplete_pair_adds_nothing(backbone: Backbone) -> None:
     parts = devices(backbone, complete(0.25), "drop_message")
-    exchange(parts, arrives=0.9)
+    received = exchange(parts, arrives=0.9)[1]
     own, part = parts[1]
-    assert all(r.values.any() and not r.complete for r in own.heard)
+    assert all(r.values.any() and not r.complete for r in received)
     for module, delta in part.adapted.learnt().items():
-        wanted = 0.5 * product(part, np.asarray(own.said[0].values), module)
+        wanted = 0.5 * product(part, np.asarray(own.messages[0].values), module)
         np.testing.assert_allclose(delta, wanted, rtol=1e-4, atol=1e-6)
 
 
@@ -238,9 +235,9 @@ def test_the_expert_left_behind_answers_like_the_device(backbone: Backbone) -> N
     parts = devices(backbone, complete(1 / 3))
     for _ in range(2):
         for own, part in parts:
-            own.said.clear()
+            own.network.sent.clear()
             part.adapted.load(
-                part.adapted.vector() + 0.05 * normal(9 + own.id, part.adapted.layout.size)
+                part.adapted.vector() + 0.05 * normal(9 + own.info.id, part.adapted.layout.size)
             )
         exchange(parts)
     tokens = backbone.tokenize(["tag02 : b n h a c ->", "tag05 : k j ->"])

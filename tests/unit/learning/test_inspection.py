@@ -1,12 +1,14 @@
 """What is tried around an exchange, on made-up vectors of four coordinates."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from emulator.core.types.arrays import FloatArray
-from emulator.learning.probes import Inspection
+from emulator.core.types.message import Coordinate, Kind, Received, Traffic
+from emulator.learning.inspection import Inspection, all_at
 
 START_N = np.array([1.0, 2.0, 0.0, 4.0], dtype=np.float32)
 SHARE_N = np.array([0.5, 0.5, 0.25, 1.0], dtype=np.float32)
@@ -34,17 +36,13 @@ class Looks:
     STEP_N = np.array([2.0, 0.0, 8.0, -4.0], dtype=np.float32)
 
     def __init__(self, every: int) -> None:
-        self.adapter = Adapter()
+        self.adapter: Any = Adapter()
         self.tried: dict[tuple[str, int], list[float]] = {}
         self.measured: dict[tuple[str, int], float] = {}
-        own: Any = SimpleNamespace(
-            adapted=self.adapter,
-            shard=SimpleNamespace(task="sort"),
-            measure=self.measure,
-            as_received=lambda vector_N: vector_N,
-        )
-        self.inspection = Inspection(own, SimpleNamespace(alone=self.alone), every)  # type: ignore[arg-type]
-        self.inspection.start()
+        answering: Any = SimpleNamespace(alone=self.alone)
+        log: Any = SimpleNamespace(metric=self.measure)
+        self.inspection = Inspection("sort", answering, every, lambda vector_N: vector_N, log)
+        self.inspection.start(self.adapter)
 
     def alone(self, _: object, task: str, prefix: str) -> list[tuple[str, str, float]]:
         self.tried[prefix, self.round_index] = self.adapter.now_N.tolist()
@@ -58,13 +56,21 @@ class Looks:
         self.round_index = round_index
         own_N = self.adapter.vector() + self.STEP_N
         self.adapter.load(own_N)
-        self.inspection.before(round_index)
+        self.inspection.before_exchange(self.adapter, round_index)
         if mean_of_others_N is not None:
-            merged = lambda others_N: SHARE_N * own_N + (1 - SHARE_N) * others_N  # noqa: E731
-            self.inspection.diluted(merged, round_index)
+            whole = np.full(4, Coordinate.RECEIVED, dtype=np.uint8)
+            others = Received(
+                Kind.VALUES, Traffic.IN_CLUSTER, 1, 1, 0, 0.0, b"", mean_of_others_N, whole
+            )
+
+            def merged(received: Sequence[Received]) -> FloatArray:
+                (other,) = received
+                return SHARE_N * own_N + (1 - SHARE_N) * other.values.astype(np.float32)
+
+            self.inspection.try_diluted(self.adapter, merged, [others])
             assert self.adapter.now_N.tolist() == own_N.tolist()
-            self.adapter.load(merged(mean_of_others_N))
-        self.inspection.after(round_index)
+            self.adapter.load(merged([others]))
+        self.inspection.after_exchange(self.adapter)
 
 
 def wanted(before_steps_N: FloatArray, trained_N: FloatArray) -> list[float]:
@@ -123,3 +129,16 @@ def test_nothing_is_tried_when_not_asked() -> None:
     looks.round(0, START_N)
     looks.round(1, START_N)
     assert (looks.tried, looks.measured) == ({}, {})
+
+
+def test_at_one_vector_a_message_keeps_what_it_lacks() -> None:
+    status_N = np.array(
+        [Coordinate.RECEIVED, Coordinate.LOST, Coordinate.NOT_SENT, Coordinate.RECEIVED],
+        dtype=np.uint8,
+    )
+    values_N = np.array([5.0, 0.0, 0.0, 7.0], dtype=np.float32)
+    received = Received(Kind.VALUES, Traffic.IN_CLUSTER, 3, 3, 0, 0.0, b"", values_N, status_N)
+    (moved,) = all_at(np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32), [received])
+    assert moved.values.tolist() == [1.0, 0.0, 0.0, 4.0]
+    assert moved.status.tolist() == status_N.tolist()
+    assert (moved.source, received.values.tolist()) == (3, values_N.tolist())
