@@ -7,7 +7,7 @@ answered by what arrived. It knows nothing of processes, files or sockets; drive
     -> per round: local steps -> message ~ channel ~ received messages -> merge -> commit
     -> at the end: exchange between clusters -> experts -> routed answers
 
-Each method says in its own file what it does in setup, rounds and end. Read next
+What a method does in setup, rounds and end stands in its own file. Read next
 `methods/sparse_orthogonal.py`, then `network/shim.py` for what happens between devices.
 """
 

@@ -1,4 +1,4 @@
-"""How received adapters become one's own: pure functions over flat vectors.
+"""How a device merges received adapters: pure functions over flat vectors.
 
 Shapes: N coordinates. A contribution is (weight, values [N], present [N] booleans).
 """
@@ -13,13 +13,13 @@ Contribution = tuple[float, FloatArray, BoolArray]
 
 
 def mask_mean(contributions: Sequence[Contribution]) -> tuple[DoubleArray, BoolArray]:
-    """Weighted mean over those who write a coordinate, and which coordinates somebody writes.
+    """Weighted mean over the devices that write a coordinate, and which coordinates are written.
 
-    mean[x] = sum_j w_j M_j B_j / sum_j w_j M_j, 0 where nobody writes. A lost coordinate is simply
-    not present: it leaves numerator and denominator.
+    mean[x] = sum_j w_j M_j B_j / sum_j w_j M_j, 0 where no device writes. A lost coordinate is not
+    present: it is left out of numerator and denominator.
     Laws: a coordinate with one writer keeps its value bit for bit (once back in float32); where all
-    agree, nothing changes; the order of the contributions decides rounding, so keep it fixed. Of what
-    the wire rounds: see held_back.
+    agree, nothing changes. The order of the contributions decides the rounding, so callers keep it
+    fixed. On values that the wire rounds see held_back.
     """
     size = len(contributions[0][1])
     total_N, weight_N = np.zeros(size), np.zeros(size)
@@ -33,9 +33,9 @@ def mask_mean(contributions: Sequence[Contribution]) -> tuple[DoubleArray, BoolA
 def printed_mean(
     contributions: Sequence[Contribution], members: int
 ) -> tuple[DoubleArray, BoolArray]:
-    """Eq 10 as printed: sum_j M_j B_j / |c|, samples and masks not asked for; somebody writes where.
+    """Eq 10 as printed: sum_j M_j B_j / |c|, without weights, and which coordinates are written.
 
-    members: |c|, whoever of them was heard.
+    members: |c|, also where fewer of them were received.
 
     A coordinate with one writer shrinks by 1 / |c| each time, so agreement is no fixed point. And Eq 23
     is false as printed: it bounds ||sum_j (B_j M_j - mean) A_j||^2 by something that is 0 at collision
@@ -51,11 +51,11 @@ def printed_mean(
 
 
 def held_back(vector_N: FloatArray, rounded_N: FloatArray) -> DoubleArray:
-    """x - Q(x): what rounding keeps from everybody else.
+    """x - Q(x): what rounding keeps from all other devices.
 
     Added to mask_mean over equally rounded values, the own ones among them, it makes the step
-    x + sum_j w_j (Q(x_j) - Q(x)) over the writers of a coordinate. Laws: who writes alone keeps x bit
-    for bit; equal masks and weights keep the mean over the devices, whatever the wire rounds.
+    x + sum_j w_j (Q(x_j) - Q(x)) over the writers of a coordinate. Laws: a single writer keeps x
+    bit for bit; equal masks and weights keep the mean over the devices, whatever the wire rounds.
     """
     return vector_N.astype(np.float64) - rounded_N
 
@@ -71,7 +71,7 @@ def disagreement(vector_N: FloatArray, others: Sequence[Contribution]) -> float:
 
 
 def collided_share(kept_N: BoolArray, others: Sequence[BoolArray]) -> float:
-    """The share of the kept coordinates that somebody else writes, too."""
+    """The share of the kept coordinates that other devices write, too."""
     collided_N = np.any([np.zeros_like(kept_N), *others], axis=0)
     return float(collided_N[kept_N].mean())
 
@@ -90,17 +90,17 @@ def gossip_step(
 def renormalised_step(
     vector_N: FloatArray, rounded_N: FloatArray, contributions: Sequence[Contribution]
 ) -> FloatArray:
-    """x + sum_j w_j (Q(x_j) - Q(x)) / (1 - sum_lost w_j): of those who were heard, one included itself,
-    the weights are scaled up to sum to one.
+    """x + sum_j w_j (Q(x_j) - Q(x)) / (1 - sum_lost w_j): the weights of the received values and of
+    the own one are scaled up to sum to one.
 
     Laws: as gossip_step bit for bit where nothing is lost; agreement is a fixed point. The network
     mean is not kept, even if both ends of a link lose the same: their scales differ.
     """
-    heard_N = np.ones(len(vector_N))
+    received_N = np.ones(len(vector_N))
     for weight, _, present_N in contributions:
-        heard_N -= np.where(present_N, 0.0, weight)
+        received_N -= np.where(present_N, 0.0, weight)
     pull_N = _pull(rounded_N, contributions)
-    step_N = np.divide(pull_N, heard_N, out=np.zeros(len(vector_N)), where=heard_N > 0)
+    step_N = np.divide(pull_N, received_N, out=np.zeros(len(vector_N)), where=received_N > 0)
     return (vector_N + step_N).astype(np.float32)
 
 

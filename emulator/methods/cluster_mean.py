@@ -55,7 +55,7 @@ class ClusterMean:
     def record_agreement(self, mine: Mask, shared: Shared, round_index: int) -> None:
         """Record how far received vectors are from the own one, over entries that both keep, and the
         share of the own mask that devices with another A write, too."""
-        log, device, blocks = self._ring.ctx.log, self._ring.ctx.info.id, self._ring.blocks
+        log, device, groups = self._ring.ctx.log, self._ring.ctx.info.id, self._ring.groups
         both = [
             (r.source, r.values.astype(np.float32), r.received & mine.dense)
             for r in shared.received
@@ -64,5 +64,5 @@ class ClusterMean:
             shared.own_N, [(1.0, values_N, kept_N) for _, values_N, kept_N in both]
         )
         log.metric("consensus_distance", apart, round_index)
-        foreign = [kept_N for source, _, kept_N in both if blocks[source] != blocks[device]]
+        foreign = [kept_N for source, _, kept_N in both if groups[source] != groups[device]]
         log.metric("collided_mask_share", collided_share(mine.dense, foreign), round_index)

@@ -1,8 +1,8 @@
 """Full fine-tuning within each task and perfect routing: the paper's "hard-routing MoE", an upper bound.
 
 Local: every weight. Sent each round: every weight, to the devices of the same task. Merged: their mean,
-weighted by samples. At the end every task's weights go to everybody, and the true task's answer: whatever
-the scenario's `router` says, it is resolved to `oracle`, which scenario.yaml then shows.
+weighted by samples. At the end every task's weights go to all devices, and those of the true task answer:
+`router` is always resolved to `oracle`, which scenario.yaml then shows.
 """
 
 from typing import ClassVar, Literal
@@ -15,7 +15,7 @@ from emulator.methods.lora_by_task import LoraByTaskDevice
 
 
 class FullOracle(BaseModel):
-    """One whole model per task, each asked only what it was trained for."""
+    """One whole model per task, each asked only about its own task."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     topology_by_default: ClassVar[str] = "tasks"

@@ -43,7 +43,7 @@ class Gossip:
         survey_dense(self.ctx, samples, [planned] * self.ctx.info.devices)
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
-        """x_i += sum_j w_ij (Q(x_j) - Q(x_i)); what is lost, as `wire.lost_coordinates` says."""
+        """x_i += sum_j w_ij (Q(x_j) - Q(x_i)); lost coordinates as `wire.lost_coordinates` has it."""
         ctx = self.ctx
         links = ctx.network.links(round_index)
         weight = weights_at(ctx.info.id, links)
@@ -90,7 +90,7 @@ def introduce(
 
 
 def survey_dense(ctx: DeviceContext, samples: Sequence[int], planned: Sequence[Message]) -> None:
-    """The survey of devices without masks, each a block of its own. planned: one message of each."""
+    """The survey of devices without masks, each a task group of its own. planned: one message of each."""
     dense_ML = np.ones((ctx.info.devices, len(ctx.model.adapted.module_names)))
     ctx.network.update_survey(samples, range(ctx.info.devices), dense_ML, planned)
 

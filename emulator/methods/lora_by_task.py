@@ -3,7 +3,8 @@
 Local: A and B. Sent each round: A and B, to the devices of the same task. Merged: their mean, weighted by
 samples. At the end every task's adapter goes to all devices, as in `sparse_orthogonal`, and the same router
 chooses.
-What sparse_orthogonal gains over this is owed to its masks and projections, not to the grouping.
+What sparse_orthogonal gains over this method comes from its masks and projections, not from the
+grouping.
 """
 
 import struct
@@ -46,29 +47,29 @@ class LoraByTask(BaseModel):
 
 
 class LoraByTaskDevice:
-    """One device's part: Gossip among those of its task, then the trade of experts."""
+    """One device's part: Gossip among those of its task, then the exchange of experts."""
 
     def __init__(self, ctx: DeviceContext) -> None:
         self.ctx = ctx
         self.everything = Mask.full(ctx.model.adapted.layout.size)
         self.gossip = Gossip(ctx, self.everything)
-        self.block = ctx.info.task_names.index(ctx.info.shard.task)
+        self.group = ctx.info.task_names.index(ctx.info.shard.task)
         self.expert_values: dict[int, FloatArray] = {}
 
     def setup(self) -> Generator[Step, Inbox, None]:
         """Introduce with the own task; add up the routing statistics of each task."""
         ctx, info = self.ctx, self.ctx.info
         body = INTRODUCTION.pack(
-            self.block, len(info.shard.train), *ctx.network.position_m, info.max_power_w
+            self.group, len(info.shard.train), *ctx.network.position_m, info.max_power_w
         )
         bodies = yield from ctx.network.flood(body)
         heads = [INTRODUCTION.unpack(bodies[i]) for i in range(info.devices)]
-        blocks, samples = [head[0] for head in heads], [head[1] for head in heads]
+        groups, samples = [head[0] for head in heads], [head[1] for head in heads]
         dense_ML = np.ones((info.devices, len(ctx.model.adapted.module_names)))
         planned = [planned_message(ctx, self.everything.count)] * info.devices
-        ctx.network.update_survey(samples, blocks, dense_ML, planned)
-        self.ring = ExpertRing(ctx, ctx.network.form_clusters(SETUP_ROUND), blocks, samples)
-        self.ring.learn_masks(dict.fromkeys(blocks, self.everything))
+        ctx.network.update_survey(samples, groups, dense_ML, planned)
+        self.ring = ExpertRing(ctx, ctx.network.form_clusters(SETUP_ROUND), groups, samples)
+        self.ring.learn_masks(dict.fromkeys(groups, self.everything))
         self.statistics_layout, statistics = ctx.router.statistics()
         self.statistics = yield from self.ring.gather(self.statistics_layout, statistics)
 
@@ -79,8 +80,8 @@ class LoraByTaskDevice:
     def finish(self) -> Generator[Step, Inbox, None]:
         """Send every task's adapter to all devices."""
         ctx = self.ctx
-        mine = {self.block: ctx.wire.as_received(ctx.model.adapted.vector())}
-        self.expert_values, statistics = yield from self.ring.trade(
+        mine = {self.group: ctx.wire.as_received(ctx.model.adapted.vector())}
+        self.expert_values, statistics = yield from self.ring.exchange_experts(
             mine, self.statistics_layout, self.statistics, ctx.progress.rounds
         )
         if statistics.size:
@@ -88,13 +89,13 @@ class LoraByTaskDevice:
 
     def own_expert(self) -> Expert:
         """The adapter of the own task."""
-        return self._expert(self.block)
+        return self._expert(self.group)
 
     def experts(self) -> Sequence[Expert]:
         """One adapter per task that any device holds."""
-        return tuple(self._expert(block) for block in sorted(self.expert_values))
+        return tuple(self._expert(group) for group in sorted(self.expert_values))
 
-    def _expert(self, block: int) -> Expert:
-        adapted, task = self.ctx.model.adapted, self.ctx.info.task_names[block]
-        tensors = adapted.layout.split(self.expert_values[block])
-        return Expert(task, self.ring.samples_of(block), adapted.scaling, tensors, adapted.form)
+    def _expert(self, group: int) -> Expert:
+        adapted, task = self.ctx.model.adapted, self.ctx.info.task_names[group]
+        tensors = adapted.layout.split(self.expert_values[group])
+        return Expert(task, self.ring.samples_of(group), adapted.scaling, tensors, adapted.form)

@@ -1,9 +1,10 @@
-"""LoRI (arXiv 2504.07448) over a graph: masked B over an A of one's own, averaged with the neighbours'.
+"""LoRI (arXiv 2504.07448) over a graph: masked B over random frozen A, averaged with the neighbours.
 
-Local: the kept entries of B over a random frozen A, each device its own of both. Sent each round: those
-entries. Merged: `mean`, where what a neighbour does not keep counts as 0 and so shrinks what others do;
-or `mask_mean` over those who keep a coordinate. LoRI itself merges once, at the end; over rounds, every
-average mixes coordinates that mean different things under different A.
+Local: the kept entries of B over a random frozen A; every device has its own A and mask. Sent each
+round: those entries. Merged: `mean`, where a coordinate that a neighbour does not keep counts as 0 and
+so shrinks the others' values; or `mask_mean` over the devices that keep a coordinate. LoRI itself merges
+once, at the end; over rounds, every average mixes coordinates that mean different things under different
+A.
 Shapes: N coordinates of all B.
 """
 
@@ -136,7 +137,7 @@ class LoriDevice:
     def _mean(
         self, weight: dict[int, float], rounded_N: FloatArray, received: Sequence[Received]
     ) -> FloatArray:
-        """x + sum_j w_j (Q(x_j) - Q(x)), x_j = 0 outside its mask; lost ones as loss_policies.py says."""
+        """x + sum_j w_j (Q(x_j) - Q(x)), x_j = 0 outside its mask; lost ones as in loss_policies.py."""
         contributions = [
             (weight[r.source], r.values.astype(np.float32), r.status != Coordinate.LOST)
             for r in received

@@ -5,7 +5,7 @@ is a way to complete received messages (`loss_policy_of`) and a way to merge the
 sends again until nothing is lost:
 
 - keep_own: it is absent. Gossip leaves j's difference out, so the own value stands for x_j;
-  mask_mean leaves j out of numerator and denominator, and where nobody writes, the old mean stays.
+  mask_mean leaves j out of numerator and denominator, and where no device writes, the old mean stays.
 - renormalise: gossip scales the weights of those received at that coordinate, itself included, up to
   sum to one (`renormalised_step`). Under mask_mean it is the same as keep_own: a mean over those
   received has such weights.

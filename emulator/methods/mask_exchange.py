@@ -1,6 +1,6 @@
-"""How devices learn each other's masks: each block's lead chooses, and sends to those that need it.
+"""How devices learn each other's masks: the leader of each task group chooses, and sends to those that need it.
 
-A *block* is a projection and its mask; its *lead* is the lowest device that holds it. Shapes: N
+A *task group* shares a projection and a mask; its *leader* is the lowest of its devices. Shapes: N
 coordinates of all B.
 """
 
@@ -18,7 +18,7 @@ from emulator.methods.expert_exchange import ExpertRing
 from emulator.methods.messages import mask_message
 
 Masks = dict[int, Mask]
-"""By block: those of the own cluster."""
+"""By group: those of the own cluster."""
 
 
 def warmup_steps(asked: int | None, total_steps: int) -> int:
@@ -42,16 +42,16 @@ def warmup_steps(asked: int | None, total_steps: int) -> int:
 def choose_alone(
     ctx: DeviceContext, ring: ExpertRing, choose: Callable[[], Mask]
 ) -> Generator[Step, Inbox, Masks]:
-    """Every lead chooses by itself and sends to its block; then each cluster learns its blocks' masks."""
+    """Every leader chooses by itself and sends to its group; then each cluster learns its groups' masks."""
     own_id = ctx.info.id
-    block = ring.blocks[own_id]
-    lead = ring.blocks.index(block)
-    if own_id == lead:
+    group = ring.groups[own_id]
+    leader = ring.groups.index(group)
+    if own_id == leader:
         mine = choose()
-        peers = tuple(i for i, b in enumerate(ring.blocks) if b == block and i != own_id)
+        peers = tuple(i for i, b in enumerate(ring.groups) if b == group and i != own_id)
         yield from ctx.network.exchange([mask_message(ctx, mine, peers)] if peers else [], ())
     else:
-        (received,) = yield from ctx.network.exchange([], (lead,))
+        (received,) = yield from ctx.network.exchange([], (leader,))
         mine = Mask.from_dense(received.received)
     return (yield from send_to_cluster(ctx, ring, mine))
 
@@ -59,59 +59,59 @@ def choose_alone(
 def send_to_cluster(
     ctx: DeviceContext, ring: ExpertRing, mine: Mask
 ) -> Generator[Step, Inbox, Masks]:
-    """In each cluster the lowest member of every block sends its mask to those that do not know it."""
+    """In each cluster the lowest member of every group sends its mask to those that do not know it."""
     own_id = ctx.info.id
-    block = ring.blocks[own_id]
+    group = ring.groups[own_id]
     senders = ring.senders_of(ring.index)
-    unaware = tuple(i for i in ring.others if block not in ring.knows[i])
-    messages = [mask_message(ctx, mine, unaware)] if unaware and senders[block] == own_id else []
+    unaware = tuple(i for i in ring.others if group not in ring.knows[i])
+    messages = [mask_message(ctx, mine, unaware)] if unaware and senders[group] == own_id else []
     wait_for = tuple(sorted(i for b, i in senders.items() if b not in ring.knows[own_id]))
     received = yield from ctx.network.exchange(messages, wait_for)
-    masks = {ring.blocks[each.source]: Mask.from_dense(each.received) for each in received}
-    ring.learn_masks({block: mine, **masks})
-    return {b: ring.masks[b] for b in sorted(ring.blocks_of(ring.index))}
+    masks = {ring.groups[each.source]: Mask.from_dense(each.received) for each in received}
+    ring.learn_masks({group: mine, **masks})
+    return {b: ring.masks[b] for b in sorted(ring.groups_of(ring.index))}
 
 
 def choose_in_turn(
     ctx: DeviceContext, ring: ExpertRing, choose: Callable[[BoolArray], Mask]
 ) -> Generator[Step, Inbox, Masks]:
-    """Leads choose one after the other, in seeded order, among entries that no block near them has taken.
+    """Group leaders choose one after the other, in seeded order, among entries that no group near them has taken.
 
-    `choose` gets the free coordinates [N]. Blocks are near when some cluster holds both; so no two
-    masks of a cluster overlap. One exchange per block.
+    `choose` gets the free coordinates [N]. Groups are near when some cluster holds both; so no two
+    masks of a cluster overlap. One exchange per group.
     """
-    blocks = sorted(set(ring.blocks))
-    order = [blocks[i] for i in stream(ctx.info.seed, "mask_order").permutation(len(blocks))]
+    groups = sorted(set(ring.groups))
+    order = [groups[i] for i in stream(ctx.info.seed, "mask_order").permutation(len(groups))]
     masks: Masks = {}
     own_id = ctx.info.id
-    for block in order:
-        lead = ring.blocks.index(block)
-        needing = _devices_needing(ring, block)
-        if own_id == lead:
-            near = _near(ring, block)
+    for group in order:
+        leader = ring.groups.index(group)
+        needing = _devices_needing(ring, group)
+        if own_id == leader:
+            near = _near(ring, group)
             taken_N = np.zeros(ctx.model.adapted.layout.size, dtype=np.bool_)
             for other in near & masks.keys():
                 taken_N |= masks[other].dense
-            masks[block] = choose(~taken_N)
+            masks[group] = choose(~taken_N)
             receivers = tuple(sorted(needing - {own_id}))
-            messages = [mask_message(ctx, masks[block], receivers)] if receivers else []
+            messages = [mask_message(ctx, masks[group], receivers)] if receivers else []
             yield from ctx.network.exchange(messages, ())
         else:
-            wait_for = (lead,) if own_id in needing else ()
+            wait_for = (leader,) if own_id in needing else ()
             for received in (yield from ctx.network.exchange([], wait_for)):
-                masks[block] = Mask.from_dense(received.received)
+                masks[group] = Mask.from_dense(received.received)
     ring.learn_masks(masks)
-    return {block: masks[block] for block in sorted(ring.blocks_of(ring.index))}
+    return {group: masks[group] for group in sorted(ring.groups_of(ring.index))}
 
 
-def _near(ring: ExpertRing, block: int) -> set[int]:
-    """The other blocks with which a block shares some cluster."""
-    held = [ring.blocks_of(c) for c in range(len(ring.clusters))]
-    return set().union(*(blocks for blocks in held if block in blocks)) - {block}
+def _near(ring: ExpertRing, group: int) -> set[int]:
+    """The other groups with which a group shares some cluster."""
+    held = [ring.groups_of(c) for c in range(len(ring.clusters))]
+    return set().union(*(groups for groups in held if group in groups)) - {group}
 
 
-def _devices_needing(ring: ExpertRing, block: int) -> set[int]:
-    """Devices that need a block's mask: all in clusters that hold it, and the leads of blocks near it."""
-    clusters = [c for c in range(len(ring.clusters)) if block in ring.blocks_of(c)]
+def _devices_needing(ring: ExpertRing, group: int) -> set[int]:
+    """Devices that need a group's mask: all in clusters that hold it, and the leaders of groups near it."""
+    clusters = [c for c in range(len(ring.clusters)) if group in ring.groups_of(c)]
     members = {i for c in clusters for i in ring.clusters[c]}
-    return members | {ring.blocks.index(other) for other in _near(ring, block)}
+    return members | {ring.groups.index(other) for other in _near(ring, group)}

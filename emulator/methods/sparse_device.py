@@ -1,6 +1,6 @@
 """One device's part in sparse_orthogonal: setup, rounds and end.
 
-Shapes: N coordinates of all B, L modules, M devices. Blocks and leads: see sparse_setup.py.
+Shapes: N coordinates of all B, L modules, M devices. Task groups and their leaders: see sparse_setup.py.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class SparseOrthogonalDevice:
         self.ctx = ctx
         info = ctx.info
         self.task = info.task_names.index(info.shard.task)
-        self.block = self.task if config.projection_by == "task" else info.id
+        self.group = self.task if config.projection_by == "task" else info.id
         self.num_blocks = len(info.task_names) if config.projection_by == "task" else info.devices
         adapted = ctx.model.lora(
             config.lora_rank, config.lora_alpha or config.lora_rank, ("lora_B",)
         )
         if config.active_ranks is not None:
             adapted.keep_active(config.active_ranks)
-        adapted.set_tensors(self._draw_projection(self.block))
+        adapted.set_tensors(self._draw_projection(self.group))
         adapted.start_optimiser(config.learning_rate)
         self.layout = adapted.layout
         self.masks: Masks = {}
@@ -69,7 +69,7 @@ class SparseOrthogonalDevice:
         ctx, config = self.ctx, self.config
         yield from self._introduce()
         clusters = self._form_clusters(0.0, SETUP_ROUND)
-        self.ring = ExpertRing(ctx, clusters, self.known.blocks, self.known.samples)
+        self.ring = ExpertRing(ctx, clusters, self.known.groups, self.known.samples)
         self.cluster_mean = ClusterMean(self.ring, config.aggregation, self.layout.size)
         self.cluster_models = ClusterModels(self.ring)
         if self._chooses_by_size():
@@ -79,7 +79,7 @@ class SparseOrthogonalDevice:
             self.masks = yield from choose_in_turn(ctx, self.ring, self._largest_free)
         else:
             self.masks = yield from choose_alone(ctx, self.ring, self._choose_mask)
-        ctx.model.adapted.restrict(self.masks[self.block])
+        ctx.model.adapted.restrict(self.masks[self.group])
         ctx.model.adapted.start_optimiser(config.learning_rate)
         self._record_collisions(SETUP_ROUND)
         self.statistics_layout, self.own_statistics = ctx.router.statistics()
@@ -90,7 +90,7 @@ class SparseOrthogonalDevice:
         ctx, config = self.ctx, self.config
         counts_L = count_entries(config, ctx)
         sends_matrix = config.send_projection == "matrix"
-        sent = self._draw_projection(self.block) if sends_matrix else {}
+        sent = self._draw_projection(self.group) if sends_matrix else {}
         bodies = yield from ctx.network.flood(pack_introduction(ctx, self.task, counts_L, sent))
         self.known = read_introductions(
             bodies,
@@ -113,18 +113,18 @@ class SparseOrthogonalDevice:
         """The clusters of all devices' places at a time."""
         known = self.known
         self.ctx.network.update_survey(
-            known.samples, known.blocks, known.densities_ML, self.planned, time_s
+            known.samples, known.groups, known.densities_ML, self.planned, time_s
         )
         return self.ctx.network.form_clusters(round_index)
 
     def _chooses_by_size(self) -> bool:
-        """Whether this device leads its block and has to know which entries of B grow large."""
-        leads = self.ctx.info.id == self.known.blocks.index(self.block)
+        """Whether this device leads its group and has to know which entries of B grow large."""
+        leads = self.ctx.info.id == self.known.groups.index(self.group)
         keeps_all = int(self.counts_L.sum()) == self.layout.size
         return leads and self.config.mask_selection != "random" and not keeps_all
 
     def _choose_mask(self) -> Mask:
-        """The mask of the block that this device leads."""
+        """The mask of the group that this device leads."""
         if self.config.mask_selection == "random":
             return self.ctx.sparsity.random_entries(self.counts_L)
         return self._largest_free(np.ones(self.layout.size, dtype=np.bool_))
@@ -146,12 +146,12 @@ class SparseOrthogonalDevice:
         Every member comes to the same mean, which is what it exchanges with other clusters later. Under
         mask_mean it trains on with what rounding held back of its own entries, too, so that disjoint
         masks give B back bit for bit and equal ones keep the mean of all. What is lost is left out, or
-        completed as `wire.lost_coordinates` says; where then no device writes, the mean of the last
+        completed as `wire.lost_coordinates` has it; where then no device writes, the mean of the last
         round in which one did stays.
         """
         if self._reclusters_before(round_index):
             yield from self._form_clusters_again(round_index)
-        ctx, ring, mean, mine = self.ctx, self.ring, self.cluster_mean, self.masks[self.block]
+        ctx, ring, mean, mine = self.ctx, self.ring, self.cluster_mean, self.masks[self.group]
         vector_N = ctx.model.adapted.vector()
         shared = yield from ctx.network.share(
             mine, vector_N, ring.others, ring.others, tuple(self.masks.values())
@@ -175,7 +175,7 @@ class SparseOrthogonalDevice:
         bodies = yield from ctx.network.flood(body)
         latest_s = max(WHEREABOUTS.unpack(body)[0] for body in bodies.values())
         self.ring.regroup(self._form_clusters(latest_s, round_index))
-        self.masks = yield from send_to_cluster(ctx, self.ring, self.masks[self.block])
+        self.masks = yield from send_to_cluster(ctx, self.ring, self.masks[self.group])
         self._record_collisions(round_index)
         self.statistics = yield from self.ring.gather(self.statistics_layout, self.own_statistics)
 
@@ -208,39 +208,39 @@ class SparseOrthogonalDevice:
         """
         mean_N, layout = self.cluster_mean.values_N, self.statistics_layout
         if self.config.aggregation == "printed_24":
-            self.expert_values, summed = yield from self.cluster_models.trade(
+            self.expert_values, summed = yield from self.cluster_models.exchange_models(
                 mean_N, layout, statistics, round_index
             )
             return summed
         experts = {
-            block: self.ctx.wire.as_received(mean_N * mask.dense)
-            for block, mask in sorted(self.masks.items())
+            group: self.ctx.wire.as_received(mean_N * mask.dense)
+            for group, mask in sorted(self.masks.items())
         }
-        self.expert_values, summed = yield from self.ring.trade(
+        self.expert_values, summed = yield from self.ring.exchange_experts(
             experts, layout, statistics, round_index
         )
         return summed
 
     def own_expert(self) -> Expert:
-        """The expert of the own block."""
-        return self._expert(self.block)
+        """The expert of the own group."""
+        return self._expert(self.group)
 
     def experts(self) -> Sequence[Expert]:
-        """One expert per block that any device holds."""
-        return tuple(self._expert(block) for block in sorted(self.expert_values))
+        """One expert per group that any device holds."""
+        return tuple(self._expert(group) for group in sorted(self.expert_values))
 
-    def _expert(self, block: int) -> Expert:
-        """The expert of a block: its A and the received B."""
+    def _expert(self, group: int) -> Expert:
+        """The expert of a group: its A and the received B."""
         ctx, known = self.ctx, self.known
-        projection = known.projections.get(block) or self._draw_projection(block)
-        tensors = {**projection, **self.layout.split(self.expert_values[block])}
-        task = ctx.info.task_names[known.task_of_block[block]]
+        projection = known.projections.get(group) or self._draw_projection(group)
+        tensors = {**projection, **self.layout.split(self.expert_values[group])}
+        task = ctx.info.task_names[known.task_of_group[group]]
         scaling = ctx.model.adapted.scaling
-        return Expert(task, self.ring.samples_of(block), scaling, tensors)
+        return Expert(task, self.ring.samples_of(group), scaling, tensors)
 
-    def _draw_projection(self, block: int) -> dict[str, FloatArray]:
-        """A of a block, by layer name, from its seed."""
+    def _draw_projection(self, group: int) -> dict[str, FloatArray]:
+        """A of a group, by layer name, from its seed."""
         config = self.config
         return self.ctx.sparsity.projection(
-            config.projection, config.lora_rank, self.num_blocks, block
+            config.projection, config.lora_rank, self.num_blocks, group
         )

@@ -11,8 +11,8 @@ every device puts its own mask over that mean again (`printed`). Eq 24, the answ
 not: expert j is ((1/|c|) sum_i B_i M_i) A_j (`printed_24`; in the rounds a device still trains and
 sends what its own mask keeps, as Eq 3 has it). On Eq 23 see averaging.py.
 
-A *block* is an A and a mask: one per task, whose devices then average their B exactly (or one per
-device, `projection_by`).
+A *task group* is the devices of one task: they have the same A and mask and average their B exactly.
+With `projection_by: device` every device is a group of its own.
 """
 
 from typing import ClassVar, Literal
@@ -66,7 +66,7 @@ class SparseOrthogonal(BaseModel):
     )
     send_projection: Literal["seed", "matrix"] = Field(
         default="seed",
-        description="what introductions send of A: the seed and block that make it, or its entries",
+        description="what introductions send of A: the seed and task group that make it, or its entries",
     )
     mask_selection: Literal["magnitude", "random", "disjoint"] = Field(
         default="magnitude",
@@ -125,5 +125,5 @@ class SparseOrthogonal(BaseModel):
         return tasks if self.projection_by == "task" else devices
 
     def start(self, ctx: DeviceContext) -> SparseOrthogonalDevice:
-        """A frozen from the device's block, B = 0."""
+        """A of the device's group, frozen, and B = 0."""
         return SparseOrthogonalDevice(self, ctx)

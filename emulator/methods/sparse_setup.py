@@ -1,7 +1,7 @@
 """What the devices of sparse_orthogonal introduce to each other, and what all then know of all.
 
-Shapes: N coordinates of all B, L modules, M devices. A *block* is an A and a mask; its *lead*, the lowest
-device that holds it, chooses the mask.
+Shapes: N coordinates of all B, L modules, M devices. A *task group* shares an A and a mask
+(see sparse_orthogonal.py); its *group leader*, the lowest of its devices, chooses the mask.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ WHEREABOUTS = struct.Struct("<dff")
 class Introductions:
     """What all devices know of all after the introductions.
 
-    blocks and samples: of each device [M]. task_of_block: index of a block's task. counts_ML: entries
-    that each device's mask keeps in each module, the same for all devices of a block. projections: A of
-    each block by layer name, empty where devices draw it from the seed.
+    groups and samples: of each device [M]. task_of_group: index of a group's task. counts_ML: entries
+    that each device's mask keeps in each module, the same for all devices of a group. projections: A of
+    each group by layer name, empty where devices draw it from the seed.
     """
 
-    blocks: list[int]
+    groups: list[int]
     samples: list[int]
-    task_of_block: Mapping[int, int]
+    task_of_group: Mapping[int, int]
     counts_ML: IndexArray
     densities_ML: DoubleArray
     projections: Mapping[int, dict[str, FloatArray]]
@@ -83,30 +83,30 @@ def read_introductions(
 ) -> Introductions:
     """What the devices introduced. layout_of_A: where A was sent.
 
-    A block's counts are those of its device with the smallest sum, of equals the lowest.
+    A group's counts are those of its device with the smallest sum, of equals the lowest.
     """
     devices = range(len(bodies))
     heads = [INTRODUCTION.unpack_from(bodies[i]) for i in devices]
     tasks, samples = [head[1] for head in heads], [head[2] for head in heads]
-    blocks = tasks if projection_by == "task" else list(devices)
+    groups = tasks if projection_by == "task" else list(devices)
     tails = [np.frombuffer(bodies[i], "<f4", offset=INTRODUCTION.size).copy() for i in devices]
     wished_ML = np.rint(np.stack([tail[: sizes_L.size] for tail in tails]) * sizes_L)
     wishes_M = wished_ML.sum(axis=1)
     smallest = {
-        block: min((i for i, b in enumerate(blocks) if b == block), key=wishes_M.__getitem__)
-        for block in set(blocks)
+        group: min((i for i, b in enumerate(groups) if b == group), key=wishes_M.__getitem__)
+        for group in set(groups)
     }
-    counts_ML = wished_ML[[smallest[block] for block in blocks]].astype(np.int64)
+    counts_ML = wished_ML[[smallest[group] for group in groups]].astype(np.int64)
     projections = {}
     if layout_of_A is not None:
         projections = {
-            block: layout_of_A.split(tail[sizes_L.size :])
-            for block, tail in zip(blocks, tails, strict=True)
+            group: layout_of_A.split(tail[sizes_L.size :])
+            for group, tail in zip(groups, tails, strict=True)
         }
     return Introductions(
-        blocks=blocks,
+        groups=groups,
         samples=samples,
-        task_of_block=dict(zip(blocks, tasks, strict=True)),
+        task_of_group=dict(zip(groups, tasks, strict=True)),
         counts_ML=counts_ML,
         densities_ML=counts_ML / sizes_L,
         projections=projections,

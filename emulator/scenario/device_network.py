@@ -51,7 +51,7 @@ class DeviceNetwork:
     def update_survey(
         self,
         samples: Sequence[int],
-        blocks: Sequence[int],
+        groups: Sequence[int],
         densities_ML: DoubleArray,
         planned: Sequence[Message],
         time_s: float = 0.0,
@@ -60,7 +60,7 @@ class DeviceNetwork:
         self._surveyed_s = time_s
         self._rounds_before_survey = self._ctx.progress.rounds_begun
         sizes = IntroducedSizes(
-            tuple(samples), tuple(blocks), tuple(self._model.adapted.module_sizes)
+            tuple(samples), tuple(groups), tuple(self._model.adapted.module_sizes)
         )
         self._survey = self._world.survey(time_s, planned, densities_ML, sizes)
 

@@ -119,14 +119,14 @@ class NetworkContext(Protocol):
     def update_survey(
         self,
         samples: Sequence[int],
-        blocks: Sequence[int],
+        groups: Sequence[int],
         densities_ML: DoubleArray,
         planned: Sequence[Message],
         time_s: float = 0.0,
     ) -> None:
         """Take what devices introduced as known, with path gains and powers at a common time [s].
 
-        samples and blocks: of each device [M]. planned: the message that each will send in a round [M].
+        samples and groups: training examples and task group of each device [M]. planned: the message that each will send in a round [M].
         """
         ...
 

@@ -50,23 +50,25 @@ class Trades:
         models = ClusterModels(ring)
         for clusters in self.groupings:
             ring.regroup(clusters)
-            ring.learn_masks({b: self.network.masks[b] for b in ring.blocks_of(ring.index)})
+            ring.learn_masks({b: self.network.masks[b] for b in ring.groups_of(ring.index)})
             statistics = self.network.statistics[ring.index % len(self.network.clusters)]
-            told = yield from models.trade(self.mean_of(ring.index), STATISTICS, statistics, 3)
+            told = yield from models.exchange_models(
+                self.mean_of(ring.index), STATISTICS, statistics, 3
+            )
         return told
 
     def union(self, clusters: Clusters, c: int) -> BoolArray:
         kept_N = np.zeros(LAYOUT.size, dtype=np.bool_)
         for i in clusters[c]:
-            kept_N |= self.network.masks[self.network.blocks[i]].dense
+            kept_N |= self.network.masks[self.network.groups[i]].dense
         return kept_N
 
-    def wanted(self, block: int) -> FloatArray:
-        """By samples of the block's devices, coordinate by coordinate, over the last grouping."""
+    def wanted(self, group: int) -> FloatArray:
+        """By samples of the group's devices, coordinate by coordinate, over the last grouping."""
         network, clusters = self.network, self.groupings[-1]
         above_N, below = np.zeros(LAYOUT.size), 0
         for c, members in enumerate(clusters):
-            weight = sum(network.samples[i] for i in members if network.blocks[i] == block)
+            weight = sum(network.samples[i] for i in members if network.groups[i] == group)
             above_N += weight * np.where(self.union(clusters, c), self.mean_of(c), 0).astype(float)
             below += weight
         return (above_N / below).astype(np.float32)
@@ -79,20 +81,20 @@ class Trades:
 
 @given(network=networks())
 @settings(max_examples=25, deadline=None)
-def test_everybody_ends_with_every_blocks_unmasked_mean(network: Network) -> None:
+def test_everybody_ends_with_every_groups_unmasked_mean(network: Network) -> None:
     trades = Trades(network)
     for experts, statistics in trades.results:
-        assert sorted(experts) == sorted(set(network.blocks))
+        assert sorted(experts) == sorted(set(network.groups))
         np.testing.assert_allclose(statistics, network.statistics.sum(axis=0), rtol=1e-5, atol=1e-6)
-        for block, values in experts.items():
-            assert values.tobytes() == trades.results[0][0][block].tobytes()
-            np.testing.assert_allclose(values, trades.wanted(block), rtol=1e-6)
+        for group, values in experts.items():
+            assert values.tobytes() == trades.results[0][0][group].tobytes()
+            np.testing.assert_allclose(values, trades.wanted(group), rtol=1e-6)
 
 
 def test_an_expert_holds_what_other_members_wrote() -> None:
     trades = Trades(Network(THREE, SHARED))
     experts, _ = trades.results[0]
-    foreign_N = ~trades.network.masks[2].dense & trades.union(THREE, 2)  # block 2 lives there only
+    foreign_N = ~trades.network.masks[2].dense & trades.union(THREE, 2)  # group 2 lives there only
     assert foreign_N.any()
     assert np.array_equal(experts[2][foreign_N], trades.mean_of(2)[foreign_N])
     nobody_N = ~trades.union(THREE, 2)
@@ -112,16 +114,16 @@ def test_a_cluster_is_sent_once_over_the_union_of_its_masks() -> None:
         assert np.array_equal(message.mask.dense, trades.union(THREE, c))
     payload = sum(2 * counts[origins[m.origin]] * len(m.receivers) for m in messages)
     assert sum(record.payload_bytes for record in trades.records) == payload
-    blockwise = Network(THREE, SHARED, routed="unrouted")
-    blockwise.trade()
-    assert payload < sum(record.payload_bytes for record in blockwise.records)
+    groupwise = Network(THREE, SHARED, routed="unrouted")
+    groupwise.trade()
+    assert payload < sum(record.payload_bytes for record in groupwise.records)
 
 
 def test_a_union_travels_only_to_those_who_lack_one_of_its_masks() -> None:
     network = Network(((0, 1), (2,), (3, 4)), [0, 1, 0, 1, 2])
     messages = Trades(network).sent()
     news = {(m.origin, r): not m.mask_known for m in messages for r in m.receivers}
-    assert not news[2, 0]  # all that {2} writes, block 0, is known to 0
+    assert not news[2, 0]  # all that {2} writes, group 0, is known to 0
     assert news[0, 2]
     assert news[3, 0]
     assert not Trades(Network(((0, 1), (2, 3)), [0, 1, 0, 1])).records[0].mask_bytes
@@ -134,6 +136,6 @@ def test_a_second_trade_sends_no_union_again_unless_clusters_are_others(second: 
     told = [m.mask_known for e in range(first, first + len(second)) for m in trades.sent(e)]
     assert told
     assert all(told) == (second == THREE)
-    for block in set(SHARED):
+    for group in set(SHARED):
         for experts, _ in trades.results:
-            np.testing.assert_allclose(experts[block], trades.wanted(block), rtol=1e-6)
+            np.testing.assert_allclose(experts[group], trades.wanted(group), rtol=1e-6)

@@ -32,24 +32,24 @@ class Network:
     def __init__(
         self,
         clusters: Clusters,
-        blocks: list[int],
+        groups: list[int],
         routed: str = "routed",
         number: str = "bfloat16",
         statistics: str = "float32",
     ) -> None:
-        self.clusters, self.blocks = clusters, blocks
-        self.devices = len(blocks)
+        self.clusters, self.groups = clusters, groups
+        self.devices = len(groups)
         self.cluster_of = {i: c for c, members in enumerate(clusters) for i in members}
         self.samples = [10 * i + 7 for i in range(self.devices)]
         draws = np.random.default_rng(1)
         self.masks = {
-            b: Mask.from_dense(draws.random(LAYOUT.size) < 0.3) for b in sorted(set(blocks))
+            b: Mask.from_dense(draws.random(LAYOUT.size) < 0.3) for b in sorted(set(groups))
         }
         self.wire = WireFormat(value_type=number, statistics_type=statistics)
         self.toys = [ToyDevice(i, LAYOUT, self.wire) for i in range(self.devices)]
         self.experts: dict[tuple[int, int], FloatArray] = {}
         for c, members in enumerate(clusters):
-            for b in sorted({blocks[i] for i in members}):
+            for b in sorted({groups[i] for i in members}):
                 drawn = draws.standard_normal(LAYOUT.size).astype(np.float32)
                 self.experts[c, b] = self.toys[0].wire.as_received(
                     np.where(self.masks[b].dense, drawn, np.float32(0))
@@ -59,8 +59,8 @@ class Network:
 
     def ring(self, device: int) -> ExpertRing:
         c = self.cluster_of[device]
-        known = {self.blocks[i]: self.masks[self.blocks[i]] for i in self.clusters[c]}
-        ring = ExpertRing(self.toys[device], self.clusters, self.blocks, self.samples)
+        known = {self.groups[i]: self.masks[self.groups[i]] for i in self.clusters[c]}
+        ring = ExpertRing(self.toys[device], self.clusters, self.groups, self.samples)
         ring.learn_masks(known)
         return ring
 
@@ -69,7 +69,7 @@ class Network:
         mine = {b: values for (where, b), values in self.experts.items() if where == c}
         # A member holds statistics of its own; only its leader's are the cluster's sum.
         statistics = self.statistics[c] if device == ring.leader else self.statistics[c] * 0 + 99
-        experts, total = yield from ring.trade(mine, STATISTICS, statistics, 3)
+        experts, total = yield from ring.exchange_experts(mine, STATISTICS, statistics, 3)
         return experts, total, ring.masks
 
     def trade(self) -> list[tuple[dict[int, FloatArray], FloatArray, dict[int, Mask]]]:
@@ -82,13 +82,13 @@ class Network:
         self.records = [r for o in outcomes.values() for r in o.link_records]
         return [outcomes[i].result for i in range(self.devices)]  # type: ignore[misc]
 
-    def wanted(self, block: int) -> FloatArray:
-        """The mean of the clusters' experts by the samples of their members of that block."""
+    def wanted(self, group: int) -> FloatArray:
+        """The mean of the clusters' experts by the samples of their members of that group."""
         total, weights = np.zeros(LAYOUT.size), 0
         for c, members in enumerate(self.clusters):
-            weight = sum(self.samples[i] for i in members if self.blocks[i] == block)
+            weight = sum(self.samples[i] for i in members if self.groups[i] == group)
             if weight:
-                total += weight * self.experts[c, block].astype(np.float64)
+                total += weight * self.experts[c, group].astype(np.float64)
                 weights += weight
         return (total / weights).astype(np.float32)
 
@@ -96,15 +96,15 @@ class Network:
 @st.composite
 def networks(draw: st.DrawFn) -> Network:
     devices = draw(st.integers(2, 7))
-    blocks = draw(st.lists(st.integers(0, 3), min_size=devices, max_size=devices))
+    groups = draw(st.lists(st.integers(0, 3), min_size=devices, max_size=devices))
     labels = draw(st.lists(st.integers(0, 3), min_size=devices, max_size=devices))
     members = [tuple(i for i in range(devices) if labels[i] == c) for c in range(4)]
-    return Network(tuple(sorted(m for m in members if m)), blocks)
+    return Network(tuple(sorted(m for m in members if m)), groups)
 
 
 THREE: Clusters = ((0, 1, 4), (2,), (3, 5))
 SHARED = [0, 1, 0, 2, 0, 1]
-"""Blocks 0 and 1 live in two clusters each, block 2 in one."""
+"""Groups 0 and 1 live in two clusters each, group 2 in one."""
 
 
 @given(network=networks())
@@ -112,14 +112,14 @@ SHARED = [0, 1, 0, 2, 0, 1]
 def test_everybody_ends_with_the_same_experts_masks_and_statistics(network: Network) -> None:
     results = network.trade()
     for experts, statistics, masks in results:
-        assert sorted(experts) == sorted(masks) == sorted(set(network.blocks))
+        assert sorted(experts) == sorted(masks) == sorted(set(network.groups))
         np.testing.assert_allclose(statistics, network.statistics.sum(axis=0), rtol=1e-5, atol=1e-6)
-        for block, values in experts.items():
+        for group, values in experts.items():
             assert values.dtype == np.float32
-            assert values.tobytes() == results[0][0][block].tobytes()
-            assert masks[block].digest == network.masks[block].digest
-            assert not values[~network.masks[block].dense].any()
-            wanted = network.wanted(block)
+            assert values.tobytes() == results[0][0][group].tobytes()
+            assert masks[group].digest == network.masks[group].digest
+            assert not values[~network.masks[group].dense].any()
+            wanted = network.wanted(group)
             np.testing.assert_allclose(values, wanted, rtol=2**-8, atol=1e-12)
 
 
@@ -132,11 +132,11 @@ def test_an_expert_of_one_cluster_arrives_everywhere_bit_for_bit() -> None:
 @pytest.mark.parametrize("number", ["float32", "bfloat16", "float16", "int8"])
 def test_experts_of_one_task_are_averaged_by_samples_and_rounded_as_sent(number: str) -> None:
     network = Network(THREE, SHARED, number=number)
-    for block in (0, 1):
-        wanted = network.wanted(block)
+    for group in (0, 1):
+        wanted = network.wanted(group)
         rounded = network.toys[0].wire.as_received(wanted)
         for experts, _, _ in network.trade():
-            np.testing.assert_allclose(experts[block], rounded, rtol=1e-6, atol=1e-7)
+            np.testing.assert_allclose(experts[group], rounded, rtol=1e-6, atol=1e-7)
 
 
 @given(network=networks())
@@ -144,19 +144,19 @@ def test_experts_of_one_task_are_averaged_by_samples_and_rounded_as_sent(number:
 def test_a_mask_travels_only_where_it_is_news(network: Network) -> None:
     network.trade()
     known = [
-        {network.blocks[i] for i in network.clusters[network.cluster_of[device]]}
+        {network.groups[i] for i in network.clusters[network.cluster_of[device]]}
         for device in range(network.devices)
     ]
     rounds = list(zip(*(toy.network.sent for toy in network.toys), strict=True))
     for said in rounds:
         messages = [m for of_device in said for m in of_device if m.kind is Kind.EXPERT]
         for message in messages:
-            block = network.blocks[message.origin]
-            assert message.mask.digest == network.masks[block].digest
-            assert {block in known[r] for r in message.receivers} == {message.mask_known}
+            group = network.groups[message.origin]
+            assert message.mask.digest == network.masks[group].digest
+            assert {group in known[r] for r in message.receivers} == {message.mask_known}
         for message in messages:
             for receiver in message.receivers:
-                known[receiver].add(network.blocks[message.origin])
+                known[receiver].add(network.groups[message.origin])
     new_masks = any(not m.mask_known for toy in network.toys for ms in toy.network.sent for m in ms)
     assert new_masks == (sum(record.mask_bytes for record in network.records) > 0)
 
@@ -171,8 +171,8 @@ def test_a_second_trade_sends_no_mask_again_whatever_the_clusters_are_by_then() 
         for clusters in (THREE, ((0, 2, 3), (1, 4, 5))):
             ring.regroup(clusters)
             held = {b: network.experts[c, b] for c, b in network.experts}
-            mine = {b: held[b] for b in sorted(ring.blocks_of(ring.index))}
-            yield from ring.trade(mine, STATISTICS, np.zeros(size, dtype=np.float32), 3)
+            mine = {b: held[b] for b in sorted(ring.groups_of(ring.index))}
+            yield from ring.exchange_experts(mine, STATISTICS, np.zeros(size, dtype=np.float32), 3)
 
     air = Ideal().bind(network.devices, 1)
     shims = {i: Shim(i, network.wire, IdealAccess(), air) for i in devices}
@@ -217,8 +217,8 @@ def test_one_cluster_needs_no_expert_bytes() -> None:
     assert expert_bytes(network.records) == 3 * STATISTICS.size * 4  # once to each member, float32
     for experts, statistics, _ in results:
         np.testing.assert_array_equal(statistics, network.statistics[0])
-        for block, values in experts.items():
-            assert values.tobytes() == network.experts[0, block].tobytes()
+        for group, values in experts.items():
+            assert values.tobytes() == network.experts[0, group].tobytes()
 
 
 def test_statistics_of_two_bytes_are_the_same_everywhere() -> None:
@@ -254,16 +254,16 @@ def test_clusters_without_statistics_trade_experts_alone() -> None:
 def test_single_devices_are_clusters_too() -> None:
     network = Network(((0,), (1,), (2,)), [0, 1, 2])
     results = network.trade()
-    for block in range(3):
+    for group in range(3):
         assert all(
-            e[block].tobytes() == network.experts[block, block].tobytes() for e, _, _ in results
+            e[group].tobytes() == network.experts[group, group].tobytes() for e, _, _ in results
         )
     assert not any(toy.network.sent[-1] for toy in network.toys)  # nobody to spread anything to
 
 
-def test_the_senders_are_the_lowest_members_of_their_block() -> None:
+def test_the_senders_are_the_lowest_members_of_their_group() -> None:
     ring = Network(THREE, SHARED).ring(4)
     assert ring.senders_of(0) == {0: 0, 1: 1}
     assert ring.senders_of(2) == {2: 3, 1: 5}
     assert (ring.index, ring.leader, ring.others) == (0, 0, (0, 1))
-    assert ring.blocks_of(2) == {1, 2}
+    assert ring.groups_of(2) == {1, 2}

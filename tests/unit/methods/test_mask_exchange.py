@@ -44,18 +44,18 @@ def first_free(free_N: BoolArray) -> Mask:
 
 
 def talk(
-    clusters: Clusters, blocks: list[int], in_turn: bool
+    clusters: Clusters, groups: list[int], in_turn: bool
 ) -> tuple[dict[int, Masks], dict[int, ToyDevice]]:
     """What every device knows at the end."""
-    toys = {i: ToyDevice(i, LAYOUT, WireFormat()) for i in range(len(blocks))}
+    toys = {i: ToyDevice(i, LAYOUT, WireFormat()) for i in range(len(groups))}
 
     def life(toy: ToyDevice) -> Generator[Step, Inbox, Masks]:
-        ring = ExpertRing(toy, clusters, blocks, [1] * len(blocks))
+        ring = ExpertRing(toy, clusters, groups, [1] * len(groups))
         if in_turn:
             return (yield from choose_in_turn(toy, ring, first_free))
         return (yield from choose_alone(toy, ring, lambda: random_mask(toy.info.id)))
 
-    air = Ideal().bind(len(blocks), 1)
+    air = Ideal().bind(len(groups), 1)
     shims = {i: Shim(i, WireFormat(), IdealAccess(), air) for i in toys}
     outcomes = one_process.run({i: life(toys[i]) for i in toys}, shims, lambda *_: None)  # type: ignore[misc]
     return {i: outcome.result for i, outcome in outcomes.items()}, toys  # type: ignore[misc]
@@ -69,25 +69,25 @@ NETWORKS: list[tuple[Clusters, list[int]]] = [
 ]
 
 
-@pytest.mark.parametrize(("clusters", "blocks"), NETWORKS)
+@pytest.mark.parametrize(("clusters", "groups"), NETWORKS)
 @pytest.mark.parametrize("in_turn", [False, True])
-def test_a_cluster_knows_the_masks_of_its_blocks_and_all_agree(
-    clusters: Clusters, blocks: list[int], in_turn: bool
+def test_a_cluster_knows_the_masks_of_its_groups_and_all_agree(
+    clusters: Clusters, groups: list[int], in_turn: bool
 ) -> None:
-    known, _ = talk(clusters, blocks, in_turn)
+    known, _ = talk(clusters, groups, in_turn)
     for device, masks in known.items():
         members = next(c for c in clusters if device in c)
-        assert set(masks) == {blocks[i] for i in members}
-        for block, mask in masks.items():
-            lead = blocks.index(block)
-            np.testing.assert_array_equal(mask.indices, known[lead][block].indices)
+        assert set(masks) == {groups[i] for i in members}
+        for group, mask in masks.items():
+            lead = groups.index(group)
+            np.testing.assert_array_equal(mask.indices, known[lead][group].indices)
 
 
-@pytest.mark.parametrize(("clusters", "blocks"), NETWORKS)
+@pytest.mark.parametrize(("clusters", "groups"), NETWORKS)
 def test_masks_chosen_in_turn_never_overlap_in_a_cluster(
-    clusters: Clusters, blocks: list[int]
+    clusters: Clusters, groups: list[int]
 ) -> None:
-    known, _ = talk(clusters, blocks, in_turn=True)
+    known, _ = talk(clusters, groups, in_turn=True)
     for masks in known.values():
         writers_N = np.sum([mask.dense for mask in masks.values()], axis=0)
         assert writers_N.max() == 1
@@ -100,12 +100,12 @@ def test_only_leads_and_tellers_speak() -> None:
 
 
 def test_in_other_clusters_a_mask_is_told_only_to_those_who_have_not_heard_it() -> None:
-    blocks = [0, 1, 2, 3]
+    groups = [0, 1, 2, 3]
     toys = {i: ToyDevice(i, LAYOUT, WireFormat()) for i in range(4)}
     sent_before: dict[int, int] = {}
 
     def life(toy: ToyDevice) -> Generator[Step, Inbox, Masks]:
-        ring = ExpertRing(toy, ((0, 1), (2, 3)), blocks, [1] * 4)
+        ring = ExpertRing(toy, ((0, 1), (2, 3)), groups, [1] * 4)
         mine = (yield from choose_alone(toy, ring, lambda: random_mask(toy.info.id)))[toy.info.id]
         sent_before[toy.info.id] = sent_by(toy)
         ring.regroup(((0, 1, 2), (3,)))
@@ -118,9 +118,9 @@ def test_in_other_clusters_a_mask_is_told_only_to_those_who_have_not_heard_it() 
     assert {i: sent_by(toys[i]) - sent_before[i] for i in toys} == {0: 1, 1: 1, 2: 2, 3: 0}
     for device in (0, 1, 2):
         masks: Masks = outcomes[device].result  # type: ignore[assignment]
-        for block in (0, 1, 2):
-            wanted = random_mask(block).indices
-            np.testing.assert_array_equal(masks[block].indices, wanted)
+        for group in (0, 1, 2):
+            wanted = random_mask(group).indices
+            np.testing.assert_array_equal(masks[group].indices, wanted)
 
 
 @pytest.mark.parametrize(
