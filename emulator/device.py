@@ -15,16 +15,15 @@ import math
 import struct
 from collections.abc import Generator, Sequence
 
-from emulator.core.errors import EmulatorError
 from emulator.core.metric_log import MetricLog
 from emulator.core.plugins import check_part
 from emulator.core.protocols.driver import Life
-from emulator.core.protocols.method import AdapterMethod
+from emulator.core.protocols.method import AdapterMethod, Stateful
 from emulator.core.types.device import DeviceInfo, DeviceProgress
 from emulator.core.types.message import Traffic
 from emulator.core.types.records import SETUP_ROUND
 from emulator.core.types.result import DeviceResult, Expert
-from emulator.core.types.steps import Commit, DeviceState, Inbox, Step
+from emulator.core.types.steps import Commit, Inbox, State, Step
 from emulator.learning.adapters.alignment import alignments
 from emulator.learning.device_model import DeviceModel
 from emulator.learning.device_sparsity import DeviceSparsity
@@ -38,26 +37,28 @@ SPENT = struct.Struct("<Qdd")
 """Bytes sent, emulated clock [s] and energy [J] of a device, which the limits of `stop` compare."""
 
 
-def live(world: World, device_id: int, restored: DeviceState | None = None) -> Life:
-    """One device's life. Returns its experts and measurements."""
-    if restored is not None:
-        raise EmulatorError(f"device {device_id}: got a state to resume from, wanted a fresh start")
+def live(world: World, device_id: int, restored: State = None) -> Life:
+    """One device's life. Returns its experts and measurements.
+
+    restored: what the `capture` of an earlier Commit gave; the life then goes on after that round.
+    """
     device = Device(world, device_id)
     method = world.scenario.method.start(device)
     check_part(method, AdapterMethod, world.scenario.method.kind)
 
-    yield from method.setup()
-    device.model.mark_start()
-    for round_index in range(world.scenario.rounds):
-        device.progress.begin(round_index)
+    if restored is None:
+        yield from method.setup()
+        device.model.mark_start()
+    else:
+        device.restore(method, restored)
+    while device.progress.rounds_begun < device.progress.rounds:
+        round_index = device.progress.begin_round()
         device.model.train_round()
         yield from device.agree_on_the_end()
         device.inspection.before_exchange(device.model.adapted, round_index)
         yield from method.exchange(round_index)
         device.inspection.after_exchange(device.model.adapted)
-        yield device.commit()
-        if round_index == device.progress.rounds - 1:
-            break
+        yield device.commit(method)
     yield from method.finish()
 
     experts = tuple(method.experts())
@@ -99,6 +100,12 @@ class Device:
         self.model = DeviceModel(backbone, training, self.inspection, self)
         self.sparsity = DeviceSparsity(backbone, learner, sample, self)
         self.network = DeviceNetwork(world, self, self.model)
+        self._stateful: dict[str, Stateful] = {
+            "progress": self.progress,
+            "router": self.router,
+            "model": self.model,
+            "network": self.network,
+        }
 
     def agree_on_the_end(self) -> Generator[Step, Inbox, None]:
         """With `stop`, add up what all devices spent; at a limit the present round becomes the last."""
@@ -113,13 +120,24 @@ class Device:
         if stop.reached(sum(bytes_M), max(clocks_M), math.fsum(energies_M)):
             progress.rounds = progress.round_index + 1
 
-    def commit(self) -> Commit:
-        """Finish the round: the device's state, and what was measured in it."""
+    def commit(self, method: AdapterMethod) -> Commit:
+        """Finish the round: what was measured in it, and how to capture the state after it."""
         progress, round_index = self.progress, self.progress.round_index
         progress.round_index = SETUP_ROUND
         self.log.metric("emulated_s", progress.now_s, round_index)
-        tensors = {"adapter": self.model.adapted.vector()}
-        return Commit(DeviceState(round_index, progress.now_s, tensors), self.log.take())
+        parts = {**self._stateful, "method": method}
+        return Commit(
+            round_index,
+            progress.now_s,
+            self.log.take(),
+            lambda: {name: part.state() for name, part in parts.items()},
+        )
+
+    def restore(self, method: AdapterMethod, captured: State) -> None:
+        """Go on from what a commit's `capture` gave; what was measured before it is recorded already."""
+        self.log.take()
+        for name, part in {**self._stateful, "method": method}.items():
+            part.restore(captured[name])
 
     def answer(self, experts: Sequence[Expert]) -> None:
         """Answer the test examples of every task and record how well."""

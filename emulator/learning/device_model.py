@@ -9,6 +9,7 @@ from emulator.core.protocols.context import DeviceContext
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.message import Received
 from emulator.core.types.records import SETUP_ROUND
+from emulator.core.types.steps import State
 from emulator.learning.adapters.full_model import FullModel
 from emulator.learning.adapters.lora import LoraModel
 from emulator.learning.adapters.projection import common_starts
@@ -80,6 +81,24 @@ class DeviceModel:
     def next_round_s(self) -> float:
         """How long the steps of the next round will take, where that is fixed beforehand [s]."""
         return self._training.next_duration_s(self._next_steps())
+
+    def state(self) -> State:
+        """What the next rounds depend on."""
+        return {
+            "adapted": self.adapted.state(),
+            "held_back": self.held_back_N,
+            "steps_done_early": self._steps_done_early,
+            "training": self._training.state(),
+            "inspection": self._inspection.state(),
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from a state; the method has adapted the backbone already."""
+        self.adapted.restore(state["adapted"])
+        self.held_back_N = state["held_back"]
+        self._steps_done_early = state["steps_done_early"]
+        self._training.restore(state["training"])
+        self._inspection.restore(state["inspection"])
 
     def try_diluted(
         self, merged: Callable[[Sequence[Received]], FloatArray], received: Sequence[Received]

@@ -22,6 +22,7 @@ from emulator.core.types.adapter import AdapterLayout
 from emulator.core.types.arrays import DoubleArray, FloatArray
 from emulator.core.types.data import Example, Question
 from emulator.core.types.result import Expert
+from emulator.core.types.steps import State
 from emulator.learning.adapters.lora import frozen_twin, own_twin
 from emulator.learning.backbone.load import Backbone
 from emulator.learning.routing.confusion import ABSTAINED, auroc, routes
@@ -177,6 +178,15 @@ class Answering:
         """Fit the router to the summed statistics of all devices."""
         parts = self._layout.split(statistics)
         self._fitted = self._router.fit(parts, self._own_features, len(self._task_names))
+
+    def state(self) -> State:
+        """Whether statistics were made; they are made again from the same prompts."""
+        return {"has_statistics": self._own_features is not None}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        if state["has_statistics"]:
+            self.statistics()
 
     def router(self) -> Mapping[str, FloatArray]:
         """The fitted router's tensors; empty where there is none."""

@@ -13,6 +13,7 @@ from emulator.core.protocols.context import LogContext
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.message import Received
 from emulator.core.types.records import SETUP_ROUND
+from emulator.core.types.steps import State
 from emulator.learning.evaluation import Answering
 
 
@@ -94,6 +95,18 @@ class Inspection:
         learnt = float(np.linalg.norm(self._trained_N - self._start_N))
         if learnt > 0:
             self._log.metric("exchange_shift", moved / learnt, self._round_index)
+
+    def state(self) -> State:
+        """The vectors that later rounds are compared with; None where nothing is measured."""
+        if self._every == 0:
+            return None
+        return {"start": self._start_N, "before_steps": self._before_steps_N}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        if state is not None:
+            self._start_N, self._before_steps_N = state["start"], state["before_steps"]
+            self._trained_N, self._merged = None, False
 
     @property
     def _measures_now(self) -> bool:

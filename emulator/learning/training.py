@@ -22,6 +22,7 @@ from emulator.core.rng import stream, torch_seed
 from emulator.core.section import Section
 from emulator.core.types.data import Shard
 from emulator.core.types.result import ExpertForm
+from emulator.core.types.steps import State
 from emulator.learning.linear_layers import is_linear
 
 PASSES: dict[ExpertForm, int] = {"low_rank": 2, "weights": 3}
@@ -129,8 +130,8 @@ class LocalTraining:
         self._seed = seed
         self._device = device_id
         self._learner = learner
-        draws = stream(seed, "batches", device_id)
-        self._batches = learner.batches(shard, local.batch_size, draws)
+        self._shard = shard
+        self._batches = self._batches_from(0)
         self._linear_weights = linear_weights(backbone)
         self._steps = 0
         self._sessions = 0
@@ -169,6 +170,20 @@ class LocalTraining:
         self._sessions += 1
         energy_j = duration_s * self._local.compute_power_w
         return Trained(float(np.mean(losses)), duration_s, energy_j, cpu_s)
+
+    def _batches_from(self, skip: int) -> Iterator[Any]:
+        """The endless batches of the device without the first ones."""
+        draws = stream(self._seed, "batches", self._device)
+        return self._learner.batches(self._shard, self._local.batch_size, draws, skip)
+
+    def state(self) -> State:
+        """How many steps and sessions were done: batches and stragglers follow from that by key."""
+        return {"steps": self._steps, "sessions": self._sessions}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self._steps, self._sessions = state["steps"], state["sessions"]
+        self._batches = self._batches_from(self._steps)
 
     def _losses(self, module: nn.Module, batch: Any, told: list[float]) -> Iterator[Tensor]:
         """The shares of a batch's parts in its loss, one by one; their values are told."""

@@ -48,6 +48,7 @@ class AlternatingDevice:
         self.gossip = Gossip(ctx, Mask.full(ctx.model.adapted.layout.size))
         self.setup, self.finish = self.gossip.setup, self.gossip.finish
         self.own_expert, self.experts = self.gossip.own_expert, self.gossip.experts
+        self.state, self.restore = self.gossip.state, self.gossip.restore
         self._learn_in(0)
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:

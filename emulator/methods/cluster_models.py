@@ -13,7 +13,7 @@ import numpy as np
 
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.arrays import BoolArray, FloatArray
-from emulator.core.types.steps import Inbox, Step
+from emulator.core.types.steps import Inbox, State, Step
 from emulator.methods.expert_exchange import ExpertRing
 
 
@@ -50,6 +50,19 @@ class ClusterModels:
         return {
             group: self._expert(group, of_clusters) for group in sorted(set(ring.groups))
         }, summed
+
+    def state(self) -> State:
+        """The exchange of clusters, once there was one."""
+        return {
+            "clusters": self._clusters,
+            "ring": self._cluster_ring.state() if self._clusters else None,
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self._clusters = state["clusters"]
+        if self._clusters:
+            self._cluster_ring = ExpertRing.restored(self._ring.ctx, state["ring"])
 
     def _regroup(self) -> None:
         """The union of a cluster's masks is known to devices that know all of them, and to its members."""

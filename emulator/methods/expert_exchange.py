@@ -15,7 +15,7 @@ from emulator.core.protocols.context import DeviceContext
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.message import Kind, Message, Received, Traffic
-from emulator.core.types.steps import Inbox, Step
+from emulator.core.types.steps import Inbox, State, Step
 from emulator.methods.messages import expert_message, statistics_message
 
 
@@ -50,6 +50,23 @@ class ExpertRing:
         self.knows = [frozenset([group]) for group in groups]
         self._round_index = ctx.progress.rounds
         self.regroup(clusters)
+
+    def state(self) -> State:
+        """Clusters, masks, and who knows which of them."""
+        return {
+            "clusters": self.clusters,
+            "groups": self.groups,
+            "samples": self.samples,
+            "masks": self.masks,
+            "knows": self.knows,
+        }
+
+    @classmethod
+    def restored(cls, ctx: DeviceContext, state: State) -> "ExpertRing":
+        """The ring of a state."""
+        ring = cls(ctx, state["clusters"], state["groups"], state["samples"])
+        ring.masks, ring.knows = state["masks"], state["knows"]
+        return ring
 
     def groups_of(self, cluster: int) -> set[int]:
         """The groups that some member of the cluster holds."""

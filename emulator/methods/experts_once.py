@@ -14,7 +14,7 @@ from emulator.core.protocols.context import DeviceContext
 from emulator.core.protocols.method import AdapterMethod
 from emulator.core.types.adapter import LostCoordinates
 from emulator.core.types.result import Expert
-from emulator.core.types.steps import Inbox, Step
+from emulator.core.types.steps import Inbox, State, Step
 from emulator.methods.lora_by_task import LoraByTask
 from emulator.methods.sparse_orthogonal import SparseOrthogonal
 
@@ -114,6 +114,14 @@ class ExpertsOnceDevice:
     def finish(self) -> Generator[Step, Inbox, None]:
         """As the other method."""
         yield from self.inner.finish()
+
+    def state(self) -> State:
+        """As the other method."""
+        return self.inner.state()
+
+    def restore(self, state: State) -> None:
+        """As the other method."""
+        self.inner.restore(state)
 
     def own_expert(self) -> Expert:
         """The expert of the own task."""

@@ -13,7 +13,7 @@ from emulator.core.types.adapter import Mask
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.message import Message, Received
 from emulator.core.types.result import Expert
-from emulator.core.types.steps import Inbox, Step
+from emulator.core.types.steps import Inbox, State, Step
 from emulator.core.types.survey import Link
 from emulator.methods.averaging import Contribution, disagreement
 from emulator.methods.loss_policies import gossip_step_of
@@ -67,6 +67,13 @@ class Gossip:
     def finish(self) -> Generator[Step, Inbox, None]:
         """Nothing is left to send: the last round's averaging was the final exchange."""
         yield from ()
+
+    def state(self) -> State:
+        """Nothing: all that changes is in the adapter."""
+        return None
+
+    def restore(self, state: State) -> None:
+        """Go on; the adapter is restored already."""
 
     def own_expert(self) -> Expert:
         """The adapter as it is."""

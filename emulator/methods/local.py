@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.core.protocols.context import DeviceContext
 from emulator.core.types.result import Expert
-from emulator.core.types.steps import Inbox, Step
+from emulator.core.types.steps import Inbox, State, Step
 from emulator.methods.gossip import whole_adapter
 from emulator.methods.lora import start_dense
 
@@ -46,6 +46,13 @@ class LocalDevice:
     def finish(self) -> Generator[Step, Inbox, None]:
         """Send nothing."""
         yield from ()
+
+    def state(self) -> State:
+        """Nothing: all that changes is in the adapter."""
+        return None
+
+    def restore(self, state: State) -> None:
+        """Go on; the adapter is restored already."""
 
     def own_expert(self) -> Expert:
         """The own adapter."""

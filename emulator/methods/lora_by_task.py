@@ -19,7 +19,7 @@ from emulator.core.types.adapter import Mask
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.records import SETUP_ROUND
 from emulator.core.types.result import Expert
-from emulator.core.types.steps import Inbox, Step
+from emulator.core.types.steps import Inbox, State, Step
 from emulator.methods.expert_exchange import ExpertRing
 from emulator.methods.gossip import Gossip
 from emulator.methods.lora import start_dense
@@ -86,6 +86,20 @@ class LoraByTaskDevice:
         )
         if statistics.size:
             ctx.router.fit(statistics)
+
+    def state(self) -> State:
+        """The exchange between groups, and the statistics for its end."""
+        return {
+            "ring": self.ring.state(),
+            "statistics": self.statistics,
+            "statistics_layout": self.statistics_layout,
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self.ring = ExpertRing.restored(self.ctx, state["ring"])
+        self.statistics = state["statistics"]
+        self.statistics_layout = state["statistics_layout"]
 
     def own_expert(self) -> Expert:
         """The adapter of the own task."""

@@ -20,7 +20,7 @@ from emulator.core.types.arrays import FloatArray
 from emulator.core.types.exchange import Shared
 from emulator.core.types.message import Coordinate, Received
 from emulator.core.types.records import SETUP_ROUND
-from emulator.core.types.steps import Inbox, Step
+from emulator.core.types.steps import Inbox, State, Step
 from emulator.methods.averaging import collided_share, disagreement, held_back, mask_mean
 from emulator.methods.gossip import Gossip, receivers_of, weights_at
 from emulator.methods.loss_policies import gossip_step_of
@@ -99,6 +99,14 @@ class LoriDevice:
         received = yield from ctx.network.exchange([message], senders)
         masks = {each.source: Mask.from_dense(each.received) for each in received}
         self.known_masks = {own_id: self.mask, **masks}
+
+    def state(self) -> State:
+        """The own mask and those of the neighbours."""
+        return {"mask": self.mask, "known_masks": self.known_masks}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self.mask, self.known_masks = state["mask"], state["known_masks"]
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
         """Average with the neighbours and keep the own coordinates."""

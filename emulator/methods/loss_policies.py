@@ -26,8 +26,8 @@ A neighbour from which no message arrived (asynchronous rounds) has lost nothing
 for it.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -40,23 +40,30 @@ GossipStep = Callable[[FloatArray, FloatArray, Sequence[Contribution]], FloatArr
 """Own vector [N], own vector as received [N] and contributions to the next vector [N]."""
 
 
-@dataclass(frozen=True)
 class LossPolicy:
-    """One device's policy. complete: asked once for each message, in the order in which they arrive."""
+    """One device's policy: what is done with received messages, in the order in which they arrive."""
 
-    complete: Callable[[Received], Received]
+    def __init__(self, complete: Callable[[Received], Received]) -> None:
+        self.complete = complete
 
     def newest(self, received: Sequence[Received]) -> list[Received]:
         """The last message of every sender, completed, in order of sender."""
         completed = {each.source: each for each in map(self.complete, received)}
         return [completed[source] for source in sorted(completed)]
 
+    def state(self) -> dict[int, Received]:
+        """What is remembered of each sender."""
+        return {}
+
+    def restore(self, state: Mapping[int, Received]) -> None:
+        """Go on from a state."""
+
 
 def loss_policy_of(policy: LostCoordinates) -> LossPolicy:
     """A policy that has received nothing yet."""
     match policy:
         case "last_received":
-            return LossPolicy(LastReceived().complete)
+            return LastReceived()
         case "drop_message":
             return LossPolicy(whole_or_nothing)
         case "keep_own" | "renormalise" | "retransmit":
@@ -81,13 +88,22 @@ def whole_or_nothing(message: Received) -> Received:
     return replace(message, values=np.zeros_like(message.values), status=lost_N)
 
 
-class LastReceived:
-    """The last value that was received from every sender at each coordinate."""
+class LastReceived(LossPolicy):
+    """Completes a message with the last value that was received from its sender at each coordinate."""
 
     def __init__(self) -> None:
+        super().__init__(self._complete)
         self._last: dict[int, Received] = {}
 
-    def complete(self, message: Received) -> Received:
+    def state(self) -> dict[int, Received]:
+        """The last message of each sender, completed."""
+        return dict(self._last)
+
+    def restore(self, state: Mapping[int, Received]) -> None:
+        """Go on from a state."""
+        self._last = dict(state)
+
+    def _complete(self, message: Received) -> Received:
         """The message, its lost coordinates as received last, where they ever were; kept for the next."""
         last = self._last.get(message.source)
         if last is not None and not message.complete:

@@ -17,7 +17,7 @@ from emulator.core.types.arrays import BoolArray, FloatArray
 from emulator.core.types.message import Received
 from emulator.core.types.records import SETUP_ROUND
 from emulator.core.types.result import Expert
-from emulator.core.types.steps import Inbox, Step
+from emulator.core.types.steps import Inbox, State, Step
 from emulator.methods.cluster_mean import ClusterMean
 from emulator.methods.cluster_models import ClusterModels
 from emulator.methods.expert_exchange import ExpertRing
@@ -31,6 +31,7 @@ from emulator.methods.mask_exchange import (
 from emulator.methods.messages import planned_message
 from emulator.methods.sparse_setup import (
     WHEREABOUTS,
+    Introductions,
     count_entries,
     layout_of,
     pack_introduction,
@@ -69,9 +70,7 @@ class SparseOrthogonalDevice:
         ctx, config = self.ctx, self.config
         yield from self._introduce()
         clusters = self._form_clusters(0.0, SETUP_ROUND)
-        self.ring = ExpertRing(ctx, clusters, self.known.groups, self.known.samples)
-        self.cluster_mean = ClusterMean(self.ring, config.aggregation, self.layout.size)
-        self.cluster_models = ClusterModels(self.ring)
+        self._use_ring(ExpertRing(ctx, clusters, self.known.groups, self.known.samples))
         if self._chooses_by_size():
             total_steps = ctx.progress.rounds * ctx.info.round_steps
             ctx.model.train(warmup_steps(config.mask_warmup_steps, total_steps))
@@ -85,6 +84,12 @@ class SparseOrthogonalDevice:
         self.statistics_layout, self.own_statistics = ctx.router.statistics()
         self.statistics = yield from self.ring.gather(self.statistics_layout, self.own_statistics)
 
+    def _use_ring(self, ring: ExpertRing) -> None:
+        """Take part in the exchange between clusters."""
+        self.ring = ring
+        self.cluster_mean = ClusterMean(ring, self.config.aggregation, self.layout.size)
+        self.cluster_models = ClusterModels(ring)
+
     def _introduce(self) -> Generator[Step, Inbox, None]:
         """Send what stands for A and what clusters are formed from; learn the same of all devices."""
         ctx, config = self.ctx, self.config
@@ -92,22 +97,27 @@ class SparseOrthogonalDevice:
         sends_matrix = config.send_projection == "matrix"
         sent = self._draw_projection(self.group) if sends_matrix else {}
         bodies = yield from ctx.network.flood(pack_introduction(ctx, self.task, counts_L, sent))
-        self.known = read_introductions(
+        introductions = read_introductions(
             bodies,
             np.array(self.layout.sizes),
             config.projection_by,
             layout_of(sent) if sends_matrix else None,
         )
-        self.counts_L = self.known.counts_ML[ctx.info.id]
+        self._take_introductions(introductions)
         ctx.log.per_module("density", self.known.densities_ML[ctx.info.id])
-        totals: list[int] = self.known.counts_ML.sum(axis=1).tolist()
-        messages = {count: planned_message(ctx, count) for count in totals}
-        self.planned = [messages[count] for count in totals]
         if ctx.info.id == 0:
             overlap = ctx.sparsity.projection_overlap(
                 config.projection, config.lora_rank, self.num_blocks
             )
             ctx.log.metric("projection_overlap", overlap, SETUP_ROUND)
+
+    def _take_introductions(self, known: Introductions) -> None:
+        """Use what devices introduced: how many entries are kept, and how long messages will be."""
+        self.known = known
+        self.counts_L = known.counts_ML[self.ctx.info.id]
+        totals: list[int] = known.counts_ML.sum(axis=1).tolist()
+        messages = {count: planned_message(self.ctx, count) for count in totals}
+        self.planned = [messages[count] for count in totals]
 
     def _form_clusters(self, time_s: float, round_index: int) -> tuple[tuple[int, ...], ...]:
         """The clusters of all devices' places at a time."""
@@ -137,6 +147,29 @@ class SparseOrthogonalDevice:
         """Record the share of coordinates that several masks of the cluster keep."""
         writers_N = np.sum([mask.dense for mask in self.masks.values()], axis=0)
         self.ctx.log.metric("collision_rate", float((writers_N > 1).mean()), round_index)
+
+    def state(self) -> State:
+        """What devices introduced, masks, the clusters' exchange, their mean, and routing statistics."""
+        return {
+            "known": vars(self.known),
+            "masks": self.masks,
+            "ring": self.ring.state(),
+            "mean": self.cluster_mean.values_N,
+            "models": self.cluster_models.state(),
+            "statistics_layout": self.statistics_layout,
+            "own_statistics": self.own_statistics,
+            "statistics": self.statistics,
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self._take_introductions(Introductions(**state["known"]))
+        self.masks = state["masks"]
+        self._use_ring(ExpertRing.restored(self.ctx, state["ring"]))
+        self.cluster_mean.values_N = state["mean"]
+        self.cluster_models.restore(state["models"])
+        self.statistics_layout = state["statistics_layout"]
+        self.own_statistics, self.statistics = state["own_statistics"], state["statistics"]
 
     # ── one round ────────────────────────────────────────────────────────────────────────────────
 

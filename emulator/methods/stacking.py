@@ -33,7 +33,7 @@ from emulator.core.types.arrays import FloatArray
 from emulator.core.types.message import Message
 from emulator.core.types.records import SETUP_ROUND
 from emulator.core.types.result import Expert
-from emulator.core.types.steps import Inbox, Step
+from emulator.core.types.steps import Inbox, State, Step
 from emulator.methods.gossip import introduce, receivers_of, survey_dense, weights_at
 from emulator.methods.messages import values_message
 
@@ -151,6 +151,14 @@ class StackingDevice:
     def finish(self) -> Generator[Step, Inbox, None]:
         """Nothing is left to send: the last round's pairs were the final exchange."""
         yield from ()
+
+    def state(self) -> State:
+        """The rank of every device; the adapter and what was folded in are the model's."""
+        return {"layouts": self.layouts}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self.layouts = state["layouts"]
 
     def own_expert(self) -> Expert:
         """All that was added to the backbone, as one adapter of higher rank."""

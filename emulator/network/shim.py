@@ -22,7 +22,7 @@ from emulator.core.protocols.access import BoundAccess
 from emulator.core.protocols.channel import BoundChannel
 from emulator.core.types.packet import Packet
 from emulator.core.types.records import LinkRecord
-from emulator.core.types.steps import Inbox, Send
+from emulator.core.types.steps import Inbox, Send, State
 from emulator.core.types.transmission import Burst, Reception
 from emulator.network.relay_paths import Network, Path
 from emulator.network.transmission import Content, Transmission, Transmitter, Way, link_record
@@ -69,6 +69,7 @@ class Shim:
         self._transmitters: dict[int, Transmitter] = {}
         self._sent_bytes = 0
         self._energy_j = 0.0
+        self.next_exchange = 0
 
     def emit(
         self, send: Send, exchange_index: int
@@ -80,6 +81,7 @@ class Shim:
         the device is ready and its last transmission is over.
         """
         _check(self._device, send)
+        self.next_exchange = exchange_index + 1
         ready_s = max(send.now_s, self._transmitter(self._device).free_s)
         bursts: list[Burst] = []
         records: list[LinkRecord] = []
@@ -179,6 +181,22 @@ class Shim:
             return None
         content = held.content.surviving(reception.arrived)
         return _Held(content, (*held.so_far, receiver), path_to, reception.arrival_s)
+
+    def state(self) -> State:
+        """What later exchanges depend on: their index, when transmitters are free, and the sums so far."""
+        return {
+            "next_exchange": self.next_exchange,
+            "transmitters": {i: t.state() for i, t in self._transmitters.items()},
+            "sent_bytes": self._sent_bytes,
+            "energy_j": self._energy_j,
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        for device, of_transmitter in state["transmitters"].items():
+            self._transmitter(device).restore(of_transmitter)
+        self.next_exchange = state["next_exchange"]
+        self._sent_bytes, self._energy_j = state["sent_bytes"], state["energy_j"]
 
     def _transmitter(self, device: int) -> Transmitter:
         if device not in self._transmitters:

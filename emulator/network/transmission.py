@@ -16,6 +16,7 @@ from emulator.core.types.arrays import BoolArray, IndexArray
 from emulator.core.types.message import Kind, Message, ValueType
 from emulator.core.types.packet import IP_UDP_BYTES, Packet, air_bytes
 from emulator.core.types.records import LinkRecord
+from emulator.core.types.steps import State
 from emulator.core.types.transmission import Grant, Reception, Request
 from emulator.network.channel.acknowledgements import Acking
 from emulator.network.wire import tensors_of
@@ -128,6 +129,14 @@ class Transmitter:
             else:
                 self.free_s = max(self.free_s, end_s)
         return sent
+
+    def state(self) -> State:
+        """When it is free, and what it has put off."""
+        return {"free_s": self.free_s, "put_off": self._put_off}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self.free_s, self._put_off = state["free_s"], state["put_off"]
 
     def _on_air(
         self, requests: Sequence[Request], transmissions: Sequence[Transmission]

@@ -300,7 +300,7 @@ def _live_here(world: World, transport: Transport, post: Post) -> list[bytes]:
 
     def on_commit(_device: int, commit: Commit, links: tuple[LinkRecord, ...]) -> None:
         metrics.extend(commit.records)
-        post(commit.state.round_index, _progress_of(commit, links), b"")
+        post(commit.round_index, _progress_of(commit, links), b"")
 
     clock, pacer = world.scenario.clock, None
     if isinstance(clock, Paced):
@@ -332,9 +332,9 @@ def _with_metrics(outcome: Outcome, committed: list[MetricRecord]) -> Outcome:
 def _progress_of(commit: Commit, links: tuple[LinkRecord, ...]) -> dict[str, Json]:
     loss = [record.value for record in commit.records if record.metric == "train_loss"]
     return {
-        "rounds_done": commit.state.round_index + 1,
+        "rounds_done": commit.round_index + 1,
         "loss": loss[-1] if loss else None,
-        "now_s": commit.state.now_s,
+        "now_s": commit.now_s,
         "air_bytes": sum(link.air_bytes for link in links),
     }
 

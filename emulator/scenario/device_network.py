@@ -14,7 +14,7 @@ from emulator.core.types.arrays import DoubleArray, FloatArray
 from emulator.core.types.exchange import Shared
 from emulator.core.types.message import Fact, Known, Message, Received, Traffic
 from emulator.core.types.records import SETUP_ROUND
-from emulator.core.types.steps import Inbox, Send, Step
+from emulator.core.types.steps import Inbox, Send, State, Step
 from emulator.core.types.survey import Link, Survey
 from emulator.learning.device_model import DeviceModel
 from emulator.methods.loss_policies import loss_policy_of
@@ -36,6 +36,7 @@ class DeviceNetwork:
         self._model = model
         self._policy = loss_policy_of(world.scenario.wire.lost_coordinates)
         self._survey: Survey | None = None
+        self._introduced: State = None
         self._surveyed_s = 0.0
         self._rounds_before_survey = 0
 
@@ -59,10 +60,20 @@ class DeviceNetwork:
         """Take what devices introduced as known, with path gains and powers at a common time [s]."""
         self._surveyed_s = time_s
         self._rounds_before_survey = self._ctx.progress.rounds_begun
-        sizes = IntroducedSizes(
-            tuple(samples), tuple(groups), tuple(self._model.adapted.module_sizes)
-        )
-        self._survey = self._world.survey(time_s, planned, densities_ML, sizes)
+        self._introduced = {
+            "samples": tuple(samples),
+            "groups": tuple(groups),
+            "densities": densities_ML,
+            "bytes": self._world.planned_bytes(planned),
+        }
+        self._survey = self._make_survey()
+
+    def _make_survey(self) -> Survey:
+        """The survey of what was introduced, at its time."""
+        known = self._introduced
+        module_sizes = tuple(self._model.adapted.module_sizes)
+        sizes = IntroducedSizes(known["samples"], known["groups"], module_sizes)
+        return self._world.survey(self._surveyed_s, known["bytes"], known["densities"], sizes)
 
     def links(self, round_index: int) -> tuple[Link, ...]:
         """All links of a round under the scenario's topology; none before a survey."""
@@ -84,6 +95,26 @@ class DeviceNetwork:
         log.metric("collision_rate_expected", expected_collision_rate(survey, own), round_index)
         self.own_clusters = clusters
         return clusters
+
+    def state(self) -> State:
+        """Survey, clusters, and what the loss policy remembers."""
+        return {
+            "introduced": self._introduced,
+            "surveyed_s": self._surveyed_s,
+            "rounds_before_survey": self._rounds_before_survey,
+            "clusters": self.own_clusters,
+            "last_received": self._policy.state(),
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from a state; the method has adapted the backbone already."""
+        self._introduced = state["introduced"]
+        self._surveyed_s = state["surveyed_s"]
+        self._rounds_before_survey = state["rounds_before_survey"]
+        self.own_clusters = state["clusters"]
+        self._policy.restore(state["last_received"])
+        if self._introduced is not None:
+            self._survey = self._make_survey()
 
     # ── exchanges ────────────────────────────────────────────────────────────────────────────────
 

@@ -119,24 +119,29 @@ class World:
             ("links", survey, drawn_for), lambda: graph.links(round_index, survey, seed)
         )
 
-    def survey(
-        self,
-        time_s: float,
-        planned: Sequence[Message],
-        densities_ML: DoubleArray,
-        sizes: IntroducedSizes,
-    ) -> Survey:
-        """What the introductions report, at a time. planned: the message of each device [M].
-
-        Devices that were sent the same get the same object. Raises ScenarioError where links change
-        though the schedule is asynchronous.
-        """
+    def planned_bytes(self, planned: Sequence[Message]) -> IndexArray:
+        """What each device will send in a round [bytes] [M]. planned: the message of each."""
         scenario = self.scenario
         different = {id(message): message for message in planned}
         bytes_of = {key: air_bytes(scenario.wire.encode(m)) for key, m in different.items()}
         bytes_M = np.array([bytes_of[id(m)] for m in planned], dtype=np.int64)
         if isinstance(scenario.graph, RandomFeasible) and scenario.graph.message_bytes:
             bytes_M[:] = scenario.graph.message_bytes
+        return bytes_M
+
+    def survey(
+        self,
+        time_s: float,
+        bytes_M: IndexArray,
+        densities_ML: DoubleArray,
+        sizes: IntroducedSizes,
+    ) -> Survey:
+        """What the introductions report, at a time. bytes_M: what each device will send in a round.
+
+        Devices that were sent the same get the same object. Raises ScenarioError where links change
+        though the schedule is asynchronous.
+        """
+        scenario = self.scenario
 
         def surveyed() -> Survey:
             survey = survey_of(self.channel, self.access, time_s, bytes_M, densities_ML, sizes)

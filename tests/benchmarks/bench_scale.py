@@ -51,7 +51,7 @@ def figures() -> Iterator[Figure]:
             air = Shim(device, scenario.wire, world.access, world.channel)
 
             def on_commit(_device, commit, _links) -> None:
-                post(commit.state.round_index, {"committed_s": time.monotonic()}, b"")
+                post(commit.round_index, {"committed_s": time.monotonic()}, b"")
 
             many_processes.run(live(world, device), air, transport, on_commit)
             post(ROUNDS, held_here(), b"")

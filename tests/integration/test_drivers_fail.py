@@ -65,7 +65,7 @@ def failing(at_device: int, at_exchange: int, fail: Callable[[], None]) -> Child
             life,
             Fails(),
             transport,
-            lambda _, commit, records: post(commit.state.round_index, {}, b""),
+            lambda _, commit, records: post(commit.round_index, {}, b""),
         )
 
     return main

@@ -6,13 +6,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from emulator.core.errors import EmulatorError, ScenarioError
+from emulator.core.errors import ScenarioError
 from emulator.core.records import check_account
 from emulator.core.types.adapter import Mask
 from emulator.core.types.message import Coordinate, Message, Received
 from emulator.core.types.records import LinkRecord, MetricRecord
 from emulator.core.types.result import DeviceResult, Expert
-from emulator.core.types.steps import Commit, DeviceState, Inbox, Send
+from emulator.core.types.steps import Commit, Inbox, Send
 from emulator.core.types.transmission import Burst
 from emulator.device import Device, live
 from emulator.network.shim import Shim
@@ -345,12 +345,6 @@ def test_the_density_is_kept_by_every_expert() -> None:
         entries = [v for name, v in expert.tensors.items() if name.endswith("lora_B")]
         size = sum(v.size for v in entries)
         assert sum(np.count_nonzero(v) for v in entries) <= round(0.1 * size)
-
-
-def test_a_state_to_resume_from_is_refused_plainly() -> None:
-    world = build_world(scenario())
-    with pytest.raises(EmulatorError, match="wanted a fresh start"):
-        next(live(world, 0, DeviceState(0, 0.0, {})))
 
 
 def test_forgetting_and_dilution_are_looked_at_when_asked() -> None:

@@ -87,8 +87,8 @@ def rounds_of(
     rounds = Rounds(world)
 
     def note(device: int, commit: Commit, _: object) -> None:
-        key = commit.state.round_index, device
-        rounds.after[key] = commit.state.arrays["adapter"]
+        key = commit.round_index, device
+        rounds.after[key] = commit.capture()["model"]["adapted"]["trained"]["entries"]
         rounds.measured[key] = {
             r.metric: r.value for r in commit.records if r.round_index == key[0]
         }

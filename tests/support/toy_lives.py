@@ -15,7 +15,7 @@ from emulator.core.protocols.driver import Life
 from emulator.core.types.message import Coordinate, Kind, Known, Received, Traffic
 from emulator.core.types.records import LinkRecord, MetricRecord
 from emulator.core.types.result import DeviceResult, Expert
-from emulator.core.types.steps import Commit, DeviceState, Inbox, Send
+from emulator.core.types.steps import Commit, Inbox, Send
 from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers import many_processes, one_process
 from emulator.runtime.drivers.lifecycle import Outcome
@@ -129,7 +129,7 @@ def live(device: int, graph: Graph, exchanges: int = EXCHANGES) -> Life:
             value = float(int.from_bytes(heard.digest()[:6], "little"))
             record = MetricRecord(device, index // 3, "", "heard", value)
             records.append(record)
-            answer = yield Commit(DeviceState(index // 3, now_s, {}), (record,))
+            answer = yield Commit(index // 3, now_s, (record,), lambda: None)
             assert answer.received == ()
             assert answer.transmit_end_s == now_s
     return DeviceResult(
@@ -163,7 +163,7 @@ def child_main(graph: Graph, exchanges: int = EXCHANGES) -> ChildMain:
         air = ToyAir(transport.device, transport.devices, graph)
 
         def on_commit(device: int, commit: Commit, records: tuple[LinkRecord, ...]) -> None:
-            post(commit.state.round_index, {"records": len(records)}, b"")
+            post(commit.round_index, {"records": len(records)}, b"")
 
         outcome = many_processes.run(
             live(transport.device, graph, exchanges), air, transport, on_commit

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.result import ExpertForm
+from emulator.core.types.steps import State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,6 +109,14 @@ class AdaptedModel(Protocol):
 
     def start_optimiser(self, learning_rate: float, learns: Mask | None = None) -> None:
         """A fresh optimiser over the entries of `learns`, by default all kept ones; others rest."""
+        ...
+
+    def state(self) -> State:
+        """Trained entries, mask and optimiser, to go on from after an interruption."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Go on from a state of an adapter that was made alike."""
         ...
 
     def step(self, losses: Iterable[Tensor]) -> None:

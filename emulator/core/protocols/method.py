@@ -7,10 +7,25 @@ from typing import ClassVar, Protocol
 
 from emulator.core.protocols.context import DeviceContext
 from emulator.core.types.result import Expert
-from emulator.core.types.steps import Inbox, Step
+from emulator.core.types.steps import Inbox, State, Step
 
 
-class AdapterMethod(Protocol):
+class Stateful(Protocol):
+    """What takes part in checkpoints."""
+
+    def state(self) -> State:
+        """All that later rounds depend on besides the scenario, as a tree of plain values.
+
+        See core/state_file.py for what a tree may hold. It is asked for after a round.
+        """
+        ...
+
+    def restore(self, state: State) -> None:
+        """Go on from a state, in the place of the setup."""
+        ...
+
+
+class AdapterMethod(Stateful, Protocol):
     """One device's part in a method: what is trained, sent and merged."""
 
     def setup(self) -> Generator[Step, Inbox, None]:

@@ -48,8 +48,11 @@ class TaskSuite(Protocol):
 class Learner(Protocol):
     """How a backbone family learns from examples and answers them. A batch is opaque to others."""
 
-    def batches(self, shard: Shard, batch_size: int, stream: Stream) -> Iterator[Any]:
-        """Endless training batches of one shard, each epoch shuffled anew by the stream."""
+    def batches(
+        self, shard: Shard, batch_size: int, stream: Stream, skip: int = 0
+    ) -> Iterator[Any]:
+        """Endless training batches of one shard without the first `skip`; each epoch is shuffled anew by
+        the stream."""
         ...
 
     def parts(self, batch: Any, size: int) -> Iterator[tuple[Any, float]]:

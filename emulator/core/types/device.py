@@ -1,5 +1,6 @@
 """What a device is, and how far it is."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from emulator.core.types.data import Shard
@@ -41,7 +42,16 @@ class DeviceProgress:
     sent_bytes: int = 0
     transmit_energy_j: float = 0.0
 
-    def begin(self, round_index: int) -> None:
-        """A round begins."""
-        self.round_index = round_index
+    def begin_round(self) -> int:
+        """Begin the next round; returns its index."""
+        self.round_index = self.rounds_begun
         self.rounds_begun += 1
+        return self.round_index
+
+    def state(self) -> dict[str, float]:
+        """All members."""
+        return dict(vars(self))
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Go on from a state."""
+        vars(self).update(state)

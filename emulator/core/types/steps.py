@@ -1,11 +1,14 @@
 """The steps of a device between which a driver acts: an exchange, or the end of a round."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from emulator.core.types.arrays import FloatArray
 from emulator.core.types.message import Known, Message, Received
 from emulator.core.types.records import MetricRecord
+
+State = Any
+"""A tree of plain values, see core/state_file.py."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,20 +46,18 @@ class Inbox:
 
 
 @dataclass(frozen=True, eq=False)
-class DeviceState:
-    """What a device would need to go on after this round: plain arrays by name."""
+class Commit:
+    """A device has finished a round.
+
+    now_s: its emulated clock [s]. records: what was measured since the last commit. capture: gives all that
+    the device needs to go on after this round, as a tree of plain values (core/state_file.py); it may be
+    called until the device is answered.
+    """
 
     round_index: int
     now_s: float
-    arrays: Mapping[str, FloatArray]
-
-
-@dataclass(frozen=True, eq=False)
-class Commit:
-    """A device has finished a round: its state, and what it measured in it."""
-
-    state: DeviceState
     records: tuple[MetricRecord, ...]
+    capture: Callable[[], State]
 
 
 Step = Send | Commit

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.arrays import FloatArray
+from emulator.core.types.steps import State
 
 
 class TrainedVector:
@@ -71,6 +72,30 @@ class TrainedVector:
             self._flat_N.copy_(here_N if self._pinned_N is None else self._pinned_N.copy_(here_N))
             if self._learning is not None:
                 self.parameter.copy_(self._flat_N[self._learning])
+
+    def state(self) -> State:
+        """Entries and optimiser, copied."""
+        moments = self.optimiser.state.get(self.parameter, {})
+        return {
+            "entries": self.vector(),
+            "learning": None if self._learning is None else self._learning.cpu().numpy(),
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "moments": {name: tensor.cpu().numpy().copy() for name, tensor in moments.items()},
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from a state of the same layout."""
+        size, learning = self._layout.size, state["learning"]
+        self.load(state["entries"])
+        learns = Mask.full(size) if learning is None else Mask(size, learning)
+        self.start_optimiser(state["learning_rate"], learns)
+        if state["moments"]:
+            self.optimiser.state[self.parameter] = {
+                name: torch.from_numpy(values.copy()).to(
+                    "cpu" if name == "step" else self._flat_N.device
+                )
+                for name, values in state["moments"].items()
+            }
 
     def reset(self) -> None:
         """All entries zero. The optimiser is to be started anew."""

@@ -15,6 +15,7 @@ from emulator.core.errors import ScenarioError
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.result import ExpertForm
+from emulator.core.types.steps import State
 from emulator.learning.adapters.flat_vector import TrainedVector
 from emulator.learning.adapters.lora import own_twin
 
@@ -91,6 +92,16 @@ class FullModel:
         """
         self.mask = mask
         self._trained.reset()
+        self._write_weights()
+
+    def state(self) -> State:
+        """Differences from the backbone, mask and optimiser."""
+        return {"trained": self._trained.state(), "mask": self.mask}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state of the same backbone."""
+        self.mask = state["mask"]
+        self._trained.restore(state["trained"])
         self._write_weights()
 
     def set_tensors(self, tensors: Mapping[str, FloatArray]) -> None:

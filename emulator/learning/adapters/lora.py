@@ -22,6 +22,7 @@ from torch import nn
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.result import ExpertForm
+from emulator.core.types.steps import State
 from emulator.learning.adapters.flat_vector import TrainedVector
 from emulator.learning.linear_layers import as_stored
 
@@ -173,8 +174,13 @@ class LoraModel:
             factor_A_Rk = torch.from_numpy(factors[f"{name}.lora_A"]).to(base.weight.device)
             product_dk = self.scaling * (factor_B_dR @ factor_A_Rk)
             self._absorbed[name] = self._absorbed.get(name, 0.0) + product_dk
-            total = self._frozen[name].detach() + as_stored(self._absorbed[name], base)
-            base.weight = nn.Parameter(total.to(self._frozen[name].dtype), requires_grad=False)
+            self._write_absorbed(name)
+
+    def _write_absorbed(self, name: str) -> None:
+        """Make a module's weight the frozen one plus all that was absorbed."""
+        base, frozen = self._bases[name], self._frozen[name]
+        total = frozen.detach() + as_stored(self._absorbed[name], base)
+        base.weight = nn.Parameter(total.to(frozen.dtype), requires_grad=False)
 
     def learnt(self) -> dict[str, FloatArray]:
         """All that was learnt since the start, by module [d, k]: absorbed, and the present B A."""
@@ -189,6 +195,21 @@ class LoraModel:
                 .numpy()
                 for name in self._bases
             }
+
+    def state(self) -> State:
+        """Trained entries, mask, optimiser and absorbed factors; what the method sets at its start is not
+        in it."""
+        absorbed = {name: delta.cpu().numpy().copy() for name, delta in self._absorbed.items()}
+        return {"trained": self._trained.state(), "mask": self.mask, "absorbed": absorbed}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state of an adapter that was made and started alike."""
+        self.mask = state["mask"]
+        self._trained.restore(state["trained"])
+        for name, delta_dk in state["absorbed"].items():
+            frozen = self._frozen[name]
+            self._absorbed[name] = torch.from_numpy(delta_dk.copy()).to(frozen.device)
+            self._write_absorbed(name)
 
     def set_tensors(self, tensors: Mapping[str, FloatArray]) -> None:
         """Overwrite layers by name (frozen projections, or a common start of trained ones).

@@ -1,5 +1,6 @@
 """Which examples make a batch."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -14,16 +15,18 @@ ANSWER_TOKENS = 8192
 """Most tokens of a batch that is answered: a bound to memory, whatever the model and its inputs."""
 
 
-def epochs(count: int, batch_size: int, stream: Stream) -> Iterator[IndexArray]:
-    """Endless batches of indices below `count`; every epoch is a fresh permutation.
+def epochs(count: int, batch_size: int, stream: Stream, skip: int = 0) -> Iterator[IndexArray]:
+    """Endless batches of indices below `count`; every epoch is a new permutation.
 
-    A batch may straddle two epochs, so that all batches have the same size.
+    A batch may straddle two epochs, so that all batches have the same size. skip: batches that are left
+    out at the beginning, for a device that goes on after an interruption.
     """
     pool = stream.permutation(count)
-    while True:
+    for index in itertools.count():
         while len(pool) < batch_size:
             pool = np.concatenate([pool, stream.permutation(count)])
-        yield pool[:batch_size]
+        if index >= skip:
+            yield pool[:batch_size]
         pool = pool[batch_size:]
 
 

@@ -49,10 +49,12 @@ class CausalLearner:
             return example.prompt
         return f"{example.prompt}\nChoices: {', '.join(example.choices)}\nAnswer:"
 
-    def batches(self, shard: Shard, batch_size: int, stream: Stream) -> Iterator[CausalBatch]:
+    def batches(
+        self, shard: Shard, batch_size: int, stream: Stream, skip: int = 0
+    ) -> Iterator[CausalBatch]:
         """Endless batches; the shard is tokenised once."""
         encoded = self._encode(shard.train)
-        for chosen in epochs(len(encoded), batch_size, stream):
+        for chosen in epochs(len(encoded), batch_size, stream, skip):
             yield self._collate([encoded[i] for i in chosen])
 
     def parts(self, batch: CausalBatch, size: int) -> Iterator[tuple[CausalBatch, float]]:

@@ -43,11 +43,13 @@ class EncoderLearner:
         """The text and its choices."""
         return f"{example.prompt} {', '.join(example.choices)}"
 
-    def batches(self, shard: Shard, batch_size: int, stream: Stream) -> Iterator[EncoderBatch]:
+    def batches(
+        self, shard: Shard, batch_size: int, stream: Stream, skip: int = 0
+    ) -> Iterator[EncoderBatch]:
         """Endless batches of a shard of choice tasks."""
         for example in shard.train:
             self._check(example)
-        for chosen in epochs(len(shard.train), batch_size, stream):
+        for chosen in epochs(len(shard.train), batch_size, stream, skip):
             yield self._collate([shard.train[i] for i in chosen])
 
     def parts(self, batch: EncoderBatch, size: int) -> Iterator[tuple[EncoderBatch, float]]:

@@ -70,7 +70,7 @@ class Walk:
             step = step_on()
             while isinstance(step, Commit):
                 self._commit(step)
-                step = self._life.send(Inbox((), step.state.now_s))
+                step = self._life.send(Inbox((), step.now_s))
         except StopIteration as end:
             self._outcome = Outcome(end.value, tuple(self._records))
             return None

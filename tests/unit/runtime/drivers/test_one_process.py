@@ -52,7 +52,7 @@ def test_commits_come_with_the_link_records_since_the_last() -> None:
     outcomes = one_process.run(
         {d: live(d, graph, 7) for d in range(3)},
         {d: ToyAir(d, 3, graph) for d in range(3)},
-        lambda device, commit, records: commits.append((device, commit.state.round_index, records)),
+        lambda device, commit, records: commits.append((device, commit.round_index, records)),
     )
     for device, outcome in outcomes.items():
         own = [(r, records) for d, r, records in commits if d == device]
