@@ -19,9 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
 from rich.console import Console
 
 from emulator.core.errors import EmulatorError
+from emulator.runtime.drivers.core_permits import cores_here
 from emulator.runtime.folder_claim import clear_remains
 from emulator.runtime.processes import die_with_parent
 from emulator.runtime.run import Order, run
@@ -163,17 +165,5 @@ def _run_whole(scenario: Scenario, folder: Path) -> None:
 
 def default_jobs(memory_mb: float) -> int:
     """As many runs at a time as there are cores and memory for; at least one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    free_mb = _available_mb()
-    fitting = int(free_mb // memory_mb) if free_mb else cores or 1
-    return max(1, min(cores or 1, fitting))
-
-
-def _available_mb() -> float:
-    """Memory that may be had; 0 where the system does not tell."""
-    info = Path("/proc/meminfo")
-    if not info.is_file():
-        return 0.0
-    lines = info.read_text(encoding="ascii").splitlines()
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0]) / 1e3 if found else 0.0
+    available_mb = psutil.virtual_memory().available / 1e6
+    return max(1, min(cores_here(), int(available_mb // memory_mb)))
