@@ -9,6 +9,7 @@ compute at a time.
 
 import ctypes
 import gc
+import multiprocessing
 import os
 import selectors
 import signal
@@ -24,12 +25,14 @@ from contextlib import (
     suppress,
 )
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.synchronize import Semaphore
 from typing import NoReturn
 
 import torch
 
 from emulator.core.errors import DeviceFailedError
-from emulator.runtime.drivers.core_permits import Cores, cores_here
+from emulator.runtime.drivers.core_permits import cores_here, released
 from emulator.runtime.signals import SIGNALS, handled, heeded
 from emulator.runtime.transport.gloo import Transport
 from emulator.runtime.transport.network_interface import LOOPBACK, use_interface_towards
@@ -50,6 +53,7 @@ ChildMain = Callable[[Transport, Post], None]
 Conclude = Callable[[], None]
 """What is left to do, by one process, when all devices have come to their end."""
 
+_FORK = multiprocessing.get_context("fork")
 _PR_SET_PDEATHSIG = 1
 _BLAME_S = 2.0
 """How long to wait for the failure itself when a device only reports that it lost another."""
@@ -126,7 +130,7 @@ def _supervised(
     until_all_leave: ExitStack,
 ) -> dict[int, Usage]:
     """Fork the children and see them to their end; the store, if it is served here, stays open."""
-    cores = Cores(cores_here()) if len(crew.ids) > cores_here() else None
+    cores = _FORK.Semaphore(cores_here()) if len(crew.ids) > cores_here() else None
     with _interrupts() as interrupt_fd:
         parents_fds = (interrupt_fd, *([crew.listener.fileno()] if crew.listener else []))
         try:
@@ -144,8 +148,6 @@ def _supervised(
             return usage
         finally:
             fleet.end()
-            if cores is not None:
-                cores.close()
             if crew.listener is not None:
                 crew.listener.close()
 
@@ -157,7 +159,7 @@ class _Birth:
     device: int
     crew: Crew
     patience: Patience
-    cores: Cores | None
+    cores: Semaphore | None
     parent_pid: int
 
 
@@ -274,9 +276,11 @@ def _live(
         _come_of_age(birth.parent_pid, inherited_fds)
         use_interface_towards(crew.address.host)
         cores = birth.cores
-        idle: Callable[[], AbstractContextManager[None]] = cores.lent if cores else nullcontext
+        idle: Callable[[], AbstractContextManager[None]] = (
+            partial(released, cores) if cores else nullcontext
+        )
         with (
-            cores.taken() if cores else nullcontext(),
+            cores or nullcontext(),
             Transport(
                 birth.device, crew.devices, crew.address, birth.patience, idle, crew.terms
             ) as transport,
