@@ -1,5 +1,6 @@
 """One run from scenario to output folder: choose the driver, supervise, write. All I/O is here."""
 
+import multiprocessing
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -165,6 +166,14 @@ def _check_surroundings(order: Order, place: tuple[int, int] | None) -> None:
         meeting_address()
     elif forks:
         check_loopback()
+    if forks and multiprocessing.current_process().daemon:
+        raise ScenarioError(
+            [
+                "--driver: got many_processes in a daemonic process of multiprocessing, which starts no "
+                "others, wanted one_process, or a process that is not daemonic (as of "
+                "concurrent.futures)"
+            ]
+        )
 
 
 def _folder(
