@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import psutil
 from rich.console import Console
@@ -45,14 +44,9 @@ class Workers:
         self._children.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         unfinished = self.running
-        self._children.__exit__(kind, error, trace)
+        self._children.__exit__(*error)
         for folder in unfinished:
             clear_remains(folder)
 

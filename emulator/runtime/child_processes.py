@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
-from types import TracebackType
 from typing import Generic, NoReturn, Self, TypeVar
 
 from emulator.runtime.signals import SIGNALS, handled, heeded, uninterrupted
@@ -58,12 +57,7 @@ class Children(Generic[Name]):
         self._handlers.enter_context(interrupts)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with self._handlers:
             with uninterrupted():
                 self._end_all()
