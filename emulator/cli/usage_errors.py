@@ -12,7 +12,8 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from emulator.core.errors import EmulatorError, ScenarioError, wanted_by
+from emulator.core.errors import EmulatorError, ScenarioError
+from emulator.core.validation_errors import explained
 
 NUMBERS_ON_HOST = ("LOCAL_RANK", "SLURM_LOCALID")
 """Where torchrun and Slurm tell a process its number on its host; others start one a host."""
@@ -39,9 +40,7 @@ def _problem(wrong: TyperException) -> str:
 
     checked, option = wrong.__cause__, getattr(wrong, "param", None)
     if isinstance(checked, ValidationError) and option is not None:
-        found = checked.errors()[0]
-        wanted = wanted_by(found).replace("greater than or equal to", "at least")
-        return f"{option.opts[-1]}: got {found['input']!r}, wanted {wanted}"
+        return explained(checked.errors()[0], option.opts[-1])[0]
     text = wrong.format_message().rstrip(".")
     context = getattr(wrong, "ctx", None)
     command = context.command_path if context else "emulator"

@@ -92,7 +92,10 @@ def wanted_by(problem: "ErrorDetails") -> str:
     words |= dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping")
     words |= dict.fromkeys(("float_parsing", "float_type"), "a number")
     words |= dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number")
+    words |= {"string_type": "text"}
     if kind == "too_short":
         return f"at least {problem['ctx']['min_length']} of them"
     message = problem["msg"][:1].lower() + problem["msg"][1:]
+    for long, short in (("greater than", "at least"), ("less than", "at most")):
+        message = message.replace(f"{long} or equal to", short)
     return words.get(kind, message.removeprefix("input should be "))

@@ -7,11 +7,12 @@ import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from emulator.core.columns import read_columns
-from emulator.core.errors import ScenarioError, shown, wanted_by
+from emulator.core.errors import ScenarioError
 from emulator.core.names import checked_name
 from emulator.core.places import is_file
 from emulator.core.plain_numbers import MOST_WHOLE
 from emulator.core.types.records import MetricRecord
+from emulator.core.validation_errors import explained
 from emulator.core.yaml_file import read_json
 
 Summary = dict[str, Any]
@@ -168,19 +169,12 @@ def _checked(raw: Any, kind: Any, path: Path, wanted: str) -> Any:
     except ValidationError as error:
         problems = error.errors()
     missing = [_key(p["loc"]) for p in problems if p["type"] == "missing"]
-    lines = [f"{path}: got no {', '.join(sorted(missing))}, wanted {wanted}"] if missing else []
+    lines = [f"got no {', '.join(sorted(missing))}, wanted {wanted}"] if missing else []
     for problem in problems:
-        if problem["type"] == "missing":
-            continue
-        key = _key(problem["loc"])
-        if problem["type"] == "value_error":
-            lines.append(f"{path}: {key}: {problem['ctx']['error']}")
-        elif key:
-            got, want = shown(problem["input"]), wanted_by(problem)
-            lines.append(f"{path}: {key}: got {got}, wanted {want}")
-        else:
-            lines.append(f"{path}: got {shown(raw)}, wanted {wanted}")
-    raise ScenarioError(lines)
+        if problem["type"] != "missing":
+            key = _key(problem["loc"])
+            lines += explained(problem, key, wanted="" if key else wanted)
+    raise ScenarioError([f"{path}: {line}" for line in lines])
 
 
 def _key(location: tuple[int | str, ...]) -> str:

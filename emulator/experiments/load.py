@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from emulator.core.errors import ScenarioError, did_you_mean, shown, told_once, wanted_by
+from emulator.core.errors import ScenarioError, shown, told_once
 from emulator.core.names import NAME, is_name
+from emulator.core.validation_errors import explained
 from emulator.core.yaml_file import Raw, read_mapping
 from emulator.experiments.schema import (
     Axis,
@@ -138,25 +139,10 @@ def _lines(error: ValidationError, where: str, part: type[Part]) -> list[str]:
     lines = []
     for problem in told_once(error.errors()):
         path = ".".join(str(key) for key in problem["loc"])
-        if problem["type"] == "value_error":
-            place = f"{where}: {path}: " if path else f"{where}: "
-            lines += [f"{place}{line}" for line in str(problem["ctx"]["error"]).splitlines()]
-        elif problem["type"] == "union_tag_invalid":
-            tags = str(problem["ctx"]["expected_tags"]).replace("'", "")
-            lines.append(
-                f"{where}: {path}.kind: got {problem['ctx']['tag']!r}, wanted one of {tags}"
-            )
-        elif problem["type"] == "extra_forbidden":
-            known = sorted(_part_at(problem["loc"][:-1], part).model_fields)
-            close = (
-                did_you_mean(str(problem["loc"][-1]), known)
-                or f", wanted some of {', '.join(known)}"
-            )
-            lines.append(f"{where}: {path}: got an unknown key{close}")
-        else:
-            got = "nothing" if problem["type"] == "missing" else shown(problem["input"])
-            lines.append(f"{where}: {path}: got {got}, wanted {wanted_by(problem)}")
-    return lines
+        known = sorted(_part_at(problem["loc"][:-1], part).model_fields)
+        unknown = problem["type"] == "extra_forbidden"
+        lines += explained(problem, path, known=known if unknown else ())
+    return [f"{where}: {line}" for line in lines]
 
 
 def _part_at(place: Sequence[int | str], whole: type[Part]) -> type[Part]:

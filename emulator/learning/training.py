@@ -5,14 +5,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from emulator.core.errors import EmulatorError
@@ -211,20 +210,23 @@ def recomputing(module: nn.Module) -> Iterator[None]:
 
     Layers believe that they are in training; what is inside them (dropout) does not.
     """
+    model = next((part for part in module.modules() if isinstance(part, PreTrainedModel)), None)
     layers = [part for part in module.modules() if isinstance(part, GradientCheckpointingLayer)]
-    if not layers:
+    if model is None or not layers or not model.supports_gradient_checkpointing:
         raise EmulatorError(
             "local.gradient_checkpointing: got a backbone whose layers cannot be computed twice"
         )
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    # Only reentrant layers need gradients of their inputs, and the hooks for these would stay for good.
+    model.disable_input_require_grads()  # type: ignore[no-untyped-call]
     for layer in layers:
-        layer.gradient_checkpointing, layer.training = True, True
-        again = partial(checkpoint, use_reentrant=False)
-        layer._gradient_checkpointing_func = again  # type: ignore[assignment]
+        layer.training = True
     try:
         yield
     finally:
         for layer in layers:
-            layer.gradient_checkpointing, layer.training = False, False
+            layer.training = False
+        model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
 
 
 def linear_weights(model: nn.Module) -> int:

@@ -10,11 +10,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from emulator.core.errors import told_once
 from emulator.core.protocols.context import DeviceContext
 from emulator.core.protocols.method import AdapterMethod
 from emulator.core.types.adapter import LostCoordinates
 from emulator.core.types.result import Expert
 from emulator.core.types.steps import Inbox, State, Step
+from emulator.core.validation_errors import explained
 from emulator.methods.lora_by_task import LoraByTask
 from emulator.methods.sparse_orthogonal import SparseOrthogonal
 
@@ -54,16 +56,22 @@ class ExpertsOnce(BaseModel):
         try:
             _ = self.inner
         except ValidationError as error:
-            raise ValueError(self._problem(error.errors()[0])) from None
+            problems = told_once(error.errors())
+            lines = [line for found in problems for line in self._lines_of(found)]
+            raise ValueError("\n".join(lines)) from None
         return self
 
-    def _problem(self, found: ErrorDetails) -> str:
-        """What is wrong with an option, in one line."""
+    def _lines_of(self, found: ErrorDetails) -> list[str]:
+        """What is wrong with an option."""
         where = ".".join(map(str, ("options", *found["loc"])))
         if found["type"] == "extra_forbidden":
-            return f"{where}: got an unknown key, wanted an option of {self.adapter}"
-        wanted = found["msg"].removeprefix("Input should be ")
-        return f"{where}: got {found['input']!r}, wanted {wanted} (an option of {self.adapter})"
+            known = sorted(self._adapter_model.model_fields.keys() - type(self).model_fields.keys())
+            return explained(found, where, known=known, wanted=f"an option of {self.adapter}")
+        return [f"{line} (an option of {self.adapter})" for line in explained(found, where)]
+
+    @property
+    def _adapter_model(self) -> type[LoraByTask] | type[SparseOrthogonal]:
+        return LoraByTask if self.adapter == "lora" else SparseOrthogonal
 
     @property
     def inner(self) -> SparseOrthogonal | LoraByTask:
@@ -71,9 +79,9 @@ class ExpertsOnce(BaseModel):
         fields = {"lora_rank": self.lora_rank, "lora_alpha": self.lora_alpha, **self.options}
         if self.learning_rate is not None:
             fields["learning_rate"] = self.learning_rate
-        if self.adapter == "lora":
-            return LoraByTask.model_validate(fields)
-        return SparseOrthogonal.model_validate({**fields, "density": self.density})
+        if self.adapter == "sparse_orthogonal":
+            fields["density"] = self.density
+        return self._adapter_model.model_validate(fields)
 
     @property
     def active_ranks(self) -> int | None:

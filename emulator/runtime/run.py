@@ -1,6 +1,6 @@
 """One run from scenario to output folder: choose the driver, supervise, write. All I/O is here."""
 
-import platform
+import multiprocessing
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 
 from emulator.core.errors import ScenarioError
@@ -165,6 +166,14 @@ def _check_surroundings(order: Order, place: tuple[int, int] | None) -> None:
         meeting_address()
     elif forks:
         check_loopback()
+    if forks and multiprocessing.current_process().daemon:
+        raise ScenarioError(
+            [
+                "--driver: got many_processes in a daemonic process of multiprocessing, which starts no "
+                "others, wanted one_process, or a process that is not daemonic (as of "
+                "concurrent.futures)"
+            ]
+        )
 
 
 def _folder(
@@ -348,14 +357,10 @@ def _show(progress: Progress, device: int, header: Mapping[str, Any]) -> None:
 
 def _peak_rss_mb() -> float:
     """Peak resident memory of this process, shared pages included."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if platform.system() == "Darwin" else 1e3)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # psutil knows none of Linux
+    return peak * (1 if psutil.MACOS else 1024) / 1e6
 
 
 def own_memory_mb() -> float:
     """Memory that only this process holds; 0 where the system does not tell."""
-    rollup = Path("/proc/self/smaps_rollup")
-    if not rollup.is_file():
-        return 0.0
-    private = [line for line in rollup.read_text().splitlines() if line.startswith("Private_")]
-    return sum(int(line.split()[1]) for line in private) / 1e3
+    return float(getattr(psutil.Process().memory_full_info(), "uss", 0)) / 1e6

@@ -13,7 +13,7 @@ from pathlib import Path
 from emulator.core.errors import ScenarioError
 
 _DESCRIPTORS_OF_ONE = 40
-_DESCRIPTORS_OF_A_DEVICE = 3
+_DESCRIPTORS_OF_A_DEVICE = 5
 """See `check_descriptors`."""
 
 
@@ -69,8 +69,8 @@ def check_working_folder() -> None:
 def check_descriptors(devices: int) -> None:
     """Raise the limit of open files as far as the system lets anybody; refuse where it stays too low.
 
-    devices: with how many this process shares connections: a parent has a pipe and two connections to
-    the store for each, a device a connection to every other it meets.
+    devices: with how many this process shares connections: a parent has three pipes and two connections
+    to the store for each, a device a connection to every other it meets and two inherited pipes.
     """
     needed = _DESCRIPTORS_OF_ONE + _DESCRIPTORS_OF_A_DEVICE * devices
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

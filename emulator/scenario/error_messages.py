@@ -1,6 +1,5 @@
 """What is wrong with a scenario, in words: where, got, wanted; one line per problem."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
@@ -10,8 +9,9 @@ from pydantic import BaseModel, WrapValidator
 from pydantic.fields import FieldInfo
 
 from emulator.core import plugins
-from emulator.core.errors import did_you_mean, shown, wanted_by
+from emulator.core.errors import wanted_by
 from emulator.core.names import NAME, checked_name
+from emulator.core.validation_errors import explained
 from emulator.scenario.schema import Scenario
 
 UNITS = {
@@ -31,9 +31,6 @@ UNITS = {
 }
 """Suffix of a name -> unit; the longest suffix that fits counts."""
 
-NAMED_PATH = re.compile(r"^[\w.]+: got ")
-"""A text that already says where inside its section the problem is."""
-
 
 def lines_of(problem: Any, raw: Any) -> list[str]:
     """One problem that pydantic found in the mapping `raw`, as lines of path, got, wanted."""
@@ -43,36 +40,20 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
     if kind == "invalid_key":
         return [f"{where}: got an unknown key, wanted one of {', '.join(Scenario.model_fields)}"]
     if kind == "extra_forbidden":
-        known = list(parent.model_fields) if parent else []
-        hint = did_you_mean(keys[-1], known)
-        listed = "" if hint else f", wanted one of {', '.join(known)}"
-        return [f"{where}: got an unknown key{listed}{hint}"]
+        return explained(problem, where, known=list(parent.model_fields) if parent else ())
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         known = sorted(models_at(keys, raw))
-        tag = got.get("kind", "nothing") if isinstance(got, dict) else got
         door = ", or an import path package.module:Class" if _is_door(keys) else ""
-        hint = did_you_mean(str(tag), known)
-        return [f"{where}.kind: got {tag!r}, wanted one of {', '.join(known)}{door}{hint}"]
-    if kind == "value_error":
-        text = str(problem["ctx"]["error"])
-        if not keys:
-            return text.splitlines()
-        if NAMED_PATH.match(text):
-            return [f"{where}.{line}" for line in text.splitlines()]
-        return [
-            f"{where}: {text}" if text.startswith("got ") else f"{where}: got {shown(got)}: {text}"
-        ]
+        return explained(problem, where, known=known, wanted=f"one of {', '.join(known)}{door}")
     if kind == "string_type" and not isinstance(got, str | dict | list):
-        return [
-            f"{where}: got {shown(got)}, wanted text (in quotes, or YAML takes it for something else)"
-        ]
-    if kind == "too_short":
-        return [f"{where}: got {shown(got)}, wanted {wanted_by(problem)}"]
-    found = "nothing" if kind == "missing" else shown(got)
+        wanted = "text (in quotes, or YAML takes it for something else)"
+        return explained(problem, where, wanted=wanted)
+    if kind in ("value_error", "too_short"):
+        return explained(problem, where)
     wanted = _wanted(parent, keys[-1]) or wanted_by(problem)
     if kind in ("model_type", "model_attributes_type") and (below := _model_at(keys, raw)):
         wanted += f" of {', '.join(below.model_fields)}"
-    return [f"{where}: got {found}, wanted {wanted}"]
+    return explained(problem, where, wanted=wanted)
 
 
 # ── the types behind a path ──────────────────────────────────────────────────────────────────────

@@ -10,7 +10,9 @@ on another run of the same kind of machine (2 cores): decentralizepy 38.8 s and 
 import subprocess
 import sys
 import time
-from pathlib import Path
+from contextlib import suppress
+
+import psutil
 
 DEVICES, PARAMETERS, ROUNDS = 16, 1_000_000, 10
 LOOK_S = 0.2
@@ -98,25 +100,13 @@ def bare() -> None:
         assert all(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 for pid in children)
 
 
-def family(pid: int) -> list[int]:
-    """A process and its children."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        children = []
-    return [pid, *map(int, children)]
-
-
-def pss_mb(pids: list[int]) -> float:
-    """Memory of these processes; what several share is counted once."""
-    total_kb = 0
-    for pid in pids:
-        try:
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        total_kb += sum(int(x.split()[1]) for x in rollup.splitlines() if x.startswith("Pss:"))
-    return total_kb / 1e3
+def pss_mb(process: psutil.Process) -> float:
+    """Memory of a process and its children; what several share is counted once."""
+    total_bytes = 0
+    for each in (process, *process.children()):
+        with suppress(psutil.NoSuchProcess):  # ended meanwhile
+            total_bytes += each.memory_full_info().pss
+    return total_bytes / 1e6
 
 
 def watched(job: str) -> tuple[float, float]:
@@ -124,7 +114,7 @@ def watched(job: str) -> tuple[float, float]:
     most_mb, began_s = 0.0, time.monotonic()
     with subprocess.Popen([sys.executable, __file__, "--job", job]) as process:
         while process.poll() is None:
-            most_mb = max(most_mb, pss_mb(family(process.pid)))
+            most_mb = max(most_mb, pss_mb(psutil.Process(process.pid)))
             time.sleep(LOOK_S)
     assert process.returncode == 0
     return time.monotonic() - began_s, most_mb

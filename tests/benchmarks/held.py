@@ -1,6 +1,6 @@
 """What a device's process holds of the machine."""
 
-from pathlib import Path
+import psutil
 
 from emulator.runtime.run import own_memory_mb
 
@@ -10,6 +10,5 @@ UNITS = {"own memory": "MB", "descriptors": "", "threads": ""}
 
 def held_here() -> dict[str, float]:
     """Of this process."""
-    own = Path("/proc/self")
-    counted = (len(list((own / folder).iterdir())) for folder in ("fd", "task"))
-    return dict(zip(UNITS, (own_memory_mb(), *counted), strict=True))
+    own = psutil.Process()
+    return dict(zip(UNITS, (own_memory_mb(), own.num_fds(), own.num_threads()), strict=True))

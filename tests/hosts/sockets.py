@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 _STREAM = socket.SOCK_STREAM
 # struct tcp_info of linux/tcp.h, as far as Linux 4.19 has it.
 _LAYOUT = struct.Struct("<8B24I4Q6I4Q2I2Q")
@@ -40,10 +42,13 @@ def listening_ports() -> list[int]:
 
 def interface_counters(name: str) -> dict[str, int]:
     """Bytes and frames that an interface of this network namespace has seen, Ethernet headers included."""
-    lines = Path("/proc/self/net/dev").read_text().splitlines()
-    (told,) = [line.split(":")[1].split() for line in lines if line.strip().startswith(f"{name}:")]
-    columns = {"bytes_in": 0, "frames_in": 1, "bytes_out": 8, "frames_out": 9}
-    return {column: int(told[index]) for column, index in columns.items()}
+    told = psutil.net_io_counters(pernic=True, nowrap=False)[name]
+    return {
+        "bytes_in": told.bytes_recv,
+        "frames_in": told.packets_recv,
+        "bytes_out": told.bytes_sent,
+        "frames_out": told.packets_sent,
+    }
 
 
 def tcp_counters() -> dict[str, int]:

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from processes import LIMIT_S
 from toy_lives import GRAPHS, SIZES, child_main, complete, reference
@@ -36,10 +37,11 @@ def forked_at_a_cost(devices: int, main) -> tuple[dict[int, str], dict[int, int]
         else:
             records[device] += header["records"]
 
-    usage = run_forked(whole_crew(devices), main, on_message, Patience())
-    assert sorted(usage) == list(range(devices))
-    assert all(used.cpu_s > 0 and used.peak_rss_mb > 1 for used in usage.values())
-    cpu_s = sum(used.cpu_s for used in usage.values())
+    before = psutil.Process().cpu_times()
+    run_forked(whole_crew(devices), main, on_message, Patience())
+    after = psutil.Process().cpu_times()
+    children = ("children_user", "children_system")
+    cpu_s = sum(getattr(after, name) - getattr(before, name) for name in children)
     return dict(sorted(fingerprints.items())), records, cpu_s
 
 

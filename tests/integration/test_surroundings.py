@@ -60,13 +60,13 @@ def test_a_deleted_working_directory_is_a_line(quick, tmp_path):
 def test_too_few_descriptors_are_a_line(quick, tmp_path):
     code, stdout, stderr = ended("run", quick, "--out", tmp_path / "out", before=limited_to(20, 20))
     assert (code, stdout) == (2, "")
-    assert stderr == "error: open files: got a limit of 20, wanted 46 for this run (ulimit -Hn)\n"
+    assert stderr == "error: open files: got a limit of 20, wanted 50 for this run (ulimit -Hn)\n"
     assert not (tmp_path / "out").exists()
 
 
 def test_a_limit_that_may_be_raised_is_raised(quick, tmp_path):
     code, _, stderr = ended(
-        "run", quick, "--out", tmp_path / "out", "--quiet", before=limited_to(20, 46)
+        "run", quick, "--out", tmp_path / "out", "--quiet", before=limited_to(20, 50)
     )
     assert (code, stderr) == (0, "")
     assert (tmp_path / "out" / "summary.json").is_file()

@@ -10,9 +10,10 @@ from rich.console import RenderableType
 from emulator.analysis.ledger.account import GROUPINGS
 from emulator.analysis.ledger.tables import LedgerReport, as_json, tables
 from emulator.analysis.ledger.what_if import alternatives
-from emulator.core.errors import EmulatorError, ScenarioError
+from emulator.core.errors import EmulatorError, ScenarioError, told_once
 from emulator.core.records import bytes_account, read_ledger
 from emulator.core.run_files import read_summary
+from emulator.core.validation_errors import explained
 from emulator.core.yaml_file import read_mapping
 from emulator.network.wire import WireFormat
 
@@ -58,8 +59,8 @@ def _wire(folder: Path) -> WireFormat:
     try:
         return WireFormat.model_validate(raw.get("wire") or {})
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, ("wire", *problem["loc"])))
-        raise ScenarioError(
-            [f"{path}: {where}: got {problem['input']!r}: {problem['msg']}"]
-        ) from None
+        lines = []
+        for problem in told_once(error.errors()):
+            where = ".".join(map(str, ("wire", *problem["loc"])))
+            lines += explained(problem, where, known=list(WireFormat.model_fields))
+        raise ScenarioError([f"{path}: {line}" for line in lines]) from None

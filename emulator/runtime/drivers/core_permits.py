@@ -1,12 +1,13 @@
 """As many devices compute at a time as there are cores: more would only take each other's caches.
 
-Permits lie in a pipe that all devices of a machine inherit, a byte each. Who computes has one, and lends
-it to others while it waits for bursts.
+A semaphore that all devices of a machine inherit counts the free cores. A device that computes holds
+one, and releases it while it waits for others.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.synchronize import Semaphore
 
 
 def cores_here() -> int:
@@ -16,34 +17,9 @@ def cores_here() -> int:
     return os.cpu_count() or 1
 
 
-class Cores:
-    """Permits for the devices of one machine; made before they are forked."""
-
-    def __init__(self, count: int) -> None:
-        self._free_fd, self._lent_fd = os.pipe()
-        os.write(self._lent_fd, bytes(count))
-
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Wait for a permit and compute. Who fails meanwhile ends the run, and nobody needs it back."""
-        self._take()
-        yield
-        self._give()
-
-    @contextmanager
-    def lent(self) -> Iterator[None]:
-        """While this device waits, another computes. Who fails meanwhile needs no permit any more."""
-        self._give()
-        yield
-        self._take()
-
-    def _take(self) -> None:
-        os.read(self._free_fd, 1)
-
-    def _give(self) -> None:
-        os.write(self._lent_fd, b"\0")
-
-    def close(self) -> None:
-        """Close this process's ends of the pipe."""
-        os.close(self._free_fd)
-        os.close(self._lent_fd)
+@contextmanager
+def released(core: Semaphore) -> Iterator[None]:
+    """While this device waits, another computes. A device that fails meanwhile needs no core any more."""
+    core.release()
+    yield
+    core.acquire()

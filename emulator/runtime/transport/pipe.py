@@ -1,15 +1,14 @@
-"""What a device's process posts to its parent over a pipe: JSON headers and raw bytes, no pickle.
+"""What a child process posts to its parent over a pipe: JSON headers and raw bytes, no pickle.
 
-One posting: length of the header u32, length of the bytes u64 (little-endian), header, bytes.
+One posting is one message of the connection: the header, which is one line, and the bytes.
 """
 
 import json
-import os
-import struct
 import sysconfig
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from emulator.core.errors import DeviceFailedError, EmulatorError, ProtocolError, ScenarioError
@@ -17,14 +16,13 @@ from emulator.runtime.transport.peers import PeerFailedError
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
-_LENGTHS = struct.Struct("<IQ")
 NO_ROUND = -1
 """The round of a device that has posted none."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a device's process failed. `peer`: the device it blames, if it blames another."""
+    """Why a child process failed. `peer`: the device it blames, if it blames another."""
 
     kind: str
     text: str
@@ -80,14 +78,14 @@ class Message:
 
 @dataclass(frozen=True)
 class Done:
-    """A device's process has come to its good end."""
+    """A child process has come to its good end."""
 
 
 class Outlet:
-    """The device's end of the pipe. Writes block while the parent is busy."""
+    """The child's end of the pipe. Writes block while the parent is busy."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     def message(self, round_index: int, header: Mapping[str, Json], blob: bytes) -> None:
         """Post a message."""
@@ -108,35 +106,13 @@ class Outlet:
         self._post({"failed": fields}, b"")
 
     def _post(self, envelope: dict[str, Json], blob: bytes) -> None:
-        head = json.dumps(envelope).encode()
-        for part in (_LENGTHS.pack(len(head), len(blob)) + head, blob):
-            rest = memoryview(part)
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+        self._connection.send_bytes(b"\n".join((json.dumps(envelope).encode(), blob)))
 
 
-class Inlet:
-    """The parent's end: bytes in as they come, whole postings out."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, chunk: bytes) -> Iterator[Message | Done | Failure]:
-        """Take some bytes and yield every posting they complete."""
-        self._buffer += chunk
-        while len(self._buffer) >= _LENGTHS.size:
-            head_bytes, blob_bytes = _LENGTHS.unpack_from(self._buffer)
-            blob_at = _LENGTHS.size + head_bytes
-            end = blob_at + blob_bytes
-            if len(self._buffer) < end:
-                return
-            envelope = json.loads(self._buffer[_LENGTHS.size : blob_at])
-            blob = bytes(self._buffer[blob_at:end])
-            del self._buffer[:end]
-            yield _opened(envelope, blob)
-
-
-def _opened(envelope: Mapping[str, Json], blob: bytes) -> Message | Done | Failure:
+def opened(posting: bytes) -> Message | Done | Failure:
+    """One posting, as the parent has received it."""
+    head, _, blob = posting.partition(b"\n")
+    envelope: Mapping[str, Json] = json.loads(head)
     match envelope:
         case {"message": dict(header), "round": int(round_index)}:
             return Message(round_index, header, blob)

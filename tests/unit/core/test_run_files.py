@@ -83,7 +83,7 @@ DAMAGE = [
     *((key, ..., f"got no {key}, wanted a run's summary") for key in (
         "name", "seed", "accuracy", "accuracy.mean", "accuracy.per_task", "bytes.total", "wall_s",
     )),
-    ("name", 3, "name: got 3, wanted"),
+    ("name", 3, "name: got 3, wanted text"),
     ("devices", "two", "devices: got 'two', wanted a whole number"),
     ("devices", 2.0, "devices: got 2.0, wanted a whole number"),
     ("rounds", None, "rounds: got None, wanted a whole number"),
@@ -97,7 +97,7 @@ DAMAGE = [
     ("routing.confusion.sort", 1, "routing.confusion.sort: got 1, wanted a mapping"),
     ("asked.forgetting", {}, "asked.forgetting: got {}, wanted a number"),
     ("bytes.total", "1", "bytes.total: got '1', wanted a whole number"),
-    ("bytes.total", 10**400, "(401 characters), wanted less than or equal to 9223372036854775807"),
+    ("bytes.total", 10**400, "(401 characters), wanted at most 9223372036854775807"),
     ("bytes.control", 10**400, "bytes.control: got "),
     ("bytes.setup", [1], "bytes.setup: got [1], wanted a whole number"),
     ("emulated_s", True, "emulated_s: got True, wanted a number"),

@@ -102,7 +102,8 @@ def test_a_wrong_row_costs_one_line(problems, row, told):
 def test_an_unknown_kind_of_claim_lists_the_known_ones(problems):
     (line,) = problems(SMALL + "claims: [{kind: differ}]\n")
     assert line == (
-        "e.yaml: claims.0.kind: got 'differ', wanted one of difference, order, saving, bound, growth"
+        "e.yaml: claims.0.kind: got 'differ', wanted one of difference, order, saving, bound, growth; "
+        "did you mean 'difference'?"
     )
 
 

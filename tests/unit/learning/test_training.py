@@ -163,6 +163,21 @@ def test_a_backbone_without_such_layers_is_refused() -> None:
         pass
 
 
+def test_a_backbone_whose_authors_rule_it_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = world().backbone.model
+    monkeypatch.setattr(model, "supports_gradient_checkpointing", False)
+    with pytest.raises(EmulatorError, match="gradient_checkpointing"), recomputing(model):
+        pass
+
+
+def test_nothing_of_computing_twice_stays_behind() -> None:
+    model = world().backbone.model
+    with recomputing(model):
+        assert model.is_activation_checkpointing
+    assert not model.is_activation_checkpointing
+    assert not any(part.training or part._forward_hooks for part in model.modules())
+
+
 def test_one_way_to_declare_a_pace() -> None:
     with pytest.raises(ValueError, match="wanted one of the two"):
         Local(speeds=(1.0,), flop_per_s=(1e9,))

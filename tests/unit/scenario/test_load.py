@@ -114,7 +114,12 @@ WRONG = {
     ),
     "an option inside the experts": (
         "method: {kind: experts_once, options: {mask_selektion: random}}",
-        "s.yaml: method.options.mask_selektion: got an unknown key, wanted an option of sparse_ortho",
+        "s.yaml: method.options.mask_selektion: got an unknown key, wanted an option of "
+        "sparse_orthogonal; did you mean 'mask_selection'?",
+    ),
+    "two options inside the experts that contradict each other": (
+        "method: {kind: experts_once, options: {mask_selection: disjoint, recluster_every: 2}}",
+        "s.yaml: method.options.recluster_every: got 2 with mask_selection disjoint, wanted another",
     ),
     "a choice inside the experts": (
         "method: {kind: experts_once, options: {mask_selection: rendom}}",
@@ -322,4 +327,19 @@ def test_a_folder_from_the_environment_names_its_variable(tmp_path, monkeypatch,
     assert caught.value.problems == (
         f"real_text.yaml: tasks.folder: got {str(place)!r}, the value of the environment variable "
         "EMULATOR_TASKS, wanted a folder there, or none set",
+    )
+
+
+def test_all_options_inside_the_experts_that_are_wrong_are_told(tmp_path: Path) -> None:
+    scenario = tmp_path / "s.yaml"
+    scenario.write_text(
+        "name: s\nmethod: {kind: experts_once, options: {mask_selection: x, recluster_every: y}}\n"
+    )
+    with pytest.raises(ScenarioError) as caught:
+        read_scenario(scenario, [])
+    first, second = caught.value.problems
+    assert first.startswith("s.yaml: method.options.mask_selection: got 'x', wanted 'magnitude', ")
+    assert second == (
+        "s.yaml: method.options.recluster_every: got 'y', wanted a whole number "
+        "(an option of sparse_orthogonal)"
     )

@@ -196,4 +196,6 @@ def test_a_table_of_something_else_is_a_line(folder):
 
 def test_a_scenario_of_something_else_is_a_line(folder):
     (folder / "scenario.yaml").write_text("name: quick\nwire: {value_type: int3}\n")
-    assert "scenario.yaml: wire.value_type: got 'int3': " in refused(folder)
+    assert "scenario.yaml: wire.value_type: got 'int3', wanted 'float32', 'bfloat16'" in refused(
+        folder
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import huggingface_hub.constants
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -40,13 +41,12 @@ def problem(backbone: CausalLM | SentenceEncoder) -> str:
 # ── what is loaded ───────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc/self/maps here")
+@pytest.mark.skipif(not psutil.LINUX, reason="only Linux tells which pages are of which file")
 def test_processes_of_a_machine_share_the_weights_as_pages_of_their_file(tiny: Backbone) -> None:
-    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
     spans = [
-        tuple(int(end, 16) for end in line[0].split("-"))
-        for line in maps
-        if line[-1] == str(WEIGHTS_FOLDER / "model.safetensors")
+        tuple(int(end, 16) for end in pages.addr.split("-"))
+        for pages in psutil.Process().memory_maps(grouped=False)
+        if pages.path == str(WEIGHTS_FOLDER / "model.safetensors")
     ]
     for parameter in tiny.model.parameters():
         assert any(low <= parameter.data_ptr() < high for low, high in spans)

@@ -1,49 +1,47 @@
 import json
-import os
+import multiprocessing
 import re
 import threading
+from contextlib import suppress
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.core.errors import DeviceFailedError, ProtocolError, ScenarioError
 from emulator.runtime.transport.peers import PeerFailedError
-from emulator.runtime.transport.pipe import NO_ROUND, Done, Failure, Inlet, Message, Outlet
+from emulator.runtime.transport.pipe import NO_ROUND, Done, Failure, Message, Outlet, opened
 
 
-def posted(write, chunk_bytes: int) -> list[Message | Done | Failure]:
-    """What arrives at the other end when it is read in chunks of this size."""
-    read_fd, write_fd = os.pipe()
-    writer = threading.Thread(target=lambda: (write(Outlet(write_fd)), os.close(write_fd)))
+def posted(write) -> list[Message | Done | Failure]:
+    """What arrives at the other end."""
+    here, there = multiprocessing.Pipe(duplex=False)
+    writer = threading.Thread(target=lambda: (write(Outlet(there)), there.close()))
     writer.start()
-    inlet, arrived = Inlet(), []
-    while chunk := os.read(read_fd, chunk_bytes):
-        arrived.extend(inlet.feed(chunk))
+    arrived = []
+    with here, suppress(EOFError):
+        while True:
+            arrived.append(opened(here.recv_bytes()))
     writer.join()
-    os.close(read_fd)
     return arrived
 
 
 @settings(deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(0, 9), st.text(max_size=9), st.binary(max_size=99)), max_size=4),
-    st.integers(1, 64),
+    st.lists(st.tuples(st.integers(0, 9), st.text(max_size=9), st.binary(max_size=99)), max_size=4)
 )
-def test_pipes_arrive_whole_and_in_order(
-    messages: list[tuple[int, str, bytes]], chunk_bytes: int
-) -> None:
+def test_pipes_arrive_whole_and_in_order(messages: list[tuple[int, str, bytes]]) -> None:
     def write(outlet: Outlet) -> None:
         for round_index, text, blob in messages:
             outlet.message(round_index, {"text": text, "list": [1, None, 2.5]}, blob)
         outlet.done()
 
     wanted = [Message(r, {"text": t, "list": [1, None, 2.5]}, b) for r, t, b in messages]
-    assert posted(write, chunk_bytes) == [*wanted, Done()]
+    assert posted(write) == [*wanted, Done()]
 
 
 def test_a_posting_larger_than_the_pipe_arrives() -> None:
     blob = bytes(range(256)) * 8192
-    assert posted(lambda outlet: outlet.message(3, {}, blob), 1 << 16) == [Message(3, {}, blob)]
+    assert posted(lambda outlet: outlet.message(3, {}, blob)) == [Message(3, {}, blob)]
 
 
 def test_failures_keep_their_kind_and_lose_no_line() -> None:
@@ -53,7 +51,7 @@ def test_failures_keep_their_kind_and_lose_no_line() -> None:
         Failure.of(ScenarioError(["one", "two"])),
         Failure.of(PeerFailedError(4, "exchange 2: device 1 lost device 4 (closed)")),
     ]
-    arrived = posted(lambda outlet: [outlet.failed(failure) for failure in failures], 7)
+    arrived = posted(lambda outlet: [outlet.failed(failure) for failure in failures])
     assert arrived == failures
     errors = [failure.to_error(3, 5) for failure in failures]
     assert str(errors[0]) == "device 3 failed (after round 5): ValueError: a b"

@@ -1,0 +1,52 @@
+"""What pydantic finds wrong, in words: where, got, wanted; the same words for whatever is checked."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from emulator.core.errors import did_you_mean, shown, wanted_by
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_NAMED_PATH = re.compile(r"^[\w.]+: got ")
+"""A text that already says where inside its section the problem is."""
+
+
+def explained(
+    problem: "ErrorDetails", where: str, *, known: Sequence[str] = (), wanted: str = ""
+) -> list[str]:
+    """One problem as lines that begin with `where`: a key or an option, nothing for the whole.
+
+    known: the keys (of an unknown key) or kinds (of an unknown kind) that there may be. wanted: what
+    should stand there, if more is known than pydantic tells.
+    """
+    kind, got = problem["type"], problem["input"]
+    place = f"{where}: " if where else ""
+    if kind == "value_error":
+        return _of_text(str(problem["ctx"]["error"]), where, got)
+    if kind == "extra_forbidden":
+        hint = did_you_mean(str(problem["loc"][-1]), known)
+        listed = wanted or ("" if hint else f"one of {', '.join(known)}")
+        return [f"{place}got an unknown key{listed and f', wanted {listed}'}{hint}"]
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        tags = known or re.findall(r"'(.+?)'", problem["ctx"].get("expected_tags", ""))
+        if tags:
+            tag = got.get("kind", "nothing") if isinstance(got, dict) else got
+            listed = wanted or f"one of {', '.join(tags)}"
+            hint = did_you_mean(str(tag), tags)
+            return [f"{where}.kind: got {tag!r}, wanted {listed}{hint}"]
+    found = "nothing" if kind == "missing" else shown(got)
+    return [f"{place}got {found}, wanted {wanted or wanted_by(problem)}"]
+
+
+def _of_text(text: str, where: str, got: object) -> list[str]:
+    """What a check of ours says, behind the place that it was made at."""
+    lines = text.splitlines()
+    if not where:
+        return lines
+    if _NAMED_PATH.match(text):
+        return [f"{where}.{line}" for line in lines]
+    if text.startswith("got "):
+        return [f"{where}: {line}" for line in lines]
+    return [f"{where}: got {shown(got)}: {text}"]
