@@ -37,6 +37,10 @@ class DeviceFailedError(EmulatorError):
     """A device died: which one, in which round, and why. Exit code 1."""
 
 
+class LifeFailedError(DeviceFailedError):
+    """The code of a device raised something; the text names device and round already."""
+
+
 @contextmanager
 def all_problems() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Look at several things and raise one ScenarioError with what was wrong with any of them.

@@ -21,7 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
-from emulator.core.errors import EmulatorError
+from emulator.core.errors import EmulatorError, LifeFailedError
 from emulator.runtime.folder_claim import clear_remains
 from emulator.runtime.processes import die_with_parent
 from emulator.runtime.run import Order, run
@@ -149,6 +149,9 @@ def _lead(
         notes.unlink(missing_ok=True)
     except KeyboardInterrupt:
         sys.exit(130)
+    except LifeFailedError as error:
+        notes.write_text(traceback.format_exc(), encoding="utf-8")
+        verdict.send_bytes(f"{error} (see {notes.name})".encode())
     except EmulatorError as error:
         verdict.send_bytes("; ".join(str(error).splitlines()).encode())
     except Exception as error:  # a bug in one run must not end the others
