@@ -130,12 +130,13 @@ def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Override
     with _clear_messages() as ending:
         ending.scenario = scenario.name
         from emulator.analysis.channel.link_budget import air_notes
+        from emulator.scenario.adapter_size import check_rank, size_notes
         from emulator.scenario.load import dump_scenario
-        from emulator.scenario.world import check_rank
 
         found = _read(scenario, override, more, speaks=True).scenario
         _note(air_notes(found, found.bind_air()))
-        check_rank(found, found.backbone.inputs_k)
+        check_rank(found, found.backbone.shapes_dk)
+        _note(size_notes(found, found.backbone.shapes_dk))
         sys.stdout.write(dump_scenario(found))
 
 

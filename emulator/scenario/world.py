@@ -19,7 +19,6 @@ from emulator.core.types.data import Example, Shard
 from emulator.core.types.message import Message
 from emulator.core.types.packet import air_bytes
 from emulator.core.types.survey import Link, Survey
-from emulator.learning.adapters.projection import check_room
 from emulator.learning.backbone.load import Backbone
 from emulator.learning.evaluation import Answering, Asked, Questions
 from emulator.learning.tasks.learner import check_language
@@ -29,6 +28,7 @@ from emulator.network.islands import Reach, joined
 from emulator.network.relay_paths import Network
 from emulator.network.survey import IntroducedSizes, parameter_budget, survey_of
 from emulator.network.topology.graphs import RandomFeasible, is_fixed
+from emulator.scenario.adapter_size import check_rank
 from emulator.scenario.schema import Scenario
 from emulator.scenario.sections import Asynchronous
 
@@ -200,19 +200,6 @@ def accelerator_of(scenario: Scenario) -> Literal["cpu", "cuda"]:
     return "cpu"
 
 
-def check_rank(scenario: Scenario, inputs_k: Callable[[], Sequence[int]]) -> None:
-    """Refuse a rank with which the method's orthogonal projections do not fit into the backbone.
-
-    inputs_k: gives the inputs of each adapted module, nothing where they are not known; called only
-    where they matter. Raises ScenarioError.
-    """
-    method = scenario.method
-    counted = getattr(method, "orthogonal_blocks", None)  # a method of a user's own may have none
-    blocks = counted(len(scenario.tasks.names), scenario.devices) if counted else 0
-    if blocks and (known := inputs_k()):
-        check_room(known, getattr(method, "lora_rank", 0), blocks)
-
-
 def build_world(scenario: Scenario, air: tuple[BoundChannel, BoundAccess] | None = None) -> World:
     """Load the backbone, share out the data, place the devices (air: where they are placed already).
 
@@ -231,7 +218,7 @@ def build_world(scenario: Scenario, air: tuple[BoundChannel, BoundAccess] | None
             data = _data(scenario)
         with look():
             backbone = scenario.backbone.load()
-    check_rank(scenario, lambda: backbone.inputs_k)
+    check_rank(scenario, lambda: backbone.shapes_dk)
     for task, examples in data.train.items():
         check_language(backbone, task, examples)
     for task, asked in data.questions.unseen.items():
