@@ -38,7 +38,9 @@ class Starts(Lora):
     kind: str
 
     def start(self, own):
-        return own.adapt(1, 1, None).nothing  # start
+        if own.id == 1:
+            raise TypeError("no start")  # start
+        return super().start(own)
 
 
 class Tasks(Synthetic):
@@ -63,7 +65,7 @@ ONES = {
     ),
     "starts": (
         "method.kind=part_of_a_user:Starts",
-        "device 0 failed (no round done): TypeError: argument of type 'NoneType' is not iterable",
+        "device 1 failed (no round done): TypeError: no start",
         "start",
     ),
     "tasks": ("tasks.kind=part_of_a_user:Tasks", "FileNotFoundError: reverse", "examples"),
