@@ -113,7 +113,12 @@ def run(
         order = Order(chosen, driver, folder, force, devices_per_host, air)
         if dry_run:
             found = rehearse(order)
-            _note(found if speaks else [])
+            if speaks:
+                _note(found)
+                done = (
+                    f"{chosen.run_name}: checked and loaded, nothing was run; number of devices:\n"
+                )
+                sys.stderr.write(done)
             sys.stdout.write(f"{chosen.devices}\n")
             return
         console = Console(stderr=True, quiet=quiet and not sys.stderr.isatty())

@@ -10,7 +10,7 @@ from pydantic import BaseModel, WrapValidator
 from pydantic.fields import FieldInfo
 
 from emulator.core import plugins
-from emulator.core.errors import did_you_mean, shown, wanted_by
+from emulator.core.errors import closest, did_you_mean, shown, wanted_by
 from emulator.core.names import NAME, checked_name
 from emulator.scenario.schema import Scenario
 
@@ -53,6 +53,8 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
         door = ", or an import path package.module:Class" if _is_door(keys) else ""
         hint = did_you_mean(str(tag), known)
         return [f"{where}.kind: got {tag!r}, wanted one of {', '.join(known)}{door}{hint}"]
+    if kind in ("model_type", "model_attributes_type") and (meant := kind_line(keys, got, raw)):
+        return [meant]
     if kind == "value_error":
         text = str(problem["ctx"]["error"])
         if not keys:
@@ -73,6 +75,29 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
     if kind in ("model_type", "model_attributes_type") and (below := _model_at(keys, raw)):
         wanted += f" of {', '.join(below.model_fields)}"
     return [f"{where}: got {found}, wanted {wanted}"]
+
+
+def kind_line(keys: Sequence[str], got: Any, raw: Any) -> str:
+    """A line on what stands in the place of a section that has a kind; empty where it needs none."""
+    kinds = sorted(kind for kind in models_at(keys, raw) if kind)
+    if not kinds:
+        return ""
+    where = ".".join(keys)
+    line = f"{where}: got {shown(got)}, wanted a mapping with a kind"
+    if hint := kind_hint(keys, got, raw):
+        return line + hint
+    door = ", or an import path package.module:Class" if _is_door(keys) else ""
+    return f"{line}, one of {', '.join(kinds)}{door}"
+
+
+def kind_hint(keys: Sequence[str], got: Any, raw: Any) -> str:
+    """'; did you mean SECTION.kind=...?' where a plain word in the place of a section names its kind."""
+    if not isinstance(got, str):
+        return ""
+    is_path = _is_door(keys) and re.fullmatch(r"[\w.]+:\w+", got)
+    meant = got if is_path else closest(got, [kind for kind in models_at(keys, raw) if kind])
+    in_file = f"{keys[-1]}: {{kind: {meant}}}"
+    return f"; did you mean {'.'.join(keys)}.kind={meant} (in a file {in_file})?" if meant else ""
 
 
 # ── the types behind a path ──────────────────────────────────────────────────────────────────────

@@ -22,6 +22,7 @@ from emulator.core.types.survey import Link, Survey
 from emulator.learning.backbone.load import Backbone
 from emulator.learning.evaluation import Answering, Asked, Questions
 from emulator.learning.tasks.learner import check_language
+from emulator.learning.tasks.reading import read_all
 from emulator.learning.training import LocalTraining
 from emulator.network.flooding import hop_counts
 from emulator.network.islands import Reach, joined
@@ -219,10 +220,11 @@ def build_world(scenario: Scenario, air: tuple[BoundChannel, BoundAccess] | None
         with look():
             backbone = scenario.backbone.load()
     check_rank(scenario, lambda: backbone.shapes_dk)
-    for task, examples in data.train.items():
-        check_language(backbone, task, examples)
-    for task, asked in data.questions.unseen.items():
-        check_language(backbone, task, asked.examples)
+    unseen = {task: asked.examples for task, asked in data.questions.unseen.items()}
+    with all_problems() as look:
+        for task, examples in (data.train | unseen).items():
+            with look():
+                check_language(backbone, task, examples)
     world = World(
         scenario=scenario,
         backbone=backbone,
@@ -238,7 +240,7 @@ def build_world(scenario: Scenario, air: tuple[BoundChannel, BoundAccess] | None
 class _Data:
     """Examples by task: the training ones, also shared out, and what is answered."""
 
-    train: Mapping[str, tuple[Example, ...]]
+    train: dict[str, tuple[Example, ...]]
     questions: Questions
     shards: tuple[Shard, ...]
 
@@ -246,24 +248,29 @@ class _Data:
 def _data(scenario: Scenario) -> _Data:
     """What is trained on and asked. Raises ScenarioError."""
     suite, seed, evaluation = scenario.tasks, scenario.seed, scenario.evaluation
-    tests = {task: suite.examples(task, "test", seed) for task in suite.names}
-    train = {task: suite.examples(task, "train", seed) for task in suite.names}
+    asked = {
+        "test": (*suite.names, *evaluation.unseen_tasks),
+        "train": suite.names,
+        "paraphrased": suite.names if evaluation.paraphrases != "none" else (),
+    }
+    read = read_all(suite, [(task, split) for split in asked for task in asked[split]], seed)
+    tests, train = (
+        {task: read[task, split] for task in suite.names} for split in ("test", "train")
+    )
     if evaluation.split == "validation":
         parts = {task: held_out(train[task], seed, task, len(tests[task])) for task in suite.names}
         tests = {task: validation for task, (validation, _) in parts.items()}
         train = {task: rest for task, (_, rest) in parts.items()}
-    unseen = {task: suite.examples(task, "test", seed) for task in evaluation.unseen_tasks}
-    paraphrased = {
-        task: suite.examples(task, "paraphrased", seed)
-        for task in suite.names
-        if evaluation.paraphrases != "none"
-    }
+    unseen = {task: read[task, "test"] for task in evaluation.unseen_tasks}
+    paraphrased = {task: read[task, "paraphrased"] for task in asked["paraphrased"]}
     shards = suite.partition.shards(scenario.devices, train, seed)
 
-    def asked(questions: Mapping[str, tuple[Example, ...]]) -> dict[str, Asked]:
+    def unread(questions: Mapping[str, tuple[Example, ...]]) -> dict[str, Asked]:
         return {task: Asked(examples, None) for task, examples in questions.items() if examples}
 
-    return _Data(train, Questions(asked(tests), asked(paraphrased), asked(unseen)), tuple(shards))
+    return _Data(
+        train, Questions(unread(tests), unread(paraphrased), unread(unseen)), tuple(shards)
+    )
 
 
 def with_features(world: World) -> World:

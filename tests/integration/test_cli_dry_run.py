@@ -29,7 +29,8 @@ def test_a_dry_run_says_last_what_keeps_a_run_from_the_folder(quick, tmp_path):
     note = (
         f"note: a run would be refused: --out: got {tmp_path}, which is not empty, wanted another"
     )
-    assert call(*again) == (0, "2\n", f"{note} folder or --force\n")
+    done = "quick-sparse_orthogonal-1: checked and loaded, nothing was run; number of devices:\n"
+    assert call(*again) == (0, "2\n", f"{note} folder or --force\n{done}")
     code, stdout, stderr = call(*again, "method.lora_rank=1000")
     assert (code, stdout, stderr.count("\n")) == (2, "", 1)
     assert stderr.startswith(
