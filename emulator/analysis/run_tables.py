@@ -192,13 +192,14 @@ def _setting(summary: Summary) -> tuple[str, int, int, int]:
 
 
 def _title(summaries: Sequence[Summary]) -> str:
-    names = sorted({s["name"] for s in summaries})
-    devices = sorted({s["devices"] for s in summaries})
-    seeds = sorted({s["seed"] for s in summaries})
-    rounds = dict.fromkeys(map(_rounds, sorted(summaries, key=lambda s: int(s["rounds"]))))
+    """What the runs are, in the order of their columns, each value once."""
+    names = dict.fromkeys(str(s["name"]) for s in summaries)
+    devices = dict.fromkeys(str(s["devices"]) for s in summaries)
+    rounds = dict.fromkeys(_rounds(s) for s in summaries)
+    seeds = dict.fromkeys(str(s["seed"]) for s in summaries)
     return (
-        f"{', '.join(names)}: {'/'.join(map(str, devices))} devices, "
-        f"rounds {'/'.join(rounds)}, seed {'/'.join(map(str, seeds))}"
+        f"{', '.join(names)}: {'/'.join(devices)} devices, rounds {'/'.join(rounds)}, "
+        f"seed {'/'.join(seeds)}"
     )
 
 

@@ -113,7 +113,12 @@ def run(
         order = Order(chosen, driver, folder, force, devices_per_host, air)
         if dry_run:
             found = rehearse(order)
-            _note(found if speaks else [])
+            if speaks:
+                _note(found)
+                done = (
+                    f"{chosen.run_name}: checked and loaded, nothing was run; number of devices:\n"
+                )
+                sys.stderr.write(done)
             sys.stdout.write(f"{chosen.devices}\n")
             return
         console = Console(stderr=True, quiet=quiet and not sys.stderr.isatty())
@@ -130,12 +135,13 @@ def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Override
     with _clear_messages() as ending:
         ending.scenario = scenario.name
         from emulator.analysis.channel.link_budget import air_notes
+        from emulator.scenario.adapter_size import check_rank, size_notes
         from emulator.scenario.load import dump_scenario
-        from emulator.scenario.world import check_rank
 
         found = _read(scenario, override, more, speaks=True).scenario
         _note(air_notes(found, found.bind_air()))
-        check_rank(found, found.backbone.inputs_k)
+        check_rank(found, found.backbone.shapes_dk)
+        _note(size_notes(found, found.backbone.shapes_dk))
         sys.stdout.write(dump_scenario(found))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +13,12 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from emulator.core.errors import EmulatorError, ScenarioError
+from emulator.core.errors import EmulatorError, LifeFailedError, ScenarioError
+from emulator.core.failures import cause_of, is_from_outside
 from emulator.core.validation_errors import explained
+
+TRACEBACK = "EMULATOR_TRACEBACK"
+"""The environment variable that asks for tracebacks above the lines."""
 
 NUMBERS_ON_HOST = ("LOCAL_RANK", "SLURM_LOCALID")
 """Where torchrun and Slurm tell a process its number on its host; others start one a host."""
@@ -76,15 +81,37 @@ def clear_messages(when_interrupted: str = "nothing was written") -> Iterator[En
         yield ending
     except ScenarioError as error:
         if _tells():
+            _show_traceback(error)
             sys.stderr.writelines(f"error: {ending.located(p)}\n" for p in error.problems)
         raise typer.Exit(2) from None
-    except EmulatorError as error:
-        sys.stderr.write(f"error: {error}\n")
+    except typer.Exit:
+        raise
+    except Exception as error:  # a user's own part may raise anything, wherever it is asked
+        if isinstance(error, OSError) and not is_from_outside(error):
+            raise  # standard output, perhaps: see output_told
+        _show_traceback(error)
+        sys.stderr.write(f"error: {cause_of(error)}{_more_of(error)}\n")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         if _tells():
             sys.stderr.write(f"interrupted: {ending.what_is_there}\n")
         raise typer.Exit(130) from None
+
+
+def _show_traceback(error: Exception) -> None:
+    """The whole story on standard error, that of a child process included, where it is asked for."""
+    if _is_traceback_asked():
+        sys.stderr.write("".join(traceback.format_exception(error)))
+
+
+def _more_of(error: Exception) -> str:
+    """How to see more of what no message was written for."""
+    has_message = isinstance(error, EmulatorError) and not isinstance(error, LifeFailedError)
+    return "" if has_message or _is_traceback_asked() else f"; {TRACEBACK}=1 shows the traceback"
+
+
+def _is_traceback_asked() -> bool:
+    return os.environ.get(TRACEBACK, "0") not in ("", "0")
 
 
 def _tells() -> bool:

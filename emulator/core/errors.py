@@ -3,26 +3,46 @@
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
+MOST_ROWS = 10
+"""Wrong rows of data files that are shown."""
+
+
 class EmulatorError(Exception):
     """Anything that ends a run with a message instead of a traceback."""
 
 
+@dataclass(frozen=True)
+class WrongRows:
+    """Wrong rows of one data file: the problems of the first MOST_ROWS of them, and how many there are."""
+
+    file: str
+    first: tuple[tuple[str, ...], ...]
+    count: int
+
+
 class ScenarioError(EmulatorError):
-    """Wrong input: every problem found, one line each. Exit code 2.
+    """Wrong input: every problem found, one line each, each once. Exit code 2.
 
     A line says where, what was got and what was wanted:
     `quickstart.yaml: method.density: got 1.7, wanted a number in (0, 1]`.
+    Of the wrong rows of all files the first MOST_ROWS are shown and the others counted.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
+    def __init__(self, problems: Sequence[str], rows: Sequence[WrongRows] = ()) -> None:
+        self.others, self.rows = tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(rows))
+        self.problems = (*self.others, *_lines_of(self.rows))
         super().__init__("\n".join(self.problems))
+
+
+class OutOfReachError(ScenarioError):
+    """What lies on another machine, which is not reached."""
 
 
 class WireError(EmulatorError):
@@ -37,24 +57,50 @@ class DeviceFailedError(EmulatorError):
     """A device died: which one, in which round, and why. Exit code 1."""
 
 
+class LifeFailedError(DeviceFailedError):
+    """The code of a device raised something; the text names device and round already."""
+
+
 @contextmanager
 def all_problems() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Look at several things and raise one ScenarioError with what was wrong with any of them.
 
     Gives what each look is made under.
     """
-    problems: list[str] = []
+    errors: list[ScenarioError] = []
 
     @contextmanager
     def look() -> Iterator[None]:
         try:
             yield
         except ScenarioError as error:
-            problems.extend(error.problems)
+            errors.append(error)
 
     yield look
-    if problems:
-        raise ScenarioError(problems)
+    raise_together(errors)
+
+
+def raise_together(errors: Sequence[ScenarioError]) -> None:
+    """Raise one ScenarioError with the problems of all; nothing where there are none."""
+    if errors:
+        problems = [problem for error in errors for problem in error.others]
+        raise ScenarioError(problems, [rows for error in errors for rows in error.rows])
+
+
+def _lines_of(files: Sequence[WrongRows]) -> Iterator[str]:
+    """The problems of the first rows, and in which files there are how many more."""
+    room, more = MOST_ROWS, dict[str, int]()
+    for rows in files:
+        taken = rows.first[:room]
+        room -= len(taken)
+        yield from (problem for problems in taken for problem in problems)
+        if left := rows.count - len(taken):
+            more[rows.file] = left
+    if more:
+        each = [f"{file} ({left})" for file, left in more.items()]
+        named = ", ".join(each[:MOST_ROWS]) + (" and others" if len(each) > MOST_ROWS else "")
+        total = sum(more.values())
+        yield f"and {total} more wrong {'row' if total == 1 else 'rows'}: {named}"
 
 
 MOST_SHOWN = 200
@@ -71,11 +117,16 @@ def shown(value: object) -> str:
 
 
 def did_you_mean(got: str, known: Iterable[str]) -> str:
-    """'; did you mean ...?' when something known is close; swapped letters are closest."""
+    """'; did you mean ...?' when something known is close."""
+    close = closest(got, known)
+    return f"; did you mean {close!r}?" if close else ""
+
+
+def closest(got: str, known: Iterable[str]) -> str:
+    """The known word that is closest, where one is close; swapped letters are closest."""
     words = list(known)
     swapped = [word for word in words if sorted(word) == sorted(got)]
-    close = swapped or difflib.get_close_matches(got, words, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return next(iter(swapped or difflib.get_close_matches(got, words, n=1, cutoff=0.6)), "")
 
 
 def told_once(problems: "Sequence[ErrorDetails]") -> "list[ErrorDetails]":

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, WrapValidator
 
 from emulator.core.errors import EmulatorError
+from emulator.core.failures import cause_of, is_from_outside
 
 
 def plugin_or(protocol: type) -> WrapValidator:
@@ -34,11 +35,14 @@ def find(path: str) -> type[BaseModel]:
     module_name, _, class_name = path.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a user's module may fail in any way
-        named = isinstance(error, ImportError)
+    except (Exception, SystemExit) as error:  # a user's module may fail in any way
+        if isinstance(error, SyntaxError) or is_from_outside(error):
+            raise ValueError(
+                f"got {path!r}, whose module fails when it is imported, wanted one that does not "
+                f"({cause_of(error)})"
+            ) from error
         told = " ".join(str(error).split())
-        cause = told if named else f"{type(error).__name__}: {told}"
-        raise ValueError(f"got {path!r}, wanted an importable module ({cause})") from error
+        raise ValueError(f"got {path!r}, wanted an importable module ({told})") from error
     found = getattr(module, class_name, None)
     if found is None:
         raise ValueError(f"got {path!r}, wanted a class in {module_name} (no {class_name!r} there)")

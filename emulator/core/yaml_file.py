@@ -55,7 +55,8 @@ def read_mapping(path: Path, wanted: str) -> Raw:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise ScenarioError([f"{path}{line}: {_cause(error)}, wanted a YAML mapping"]) from None
+        wanted = "each key once" if isinstance(error, _KeyTwice) else "a YAML mapping"
+        raise ScenarioError([f"{path}{line}: {_cause(error)}, wanted {wanted}"]) from None
     if not isinstance(raw, dict):
         got = "nothing" if raw is None else f"a {type(raw).__name__}"
         raise ScenarioError([f"{path}: got {got}, wanted a mapping of sections"])
@@ -161,6 +162,10 @@ def _cause(error: yaml.YAMLError) -> str:
     return " ".join(str(what).split())
 
 
+class _KeyTwice(yaml.MarkedYAMLError):
+    """A mapping that has one key twice."""
+
+
 class _BoundedLoader(yaml.SafeLoader):
     """YAML of which the size is counted, and every value looked at, before anything is built.
 
@@ -247,7 +252,9 @@ class _BoundedLoader(yaml.SafeLoader):
             if key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
                 raise _problem(f"got an unknown key {key.value}, wanted text in quotes", key)
             if key.value in seen:
-                raise _problem(f"got the key {shown(key.value)} twice", key)
+                mark: Any = key.start_mark
+                got = f"got the key {shown(key.value)} twice"
+                raise _KeyTwice(problem=got, problem_mark=mark)
             seen.add(key.value)
         return node
 

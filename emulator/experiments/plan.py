@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from emulator.core.errors import ScenarioError
+from emulator.core.errors import ScenarioError, did_you_mean
 from emulator.core.records import read_ledger
 from emulator.core.run_files import read_topology
 from emulator.core.yaml_file import Raw, read_mapping
@@ -32,6 +32,7 @@ from emulator.experiments.schema import (
 )
 from emulator.learning.tasks.hub import Hub
 from emulator.learning.tasks.jsonl import JsonLines
+from emulator.learning.tasks.reading import read_all
 from emulator.scenario.load import parse_override, read_scenario
 from emulator.scenario.schema import Scenario
 
@@ -154,8 +155,7 @@ def _check(name: str, wanted: Sequence[Wanted]) -> None:
                 tasks = tasks.in_folder(tasks.folder)
             if isinstance(tasks, JsonLines) and tasks not in read:
                 read.append(tasks)
-                for task, split in product(tasks.names, ("train", "test")):
-                    tasks.examples(task, split, run.seed)
+                read_all(tasks, product(tasks.names, ("train", "test")), run.seed)
         except ScenarioError as error:
             for problem in error.problems:
                 rows_with.setdefault(problem, {})[run.row.label] = None
@@ -309,7 +309,8 @@ def _suite_of(name: str, experiment: Experiment, wished: str) -> tuple[str, Suit
         known = ", ".join(suites)
         raise ScenarioError([f"{name}: suites: got {x!r}, wanted some of {known}" for x in unknown])
     if wished not in suites:
-        raise ScenarioError([f"--suite: got {wished!r}, wanted one of {', '.join(suites)}"])
+        hint = did_you_mean(wished, suites)
+        raise ScenarioError([f"--suite: got {wished!r}, wanted one of {', '.join(suites)}{hint}"])
     suite = suites[wished]
     family = suite.family or wished
     if family not in experiment.suites:

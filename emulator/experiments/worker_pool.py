@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from emulator.core.errors import EmulatorError
+from emulator.core.errors import EmulatorError, LifeFailedError
 from emulator.runtime.child_processes import Children
 from emulator.runtime.drivers.core_permits import cores_here
 from emulator.runtime.folder_claim import clear_remains
@@ -82,6 +82,9 @@ def _lead(work: Callable[[Scenario, Path], None], scenario: Scenario, folder: Pa
     notes = folder.with_name(f"{folder.name}.failed.txt")
     try:
         work(scenario, folder)
+    except LifeFailedError as error:
+        notes.write_text(traceback.format_exc(), encoding="utf-8")
+        raise EmulatorError(f"{error} (see {notes.name})") from None
     except EmulatorError:
         raise
     except Exception as error:

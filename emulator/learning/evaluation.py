@@ -28,6 +28,7 @@ from emulator.learning.backbone.load import Backbone
 from emulator.learning.routing.confusion import ABSTAINED, auroc, routes
 from emulator.learning.routing.mixture import RoutedModel, expert_gates
 from emulator.learning.routing.mixture_of_models import RoutedWeights
+from emulator.learning.routing.trial import describe, try_out, wrong_gates
 from emulator.learning.tasks.learner import learner_for, score
 
 Measurement = tuple[str, str, float]
@@ -119,7 +120,10 @@ class Routing:
         return self.router.features(backbone, questions, self.seed)
 
     def read(self, backbone: Backbone, questions: Questions) -> Questions:
-        """The same questions, and what the router reads of all of them."""
+        """The same questions, and what the router reads of all of them.
+
+        The router is tried on them: ScenarioError where it does not give what it promises.
+        """
 
         def of(asked: Mapping[str, Asked]) -> dict[str, Asked]:
             return {
@@ -127,7 +131,12 @@ class Routing:
                 for task, each in asked.items()
             }
 
-        return Questions(of(questions.tests), of(questions.paraphrased), of(questions.unseen))
+        tests = of(questions.tests)
+        if self.routed:
+            names = self.task_names
+            known = {names.index(t): (a.features, len(a.examples)) for t, a in tests.items()}
+            try_out(self.router, known, len(names))
+        return Questions(tests, of(questions.paraphrased), of(questions.unseen))
 
     def mixture(self, backbone: Backbone, experts: Sequence[Expert]) -> Mixture:
         """The backbone with all experts: low-rank ones beside it in one stack, whole weights in turn."""
@@ -275,7 +284,10 @@ class Answering:
                 "method.kind: got a method without a fitted router, wanted its setup "
                 "to ask for router_statistics() and its end to give use_router_statistics() the sum"
             )
-        return self._router.gates(self._fitted, asked.features)
+        gates_ST = self._router.gates(self._fitted, asked.features)
+        if wrong := wrong_gates(gates_ST, len(asked.examples), len(self._task_names)):
+            raise EmulatorError(describe(self._router, "gates()", wrong))
+        return np.asarray(gates_ST, dtype=np.float32)
 
     def _routed(self) -> Iterator[Measurement]:
         """Where the questions of every task went; `routing_accuracy` is the right share."""

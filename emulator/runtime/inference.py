@@ -213,8 +213,14 @@ def prompts_in(file: Path) -> list[str]:
     """One prompt a line, empty lines left out."""
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError([f"--file: got {file}, wanted a text file ({error})"]) from None
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise ScenarioError([f"--file: got {file}, wanted a text file to read ({why})"]) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ScenarioError(
+            [f"--file: got {file}, wanted text in UTF-8 (line {line}: {error.reason})"]
+        ) from None
     return [line for line in lines if line.strip()]
 
 

@@ -38,6 +38,7 @@ from emulator.runtime.transport.gloo import Transport
 from emulator.runtime.transport.network_interface import check_loopback
 from emulator.runtime.transport.peers import Patience
 from emulator.runtime.transport.pipe import Json
+from emulator.scenario.adapter_size import size_notes
 from emulator.scenario.schema import Scenario
 from emulator.scenario.sections import Paced, Synchronous
 from emulator.scenario.world import World, build_world
@@ -101,6 +102,8 @@ def run(order: Order, console: Console, wrote: Wrote = lambda folder: None) -> P
     ):
         progress.stage("loading")
         world = build_world(scenario, order.air)
+        for note in size_notes(scenario, lambda: world.backbone.shapes_dk):
+            say(f"note: {note}")
         shares_parent = order.driver == "many_processes" and not launched
         parent_cpu_s = time.process_time() if shares_parent else 0.0
         progress.stage("running")
@@ -133,12 +136,13 @@ def rehearse(order: Order) -> list[str]:
     """
     _check_driver(order, environment_world())
     check_place(order.out)
-    build_world(order.scenario, order.air)
+    world = build_world(order.scenario, order.air)
+    notes = size_notes(order.scenario, lambda: world.backbone.shapes_dk)
     try:
         check_folder(order.out, force=order.force)
     except ScenarioError as error:
-        return [f"a run would be refused: {problem}" for problem in error.problems]
-    return []
+        notes += [f"a run would be refused: {problem}" for problem in error.problems]
+    return notes
 
 
 def _check_driver(order: Order, place: tuple[int, int] | None) -> None:

@@ -1,5 +1,6 @@
 """What is wrong with a scenario, in words: where, got, wanted; one line per problem."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
@@ -9,7 +10,7 @@ from pydantic import BaseModel, WrapValidator
 from pydantic.fields import FieldInfo
 
 from emulator.core import plugins
-from emulator.core.errors import wanted_by
+from emulator.core.errors import closest, shown, wanted_by
 from emulator.core.names import NAME, checked_name
 from emulator.core.validation_errors import explained
 from emulator.scenario.schema import Scenario
@@ -45,6 +46,8 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
         known = sorted(models_at(keys, raw))
         door = ", or an import path package.module:Class" if _is_door(keys) else ""
         return explained(problem, where, known=known, wanted=f"one of {', '.join(known)}{door}")
+    if kind in ("model_type", "model_attributes_type") and (meant := kind_line(keys, got, raw)):
+        return [meant]
     if kind == "string_type" and not isinstance(got, str | dict | list):
         wanted = "text (in quotes, or YAML takes it for something else)"
         return explained(problem, where, wanted=wanted)
@@ -54,6 +57,29 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
     if kind in ("model_type", "model_attributes_type") and (below := _model_at(keys, raw)):
         wanted += f" of {', '.join(below.model_fields)}"
     return explained(problem, where, wanted=wanted)
+
+
+def kind_line(keys: Sequence[str], got: Any, raw: Any) -> str:
+    """A line on what stands in the place of a section that has a kind; empty where it needs none."""
+    kinds = sorted(kind for kind in models_at(keys, raw) if kind)
+    if not kinds:
+        return ""
+    where = ".".join(keys)
+    line = f"{where}: got {shown(got)}, wanted a mapping with a kind"
+    if hint := kind_hint(keys, got, raw):
+        return line + hint
+    door = ", or an import path package.module:Class" if _is_door(keys) else ""
+    return f"{line}, one of {', '.join(kinds)}{door}"
+
+
+def kind_hint(keys: Sequence[str], got: Any, raw: Any) -> str:
+    """'; did you mean SECTION.kind=...?' where a plain word in the place of a section names its kind."""
+    if not isinstance(got, str):
+        return ""
+    is_path = _is_door(keys) and re.fullmatch(r"[\w.]+:\w+", got)
+    meant = got if is_path else closest(got, [kind for kind in models_at(keys, raw) if kind])
+    in_file = f"{keys[-1]}: {{kind: {meant}}}"
+    return f"; did you mean {'.'.join(keys)}.kind={meant} (in a file {in_file})?" if meant else ""
 
 
 # ── the types behind a path ──────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ from emulator.core.errors import ScenarioError, did_you_mean, shown, told_once
 from emulator.core.places import is_file, is_folder, resolved
 from emulator.core.plain_numbers import misread
 from emulator.core.yaml_file import Raw, parse_value, read_mapping
-from emulator.scenario.error_messages import lines_of, model_of_kind
+from emulator.scenario.error_messages import kind_hint, lines_of, model_of_kind
 from emulator.scenario.schema import Scenario
 
 PATHS = (
@@ -25,10 +25,10 @@ PATHS = (
     ("channel", "rate", "path"),
 )
 """Values that name files: relative ones are meant from the scenario file's folder, in an override from
-where one stands, if there is such a file. `$NAME` is the value of an environment variable, meant from
-where one stands; where it is not set, a key that may be left out is."""
+where one stands, if there is such a file. `$NAME` or `${NAME}` is the value of an environment variable,
+meant from where one stands; where it is not set, a key that may be left out is."""
 
-VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
+VARIABLE = re.compile(r"\$(?:([A-Z][A-Z0-9_]*)|\{([A-Z][A-Z0-9_]*)\})")
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,9 @@ def _never(scenario: Scenario) -> list[str]:
     top = _written(scenario.router, "top_m")
     if top is not None and top > experts:
         told.append(f"router.top_m: {top} opens all gates ({experts} experts)")
+    batch, part = scenario.local.batch_size, scenario.local.micro_batch_size or 0
+    if part > batch:
+        told.append(f"local.micro_batch_size: {part} is more than a step has (batch_size: {batch})")
     return told
 
 
@@ -230,7 +233,7 @@ def _expand_preset(raw: Raw) -> list[str]:
     known = preset_names()
     if name not in known:
         del raw["channel"]
-        hint = did_you_mean(str(name), known)
+        hint = did_you_mean(str(name), known) or kind_hint(("channel",), name, raw)
         return [f"channel.preset: got {name!r}, wanted one of {', '.join(known)}{hint}"]
     preset = read_mapping(preset_folder() / f"{name}.yaml", "a preset")
     raw["channel"] = _merged(preset["channel"], said)
@@ -282,22 +285,25 @@ def _take_from_environment(raw: Raw) -> list[str]:
         named = VARIABLE.fullmatch(value) if isinstance(value, str) else None
         if named is None:
             continue
-        if told := os.environ.get(named[1]):
+        name = named[1] or named[2]
+        if told := os.environ.get(name):
             path = Path.cwd() / told
             if not is_folder(path) and (keys[-1] == "folder" or not is_file(path)):
                 wanted = "a folder" if keys[-1] == "folder" else "a path that exists"
                 problems.append(
                     f"{'.'.join(keys)}: got {shown(told)}, the value of the environment variable "
-                    f"{named[1]}, wanted {wanted} there, or none set"
+                    f"{name}, wanted {wanted} there, or none set"
                 )
             place[keys[-1]] = str(path)
             continue
         model = model_of_kind(keys[:-1], raw, str(place.get("kind")))
         field = model.model_fields.get(keys[-1]) if model else None
         if field is not None and field.is_required():
+            kind = "folder" if keys[-1] == "folder" else "file"
+            key = ".".join(keys)
             problems.append(
-                f"{'.'.join(keys)}: got {value}, which is not set in the environment, wanted it set, or "
-                f"a path ({field.description})"
+                f"{key}: got {value}, but the environment has no {name}, wanted it set to a {kind} (a "
+                f"relative path starts where one stands), or {key}=PATH"
             )
         else:
             del place[keys[-1]]
@@ -343,8 +349,17 @@ def parse_override(override: str) -> tuple[list[str], Any]:
 def _set(raw: Raw, keys: list[str], value: Any, notes: list[str]) -> None:
     """Set one value; a new kind drops the fields it lacks."""
     place = raw
-    for key in keys[:-1]:
-        if not isinstance(place.get(key), dict):
+    for depth, key in enumerate(keys[:-1], start=1):
+        there = place.get(key)
+        if isinstance(there, str):
+            section = ".".join(keys[:depth])
+            raise ScenarioError(
+                [
+                    f"--set {'.'.join(keys)}: got a key below {section}, which is {shown(there)}, wanted a "
+                    f"mapping there{kind_hint(keys[:depth], there, raw)}"
+                ]
+            )
+        if not isinstance(there, dict):
             place[key] = {}
         place = place[key]
     last = keys[-1]

@@ -19,16 +19,17 @@ from emulator.core.types.data import Example, Shard
 from emulator.core.types.message import Message
 from emulator.core.types.packet import air_bytes
 from emulator.core.types.survey import Link, Survey
-from emulator.learning.adapters.projection import check_room
 from emulator.learning.backbone.load import Backbone
 from emulator.learning.evaluation import Answering, Asked, Questions
 from emulator.learning.tasks.learner import check_language
+from emulator.learning.tasks.reading import read_all
 from emulator.learning.training import LocalTraining
 from emulator.network.flooding import hop_counts
 from emulator.network.islands import Reach, joined
 from emulator.network.relay_paths import Network
 from emulator.network.survey import IntroducedSizes, parameter_budget, survey_of
 from emulator.network.topology.graphs import RandomFeasible, is_fixed
+from emulator.scenario.adapter_size import check_rank
 from emulator.scenario.schema import Scenario
 from emulator.scenario.sections import Asynchronous
 
@@ -219,19 +220,6 @@ def accelerator_of(scenario: Scenario) -> Literal["cpu", "cuda"]:
     return "cpu"
 
 
-def check_rank(scenario: Scenario, inputs_k: Callable[[], Sequence[int]]) -> None:
-    """Refuse a rank with which the method's orthogonal projections do not fit into the backbone.
-
-    inputs_k: gives the inputs of each adapted module, nothing where they are not known; called only
-    where they matter. Raises ScenarioError.
-    """
-    method = scenario.method
-    counted = getattr(method, "orthogonal_blocks", None)  # a method of a user's own may have none
-    blocks = counted(len(scenario.tasks.names), scenario.devices) if counted else 0
-    if blocks and (known := inputs_k()):
-        check_room(known, getattr(method, "lora_rank", 0), blocks)
-
-
 def build_world(scenario: Scenario, air: tuple[BoundChannel, BoundAccess] | None = None) -> World:
     """Load the backbone, share out the data, place the devices (air: where they are placed already).
 
@@ -250,11 +238,12 @@ def build_world(scenario: Scenario, air: tuple[BoundChannel, BoundAccess] | None
             data = _data(scenario)
         with look():
             backbone = scenario.backbone.load()
-    check_rank(scenario, lambda: backbone.inputs_k)
-    for task, examples in data.train.items():
-        check_language(backbone, task, examples)
-    for task, asked in data.questions.unseen.items():
-        check_language(backbone, task, asked.examples)
+    check_rank(scenario, lambda: backbone.shapes_dk)
+    unseen = {task: asked.examples for task, asked in data.questions.unseen.items()}
+    with all_problems() as look:
+        for task, examples in (data.train | unseen).items():
+            with look():
+                check_language(backbone, task, examples)
     world = World(
         scenario=scenario,
         backbone=backbone,
@@ -270,7 +259,7 @@ def build_world(scenario: Scenario, air: tuple[BoundChannel, BoundAccess] | None
 class _Data:
     """Examples by task: the training ones, also shared out, and what is answered."""
 
-    train: Mapping[str, tuple[Example, ...]]
+    train: dict[str, tuple[Example, ...]]
     questions: Questions
     shards: tuple[Shard, ...]
 
@@ -278,24 +267,29 @@ class _Data:
 def _data(scenario: Scenario) -> _Data:
     """What is trained on and asked. Raises ScenarioError."""
     suite, seed, evaluation = scenario.tasks, scenario.seed, scenario.evaluation
-    tests = {task: suite.examples(task, "test", seed) for task in suite.names}
-    train = {task: suite.examples(task, "train", seed) for task in suite.names}
+    asked = {
+        "test": (*suite.names, *evaluation.unseen_tasks),
+        "train": suite.names,
+        "paraphrased": suite.names if evaluation.paraphrases != "none" else (),
+    }
+    read = read_all(suite, [(task, split) for split in asked for task in asked[split]], seed)
+    tests, train = (
+        {task: read[task, split] for task in suite.names} for split in ("test", "train")
+    )
     if evaluation.split == "validation":
         parts = {task: held_out(train[task], seed, task, len(tests[task])) for task in suite.names}
         tests = {task: validation for task, (validation, _) in parts.items()}
         train = {task: rest for task, (_, rest) in parts.items()}
-    unseen = {task: suite.examples(task, "test", seed) for task in evaluation.unseen_tasks}
-    paraphrased = {
-        task: suite.examples(task, "paraphrased", seed)
-        for task in suite.names
-        if evaluation.paraphrases != "none"
-    }
+    unseen = {task: read[task, "test"] for task in evaluation.unseen_tasks}
+    paraphrased = {task: read[task, "paraphrased"] for task in asked["paraphrased"]}
     shards = suite.partition.shards(scenario.devices, train, seed)
 
-    def asked(questions: Mapping[str, tuple[Example, ...]]) -> dict[str, Asked]:
+    def unread(questions: Mapping[str, tuple[Example, ...]]) -> dict[str, Asked]:
         return {task: Asked(examples, None) for task, examples in questions.items() if examples}
 
-    return _Data(train, Questions(asked(tests), asked(paraphrased), asked(unseen)), tuple(shards))
+    return _Data(
+        train, Questions(unread(tests), unread(paraphrased), unread(unseen)), tuple(shards)
+    )
 
 
 def with_features(world: World) -> World:

@@ -226,9 +226,15 @@ def test_a_missing_data_file_is_a_line(refused, tmp_path):
     scenario = tmp_path / "s.yaml"
     scenario.write_text("name: s\ntasks: {kind: jsonl, folder: data, names: [sst2]}\n")
     (tmp_path / "data").mkdir()
-    missing = tmp_path / "data" / "sst2" / "test.jsonl"
     assert refused(scenario) == [
-        f"error: s.yaml: tasks.folder: got no file {missing}, wanted test.jsonl of 'sst2'"
+        f"error: s.yaml: tasks.names: got 'sst2', which has no folder in {tmp_path}/data, wanted some of "
+        "the tasks there (none)"
+    ]
+    (tmp_path / "data" / "sst2").mkdir()
+    missing = tmp_path / "data" / "sst2"
+    assert refused(scenario) == [
+        f"error: s.yaml: tasks.folder: got no file {missing}/{split}.jsonl, wanted {split}.jsonl of 'sst2'"
+        for split in ("test", "train")
     ]
 
 
@@ -237,7 +243,8 @@ def test_a_broken_data_file_is_a_line_with_its_number(refused, tmp_path):
     (tmp_path / "data" / "sst2" / "test.jsonl").write_text('{"prompt": "a", "answer": "b"}\n{\n')
     scenario = tmp_path / "s.yaml"
     scenario.write_text("name: s\ntasks: {kind: jsonl, folder: data, names: [sst2]}\n")
-    first, second = refused(scenario)
+    missing, first, second = refused(scenario)
+    assert "got no file" in missing
     assert "test.jsonl:1: got neither choices nor completion, wanted" in first
     assert "test.jsonl:2: got no JSON" in second
 
@@ -332,7 +339,8 @@ def test_an_interrupt_after_the_writing_says_what_is_there(quick, tmp_path, monk
 
 
 def test_a_dry_run_leaves_nothing(quick, tmp_path):
-    assert call("run", quick, "--dry-run", "--out", tmp_path / "a" / "b") == (0, "2\n", "")
+    told = "quick-sparse_orthogonal-1: checked and loaded, nothing was run; number of devices:\n"
+    assert call("run", quick, "--dry-run", "--out", tmp_path / "a" / "b") == (0, "2\n", told)
     assert list(tmp_path.iterdir()) == []
 
 

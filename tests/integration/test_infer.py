@@ -17,7 +17,7 @@ from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.types.result import Expert
 from emulator.device import Device
 from emulator.learning.backbone.load import Tiny
-from emulator.runtime.inference import Respondent, respondent, shown
+from emulator.runtime.inference import Respondent, prompts_in, respondent, shown
 from emulator.runtime.run import Order, run
 from emulator.runtime.run_folder import expert_folders
 from emulator.scenario.schema import Scenario
@@ -172,6 +172,21 @@ def test_a_method_that_routes_nothing_answers_with_its_one_adapter(tmp_path: Pat
         ScenarioError, match="got 'sort' under lora, wanted none: one adapter for all"
     ):
         respondent(out, 1).reply("tag01 : a b ->", (), 4, "sort")
+
+
+def test_a_file_of_prompts_that_cannot_be_read_is_told_without_codes(tmp_path):
+    def told(file):
+        with pytest.raises(ScenarioError) as caught:
+            prompts_in(file)
+        return str(caught.value)
+
+    missing, latin = tmp_path / "no.txt", tmp_path / "latin.txt"
+    latin.write_bytes(b"one\ntwo\nK\xf6ln\n")
+    wanted = "wanted a text file to read (no such file or directory)"
+    assert told(missing) == f"--file: got {missing}, {wanted}"
+    assert told(tmp_path).endswith("wanted a text file to read (is a directory)")
+    wanted = "wanted text in UTF-8 (line 3: invalid start byte)"
+    assert told(latin) == f"--file: got {latin}, {wanted}"
 
 
 WRONG = {

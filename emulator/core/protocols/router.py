@@ -52,7 +52,7 @@ class Router(Protocol):
         ...
 
     def gates(self, fitted: Mapping[str, FloatArray], features: Any) -> FloatArray:
-        """[S, tasks], none negative; a row of zeros abstains: the backbone answers alone."""
+        """[S, tasks], finite, none negative; a row of zeros abstains: the backbone answers alone."""
         ...
 
     def familiarity(self, fitted: Mapping[str, FloatArray], features: Any) -> DoubleArray:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import huggingface_hub
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from emulator.core.errors import ScenarioError
@@ -24,6 +25,9 @@ from emulator.learning.backbone.tokenizer_checks import (
 )
 from emulator.learning.backbone.trial_pass import try_out
 from emulator.learning.linear_layers import weight_of
+
+Shapes = tuple[tuple[int, int], ...]
+"""Outputs d and inputs k of modules."""
 
 STATES_BATCH = 64
 """Texts per forward pass when the frozen model only reads."""
@@ -62,9 +66,9 @@ class Backbone:
         return next(self.model.parameters()).device
 
     @property
-    def inputs_k(self) -> tuple[int, ...]:
-        """Inputs k of each adapted module."""
-        return _inputs_k(self.model, self.target_modules)
+    def shapes_dk(self) -> Shapes:
+        """Outputs d and inputs k of each adapted module."""
+        return _shapes_dk(self.model, self.target_modules)
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """input_ids and attention_mask [S, T], padded on the right, cut after max_tokens."""
@@ -114,9 +118,16 @@ class Tiny(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["tiny"] = "tiny"
 
-    def inputs_k(self) -> tuple[int, ...]:
-        """Inputs k of each adapted module, from the configuration alone."""
-        return _outlined_inputs_k(str(TINY_FOLDER), "causal_lm", "tiny", CAUSAL_LM_MODULES)
+    def shapes_dk(self) -> Shapes:
+        """Outputs d and inputs k of each adapted module, from the head of the file of weights.
+
+        The model is not built for it: importing its class takes seconds.
+        """
+        ends = tuple(f"{suffix}.weight" for suffix in CAUSAL_LM_MODULES)
+        with safe_open(TINY_FOLDER / "model.safetensors", framework="np") as weights:
+            names = [name for name in weights.offset_keys() if name.endswith(ends)]
+            shapes = [weights.get_slice(name).get_shape() for name in names]
+        return tuple((d, k) for d, k in shapes)
 
     def load(self) -> Backbone:
         """Read the embedded weights."""
@@ -155,9 +166,9 @@ class CausalLM(_HuggingFace):
         default=CAUSAL_LM_MODULES, description="suffixes of the adapted linear modules"
     )
 
-    def inputs_k(self) -> tuple[int, ...]:
-        """As of the tiny model; empty for a hub id, whose configuration may be out of reach."""
-        return _outlined_inputs_k(_folder(self.name), "causal_lm", self.name, self.target_modules)
+    def shapes_dk(self) -> Shapes:
+        """As of the tiny model, from config.json alone; empty for a hub id, which may be out of reach."""
+        return _outlined_shapes(_folder(self.name), "causal_lm", self.name, self.target_modules)
 
     def load(self) -> Backbone:
         """Read the weights from the folder or the hub."""
@@ -174,9 +185,9 @@ class SentenceEncoder(_HuggingFace):
         default=ENCODER_MODULES, description="suffixes of the adapted linear modules"
     )
 
-    def inputs_k(self) -> tuple[int, ...]:
-        """As of the tiny model; empty for a hub id, whose configuration may be out of reach."""
-        return _outlined_inputs_k(
+    def shapes_dk(self) -> Shapes:
+        """As of the tiny model, from config.json alone; empty for a hub id, which may be out of reach."""
+        return _outlined_shapes(
             _folder(self.name), "sentence_encoder", self.name, self.target_modules
         )
 
@@ -211,18 +222,17 @@ def _folder(name: str) -> str:
     return str(Path(spec.submodule_search_locations[0]) / inside)
 
 
-def _outlined_inputs_k(
-    folder: str, family: str, name: str, suffixes: Sequence[str]
-) -> tuple[int, ...]:
-    """Inputs k of each adapted module of a local model, without loading weights; empty for others."""
+def _outlined_shapes(folder: str, family: str, name: str, suffixes: Sequence[str]) -> Shapes:
+    """Shapes of the adapted modules of a local model, without loading weights; empty for others."""
     if not is_folder(Path(folder)):
         return ()
     model = outlined(folder, name, family)
-    return _inputs_k(model, adapted_modules(model, suffixes, name))
+    return _shapes_dk(model, adapted_modules(model, suffixes, name))
 
 
-def _inputs_k(model: nn.Module, modules: Sequence[str]) -> tuple[int, ...]:
-    return tuple(weight_of(model.get_submodule(module)).shape[1] for module in modules)
+def _shapes_dk(model: nn.Module, modules: Sequence[str]) -> Shapes:
+    weights = (weight_of(model.get_submodule(module)) for module in modules)
+    return tuple((weight.shape[0], weight.shape[1]) for weight in weights)
 
 
 def _load(

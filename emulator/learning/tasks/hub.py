@@ -4,11 +4,11 @@ A folder of JSON lines may stand in for the hub: `emulator.learning.tasks.jsonl`
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.errors import ScenarioError
+from emulator.core.errors import OutOfReachError, ScenarioError
 from emulator.core.names import Name
 from emulator.core.rng import stream
 from emulator.core.types.data import Example
@@ -61,6 +61,12 @@ class HubTask(BaseModel):
         if isinstance(answer, int) and 0 <= answer < len(self.choices):
             return self.choices[answer]
         return answer if answer in self.choices else None
+
+
+class InPlaceOfHub(JsonLines):
+    """The tasks of a hub suite, read from a folder."""
+
+    names_key: ClassVar[str] = "tasks.tasks"
 
 
 class Hub(BaseModel):
@@ -116,7 +122,7 @@ class Hub(BaseModel):
                 split=spec.train_split if split == "train" else spec.test_split,
             )
         except (OSError, ValueError) as error:
-            raise ScenarioError(
+            raise OutOfReachError(
                 [
                     f"tasks.tasks.{task}.dataset: got {spec.dataset!r}, which is out of reach "
                     f"({' '.join(str(error).split())}), wanted a network with the hub, {INSTEAD}"
@@ -131,7 +137,7 @@ class Hub(BaseModel):
 
     def in_folder(self, folder: Path) -> JsonLines:
         """The same tasks, read from a folder."""
-        return JsonLines(
+        return InPlaceOfHub(
             folder=folder,
             names=self.names,
             train_samples=self.train_samples,

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.core.errors import ScenarioError, shown
+from emulator.core.errors import MOST_ROWS, ScenarioError, WrongRows, did_you_mean, shown
 from emulator.core.names import Name
 from emulator.core.places import is_file, is_folder
 from emulator.core.rng import stream
@@ -24,8 +24,8 @@ from emulator.learning.tasks.answer_numbers import ONE_NUMBER, last_number
 from emulator.learning.tasks.paraphrase import Paraphrases, in_other_words
 from emulator.learning.tasks.partition import ByTask, Partition
 
-MOST_WRONG = 10
-"""Wrong lines of a file that are told; the rest is counted."""
+MOST_FOLDERS = 20
+"""Names of task folders that a message has room for."""
 
 KINDS = {"choice": "rows with choices", "number": "rows with a number", "text": "rows with a text"}
 
@@ -34,6 +34,8 @@ class JsonLines(BaseModel):
     """Text tasks from local files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    names_key: ClassVar[str] = "tasks.names"
+    """Where the scenario names the tasks."""
     kind: Literal["jsonl"] = "jsonl"
     folder: Path = Field(description="folder of task folders, relative to the scenario file")
     names: tuple[Name, ...] = Field(min_length=1, description="task folders, in device order")
@@ -53,15 +55,8 @@ class JsonLines(BaseModel):
         """
         if split == "paraphrased":
             return in_other_words(self.examples(task, "test", seed), self.paraphrases.get(task, ()))
-        if not is_folder(self.folder):
-            raise ScenarioError(
-                [f"tasks.folder: got {self.folder}, which is no folder, wanted one of task folders"]
-            )
         path = self.folder / task / f"{split}.jsonl"
-        if not is_file(path):
-            raise ScenarioError(
-                [f"tasks.folder: got no file {path}, wanted {split}.jsonl of {task!r}"]
-            )
+        self._check_there(task, path)
         rows = _rows(task, path)
         if {row.kind for row in rows} == {"number", "text"}:  # among texts a number is one, too
             rows = [_as_text(row) for row in rows]
@@ -81,21 +76,46 @@ class JsonLines(BaseModel):
             )
         return tuple(rows)
 
+    def _check_there(self, task: str, path: Path) -> None:
+        """Raise ScenarioError where the folder, that of the task, or the file in it is missing."""
+        if not is_folder(self.folder):
+            raise ScenarioError(
+                [
+                    f"tasks.folder: got {self.folder}, which is no folder, wanted a folder with a folder "
+                    "for each task"
+                ]
+            )
+        if not is_folder(path.parent):
+            key = self.names_key if task in self.names else "evaluation.unseen_tasks"
+            there = sorted(file.parent.name for file in self.folder.glob("*/train.jsonl"))
+            more = f" and {len(there) - MOST_FOLDERS} more" if len(there) > MOST_FOLDERS else ""
+            raise ScenarioError(
+                [
+                    f"{key}: got {task!r}, which has no folder in {self.folder}, wanted some of the tasks "
+                    f"there ({', '.join(there[:MOST_FOLDERS]) or 'none'}{more}){did_you_mean(task, there)}"
+                ]
+            )
+        if not is_file(path):
+            raise ScenarioError(
+                [f"tasks.folder: got no file {path}, wanted {path.name} of {task!r}"]
+            )
+
 
 def _rows(task: str, path: Path) -> list[Example]:
-    """All rows of a file. Raises ScenarioError with the first wrong lines, and how many more there are."""
-    rows, wrong = [], []
+    """All rows of a file. Raises ScenarioError with the wrong ones."""
+    rows: list[Example] = []
+    first: list[tuple[str, ...]] = []
+    wrong = 0
     for number, line in enumerate(_lines_of(path), start=1):
         if line.strip():
             try:
                 rows.append(_example(task, line, f"{path}:{number}"))
             except ScenarioError as error:
-                wrong.append(error.problems)
+                wrong += 1
+                if len(first) < MOST_ROWS:
+                    first.append(error.problems)
     if wrong:
-        told = [problem for problems in wrong[:MOST_WRONG] for problem in problems]
-        if (more := len(wrong) - MOST_WRONG) > 0:
-            told.append(f"{path}: and {more} more wrong {'line' if more == 1 else 'lines'}")
-        raise ScenarioError(told)
+        raise ScenarioError([], [WrongRows(str(path), tuple(first), wrong)])
     return rows
 
 

@@ -3,13 +3,18 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
-from emulator.core.errors import ProtocolError
+from emulator.core.errors import DeviceFailedError, ProtocolError, ScenarioError
+from emulator.core.failures import cause_of, life_failure
 from emulator.core.protocols.driver import Air, Life
 from emulator.core.types.records import LinkRecord
 from emulator.core.types.result import DeviceResult
 from emulator.core.types.steps import Commit, Inbox, Send
 from emulator.core.types.transmission import Burst
+
+Result = TypeVar("Result")
 
 OnCommit = Callable[[int, Commit, tuple[LinkRecord, ...]], None]
 """Called with the device, its commit, and the link records since its last commit."""
@@ -24,7 +29,11 @@ class Outcome:
 
 
 class Walk:
-    """One life, led from Send to Send; commits are answered on the way."""
+    """One life, led from Send to Send; commits are answered on the way.
+
+    What the life or its air raises becomes a LifeFailedError, which names device, round, exception and
+    the line of code; ScenarioError and ProtocolError say what is wrong by themselves.
+    """
 
     def __init__(self, device: int, life: Life, air: Air, on_commit: OnCommit) -> None:
         self.device = device
@@ -33,6 +42,7 @@ class Walk:
         self._on_commit = on_commit
         self._records: list[LinkRecord] = []
         self._committed = 0
+        self._last_round: int | None = None
         self._outcome: Outcome | None = None
 
     def start(self) -> Send | None:
@@ -41,7 +51,7 @@ class Walk:
 
     def emit(self, send: Send, exchange_index: int) -> tuple[Burst, ...]:
         """Put a Send on the air; its link records join the account."""
-        bursts, records = self._air.emit(send, exchange_index)
+        bursts, records = self._run(lambda: self._air.emit(send, exchange_index))
         self._records.extend(records)
         _check_outbox(self.device, exchange_index, bursts, send.wait_for)
         return bursts
@@ -49,7 +59,7 @@ class Walk:
     def answer(self, send: Send, bursts: Iterable[Burst]) -> Send | None:
         """Hand over the bursts a Send waited for; the next Send, or None when the life ended."""
         ordered = sorted(bursts, key=lambda burst: (burst.arrival_s, burst.sender))
-        inbox = self._air.collect(send, ordered)
+        inbox = self._run(lambda: self._air.collect(send, ordered))
         following = self._next(lambda: self._life.send(inbox))
         _check_promise(self.device, send, following)
         return following
@@ -67,16 +77,27 @@ class Walk:
 
     def _next(self, step_on: Callable[[], Send | Commit]) -> Send | None:
         try:
-            step = step_on()
+            step = self._run(step_on)
             while isinstance(step, Commit):
                 self._commit(step)
-                step = self._life.send(Inbox((), step.now_s))
+                inbox = Inbox((), step.now_s)
+                step = self._run(partial(self._life.send, inbox))
         except StopIteration as end:
             self._outcome = Outcome(end.value, tuple(self._records))
             return None
         return step
 
+    def _run(self, code: Callable[[], Result]) -> Result:
+        """What the code of the device gives."""
+        try:
+            return code()
+        except (StopIteration, ScenarioError, ProtocolError, DeviceFailedError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise life_failure(self.device, self._last_round, cause_of(error)) from error
+
     def _commit(self, commit: Commit) -> None:
+        self._last_round = commit.round_index
         fresh = tuple(self._records[self._committed :])
         self._committed = len(self._records)
         self._on_commit(self.device, commit, fresh)

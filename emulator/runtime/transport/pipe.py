@@ -4,14 +4,19 @@ One posting is one message of the connection: the header, which is one line, and
 """
 
 import json
-import sysconfig
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 
-from emulator.core.errors import DeviceFailedError, EmulatorError, ProtocolError, ScenarioError
+from emulator.core.errors import (
+    DeviceFailedError,
+    EmulatorError,
+    LifeFailedError,
+    ProtocolError,
+    ScenarioError,
+)
+from emulator.core.failures import cause_of, life_failure
 from emulator.runtime.transport.peers import PeerFailedError
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
@@ -39,9 +44,9 @@ class Failure:
             return cls("scenario", str(error), None, trace)
         if isinstance(error, ProtocolError):
             return cls("protocol", str(error), None, trace)
-        if isinstance(error, EmulatorError):
-            return cls("failed", str(error), None, trace)
-        return cls("failed", f"{type(error).__name__}: {error}{_place_of(error)}", None, trace)
+        if isinstance(error, LifeFailedError):
+            return cls("life", str(error), None, trace)
+        return cls("failed", cause_of(error), None, trace)
 
     def to_error(self, device: int, round_index: int) -> EmulatorError:
         """The exception to raise in the parent, of one line; the child's traceback is a note to it."""
@@ -50,21 +55,15 @@ class Failure:
             error = ScenarioError(self.text.splitlines())
         elif self.kind == "protocol":
             error = ProtocolError(self.text)
+        elif self.kind == "life":
+            error = LifeFailedError(self.text)
         else:
-            when = "no round done" if round_index == NO_ROUND else f"after round {round_index}"
-            cause = " ".join(self.text.split()).removeprefix(f"device {device}: ")
-            error = DeviceFailedError(f"device {device} failed ({when}): {cause}")
+            error = life_failure(
+                device, None if round_index == NO_ROUND else round_index, self.text
+            )
         if self.trace:
             error.add_note(f"In the process of device {device}:\n{self.trace}")
         return error
-
-
-def _place_of(error: BaseException) -> str:
-    """`, mine.py:12 in exchange`: the innermost line that is no library's."""
-    libraries = (*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), "<frozen ")
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if not frame.filename.startswith(libraries)] or frames
-    return f", {Path(ours[-1].filename).name}:{ours[-1].lineno} in {ours[-1].name}" if ours else ""
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,18 @@ def test_one_run_in_its_units(run_folder):
     assert rows["transmit energy"] == ["0.12 J"]
 
 
+def test_the_title_follows_the_columns(run_folder):
+    sizes = {"many": (8, 10, 2), "few": (6, 4, 1), "again": (8, 4, 2)}
+    folders = [
+        run_folder(
+            name, SUMMARY | {"devices": devices, "rounds": rounds, "seed": seed, "name": name}
+        )
+        for name, (devices, rounds, seed) in sizes.items()
+    ]
+    _, lines = shown(*folders)
+    assert lines[0].strip() == "many, few, again: 8/6 devices, rounds 10/4, seed 2/1"
+
+
 def test_a_run_that_was_stopped_says_so(run_folder):
     _, lines = shown(run_folder("a", SUMMARY | {"rounds_planned": 3}))
     assert lines[0].strip() == "quick: 2 devices, rounds 3, seed 1"

@@ -1,10 +1,14 @@
 """Wrong arguments are one line and exit code 2, whatever is wrong with them."""
 
+import re
+
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from emulator.cli.app import app
-from emulator.cli.usage_errors import Ending
+from emulator.cli.usage_errors import Ending, clear_messages
+from emulator.core.errors import EmulatorError, LifeFailedError
 
 
 @pytest.mark.parametrize(
@@ -46,3 +50,43 @@ def test_problems_of_a_scenario_name_its_file() -> None:
     for as_it_is in ("--out: got x", "s.yaml: rouds: got 3", "data/a.jsonl:1: got nothing"):
         assert told(as_it_is) == as_it_is
     assert Ending("nothing").located("channel: got 2 islands") == "channel: got 2 islands"
+
+
+def fails_with(error: Exception) -> tuple[int, str]:
+    """How a command ends that raises it: exit code, standard error."""
+    command = typer.Typer()
+
+    @command.command()
+    def fail() -> None:
+        with clear_messages():
+            raise error
+
+    result = CliRunner().invoke(command, [])
+    return result.exit_code, result.stderr
+
+
+def test_what_somebody_elses_code_raises_is_one_line() -> None:
+    code, told = fails_with(KeyError("q\n\nr"))
+    wanted = r"error: KeyError: 'q\\n\\nr', test_usage_errors\.py:\d+ in fail; EMULATOR_TRACEBACK=1 shows .*\n"
+    assert code == 1
+    assert re.fullmatch(wanted, told)
+    code, told = fails_with(FileNotFoundError("no data"))
+    assert (code, told.count("\n")) == (1, 1)
+    assert told.startswith("error: FileNotFoundError: no data, test_usage_errors.py:")
+
+
+def test_the_traceback_is_shown_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = LifeFailedError("device 1 failed")
+    error.add_note("the story of the child")
+    assert fails_with(error) == (
+        1,
+        "error: device 1 failed; EMULATOR_TRACEBACK=1 shows the traceback\n",
+    )
+    monkeypatch.setenv("EMULATOR_TRACEBACK", "0")
+    assert fails_with(EmulatorError("full")) == (1, "error: full\n")
+    monkeypatch.setenv("EMULATOR_TRACEBACK", "1")
+    code, told = fails_with(error)
+    assert code == 1
+    assert told.startswith("Traceback (most recent call last)")
+    assert "the story of the child" in told
+    assert told.endswith("\nerror: device 1 failed\n")

@@ -1,5 +1,7 @@
 """A user's own class by its import path: taken when it honours the protocol, told what it lacks."""
 
+import importlib
+
 import pytest
 
 from emulator.core.errors import EmulatorError, ScenarioError
@@ -95,8 +97,6 @@ def module(tmp_path, monkeypatch):
     import sys
 
     (tmp_path / "house_of_a_user.py").write_text(MODULE)
-    (tmp_path / "broken_of_a_user.py").write_text("def (\n")
-    (tmp_path / "raising_of_a_user.py").write_text("raise RuntimeError('not\\n\\ntoday')\n")
     monkeypatch.syspath_prepend(tmp_path)
     yield
     sys.modules.pop("house_of_a_user", None)
@@ -194,10 +194,41 @@ def test_load_gives_the_class():
 # ── known defects ────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("path", ["broken_of_a_user:X", "raising_of_a_user:X", ".relative:X", ":X"])
-def test_a_module_that_breaks_on_import_is_told(problems, path):
+@pytest.mark.parametrize("path", [".relative:X", ":X"])
+def test_a_path_that_names_no_module_is_told(problems, path):
     (problem,) = problems(f"channel: {{kind: '{path}'}}")
     assert problem.startswith(f"s.yaml: channel: got '{path}', wanted an importable module")
+
+
+BROKEN = {
+    "def (\n": "SyntaxError: invalid syntax, fails_of_a_user.py:1",
+    "\nraise RuntimeError('not\\n\\ntoday')\n": (
+        "RuntimeError: not today, fails_of_a_user.py:2 in <module>"
+    ),
+    "def f():\n    return nix\n\n\nf()\n": (
+        "NameError: name 'nix' is not defined, fails_of_a_user.py:2 in f"
+    ),
+    "import a_module_that_nobody_has\n": (
+        "ModuleNotFoundError: No module named 'a_module_that_nobody_has', fails_of_a_user.py:1 in "
+        "<module>"
+    ),
+    "import json\njson.loads('{')\n": (
+        "JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1), "
+        "fails_of_a_user.py:2 in <module>"
+    ),
+    "import sys\nsys.exit(3)\n": "SystemExit: 3, fails_of_a_user.py:2 in <module>",
+}
+
+
+@pytest.mark.parametrize(("text", "cause"), BROKEN.items(), ids=BROKEN.values())
+def test_a_module_that_fails_at_import_is_told_with_its_line(problems, tmp_path, text, cause):
+    (tmp_path / "fails_of_a_user.py").write_text(text)
+    importlib.invalidate_caches()
+    (problem,) = problems("channel: {kind: 'fails_of_a_user:X'}")
+    assert problem == (
+        "s.yaml: channel: got 'fails_of_a_user:X', whose module fails when it is imported, wanted one "
+        f"that does not ({cause})"
+    )
     assert "\n" not in problem
 
 

@@ -82,8 +82,8 @@ KEYS = {
     "a list": ("a: 1\n? [a, b]\n: 2", "s.yaml:2: got a list as a key"),
     "a number": ("a:\n  3: 4", "s.yaml:2: got an unknown key 3, wanted text in quotes"),
     "nothing": ("~: 4", "s.yaml:1: got an unknown key ~, wanted text in quotes"),
-    "twice": ("a: 1\nb: 2\na: 3", "s.yaml:3: got the key 'a' twice"),
-    "twice inside": ("a: {b: 1,\n b: 2}", "s.yaml:2: got the key 'b' twice"),
+    "twice": ("a: 1\nb: 2\na: 3", "s.yaml:3: got the key 'a' twice, wanted each key once"),
+    "twice inside": ("a: {b: 1,\n b: 2}", "s.yaml:2: got the key 'b' twice, wanted each key once"),
 }
 
 

@@ -170,6 +170,13 @@ def test_a_method_that_is_no_section_is_a_problem_like_others(method):
     assert all("method" in line for line in told)
 
 
+def test_a_suite_that_is_misspelt_is_guessed():
+    with pytest.raises(
+        ScenarioError, match=r"--suite: got 'real_text', .*; did you mean 'real-text'\?$"
+    ):
+        plan("small", EXPERIMENT, wish(suite="real_text"))
+
+
 def test_null_takes_back_what_the_axis_says():
     rows = (EXPERIMENT.rows[1].model_copy(update={"fixed": {"rounds": None}}),)
     wanted = plan("small", EXPERIMENT.model_copy(update={"rows": rows}), wish(seeds=1)).wanted
@@ -347,9 +354,10 @@ def test_a_folder_that_stands_in_for_the_hub_is_read_before_anything_runs(tmp_pa
     (line, *_) = [
         line
         for line in problems_of(read_experiment("table1"), suite="real-text")
-        if "tasks.folder" in line
+        if "tasks.tasks" in line
     ]
-    assert f"tasks.folder: got no file {tmp_path}/sst2/train.jsonl, wanted train.jsonl" in line
+    told = f"tasks.tasks: got 'sst2', which has no folder in {tmp_path}, wanted some of the tasks there"
+    assert told in line
 
 
 def test_other_rows_in_the_folder_are_another_run(tmp_path):

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from processes import LIMIT_S
 
-from emulator.core.errors import EmulatorError
+from emulator.core.errors import EmulatorError, LifeFailedError
 from emulator.experiments.worker_pool import Workers, default_jobs
 from emulator.runtime.folder_claim import RUNNING, claimed
 from emulator.scenario.schema import Scenario
@@ -30,6 +30,8 @@ def work(scenario, folder):
         raise EmulatorError("first line\nsecond line")
     if folder.name == "bug":
         raise ZeroDivisionError("oh")
+    if folder.name == "own":
+        raise LifeFailedError("device 1 failed") from KeyError("mine")
     if folder.name == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if folder.name == "endless":
@@ -39,21 +41,23 @@ def work(scenario, folder):
 
 
 def test_each_end_is_told(tmp_path):
-    with Workers(4, work) as workers:
-        for name in ("good", "wrong", "bug", "killed"):
+    with Workers(5, work) as workers:
+        for name in ("good", "wrong", "bug", "own", "killed"):
             assert workers.has_room
             workers.start(SCENARIO, tmp_path / name)
         assert not workers.has_room
-        ended = all_ended(workers, 4)
+        ended = all_ended(workers, 5)
         assert workers.running == frozenset()
     assert ended == {
         "good": "",
         "wrong": "first line; second line",
         "bug": "ZeroDivisionError: oh (see bug.failed.txt)",
+        "own": "device 1 failed (see own.failed.txt)",
         "killed": "its process ended unexpectedly (killed by SIGKILL)",
     }
     assert (tmp_path / "good").is_dir()
     assert "ZeroDivisionError" in (tmp_path / "bug.failed.txt").read_text()
+    assert "KeyError: 'mine'" in (tmp_path / "own.failed.txt").read_text()
 
 
 def test_none_outlives_the_context_and_no_half_run_stays(tmp_path):

@@ -216,9 +216,67 @@ def test_a_path_that_the_environment_has_not(read, problems, told, monkeypatch):
     assert read(f"tasks: {HUB}").scenario.tasks.folder is None
     (line,) = problems(f"tasks: {LINES}")
     assert line == (
-        "s.yaml: tasks.folder: got $EMULATOR_TASKS, which is not set in the environment, wanted it set, or "
-        "a path (folder of task folders, relative to the scenario file)"
+        "s.yaml: tasks.folder: got $EMULATOR_TASKS, but the environment has no EMULATOR_TASKS, wanted it "
+        "set to a folder (a relative path starts where one stands), or tasks.folder=PATH"
     )
+
+
+def test_a_variable_may_stand_in_braces(read, problems, monkeypatch, tmp_path):
+    braces = LINES.replace("$EMULATOR_TASKS", "'${EMULATOR_TASKS}'")
+    assert braces != LINES
+    monkeypatch.setenv("EMULATOR_TASKS", str(tmp_path))
+    assert read(f"tasks: {braces}").scenario.tasks.folder == tmp_path
+    monkeypatch.delenv("EMULATOR_TASKS")
+    (line,) = problems(f"tasks: {braces}")
+    assert "got ${EMULATOR_TASKS}, but the environment has no EMULATOR_TASKS, wanted it set" in line
+
+
+HINT = "did you mean {0}.kind={1} (in a file {2}: {{kind: {1}}})?"
+
+
+@pytest.mark.parametrize(
+    ("section", "word", "meant"),
+    [
+        ("router", "oracle", "oracle"),
+        ("router", "oracl", "oracle"),
+        ("backbone", "causal_lm", "causal_lm"),
+        ("method", "mine:Own", "mine:Own"),
+        ("access", "tdma", "tdma"),
+        ("clock", "paced", "paced"),
+        ("tasks.partition", "dirichlet", "dirichlet"),
+        ("channel", "wireless", "wireless"),
+    ],
+)
+def test_a_plain_word_in_the_place_of_a_section_is_taken_for_its_kind(
+    problems, section, word, meant
+):
+    (line,) = problems("", f"{section}={word}")
+    key = "channel.preset" if section == "channel" else section
+    assert line.startswith(f"s.yaml: {key}: got {word!r}, wanted ")
+    assert line.endswith(f"; {HINT.format(section, meant, section.rpartition('.')[2])}")
+    assert " of kind" not in line
+
+
+def test_a_word_that_is_no_kind_is_told_those_there_are(problems):
+    (line,) = problems("router: zzz")
+    assert line == (
+        "s.yaml: router: got 'zzz', wanted a mapping with a kind, one of arrow, bag_of_words, cosine, "
+        "oracle, ridge_lda, uniform, or an import path package.module:Class"
+    )
+
+
+def test_a_plain_word_is_not_lost_to_a_key_below_it(problems):
+    (line,) = problems("", "router=oracle", "router.top_m=2")
+    assert line.startswith(
+        "--set router.top_m: got a key below router, which is 'oracle', wanted a"
+    )
+    assert line.endswith(HINT.format("router", "oracle", "router"))
+
+
+@pytest.mark.parametrize(("part", "noted"), [(31, False), (32, False), (33, True)])
+def test_more_in_memory_than_a_step_has_is_noted(read, part, noted):
+    told = "local.micro_batch_size: 33 is more than a step has (batch_size: 32)"
+    assert (told in read("", f"local.micro_batch_size={part}").notes) == noted
 
 
 def test_shipped_text_scenarios_take_the_hub_or_a_folder(monkeypatch, tmp_path):

@@ -2,6 +2,8 @@
 
 import errno
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +193,16 @@ def test_a_file_that_may_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("section", [Tiny(), CausalLM(name=str(WEIGHTS_FOLDER), max_tokens=64)])
-def test_inputs_are_known_without_weights(section: Tiny | CausalLM) -> None:
-    assert section.inputs_k() == section.load().inputs_k
-    assert len(section.inputs_k()) == 7 * 3
-    assert CausalLM(name="some/hub-id").inputs_k() == ()
+def test_shapes_are_known_without_weights(section: Tiny | CausalLM) -> None:
+    assert sorted(section.shapes_dk()) == sorted(section.load().shapes_dk)
+    assert len(section.shapes_dk()) == 7 * 3
+    assert (128, 256) in section.shapes_dk()  # down_proj: 256 inputs
+    assert CausalLM(name="some/hub-id").shapes_dk() == ()
+
+
+def test_the_shapes_of_the_tiny_model_cost_no_import_of_its_class() -> None:
+    program = (
+        "import sys; from emulator.learning.backbone.load import Tiny; Tiny().shapes_dk(); "
+        "sys.exit('transformers.models.llama.modeling_llama' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

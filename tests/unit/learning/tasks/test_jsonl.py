@@ -1,14 +1,17 @@
 """Tasks from files: what is read, and what is said of a file that is not as it should be."""
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from emulator.core.errors import ScenarioError
+from emulator.core.errors import OutOfReachError, ScenarioError
 from emulator.core.types.data import Example
 from emulator.learning.tasks.jsonl import JsonLines
+from emulator.learning.tasks.partition import ByTask
+from emulator.learning.tasks.reading import read_all
 
 CHOICE = {"prompt": "a fine day", "choices": ["good", "bad"], "answer": "good"}
 NUMBER = {"prompt": "1 + 1 =", "completion": "it is 2", "answer": 2}
@@ -161,7 +164,10 @@ def test_a_file_that_is_no_utf8_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
     told = problem(JsonLines(folder=nowhere, names=("t",)))
-    assert told == f"tasks.folder: got {nowhere}, which is no folder, wanted one of task folders"
+    assert (
+        told
+        == f"tasks.folder: got {nowhere}, which is no folder, wanted a folder with a folder for each task"
+    )
 
 
 def test_a_line_separator_inside_a_text_ends_no_row(tmp_path: Path) -> None:
@@ -249,7 +255,7 @@ def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "last"),
-    [(2, ""), (10, ""), (11, "and 1 more wrong line"), (13, "and 3 more wrong lines")],
+    [(2, ""), (10, ""), (11, "and 1 more wrong row"), (13, "and 3 more wrong rows")],
 )
 def test_the_wrong_lines_of_a_file_are_told_together(tmp_path: Path, wrong: int, last: str) -> None:
     path = tmp_path / "mood" / "train.jsonl"
@@ -263,4 +269,86 @@ def test_the_wrong_lines_of_a_file_are_told_together(tmp_path: Path, wrong: int,
     assert [line.split(": ")[0] for line in told] == [
         f"{path}:{2 + number}" for number in range(min(wrong, 10))
     ]
-    assert not last or lines[-1] == f"{path}: {last}"
+    more = max(0, wrong - 10)
+    assert not last or lines[-1] == f"{last}: {path} ({more})"
+
+
+# ── all files of all tasks together ──────────────────────────────────────────────────────────────
+
+
+def all_problems_of(folder: Path, *names: str) -> tuple[str, ...]:
+    """Those of both splits of all tasks."""
+    tasks = JsonLines(folder=folder, names=names)
+    with pytest.raises(ScenarioError) as caught:
+        read_all(tasks, product(names, ("train", "test")), 1)
+    return caught.value.problems
+
+
+def wrong_rows(path: Path, *, wrong: int) -> Path:
+    """A file with so many wrong rows after a good one."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join([json.dumps(CHOICE), *["no row"] * wrong]))
+    return path
+
+
+def test_the_first_wrong_file_does_not_hide_the_others(tmp_path: Path) -> None:
+    first = wrong_rows(tmp_path / "a" / "train.jsonl", wrong=7)
+    wrong_rows(tmp_path / "a" / "test.jsonl", wrong=0)
+    second = wrong_rows(tmp_path / "b" / "train.jsonl", wrong=6)
+    third = wrong_rows(tmp_path / "c" / "test.jsonl", wrong=1)
+    lines = all_problems_of(tmp_path, "a", "b", "c")
+    assert lines[:2] == (
+        f"tasks.folder: got no file {tmp_path}/b/test.jsonl, wanted test.jsonl of 'b'",
+        f"tasks.folder: got no file {tmp_path}/c/train.jsonl, wanted train.jsonl of 'c'",
+    )
+    shown = [
+        *(f"{first}:{2 + row}" for row in range(7)),
+        *(f"{second}:{2 + row}" for row in range(3)),
+    ]
+    assert [line.split(": ")[0] for line in lines[2:-1]] == shown
+    assert lines[-1] == f"and 4 more wrong rows: {second} (3), {third} (1)"
+
+
+def test_many_wrong_rows_are_counted_and_not_kept(tmp_path: Path) -> None:
+    path = wrong_rows(tmp_path / "a" / "train.jsonl", wrong=20_000)
+    wrong_rows(tmp_path / "a" / "test.jsonl", wrong=0)
+    with pytest.raises(ScenarioError) as caught:
+        JsonLines(folder=tmp_path, names=("a",)).examples("a", "train", 1)
+    assert sum(len(rows.first) for rows in caught.value.rows) == 10
+    assert caught.value.problems[-1] == f"and 19990 more wrong rows: {path} (19990)"
+
+
+def test_tasks_without_a_folder_are_told_which_there_are(tmp_path: Path) -> None:
+    for name in ("mood", "topic"):
+        wrong_rows(tmp_path / name / "train.jsonl", wrong=0)
+        wrong_rows(tmp_path / name / "test.jsonl", wrong=0)
+    (tmp_path / "notes").mkdir()
+    told = f"which has no folder in {tmp_path}, wanted some of the tasks there (mood, topic)"
+    assert all_problems_of(tmp_path, "reverse", "topics", "mood") == (
+        f"tasks.names: got 'reverse', {told}",
+        f"tasks.names: got 'topics', {told}; did you mean 'topic'?",
+    )
+    with pytest.raises(
+        ScenarioError, match=r"^evaluation\.unseen_tasks: got 'mirror', which has no "
+    ):
+        JsonLines(folder=tmp_path, names=("mood",)).examples("mirror", "test", 1)
+
+
+def test_a_folder_that_is_none_is_told_once(tmp_path: Path) -> None:
+    assert len(all_problems_of(tmp_path / "nowhere", "a", "b")) == 1
+
+
+def test_what_is_out_of_reach_is_asked_for_once() -> None:
+    asked = []
+
+    class Far:
+        names = ("a", "b")
+        partition = ByTask()
+
+        def examples(self, task: str, split: str, seed: int) -> tuple[Example, ...]:
+            asked.append(task)
+            raise OutOfReachError([f"{task}: no network"])
+
+    with pytest.raises(ScenarioError, match=r"^a: no network$"):
+        read_all(Far(), product(Far.names, ("train", "test")), 1)
+    assert asked == ["a"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emulator.core.errors import ProtocolError
+from emulator.core.errors import DeviceFailedError, ProtocolError
 from emulator.core.protocols.driver import Life
 from emulator.core.types.message import Known
 from emulator.core.types.records import LinkRecord
@@ -217,7 +217,8 @@ def test_lives_are_closed_when_one_fails() -> None:
             closed.append(device)
         raise AssertionError
 
-    with pytest.raises(ValueError, match="broken"):
+    told = r"^device 1 failed \(no round done\): ValueError: broken, test_one_process\.py:\d+ in fragile$"
+    with pytest.raises(DeviceFailedError, match=told):
         one_process.run(
             {d: fragile(d) for d in range(3)},
             {d: ToyAir(d, 3, lambda *_: ()) for d in range(3)},
