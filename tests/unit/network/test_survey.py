@@ -131,7 +131,7 @@ def test_neighbours_cost_what_their_way_of_being_served_costs(
     )
     air = build_world(scenario)
     dense = np.ones((4, 1))
-    survey = air.survey(0.0, [message_of(50)] * 4, dense, sizes([SIZE]))
+    survey = air.survey(0.0, air.planned_bytes([message_of(50)] * 4), dense, sizes([SIZE]))
     needed_w = np.array([[0.1, 0.2, 0.3], [0.0, 0.5, 0.1]])
     assert survey.spent_w(needed_w) == pytest.approx(spent_w)
     assert survey.spent_w(np.zeros((2, 0))).tolist() == [0.0, 0.0]
@@ -150,7 +150,7 @@ def test_powers_are_worked_out_once_for_each_number_of_neighbours_that_is_asked_
 
     monkeypatch.setattr(WirelessSnapshot, "required_power_w", counted)
     message = message_of(10)
-    survey = air.survey(0.0, [message] * 4, np.ones((4, 1)), sizes([SIZE]))
+    survey = air.survey(0.0, air.planned_bytes([message] * 4), np.ones((4, 1)), sizes([SIZE]))
     asked.clear()
     wanted = really(air.channel.at(0.0), air_bytes(air.scenario.wire.encode(message)), 1e4, 1.0)
     for _ in range(2):
@@ -163,7 +163,7 @@ def test_who_is_told_the_same_gets_the_same_survey() -> None:
 
     def surveyed(samples: list[int], density: float, size: int = SIZE) -> Survey:
         dense_ML = np.full((4, 1), density)
-        return air.survey(0.0, [message] * 4, dense_ML, sizes([size], samples))
+        return air.survey(0.0, air.planned_bytes([message] * 4), dense_ML, sizes([size], samples))
 
     first = surveyed([1, 2, 3, 4], 0.5)
     assert surveyed([1, 2, 3, 4], 0.5) is first
