@@ -1,4 +1,4 @@
-"""The figures of benchmarks as a table."""
+"""A table of benchmark figures and their targets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,8 +9,11 @@ Figure = Mapping[str, Any]
 """`what`, `value`, `unit`, and a target: `at_least` or `at_most`, or neither."""
 
 
-def figures_table(title: str, figures: Sequence[Figure]) -> Table:
-    """One row for each figure; `ratio` is how far beyond its target it is (1: just met, less: missed)."""
+def build_figures_table(title: str, figures: Sequence[Figure]) -> Table:
+    """Build one row for each figure.
+
+    `ratio` compares a figure with its target: 1 meets it exactly, less than 1 misses it.
+    """
     table = Table(title=title, title_justify="left", box=None)
     for column in ("", "measured", "target", "ratio"):
         table.add_column(column, justify="left" if not column else "right")

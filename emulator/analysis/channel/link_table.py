@@ -1,4 +1,4 @@
-"""The link budget of a scenario as a table, with what lies behind its numbers beneath it.
+"""The link budget of a scenario as a table, with notes on its assumptions beneath it.
 
 Shapes: M devices.
 """
@@ -15,17 +15,17 @@ from rich.text import Text
 from emulator.core.types.arrays import BoolArray
 
 FEW_DEVICES = 12
-"""Up to so many devices all links are told, and who reaches whom one by one."""
+"""The largest number of devices for which all links, and the devices in range, are listed."""
 
 
 @dataclass(frozen=True)
 class LinkLine:
-    """One link at its mean gain. None: nothing tells.
+    """One link at its mean gain. None: unknown.
 
-    power_dbm: fixed, or what Eq 25 asks for; above_limit: the device has less than that, and the
-    SNR and all that follows are those of what it has. loss: of one try of a full packet. message_s:
-    from the first bit on the air to the last, each packet sent once; inf: never. there: whether there
-    is a path at all.
+    power_dbm: the fixed power, or what Eq 25 requires. above_limit: this exceeds the limit of the device;
+    SNR, rate, loss and time are then those at the limit. loss: of one transmission of a full packet.
+    message_s: time from the first to the last bit, each packet sent once; inf: never. there: whether
+    a path exists at all.
     """
 
     sender: int
@@ -47,13 +47,14 @@ class LinkLine:
 class LinkBudget:
     """The links of a network at one moment.
 
-    lines: those that are told, of all `pairs` (both directions count where they differ). message: what
-    is sent, in words. bandwidth_hz: of one link; noise_dbm, outside_dbm: in it, None without. slot_of
-    [M], slot_s: None without slots; one_slot: the pairs that share one. in_range_MM: who can send a packet
-    to whom within the deadline; islands: who is connected by that, hop by hop. missing: of several
-    islands, the best link between two, in words. away: devices that are not there at that
-    moment; their links are told as if they were. relayed: the paths of the pairs that reach each other
-    hop by hop only, both ways.
+    lines: the links that are shown, of all `pairs` (both directions count where they differ). message:
+    a description of what is sent. bandwidth_hz: of one link. noise_dbm, outside_dbm: noise and external
+    interference in that band, None without. slot_of [M], slot_s: None without slots. one_slot: the pairs
+    that share a slot. in_range_MM: [i, j] is whether i can send a packet to j within the deadline.
+    islands: the groups of devices that are connected over any number of hops. missing: a description of
+    the best link between two islands. away: devices that are offline at that moment; their links are
+    computed as if they were online. relayed: the paths of the pairs that reach each other only over
+    relays, in both directions.
     """
 
     name: str
@@ -79,8 +80,8 @@ class LinkBudget:
     relayed: Sequence[Sequence[int]]
 
 
-def link_table(budget: LinkBudget) -> RenderableType:
-    """The table and the notes beneath it."""
+def build_link_table(budget: LinkBudget) -> RenderableType:
+    """Build the table and the notes beneath it."""
     devices = len(budget.in_range_MM)
     title = (
         f"{budget.name}: {devices} devices at {budget.at_s:g} s, seed {budget.seed}; {budget.message}; "
@@ -97,8 +98,8 @@ def link_table(budget: LinkBudget) -> RenderableType:
     for line in budget.lines:
         table.add_row(*_cells(line, shadowed))
     notes = Table.grid(padding=(0, 2))
-    for label, told in _notes(budget):
-        notes.add_row(Text(label, style="italic"), Text(told))
+    for label, note in _notes(budget):
+        notes.add_row(Text(label, style="italic"), Text(note))
     return Group(table, notes)
 
 
@@ -128,7 +129,7 @@ def _cells(line: LinkLine, shadowed: bool) -> list[str]:
 
 
 def _notes(budget: LinkBudget) -> Iterable[tuple[str, str]]:
-    """What the numbers rest on: label and text."""
+    """Yield label and text of each note on the assumptions of the numbers."""
     if len(budget.lines) < budget.pairs:
         yield (
             "shown",
@@ -140,7 +141,7 @@ def _notes(budget: LinkBudget) -> Iterable[tuple[str, str]]:
             f"more than the device has: what follows is at its limit, {budget.limit_dbm:.1f} dBm",
         )
     if budget.away:
-        yield "away", f"{_named(budget.away)}; what they send or are sent waits for their return"
+        yield "away", f"{_named(budget.away)}; messages from and to them wait for their return"
     yield "access", budget.access
     if budget.slot_of is not None and budget.slot_s is not None:
         yield "slots", _slots(budget.slot_of, budget.slot_s)
@@ -152,16 +153,19 @@ def _notes(budget: LinkBudget) -> Iterable[tuple[str, str]]:
     yield "in range", _in_range(budget.in_range_MM, whole=whole)
     if budget.relayed:
         named = whole or len(budget.in_range_MM) <= FEW_DEVICES
-        yield "relays", relays_named(budget.relayed) if named else _relays_counted(budget.relayed)
-    told = "; ".join(map(_named, budget.islands))
+        yield (
+            "relays",
+            describe_relay_paths(budget.relayed) if named else _relays_counted(budget.relayed),
+        )
+    islands = "; ".join(map(_named, budget.islands))
     count = len(budget.islands)
-    yield "islands", "none: all are connected" if count == 1 else f"{count}: {told}"
+    yield "islands", "none: all are connected" if count == 1 else f"{count}: {islands}"
     if budget.missing is not None:
         yield "to join", budget.missing
 
 
 def _slots(slot_of: Sequence[int], slot_s: float) -> str:
-    """How many, how long, and who has which."""
+    """Describe the number of slots, their length, and the devices of each."""
     count = 1 + max(slot_of)
     owners = [[i for i, own in enumerate(slot_of) if own == slot] for slot in range(count)]
     length = f"{count} of {1000 * slot_s:g} ms, so a sender waits up to {1000 * slot_s * (count - 1):g} ms"
@@ -169,7 +173,7 @@ def _slots(slot_of: Sequence[int], slot_s: float) -> str:
 
 
 def _sharing(pairs: Sequence[tuple[int, int]]) -> str:
-    """The pairs within a slot, or how many."""
+    """Name the pairs that share a slot, or count them if they are many."""
     few = ", ".join(f"{i} and {j}" for i, j in pairs)
     named = few if len(pairs) <= FEW_DEVICES else f"{len(pairs)} pairs of devices"
     return f"{named} share one, being out of range at the start: a link between them is served as if they took turns"
@@ -177,21 +181,21 @@ def _sharing(pairs: Sequence[tuple[int, int]]) -> str:
 
 def _band(budget: LinkBudget) -> str:
     if math.isinf(budget.bandwidth_hz):
-        return "without end: nothing depends on its noise"
-    told = (
+        return "infinite: nothing depends on its noise"
+    band = (
         f"{budget.bandwidth_hz:,.0f} Hz a link, noise floor {_known(budget.noise_dbm, '.1f')} dBm"
     )
     if budget.outside_dbm is not None:
-        told += f", from outside {budget.outside_dbm:.1f} dBm"
-    return told
+        band += f", from outside {budget.outside_dbm:.1f} dBm"
+    return band
 
 
 def _in_range(near_MM: BoolArray, *, whole: bool) -> str:
-    """Who reaches whom; for many devices only how many, unless all is asked for."""
+    """List the devices in range of each; count them if devices are many and not all are shown."""
     devices = len(near_MM)
     degrees = near_MM.sum(axis=1)
     if bool((degrees == devices - 1).all()):
-        return "everybody of everybody"
+        return "all devices of each other"
     if devices > FEW_DEVICES and not whole:
         few, mean, many = int(degrees.min()), float(degrees.mean()), int(degrees.max())
         return f"{few} to {many} others of each device, {mean:.1f} on average; --all names them"
@@ -200,8 +204,8 @@ def _in_range(near_MM: BoolArray, *, whole: bool) -> str:
     )
 
 
-def relays_named(paths: Sequence[Sequence[int]]) -> str:
-    """The paths of pairs out of range in words: `0 - 2 by 1`; one way only where the other differs."""
+def describe_relay_paths(paths: Sequence[Sequence[int]]) -> str:
+    """Describe the paths of pairs out of range, `0 - 2 by 1`; `->` where the way back differs."""
     known = {tuple(path) for path in paths}
     words = []
     for path in sorted(known):
@@ -214,24 +218,24 @@ def relays_named(paths: Sequence[Sequence[int]]) -> str:
 
 
 def _relays_counted(paths: Sequence[Sequence[int]]) -> str:
-    """How many pairs are out of range, and how far."""
+    """Count the pairs out of range, and the hops of their longest path."""
     pairs, hops = len({frozenset((path[0], path[-1])) for path in paths}), max(map(len, paths)) - 1
     return f"for {pairs} pairs out of range, up to {hops} hops; --all names them"
 
 
 def _named(devices: Sequence[int]) -> str:
-    """Sorted ids in words: `0-3, 5`."""
+    """Write sorted ids as ranges: `0-3, 5`."""
     runs: list[list[int]] = []
     for device in devices:
         if runs and runs[-1][-1] == device - 1:
             runs[-1].append(device)
         else:
             runs.append([device])
-    return ", ".join(_run(run) for run in runs) or "nobody"
+    return ", ".join(_run(run) for run in runs) or "none"
 
 
 def _run(run: Sequence[int]) -> str:
-    """Ids in a row."""
+    """Write consecutive ids as one range."""
     return f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run))
 
 
