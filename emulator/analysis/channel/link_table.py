@@ -181,7 +181,7 @@ def _sharing(pairs: Sequence[tuple[int, int]]) -> str:
 
 def _band(budget: LinkBudget) -> str:
     if math.isinf(budget.bandwidth_hz):
-        return "infinite: nothing depends on its noise"
+        return "unlimited: nothing depends on its noise"
     band = (
         f"{budget.bandwidth_hz:,.0f} Hz a link, noise floor {_known(budget.noise_dbm, '.1f')} dBm"
     )
