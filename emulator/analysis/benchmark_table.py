@@ -18,24 +18,28 @@ def build_figures_table(title: str, figures: Sequence[Figure]) -> Table:
     for column in ("", "measured", "target", "ratio"):
         table.add_column(column, justify="left" if not column else "right")
     for figure in figures:
-        target, ratio = _target(figure)
+        target, ratio = _compare_with_target(figure)
         style = "red" if ratio is not None and ratio < 1.0 else ""
         shown = f"{ratio:.2f}" if ratio is not None else ""
         table.add_row(
-            figure["what"], _value(figure["value"], figure["unit"]), target, shown, style=style
+            figure["what"],
+            _format_value(figure["value"], figure["unit"]),
+            target,
+            shown,
+            style=style,
         )
     return table
 
 
-def _target(figure: Figure) -> tuple[str, float | None]:
+def _compare_with_target(figure: Figure) -> tuple[str, float | None]:
     value, unit = figure["value"], figure["unit"]
     if (least := figure["at_least"]) is not None:
-        return f">= {_value(least, unit)}", value / least
+        return f">= {_format_value(least, unit)}", value / least
     if (most := figure["at_most"]) is not None:
-        return f"<= {_value(most, unit)}", most / value if value else None
+        return f"<= {_format_value(most, unit)}", most / value if value else None
     return "", None
 
 
-def _value(value: float, unit: str) -> str:
+def _format_value(value: float, unit: str) -> str:
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 4
     return f"{value:,.{digits}f} {unit}".rstrip()

@@ -16,25 +16,25 @@ def find_differences(folders: Sequence[Path]) -> list[tuple[str, list[str]]]:
     that exists under one `kind` alone follows from the kind.
     """
     settings = [
-        dict(_leaves(read_mapping(folder / "scenario.yaml", "a run's scenario")))
+        dict(_list_leaves(read_mapping(folder / "scenario.yaml", "a run's scenario")))
         for folder in folders
     ]
     keys = list(dict.fromkeys(key for each in settings for key in each))
-    shown = [(key, [_text(each.get(key, ABSENT)) for each in settings]) for key in keys]
+    shown = [(key, [_write_value(each.get(key, ABSENT)) for each in settings]) for key in keys]
     return [(key, values) for key, values in shown if len({*values} - {ABSENT}) > 1]
 
 
-def _leaves(part: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def _list_leaves(part: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every value that is not a mapping, with its dotted path."""
     for key, value in part.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{path}{key}.")
+            yield from _list_leaves(value, f"{path}{key}.")
         else:
             yield f"{path}{key}", value
 
 
-def _text(value: Any) -> str:
+def _write_value(value: Any) -> str:
     """Write a value as --set takes it."""
     if isinstance(value, list):
-        return f"[{', '.join(_text(item) for item in value)}]"
+        return f"[{', '.join(_write_value(item) for item in value)}]"
     return "default" if value is None else str(value)

@@ -43,13 +43,13 @@ def compare_runs(folders: Sequence[Path]) -> RenderableType:
         method if methods.count(method) == 1 else folder.name
         for method, folder in zip(methods, folders, strict=True)
     ]
-    comparable = len(summaries) == 2 and len({_setting(s) for s in summaries}) == 1
+    comparable = len(summaries) == 2 and len({_comparable_settings(s) for s in summaries}) == 1
     tables = [
         _build_table(
             summaries[low : low + MOST_BESIDE],
             names[low : low + MOST_BESIDE],
             [(key, values[low : low + MOST_BESIDE]) for key, values in differences],
-            _title(summaries) if low == 0 else "",
+            _compose_title(summaries) if low == 0 else "",
             comparable,
         )
         for low in range(0, len(folders), MOST_BESIDE)
@@ -77,15 +77,15 @@ def _build_table(
         table.add_row(Text(heading, style="italic"))
         for label, read, show in rows:
             values = [read(summary) for summary in summaries]
-            shown = [_shown(value, show) for value in values]
+            shown = [_format_value(value, show) for value in values]
             if comparable:
-                shown.append(_difference(values[0], values[1], show))
+                shown.append(_format_difference(values[0], values[1], show))
             table.add_row(f"  {label}", *shown)
     if differences:
         table.add_section()
         table.add_row(Text("settings that differ", style="italic"))
         for key, of_runs in differences:
-            table.add_row(f"  {key}", *map(_short, of_runs))
+            table.add_row(f"  {key}", *map(_shorten, of_runs))
     return table
 
 
@@ -95,32 +95,32 @@ TableRow = tuple[str, Callable[[Summary], float | None], Callable[[float], str]]
 def _list_sections(summaries: Sequence[Summary]) -> list[tuple[str, list[TableRow]]]:
     tasks = sorted({task for summary in summaries for task in summary["accuracy"]["per_task"]})
     accuracy: list[TableRow] = [
-        (task, lambda s, t=task: s["accuracy"]["per_task"].get(t), _share)  # type: ignore[misc]
+        (task, lambda s, t=task: s["accuracy"]["per_task"].get(t), _format_share)  # type: ignore[misc]
         for task in tasks
     ]
     accuracy += [
-        ("mean over devices and tasks", lambda s: s["accuracy"]["mean"], _share),
-        ("own task", lambda s: s["accuracy"]["own_task"], _share),
-        ("routed to the right expert", lambda s: s["routing_accuracy"], _share),
+        ("mean over devices and tasks", lambda s: s["accuracy"]["mean"], _format_share),
+        ("own task", lambda s: s["accuracy"]["own_task"], _format_share),
+        ("routed to the right expert", lambda s: s["routing_accuracy"], _format_share),
     ]
     further: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-        ("routed right in other words", "accuracy_paraphrased", _share),
-        ("left to the backbone, other words", "abstained_paraphrased", _share),
-        ("left to the backbone", "abstained", _share),
-        ("left to the backbone, unseen tasks", "abstained_unseen", _share),
+        ("routed right in other words", "accuracy_paraphrased", _format_share),
+        ("left to the backbone, other words", "abstained_paraphrased", _format_share),
+        ("left to the backbone", "abstained", _format_share),
+        ("left to the backbone, unseen tasks", "abstained_unseen", _format_share),
         ("unseen against known tasks (AUROC)", "abstention_auroc", lambda x: f"{x:.3f}"),
     )
     routed: list[TableRow] = [
-        (label, lambda s, k=key: _routing(s).get(k), show)  # type: ignore[misc]
+        (label, lambda s, k=key: _read_routing(s).get(k), show)  # type: ignore[misc]
         for label, key, show in further
     ]
     has_control = any(summary["bytes"].get("control") for summary in summaries)
     on_air: list[TableRow] = [
-        (name, lambda s, p=part: s["bytes"].get(p, 0), _size)  # type: ignore[misc]
+        (name, lambda s, p=part: s["bytes"].get(p, 0), _format_size)  # type: ignore[misc]
         for part, name in PARTS.items()
         if part != "control" or has_control
     ]
-    on_air += [("total", lambda s: s["bytes"]["total"], _size)]
+    on_air += [("total", lambda s: s["bytes"]["total"], _format_size)]
     cost: list[TableRow] = [
         ("emulated time", lambda s: s["emulated_s"], lambda x: f"{x:.1f} s"),
         ("airtime, all links", lambda s: s["airtime_s"], lambda x: f"{x:.1f} s"),
@@ -143,19 +143,19 @@ def _list_sections(summaries: Sequence[Summary]) -> list[tuple[str, list[TableRo
         )
         cost.append(lag)
     asked: list[TableRow] = [
-        (label, lambda s, k=key: s.get("asked", {}).get(k), _share)  # type: ignore[misc]
+        (label, lambda s, k=key: s.get("asked", {}).get(k), _format_share)  # type: ignore[misc]
         for key, label in ASKED.items()
     ]
 
-    def measured(rows: Sequence[TableRow]) -> list[TableRow]:
+    def drop_unmeasured(rows: Sequence[TableRow]) -> list[TableRow]:
         return [row for row in rows if any(row[1](s) is not None for s in summaries)]
 
     sections = [
         (
             "accuracy: every device answers every task, task unknown",
-            [*accuracy, *measured(routed)],
+            [*accuracy, *drop_unmeasured(routed)],
         ),
-        ("asked for besides", measured(asked)),
+        ("asked for besides", drop_unmeasured(asked)),
         ("bytes on the air", on_air),
         ("time and energy", cost),
     ]
@@ -167,7 +167,7 @@ def build_confusion_table(folder: Path) -> Table | None:
 
     Returns None where the run routed nothing.
     """
-    rows = _routing(read_summary(folder)).get("confusion", {})
+    rows = _read_routing(read_summary(folder)).get("confusion", {})
     if not rows:
         return None
     destinations = list(dict.fromkeys(to for row in rows.values() for to in row))
@@ -177,11 +177,11 @@ def build_confusion_table(folder: Path) -> Table | None:
     for to in destinations:
         table.add_column(to, justify="right")
     for task, row in rows.items():
-        table.add_row(task, *(_shown(row.get(to), _share) for to in destinations))
+        table.add_row(task, *(_format_value(row.get(to), _format_share) for to in destinations))
     return table
 
 
-def _routing(summary: Summary) -> dict[str, Any]:
+def _read_routing(summary: Summary) -> dict[str, Any]:
     """The summary's section on routing; summaries of older versions have none."""
     found: dict[str, Any] = summary.get("routing", {})
     return found
@@ -193,50 +193,52 @@ def _lag_s(summary: Summary) -> float | None:
     return lag_s
 
 
-def _setting(summary: Summary) -> tuple[str, int, int, int]:
+def _comparable_settings(summary: Summary) -> tuple[str, int, int, int]:
     """The settings that two runs must share to be comparable."""
     return (summary["name"], summary["devices"], summary["rounds"], summary["seed"])
 
 
-def _title(summaries: Sequence[Summary]) -> str:
+def _compose_title(summaries: Sequence[Summary]) -> str:
     names = sorted({s["name"] for s in summaries})
     devices = sorted({s["devices"] for s in summaries})
     seeds = sorted({s["seed"] for s in summaries})
-    rounds = dict.fromkeys(map(_rounds, sorted(summaries, key=lambda s: int(s["rounds"]))))
+    rounds = dict.fromkeys(map(_format_rounds, sorted(summaries, key=lambda s: int(s["rounds"]))))
     return (
         f"{', '.join(names)}: {'/'.join(map(str, devices))} devices, "
         f"rounds {'/'.join(rounds)}, seed {'/'.join(map(str, seeds))}"
     )
 
 
-def _rounds(summary: Summary) -> str:
+def _format_rounds(summary: Summary) -> str:
     """The number of rounds run; with the number planned where a limit ended the run early."""
     done, planned = summary["rounds"], summary.get("rounds_planned")
     return str(done) if planned in (None, done) else f"{done} of {planned} (stop)"
 
 
-def _short(value: str) -> Text:
+def _shorten(value: str) -> Text:
     """Shorten a setting to the width of its column."""
     return Text(value if len(value) <= LONGEST_SETTING else f"{value[: LONGEST_SETTING - 1]}…")
 
 
-def _shown(value: float | None, show: Callable[[float], str]) -> str:
+def _format_value(value: float | None, show: Callable[[float], str]) -> str:
     return "-" if value is None else show(value)
 
 
-def _difference(first: float | None, second: float | None, show: Callable[[float], str]) -> str:
+def _format_difference(
+    first: float | None, second: float | None, show: Callable[[float], str]
+) -> str:
     """Write the change from the first to the second value: in points for shares, else in percent."""
     if first is None or second is None:
         return ""
-    if show is _share:
+    if show is _format_share:
         return f"{100 * (second - first):+.1f} points"
     return f"{100 * (second / first - 1):+.1f} %" if first else ""
 
 
-def _share(value: float) -> str:
+def _format_share(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def _size(num_bytes: float) -> str:
+def _format_size(num_bytes: float) -> str:
     """Write a size in decimal kilobytes or megabytes."""
     return f"{num_bytes / 1e6:.2f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.1f} kB"

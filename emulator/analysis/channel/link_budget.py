@@ -194,7 +194,7 @@ def build_link_report(scenario: Scenario, occasion: Occasion, extent: Extent) ->
 def list_links(links: MeanLinks) -> list[tuple[int, int]]:
     """Return every pair once; in both directions where devices share a slot, since interference then differs."""
     devices = links.scenario.devices
-    shared = bool(_sharing(links.access, devices))
+    shared = bool(_find_shared_slots(links.access, devices))
     return [(i, j) for i in range(devices) for j in range(devices) if (i != j if shared else i < j)]
 
 
@@ -220,18 +220,18 @@ def compute_link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> 
         name=scenario.name,
         seed=scenario.seed,
         at_s=occasion.at_s,
-        message=_message(links),
-        lines=_lines(links, chosen, grants),
+        message=_describe_message(links),
+        lines=_compute_lines(links, chosen, grants),
         pairs=len(list_links(links)),
         least_power=model.power.kind == "least_power",
         limit_dbm=dbm_from_watts(model.max_power_w),
         deadline_s=model.deadline_s,
-        access=_access(links),
+        access=_describe_access(links),
         bandwidth_hz=first.bandwidth_hz,
         noise_dbm=dbm_from_watts(noise) if finite else None,
         outside_dbm=dbm_from_watts(model.interference_w) if model.interference_w else None,
         slot_of=_slot_of(links.access),
-        one_slot=_sharing(links.access, scenario.devices),
+        one_slot=_find_shared_slots(links.access, scenario.devices),
         slot_s=links.access.scheme.slot_s if isinstance(links.access, TdmaSchedule) else None,
         in_range_MM=reach.near,
         islands=reach.islands,
@@ -264,10 +264,10 @@ def describe_relays(scenario: Scenario, air: tuple[BoundChannel, BoundAccess]) -
     return [f"{note}: {describe_relay_paths(paths)}"]
 
 
-def _lines(
+def _compute_lines(
     links: MeanLinks, chosen: Sequence[tuple[int, int]], grants: Sequence[Grant]
 ) -> list[LinkLine]:
-    paths = _paths(links, chosen)
+    paths = _find_paths(links, chosen)
     shadowed = links.model.shadowing.kind != "none"
     lines = []
     for index, ((sender, receiver), grant) in enumerate(zip(chosen, grants, strict=True)):
@@ -293,7 +293,7 @@ def _lines(
     return lines
 
 
-def _paths(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> Paths | None:
+def _find_paths(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> Paths | None:
     """The parts of the path loss of each link [L]; None where gains come from a file."""
     gains = links.channel.gains
     if not isinstance(gains, Geometry):
@@ -307,12 +307,12 @@ def _slot_of(access: BoundAccess) -> tuple[int, ...] | None:
     return access.slot_of if isinstance(access, TdmaSchedule) else None
 
 
-def _sharing(access: BoundAccess, devices: int) -> list[tuple[int, int]]:
+def _find_shared_slots(access: BoundAccess, devices: int) -> list[tuple[int, int]]:
     """Return the pairs of devices that share a slot, each once, sorted."""
     return served_in_turns(access, combinations(range(devices), 2))
 
 
-def _message(links: MeanLinks) -> str:
+def _describe_message(links: MeanLinks) -> str:
     size = f"{links.occasion.message_bytes:,} bytes"
     if links.access.cast == "broadcast":
         return f"a broadcast of {size}"
@@ -320,7 +320,7 @@ def _message(links: MeanLinks) -> str:
     return f"a message of {size} to {count} neighbour{'s at once' if count > 1 else ' at a time'}"
 
 
-def _access(links: MeanLinks) -> str:
+def _describe_access(links: MeanLinks) -> str:
     scheme = links.scenario.access
     name = f"{getattr(scheme, 'kind', type(scheme).__name__)}, {links.access.cast}"
     if isinstance(scheme, AlohaAccess):

@@ -101,7 +101,7 @@ def draw_path_loss(links: MeanLinks) -> Picture | str:
     distance_D = np.geomspace(1.0, max(10.0, 1.3 * float(paths.distance_m.max())), DISTANCES)
     rows: list[tuple[object, ...]] = []
     curves = []
-    for name, seen, mean_D in _mean_losses(links, distance_D):
+    for name, seen, mean_D in _compute_mean_losses(links, distance_D):
         points = list(zip(distance_D.tolist(), mean_D.tolist(), strict=True))
         curves.append(Curve(name, points))
         rows += [(name, "", "", x, seen, y) for x, y in points]
@@ -118,7 +118,7 @@ def draw_path_loss(links: MeanLinks) -> Picture | str:
     return Picture("path_loss", title, *axes, curves, head, rows)
 
 
-def _mean_losses(
+def _compute_mean_losses(
     links: MeanLinks, distance_D: DoubleArray
 ) -> list[tuple[str, int | str, DoubleArray]]:
     """Return name, line of sight (1, 0 or empty) and mean loss [D] of each law that links may follow."""
@@ -274,7 +274,7 @@ def draw_mask_bits(wire: WireFormat, name: str) -> Picture:
     for index, density in enumerate(DENSITIES):
         kept = stream(0, "mask_bits", index).permutation(MASK_SIZE)[: round(density * MASK_SIZE)]
         mask = Mask(MASK_SIZE, np.sort(kept).astype(np.int64))
-        packets = wire.encode(_mask_message(mask))
+        packets = wire.encode(_make_mask_message(mask))
         bits = 8 * sum(packet.mask_bytes for packet in packets) / MASK_SIZE
         rows.append((mask.density, bits, entropy_bits(mask.density)))
     curves = [
@@ -296,7 +296,7 @@ def entropy_bits(density: float) -> float:
     return -sum(share * math.log2(share) for share in (density, 1.0 - density) if share > 0.0)
 
 
-def _mask_message(mask: Mask) -> Message:
+def _make_mask_message(mask: Mask) -> Message:
     """A message with a mask that no receiver knows."""
     return Message(
         kind=Kind.MASK,

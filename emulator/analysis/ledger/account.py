@@ -96,20 +96,20 @@ def _hz_s(record: LinkRecord, on_air_s: float) -> float:
 def sum_by_traffic(records: Sequence[LinkRecord]) -> dict[str, Account]:
     """Sum bursts up by kind of traffic, in the order of a run."""
     order = [*PARTS, *sorted({r.traffic for r in records} - PARTS.keys())]
-    groups = _grouped(records, lambda r: (order.index(r.traffic),))
+    groups = _group(records, lambda r: (order.index(r.traffic),))
     return {PARTS.get(order[i], order[i]): account_of(of) for (i,), of in groups.items()}
 
 
 def sum_by_link(records: Sequence[LinkRecord]) -> dict[str, Account]:
     """Sum bursts up by sender and receiver. A broadcast counts at the first of its receivers."""
-    groups = _grouped(records, lambda r: (r.sender, r.receiver))
+    groups = _group(records, lambda r: (r.sender, r.receiver))
     return {f"{s} -> {r}": account_of(of) for (s, r), of in groups.items()}
 
 
 def sum_by_round(records: Sequence[LinkRecord]) -> dict[str, Account]:
     """Sum bursts up by round, from the setup to the exchange after the last round."""
     accounts = {}
-    for (index,), of_round in _grouped(records, lambda r: (r.round_index,)).items():
+    for (index,), of_round in _group(records, lambda r: (r.round_index,)).items():
         parts = {r.traffic for r in of_round}
         name = PARTS.get(parts.pop(), "") if len(parts) == 1 else ""
         accounts[str(index) if name in ("", "rounds") else name] = account_of(of_round)
@@ -154,7 +154,7 @@ GROUPINGS: Mapping[str, Callable[[Sequence[LinkRecord]], dict[str, Account]]] = 
 """The groups into which a ledger can be split, by the value of --by."""
 
 
-def _grouped(
+def _group(
     records: Sequence[LinkRecord], key: Callable[[LinkRecord], tuple[int, ...]]
 ) -> dict[tuple[int, ...], list[LinkRecord]]:
     """Group bursts by key, sorted by key."""

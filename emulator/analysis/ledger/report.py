@@ -27,7 +27,9 @@ def read_ledger_report(folder: Path, by: str | None) -> LedgerReport:
     summary = read_summary(folder)
     records = read_ledger(folder / "ledger.parquet")
     _check_summary(folder, bytes_account(records), summary["bytes"])
-    return LedgerReport(folder, summary, records, list_alternatives(records, _wire(folder)), by)
+    return LedgerReport(
+        folder, summary, records, list_alternatives(records, _read_wire(folder)), by
+    )
 
 
 def build_ledger_tables(folder: Path, by: str | None) -> RenderableType:
@@ -50,7 +52,7 @@ def _check_summary(folder: Path, found: dict[str, int], reported: dict[str, Any]
             )
 
 
-def _wire(folder: Path) -> WireFormat:
+def _read_wire(folder: Path) -> WireFormat:
     """Read the section `wire` of the run's scenario."""
     path = folder / "scenario.yaml"
     raw = read_mapping(path, "a run's scenario")

@@ -20,7 +20,7 @@ from emulator.network.wire import WireFormat
 from emulator.network.wire.sizes import random_mask_bits
 
 NOT_RECORDED = "an older ledger does not record it"
-UNCHANGED = "as it was"
+UNCHANGED = "unchanged"
 IN_PROPORTION = "repetitions in proportion"
 NEGLIGIBLE = 1e-12
 """The probability below which a sum over rounds of tries ends."""
@@ -29,21 +29,21 @@ NEGLIGIBLE = 1e-12
 def list_alternatives(records: Sequence[LinkRecord], wire: WireFormat) -> list[Alternative]:
     """Return the alternatives to a run. wire: the section of its scenario."""
     return [
-        *_of_values(records, wire),
-        *_of_masks(records, wire),
-        *_of_access(records),
-        *_of_reliability(records),
+        *_recode_values(records, wire),
+        *_recode_masks(records, wire),
+        *_change_access(records),
+        *_change_reliability(records),
     ]
 
 
-def _total(records: Sequence[LinkRecord]) -> int:
+def _total_bytes(records: Sequence[LinkRecord]) -> int:
     return sum(r.air_bytes + r.ack_bytes for r in records)
 
 
 # ── another codec ────────────────────────────────────────────────────────────────────────────────
 
 
-def _of_values(records: Sequence[LinkRecord], wire: WireFormat) -> Iterator[Alternative]:
+def _recode_values(records: Sequence[LinkRecord], wire: WireFormat) -> Iterator[Alternative]:
     used = Codec(wire.room_bytes, wire.number_type)
     for name in ("float32", "bfloat16", "float16", "int8"):
         label = f"values as {name}"
@@ -51,74 +51,80 @@ def _of_values(records: Sequence[LinkRecord], wire: WireFormat) -> Iterator[Alte
         if _is_unrecorded(records):
             yield Alternative(label, None, NOT_RECORDED)
         elif name == wire.value_type:
-            yield Alternative(label, _total(records), UNCHANGED)
+            yield Alternative(label, _total_bytes(records), UNCHANGED)
         elif not any(r.values for r in records):
-            yield Alternative(label, _total(records), "no adapter values were sent")
+            yield Alternative(label, _total_bytes(records), "no adapter values were sent")
         else:
             other = replace(used, value_type=ValueType[name.upper()])
-            yield Alternative(label, _recoded(records, used, other), f"{scales}{IN_PROPORTION}")
+            yield Alternative(
+                label, _recoded_total_bytes(records, used, other), f"{scales}{IN_PROPORTION}"
+            )
 
 
-def _of_masks(records: Sequence[LinkRecord], wire: WireFormat) -> Iterator[Alternative]:
+def _recode_masks(records: Sequence[LinkRecord], wire: WireFormat) -> Iterator[Alternative]:
     used = Codec(wire.room_bytes, wire.number_type)
-    travelled = sum(r.mask_entries for r in records)
+    sent_entries = sum(r.mask_entries for r in records)
     lists = ("masks as COO int32", replace(used, masks="lists"), "4 bytes an entry")
     bitmaps = ("masks as bitmaps", replace(used, masks="bitmaps"), "a bit for each coordinate")
     for label, other, cost in (lists, bitmaps):
         if _is_unrecorded(records):
             yield Alternative(label, None, NOT_RECORDED)
-        elif not travelled:
-            yield Alternative(label, _total(records), "no mask was on the air")
+        elif not sent_entries:
+            yield Alternative(label, _total_bytes(records), "no mask was sent")
         elif other.masks == "bitmaps" and wire.mask_codec == "bitmap":
-            yield Alternative(label, _total(records), UNCHANGED)
+            yield Alternative(label, _total_bytes(records), UNCHANGED)
         else:
-            yield Alternative(label, _recoded(records, used, other), f"{cost}; {IN_PROPORTION}")
+            yield Alternative(
+                label, _recoded_total_bytes(records, used, other), f"{cost}; {IN_PROPORTION}"
+            )
     label = "masks with every message"
     known = sum(r.known_entries for r in records)
     if _is_unrecorded(records):
         yield Alternative(label, None, NOT_RECORDED)
     elif not known:
-        yield Alternative(label, _total(records), "no mask was known already")
+        yield Alternative(label, _total_bytes(records), "no mask was known already")
     else:
         bits = random_mask_bits(known / sum(r.known_coordinates for r in records))
-        source = "as a random one of that density"
-        if travelled:
-            bits = 8 * sum(r.mask_bytes for r in records) / travelled
-            source = "as those on the air"
+        source = "as in a random mask of that density"
+        if sent_entries:
+            bits = 8 * sum(r.mask_bytes for r in records) / sent_entries
+            source = "as in the masks that were sent"
         other = replace(used, known_mask_bits=bits)
-        assumes = f"{bits:.2f} bits an entry, {source}; the setup's stay; {IN_PROPORTION}"
-        yield Alternative(label, _recoded(records, used, other), assumes)
+        assumes = (
+            f"{bits:.2f} bits an entry, {source}; masks of the setup unchanged; {IN_PROPORTION}"
+        )
+        yield Alternative(label, _recoded_total_bytes(records, used, other), assumes)
 
 
 def _is_unrecorded(records: Sequence[LinkRecord]) -> bool:
     return any(r.values == UNRECORDED for r in records)
 
 
-def _recoded(records: Sequence[LinkRecord], used: Codec, other: Codec) -> int:
+def _recoded_total_bytes(records: Sequence[LinkRecord], used: Codec, other: Codec) -> int:
     return round(math.fsum(recoded_bytes(record, used, other) for record in records))
 
 
 # ── another access ───────────────────────────────────────────────────────────────────────────────
 
 
-def _of_access(records: Sequence[LinkRecord]) -> Iterator[Alternative]:
+def _change_access(records: Sequence[LinkRecord]) -> Iterator[Alternative]:
     broadcast = any(not r.on_air for r in records)
     label = "unicast: once for each receiver"
     if broadcast:
         total = sum(r.sent_bytes + r.ack_bytes for r in records)
-        yield Alternative(label, total, "each repeated as often as now for all; at most")
+        yield Alternative(label, total, "each repeated as often as the broadcast; an upper bound")
     else:
-        yield Alternative(label, _total(records), UNCHANGED)
+        yield Alternative(label, _total_bytes(records), UNCHANGED)
     label = "broadcast: once for all receivers of equal messages"
     if broadcast:
-        yield Alternative(label, _total(records), UNCHANGED)
+        yield Alternative(label, _total_bytes(records), UNCHANGED)
         return
     total = 0
     for alike in _group_equal_bursts(records):
         total += alike[0].sent_bytes - alike[0].retransmitted_bytes
         total += max(r.retransmitted_bytes for r in alike)
         total += len(alike) * max(r.ack_bytes for r in alike)
-    assumes = "equal bytes by class mean equal messages; repeated as for the worst; at least"
+    assumes = "messages with equal bytes of each class count as equal; repeated as for the worst; a lower bound"
     yield Alternative(label, total, assumes)
 
 
@@ -140,7 +146,7 @@ def _group_equal_bursts(records: Sequence[LinkRecord]) -> list[list[LinkRecord]]
 # ── other reliability ────────────────────────────────────────────────────────────────────────────
 
 
-def _of_reliability(records: Sequence[LinkRecord]) -> Iterator[Alternative]:
+def _change_reliability(records: Sequence[LinkRecord]) -> Iterator[Alternative]:
     if any(r.retransmitted_bytes and not r.on_air for r in records):
         return  # repeated broadcasts: no record counts the repeats that a receiver did not need
     loss_of = _loss_by_link(records)
@@ -148,19 +154,17 @@ def _of_reliability(records: Sequence[LinkRecord]) -> Iterator[Alternative]:
     lost = sum(_tries_lost(r) for r in records) / attempts if attempts else 0.0
     once = sum(r.air_bytes - r.retransmitted_bytes for r in records if r.on_air)
     seen = f"{100 * lost:.2f} % of tries"
-    yield Alternative(
-        "everything once", once, f"no acknowledgements; {seen} would be lost, as they were"
-    )
+    yield Alternative("everything once", once, f"no acknowledgements; {seen} lost, as in the run")
     label = "everything until it arrives"
     if any(loss == 1.0 for loss in loss_of.values()):
         yield Alternative(label, None, "some link delivered nothing at all")
         return
     broadcast = any(not r.on_air for r in records)
     groups = _group_equal_bursts(records) if broadcast else [[r] for r in records]
-    total = math.fsum(_until_all_arrived(group, loss_of) for group in groups)
+    total = math.fsum(_expected_bytes(group, loss_of) for group in groups)
     assumes = f"expected; tries lost independently, by link ({seen})"
     if any(r.packets_lost and not r.last_hop for r in records):
-        assumes += "; at least: later hops carry what reached them"
+        assumes += "; a lower bound: later hops carry what reached them"
     yield Alternative(label, round(total), assumes)
 
 
@@ -179,9 +183,7 @@ def _loss_by_link(records: Sequence[LinkRecord]) -> dict[tuple[int, int], float]
     return {link: lost[link] / tries[link] if tries[link] else 0.0 for link in tries}
 
 
-def _until_all_arrived(
-    group: Sequence[LinkRecord], loss_of: Mapping[tuple[int, int], float]
-) -> float:
+def _expected_bytes(group: Sequence[LinkRecord], loss_of: Mapping[tuple[int, int], float]) -> float:
     """Expected bytes if all packets of a transmission are repeated until each receiver has them.
 
     Packets that were not sent because of a deadline count with the mean size of their burst.

@@ -41,12 +41,14 @@ def recoded_bytes(record: LinkRecord, used: Codec, other: Codec) -> float:
     if not once:
         return float(record.ack_bytes)
     more_packets, more_bytes = 0, 0.0
-    for before, after in zip(_groups(record, used), _groups(record, other), strict=True):
+    for before, after in zip(
+        _split_into_groups(record, used), _split_into_groups(record, other), strict=True
+    ):
         was, would = size_of(before.each, used.room_bytes), size_of(after.each, other.room_bytes)
         more_packets += before.number * (would.packets - was.packets)
         more_bytes += before.number * (would.air_bytes - was.air_bytes)
     on_air = record.air_bytes * (1.0 + tried_share(record) * more_bytes / once)
-    return on_air + _acknowledged(record, more_packets)
+    return on_air + _ack_bytes(record, more_packets)
 
 
 def tried_share(record: LinkRecord) -> float:
@@ -54,7 +56,7 @@ def tried_share(record: LinkRecord) -> float:
     return record.checksum_bytes / (CHECKSUM_BYTES * record.packets)
 
 
-def _acknowledged(record: LinkRecord, more_packets: int) -> float:
+def _ack_bytes(record: LinkRecord, more_packets: int) -> float:
     """Bytes of the same number of acknowledgements, which cover the added packets if they cover all."""
     if not record.ack_bytes:
         return 0.0
@@ -71,24 +73,26 @@ class _Group:
     each: Counts
 
 
-def _groups(record: LinkRecord, codec: Codec) -> Iterator[_Group]:
+def _split_into_groups(record: LinkRecord, codec: Codec) -> Iterator[_Group]:
     """Yield the groups of messages whose size depends on the codec."""
     if not record.value_messages:
         if record.mask_entries:
-            yield _alike(record.messages, record.mask_entries, None, 0.0, _mask(record, codec))
+            yield _make_group(
+                record.messages, record.mask_entries, None, 0.0, _mask_cost(record, codec)
+            )
         return
     known = min(record.known_entries, record.values - record.mask_entries)
     whole = record.values - record.mask_entries - known
     known_bits = codec.known_mask_bits * known
-    masks = (_mask(record, codec), (known_bits, 0), (0.0, 0))
+    masks = (_mask_cost(record, codec), (known_bits, 0), (0.0, 0))
     for entries, mask in zip((record.mask_entries, known, whole), masks, strict=True):
         if entries > 0:
             share = entries / record.values
             number = max(1, round(share * record.value_messages))
-            yield _alike(number, entries, codec.value_type, share * record.value_tensors, mask)
+            yield _make_group(number, entries, codec.value_type, share * record.value_tensors, mask)
 
 
-def _mask(record: LinkRecord, codec: Codec) -> tuple[float, int]:
+def _mask_cost(record: LinkRecord, codec: Codec) -> tuple[float, int]:
     """Bits of all masks that a burst sends, and bytes of each index if they are lists."""
     if codec.masks == "lists":
         return 0.0, INDEX_BYTES
@@ -97,7 +101,7 @@ def _mask(record: LinkRecord, codec: Codec) -> tuple[float, int]:
     return 8.0 * record.mask_bytes, 0
 
 
-def _alike(
+def _make_group(
     number: int,
     entries: int,
     value_type: ValueType | None,

@@ -70,7 +70,7 @@ def test_the_whole_and_its_parts(folder):
     assert rows["Hz·s"] == ["2.000 MHz·s", "1.000 MHz·s", "1.000 MHz·s"]
     assert rows["transmit energy"] == ["0.200 J", "0.100 J", "0.100 J"]
     assert rows["tries"] == ["8", "4", "4"]
-    assert rows["values as bfloat16"] == ["1.6 kB", "+0.0 %", "as it was"]
+    assert rows["values as bfloat16"] == ["1.6 kB", "+0.0 %", "unchanged"]
     assert rows["values as float32"][1] == "+49.6 %"
 
 
