@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks: format, lint, types, import contract, tests. Installs what it needs on the first call.
-#   launch/test.sh [pytest arguments]             all but the slow tests; e.g. launch/test.sh tests/unit/wire -x
+#   launch/test.sh [pytest arguments]             all but the slow tests; e.g. launch/test.sh tests/unit/network/wire -x
 #   launch/test.sh --all [pytest arguments]       all tests
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

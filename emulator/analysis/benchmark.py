@@ -1,4 +1,4 @@
-"""`emulator bench`: the benchmarks of a source checkout, each in a process of its own."""
+"""`emulator bench`: run the benchmarks of a source checkout, each in its own process."""
 
 import json
 import subprocess
@@ -16,8 +16,8 @@ USUAL = ("start", "efficiency", "ring", "exchange", "wire", "answers", "scale")
 ALL = (*USUAL, "paced")
 
 
-def chosen(names: Sequence[str]) -> tuple[str, ...]:
-    """The benchmarks of those names; the usual ones where none is named. Raises ScenarioError."""
+def select_benchmarks(names: Sequence[str]) -> tuple[str, ...]:
+    """Check the names; without names return the usual benchmarks. Raises ScenarioError."""
     if not FOLDER.is_dir():
         raise ScenarioError(
             [
@@ -30,8 +30,8 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names) or USUAL
 
 
-def figures_of(name: str) -> Iterator[Figure]:
-    """What a benchmark measures, as it comes. Raises EmulatorError when it fails."""
+def run_benchmark(name: str) -> Iterator[Figure]:
+    """Yield each figure as soon as the benchmark prints it. Raises EmulatorError when it fails."""
     command = [sys.executable, str(FOLDER / f"{PREFIX}{name}.py"), "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

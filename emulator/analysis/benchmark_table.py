@@ -1,4 +1,4 @@
-"""The figures of benchmarks as a table."""
+"""A table of benchmark figures and their targets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,30 +9,37 @@ Figure = Mapping[str, Any]
 """`what`, `value`, `unit`, and a target: `at_least` or `at_most`, or neither."""
 
 
-def figures_table(title: str, figures: Sequence[Figure]) -> Table:
-    """One row for each figure; `ratio` is how far beyond its target it is (1: just met, less: missed)."""
+def build_figures_table(title: str, figures: Sequence[Figure]) -> Table:
+    """Build one row for each figure.
+
+    `ratio` compares a figure with its target: 1 meets it exactly, less than 1 misses it.
+    """
     table = Table(title=title, title_justify="left", box=None)
     for column in ("", "measured", "target", "ratio"):
         table.add_column(column, justify="left" if not column else "right")
     for figure in figures:
-        target, ratio = _target(figure)
+        target, ratio = _compare_with_target(figure)
         style = "red" if ratio is not None and ratio < 1.0 else ""
         shown = f"{ratio:.2f}" if ratio is not None else ""
         table.add_row(
-            figure["what"], _value(figure["value"], figure["unit"]), target, shown, style=style
+            figure["what"],
+            _format_value(figure["value"], figure["unit"]),
+            target,
+            shown,
+            style=style,
         )
     return table
 
 
-def _target(figure: Figure) -> tuple[str, float | None]:
+def _compare_with_target(figure: Figure) -> tuple[str, float | None]:
     value, unit = figure["value"], figure["unit"]
     if (least := figure["at_least"]) is not None:
-        return f">= {_value(least, unit)}", value / least
+        return f">= {_format_value(least, unit)}", value / least
     if (most := figure["at_most"]) is not None:
-        return f"<= {_value(most, unit)}", most / value if value else None
+        return f"<= {_format_value(most, unit)}", most / value if value else None
     return "", None
 
 
-def _value(value: float, unit: str) -> str:
+def _format_value(value: float, unit: str) -> str:
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 4
     return f"{value:,.{digits}f} {unit}".rstrip()

@@ -1,4 +1,4 @@
-"""Curves as pages: an HTML file each that shares one copy of plotly.js, with its data as CSV."""
+"""Curves as HTML pages that share one copy of plotly.js, each with its data as a CSV file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from plotly.offline import get_plotlyjs
 from emulator.core.csv_file import csv_text
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Told apart by colour-blind eyes. Source: Okabe and Ito, Color Universal Design, 2008."""
+"""Colours that colour-blind readers can distinguish. Source: Okabe and Ito, Color Universal Design, 2008."""
 
 PLOTLY = "plotly.min.js"
 
-LOOKS: dict[str, dict[str, object]] = {
+TRACE_STYLES: dict[str, dict[str, object]] = {
     "line": {"mode": "lines"},
     "dashes": {"mode": "lines", "line": {"dash": "dash"}},
     "dots": {"mode": "markers"},
@@ -23,56 +23,60 @@ LOOKS: dict[str, dict[str, object]] = {
 
 @dataclass(frozen=True)
 class Curve:
-    """Points [.., 2] of one name, joined or not; on a logarithmic axis only those above 0 are seen."""
+    """Points [.., 2] under one name. A logarithmic axis shows only those above 0."""
 
     name: str
     points: Sequence[tuple[float, float]]
-    drawn: Literal["line", "dashes", "dots"] = "line"
+    style: Literal["line", "dashes", "dots"] = "line"
 
 
 @dataclass(frozen=True)
-class Axis:
-    """What stands along an axis, and how."""
+class PlotAxis:
+    """Title (with its unit) and scale of one axis."""
 
     title: str
     scale: Literal["linear", "log"] = "linear"
 
+    @property
     def layout(self) -> dict[str, object]:
-        """For plotly."""
+        """The axis as plotly's layout describes it."""
         return {"title": {"text": self.title}, "type": self.scale}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with the numbers it shows: NAME.html and NAME.csv."""
+    """A plot and the numbers that it shows: NAME.html and NAME.csv.
+
+    head: the names of the CSV columns. rows: one value for each of them.
+    """
 
     name: str
     title: str
-    x: Axis
-    y: Axis
+    x: PlotAxis
+    y: PlotAxis
     curves: Sequence[Curve]
     head: Sequence[str]
     rows: Sequence[Sequence[object]]
 
     @property
     def figure(self) -> go.Figure:
-        """The curves in the order given."""
+        """All curves in one plotly figure, in the order given."""
         figure = go.Figure(
             layout={
                 "title": {"text": self.title},
-                "xaxis": self.x.layout(),
-                "yaxis": self.y.layout(),
+                "xaxis": self.x.layout,
+                "yaxis": self.y.layout,
                 "template": "plotly_white",
                 "colorway": COLOURS,
             }
         )
         for curve in self.curves:
             x, y = zip(*curve.points, strict=True) if curve.points else ((), ())
-            figure.add_scatter(name=curve.name, x=x, y=y, **LOOKS[curve.drawn])
+            figure.add_scatter(name=curve.name, x=x, y=y, **TRACE_STYLES[curve.style])
         return figure
 
-    def files(self) -> dict[str, bytes]:
-        """Both files by name, and what the page needs beside it. Law: same picture, same bytes."""
+    def render(self) -> dict[str, bytes]:
+        """Return the contents of both files and of plotly.js by file name. Law: same picture, same bytes."""
         page = self.figure.to_html(include_plotlyjs="directory", div_id=self.name)
         return {
             f"{self.name}.html": page.encode(),

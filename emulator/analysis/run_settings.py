@@ -1,4 +1,4 @@
-"""Which settings runs differ in, read from the scenario.yaml that each of them left."""
+"""The settings in which runs differ, read from the scenario.yaml of each run."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,31 +9,32 @@ from emulator.core.yaml_file import read_mapping
 ABSENT = "-"
 
 
-def differing(folders: Sequence[Path]) -> list[tuple[str, list[str]]]:
-    """Key path and every run's value (ABSENT where it has no such key), in the order of the files.
+def find_differences(folders: Sequence[Path]) -> list[tuple[str, list[str]]]:
+    """Return each key path that differs with the value of every run, in the order of the files.
 
-    What only one `kind` has follows from that kind: runs that have a key must differ in it.
+    A run without that key has ABSENT. A key counts only if two runs that have it differ in it: a key
+    that exists under one `kind` alone follows from the kind.
     """
     settings = [
-        dict(_leaves(read_mapping(folder / "scenario.yaml", "a run's scenario")))
+        dict(_list_leaves(read_mapping(folder / "scenario.yaml", "a run's scenario")))
         for folder in folders
     ]
     keys = list(dict.fromkeys(key for each in settings for key in each))
-    shown = [(key, [_text(each.get(key, ABSENT)) for each in settings]) for key in keys]
+    shown = [(key, [_write_value(each.get(key, ABSENT)) for each in settings]) for key in keys]
     return [(key, values) for key, values in shown if len({*values} - {ABSENT}) > 1]
 
 
-def _leaves(part: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """All values that are no mappings, by dotted path."""
+def _list_leaves(part: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value that is not a mapping, with its dotted path."""
     for key, value in part.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{path}{key}.")
+            yield from _list_leaves(value, f"{path}{key}.")
         else:
             yield f"{path}{key}", value
 
 
-def _text(value: Any) -> str:
-    """A value as it stands in a --set."""
+def _write_value(value: Any) -> str:
+    """Write a value as --set takes it."""
     if isinstance(value, list):
-        return f"[{', '.join(_text(item) for item in value)}]"
+        return f"[{', '.join(_write_value(item) for item in value)}]"
     return "default" if value is None else str(value)

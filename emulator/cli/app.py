@@ -102,13 +102,13 @@ def run(
             sys.stderr.flush()
         reading = _read(scenario, override, more, speaks=speaks)
         ending.scenario = scenario.name
-        from emulator.analysis.channel.link_budget import air_notes
+        from emulator.analysis.channel.link_budget import describe_relays
         from emulator.runtime.run import Order, rehearse
         from emulator.runtime.run import run as run_order
 
         chosen = reading.scenario
         air = chosen.bind_air() if speaks else None
-        _note(air_notes(chosen, air) if air else [])
+        _note(describe_relays(chosen, air) if air else [])
         folder = out or Path("runs") / chosen.run_name
         order = Order(chosen, driver, folder, force, devices_per_host, air)
         if dry_run:
@@ -124,9 +124,9 @@ def run(
         console = Console(stderr=True, quiet=quiet and not sys.stderr.isatty())
         written = run_order(order, console, ending.all_is_in)
         if written is not None and not quiet:
-            from emulator.analysis.run_tables import comparison
+            from emulator.analysis.run_tables import compare_runs
 
-            _console().print(comparison([written]))
+            _console().print(compare_runs([written]))
 
 
 @app.command()
@@ -134,12 +134,12 @@ def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Override
     """Check a scenario and its air and print it in full; run --dry-run also loads model and data."""
     with _clear_messages() as ending:
         ending.scenario = scenario.name
-        from emulator.analysis.channel.link_budget import air_notes
+        from emulator.analysis.channel.link_budget import describe_relays
         from emulator.scenario.adapter_size import check_rank, size_notes
         from emulator.scenario.load import dump_scenario
 
         found = _read(scenario, override, more, speaks=True).scenario
-        _note(air_notes(found, found.bind_air()))
+        _note(describe_relays(found, found.bind_air()))
         check_rank(found, found.backbone.shapes_dk)
         _note(size_notes(found, found.backbone.shapes_dk))
         sys.stdout.write(dump_scenario(found))
@@ -149,11 +149,11 @@ def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Override
 def report(runs: Runs) -> None:
     """Show what runs came to, one table each."""
     with _clear_messages():
-        from emulator.analysis.run_tables import comparison, confusion
+        from emulator.analysis.run_tables import build_confusion_table, compare_runs
 
         for folder in runs:
-            _console().print(comparison([folder]))
-            if routed := confusion(folder):
+            _console().print(compare_runs([folder]))
+            if routed := build_confusion_table(folder):
                 _console().print(routed)
 
 
@@ -161,9 +161,9 @@ def report(runs: Runs) -> None:
 def compare(runs: Runs) -> None:
     """Show runs side by side."""
     with _clear_messages():
-        from emulator.analysis.run_tables import comparison
+        from emulator.analysis.run_tables import compare_runs
 
-        _console().print(comparison(runs))
+        _console().print(compare_runs(runs))
 
 
 @app.command()
@@ -174,12 +174,12 @@ def ledger(
 ) -> None:
     """Show where a run's bytes, airtime and energy went, and what another codec would have cost."""
     with _clear_messages():
-        from emulator.analysis.ledger.report import ledger_json, ledger_tables
+        from emulator.analysis.ledger.report import build_ledger_tables, format_ledger_json
 
         if as_json:
-            sys.stdout.write(ledger_json(run, by))
+            sys.stdout.write(format_ledger_json(run, by))
         else:
-            _console().print(ledger_tables(run, by))
+            _console().print(build_ledger_tables(run, by))
 
 
 @app.command()
@@ -265,12 +265,12 @@ def bench(
     start, efficiency, ring, exchange, wire, answers, scale (the usual ones) and paced.
     """
     with _clear_messages():
-        from emulator.analysis.benchmark import chosen, figures_of
-        from emulator.analysis.benchmark_table import figures_table
+        from emulator.analysis.benchmark import run_benchmark, select_benchmarks
+        from emulator.analysis.benchmark_table import build_figures_table
 
-        for name in chosen(names or []):
+        for name in select_benchmarks(names or []):
             sys.stderr.write(f"{name} ...\n")
-            _console().print(figures_table(name, list(figures_of(name))))
+            _console().print(build_figures_table(name, list(run_benchmark(name))))
 
 
 @app.command()
@@ -311,7 +311,7 @@ def show(
             MESSAGE_BYTES,
             Extent,
             Occasion,
-            link_report,
+            build_link_report,
         )
         from emulator.scenario.load import read_named
 
@@ -319,7 +319,7 @@ def show(
         _tell_notes(reading)
         occasion = Occasion(at, MESSAGE_BYTES if message is None else message, neighbours)
         extent: Extent = "all" if whole else "readable"
-        _console().print(link_report(reading.scenario, occasion, extent))
+        _console().print(build_link_report(reading.scenario, occasion, extent))
 
 
 @channel.command()
@@ -339,7 +339,7 @@ def plot(
 
         reading = read_named(scenario, [*(override or []), *(more or [])])
         _tell_notes(reading)
-        from emulator.analysis.channel.plots import channel_figures
+        from emulator.analysis.channel.plots import draw_channel_figures
         from emulator.runtime.folder_claim import check_figures_folder, claimed
         from emulator.runtime.signals import uninterrupted
         from emulator.scenario.load import dump_scenario
@@ -347,10 +347,10 @@ def plot(
         folder = out or Path("runs") / "channel" / reading.scenario.name
         check_figures_folder(folder, force=force)
         with claimed(folder, force=force, say=lambda line: print(line, file=sys.stderr)) as claim:
-            figures = channel_figures(reading.scenario)
+            figures = draw_channel_figures(reading.scenario)
             files = {"scenario.yaml": dump_scenario(reading.scenario).encode()}
             for picture in figures.pictures:
-                files |= picture.files()
+                files |= picture.render()
             with uninterrupted():
                 claim.put(files)
                 ending.all_is_in(folder)

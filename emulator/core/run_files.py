@@ -104,8 +104,8 @@ class LinkRow(_Part):
     receiver: Whole
 
 
-class Topology(_Part):
-    """Where the devices stand, and who mixes whom."""
+class RunTopology(_Part):
+    """The positions of the devices and the links of the mixing graph."""
 
     positions_m: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
     links: list[LinkRow]
@@ -139,17 +139,17 @@ def read_experts(path: Path) -> list[ExpertRow]:
     return rows
 
 
-def read_topology(folder: Path) -> Topology:
+def read_topology(folder: Path) -> RunTopology:
     """topology.json of a run. Raises ScenarioError."""
     path = folder / "topology.json"
-    topology: Topology = _checked(
-        read_json(path, "a run's topology"), Topology, path, "a run's topology"
+    topology: RunTopology = _checked(
+        read_json(path, "a run's topology"), RunTopology, path, "a run's topology"
     )
     return topology
 
 
-def adapted_modules(folder: Path) -> list[str]:
-    """The modules that the adapter in a folder belongs to. Raises ScenarioError."""
+def read_adapted_modules(folder: Path) -> list[str]:
+    """Read the full names of the modules that the adapter in a folder adapts. Raises ScenarioError."""
     path = folder / "adapter_config.json"
     config: PeftConfig = _checked(
         read_json(path, "an adapter's config"), PeftConfig, path, "an adapter's config"

@@ -16,7 +16,7 @@ from safetensors.numpy import load
 from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.places import is_file
 from emulator.core.protocols.tasks import Learner
-from emulator.core.run_files import ExpertRow, adapted_modules, read_experts
+from emulator.core.run_files import ExpertRow, read_adapted_modules, read_experts
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.data import Example
 from emulator.core.types.result import Expert
@@ -248,7 +248,7 @@ def _expert(folder: Path, row: ExpertRow, backbone: Backbone) -> Expert:
             tensors = model_differences(data, backbone.model)
         else:
             tensors = expert_tensors(data)
-            check_adapter(tensors, backbone.model, adapted_modules(folder))
+            check_adapter(tensors, backbone.model, read_adapted_modules(folder))
     except ValueError as error:
         raise ScenarioError([f"{path}: got {error}, wanted an expert of a run"]) from None
     check_finite(tensors, str(path))

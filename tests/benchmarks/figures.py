@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from rich.console import Console
 
-from emulator.analysis.benchmark_table import figures_table
+from emulator.analysis.benchmark_table import build_figures_table
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def tell(title: str, figures: Iterable[Figure]) -> None:
             sys.stdout.write(json.dumps(asdict(figure)) + "\n")
             sys.stdout.flush()
         return
-    Console(width=100).print(figures_table(title, [asdict(figure) for figure in figures]))
+    Console(width=100).print(build_figures_table(title, [asdict(figure) for figure in figures]))
 
 
 def best_s(work: Callable[[], object], runs: int) -> float:

@@ -91,8 +91,8 @@ def test_ideal_has_nothing_to_show():
     code, stdout, stderr = call("show", "ideal")
     assert (code, stderr) == (0, "")
     assert stdout == (
-        "ideal: the channel is ideal, every message arrives whole, at once and for nothing: there is "
-        "nothing to show\n"
+        "ideal: the channel is ideal, every message arrives whole, at once and without cost: there "
+        "is nothing to show\n"
     )
 
 

@@ -329,7 +329,7 @@ def test_an_interrupt_after_the_writing_says_what_is_there(quick, tmp_path, monk
     def interrupted(runs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("emulator.analysis.run_tables.comparison", interrupted)
+    monkeypatch.setattr("emulator.analysis.run_tables.compare_runs", interrupted)
     out = tmp_path / "out"
     assert call("run", quick, "--driver", "one_process", "--out", out) == (
         130, "", f"interrupted: all files were written already, in {out}\n",

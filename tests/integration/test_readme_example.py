@@ -3,15 +3,20 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from guide import GUIDE
 from processes import LIMIT_S
+from typer.testing import CliRunner
 
+from emulator.cli.app import app
+from emulator.core.records import read_ledger
 from emulator.scenario.load import read_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +47,75 @@ def test_the_method_of_ones_own_runs(tmp_path: Path, method: str, most_lines: in
     assert summary["bytes"]["in_cluster"] > 0
     assert found[2].count("\n") <= most_lines
     assert summary["method"] == method
+
+
+SMALL = ("--driver", "one_process", "--quiet", "--set", "devices=4", "rounds=2", "local.steps=2")
+FEW_ANSWERS = "tasks.test_samples=4"
+
+
+def run_example(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> tuple[Path, Any]:
+    """The run of an example by the command that follows it, made small; its folder and summary."""
+    ((code, shown),) = re.findall(
+        rf"<!-- example: {name}\.py -->\n```python\n(.*?)```\n\n```sh\n(.*?)```", GUIDE, re.DOTALL
+    )
+    assert code.count("\n") <= 40
+    (folder / f"{name}.py").write_text(code, encoding="utf-8")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    path, emulator, *arguments = shlex.split(shown.replace("\\\n", " "))
+    assert (path, emulator) == ("PYTHONPATH=.", "emulator")
+    done = CliRunner().invoke(app, [*arguments, *SMALL, FEW_ANSWERS])
+    sys.modules.pop(name, None)
+    assert done.exit_code == 0, done.output
+    (out,) = (folder / "runs").iterdir()
+    return out, json.loads((out / "summary.json").read_text())
+
+
+def test_the_topology_of_ones_own_pairs_devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = run_example(tmp_path, monkeypatch, "my_topology")
+    records = [r for r in read_ledger(out / "ledger.parquet") if r.traffic == "in_cluster"]
+    for round_index in (0, 1):
+        of_round = [r for r in records if r.round_index == round_index]
+        links = {(r.sender, r.receiver) for r in of_round}
+        assert sorted(sender for sender, _ in links) == [0, 1, 2, 3]
+        assert links == {(receiver, sender) for sender, receiver in links}
+
+
+def test_the_channel_of_ones_own_loses_packets_and_charges_airtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = run_example(tmp_path, monkeypatch, "my_channel")
+    records = read_ledger(out / "ledger.parquet")
+    assert 0 < sum(r.packets_lost for r in records) < sum(r.packets for r in records) / 4
+    assert any(r.retransmitted_bytes for r in records)
+    for record in records:
+        assert record.airtime_s == pytest.approx(8 * record.air_bytes / 1e6)
+        assert record.energy_j == pytest.approx(0.1 * record.airtime_s)
+
+
+def test_the_task_suite_of_ones_own_is_learnt_and_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, summary = run_example(tmp_path, monkeypatch, "my_tasks")
+    assert set(summary["accuracy"]["per_task"]) == {"first", "last"}
+    suite = read_scenario(
+        Path("configs/quickstart.yaml"), ["tasks.kind=my_tasks:Ends", FEW_ANSWERS]
+    ).scenario.tasks
+    test, train = (suite.examples("last", split, 1) for split in ("test", "train"))
+    assert len(test) == 4
+    assert len(train) == 3356
+    assert not {e.prompt for e in test} & {e.prompt for e in train}
+    assert all(e.prompt.split()[-2] == e.answer for e in train)
+
+
+def test_the_router_of_ones_own_finds_the_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, summary = run_example(tmp_path, monkeypatch, "my_router")
+    assert summary["routing_accuracy"] == 1.0
 
 
 COLUMNS = {

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from emulator.analysis.channel.link_budget import Occasion, link_report
+from emulator.analysis.channel.link_budget import Occasion, build_link_report
 from emulator.cli.app import app
 from emulator.core.errors import ScenarioError
 from emulator.core.records import check_account
@@ -180,7 +180,7 @@ def shown(*overrides: str) -> str:
     console = Console(width=160)
     scenario = read_preset("urban_sidelink", list(overrides)).scenario
     with console.capture() as capture:
-        console.print(link_report(scenario, Occasion(), "readable"))
+        console.print(build_link_report(scenario, Occasion(), "readable"))
     return " ".join(capture.get().split())
 
 

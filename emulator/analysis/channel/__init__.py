@@ -1,1 +1,1 @@
-"""What links a channel gives: tables and plots."""
+"""Tables and plots of the links that a channel gives before anything is sent."""

@@ -1,7 +1,7 @@
-"""What the links of a scenario are worth, before anything is sent: a link budget.
+"""The link budget of a scenario, before anything is sent.
 
-Grants, powers and SNR are those of a run, made by the same components under the mean gain of each
-link (no small-scale fading). Shapes: M devices, L links.
+The components of a run compute grants, powers and SNR, under the mean gain of each link (without
+small-scale fading). Shapes: M devices, L links.
 """
 
 import math
@@ -19,8 +19,8 @@ from emulator.analysis.channel.link_table import (
     FEW_DEVICES,
     LinkBudget,
     LinkLine,
-    link_table,
-    relays_named,
+    build_link_table,
+    describe_relay_paths,
 )
 from emulator.core.errors import ScenarioError
 from emulator.core.protocols.access import BoundAccess
@@ -43,32 +43,32 @@ from emulator.network.relay_paths import Network
 from emulator.scenario.schema import Scenario
 
 MESSAGE_BYTES = 6400
-"""Air bytes of a round's message of the embedded backbone at density 0.1: a header and 5 packets."""
+"""Bytes on the channel of a round's message of the embedded backbone at density 0.1: a header and 5 packets."""
 
 PACKET_BYTES = 1500
-"""The packet whose loss is told: a full one."""
+"""The size of the packet whose loss is shown: a full one."""
 
 NEIGHBOURS = 3
-"""So many links of each device are told where all would be too many."""
+"""The number of links of each device that are shown where all would be too many."""
 
 SAME_POWER = 1e-9
-"""Powers are rounded: what Eq 25 asks for may be the limit itself."""
+"""Tolerance in ln(power): the power that Eq 25 requires may equal the limit up to rounding."""
 
 
 Extent = Literal["all", "readable"]
-"""Which links are told: all, or of many devices the nearest of each."""
+"""Which links are shown: all, or, among many devices, the nearest of each."""
 
 
 @dataclass(frozen=True)
 class Occasion:
-    """When is asked, for how many air bytes, and how many neighbours a sender serves at once."""
+    """The emulated time [s], the bytes of a message on the channel, and the neighbours served at once."""
 
     at_s: float = 0.0
     message_bytes: int = MESSAGE_BYTES
     neighbours: int = 1
 
-    def problems(self, devices: int) -> list[str]:
-        """What of it makes no sense among so many devices, in the words of the command line."""
+    def find_problems(self, devices: int) -> list[str]:
+        """Return a line for each option of the command line that is impossible with so many devices."""
         problems = []
         if not (math.isfinite(self.at_s) and self.at_s >= 0.0):
             problems.append(f"--at: got {self.at_s:g}, wanted a time of 0 s or more")
@@ -83,39 +83,39 @@ class Occasion:
 
 @dataclass(frozen=True, eq=False)
 class MeanLinks:
-    """The air of a scenario without fading. Raises ScenarioError for a channel of somebody's own."""
+    """The channel of a scenario without fading. Raises ScenarioError for a user's own channel class."""
 
     scenario: Scenario
     occasion: Occasion
 
     @cached_property
     def model(self) -> Wireless:
-        """The channel as the scenario has it."""
+        """The channel section of the scenario."""
         channel = self.scenario.channel
         if not isinstance(channel, Wireless):
             raise ScenarioError(
                 [
                     f"channel.kind: got {getattr(channel, 'kind', type(channel).__name__)}, wanted "
-                    "wireless: of another channel nobody knows the parts of a link"
+                    "wireless: another channel does not name the parts of a link"
                 ]
             )
         return channel
 
     @cached_property
     def channel(self) -> WirelessChannel:
-        """The devices in their places, every link at its mean gain."""
+        """The channel bound to the placed devices, with every link at its mean gain."""
         steady = self.model.model_copy(update={"fading": NoFading()})
         return steady.bind(self.scenario.devices, self.scenario.seed)
 
     @cached_property
     def access(self) -> BoundAccess:
-        """Who is on the air when, as in a run."""
+        """The access scheme, bound as in a run."""
         return bound_access(self.scenario.access, self.channel, self.scenario.seed)
 
-    def grants(self, links: Sequence[tuple[int, int]]) -> list[Grant]:
-        """One grant for each link (sender, receiver), with its power.
+    def plan_grants(self, links: Sequence[tuple[int, int]]) -> list[Grant]:
+        """Return one grant with its power for each link (sender, receiver).
 
-        The sender serves `neighbours` alike at the same time, or all with one broadcast.
+        The sender serves `occasion.neighbours` equal neighbours at the same time, or all by one broadcast.
         """
         at_once = 1 if self.access.cast == "broadcast" else self.occasion.neighbours
         requests = [
@@ -129,22 +129,22 @@ class MeanLinks:
         return [self.channel.set_powers(planned[span], requests[span])[0] for span in spans]
 
     def snr(self, grant: Grant) -> float:
-        """Mean received power over noise and interference at the weakest receiver; 0 on an endless band."""
+        """Mean received power over noise and interference at the weakest receiver; 0 on an infinite band."""
         return float(self.channel.signal.snr(grant, 0).min())
 
     def limit_w(self, grant: Grant) -> float:
-        """The most power that the grant can have beside those it shares with."""
+        """The power limit of one grant [W]: simultaneous grants of a sender share its power."""
         at_once = grant.slots is None and self.access.cast == "unicast"
         return self.model.max_power_w / (self.occasion.neighbours if at_once else 1)
 
     def needed_w_log(self, grant: Grant) -> float:
-        """ln of the power [W] of the grant, or of what Eq 25 asks for where power follows need."""
+        """ln of the power [W] of the grant; under `least_power`, of the power that Eq 25 requires."""
         if self.model.power.kind == "fixed":
             return math.log(grant.tx_power_w)
         return self.channel.log_needed_w(grant, self.occasion.message_bytes)
 
     def bit_per_s(self, grant: Grant) -> float:
-        """The rate at the mean SNR while the sender is on the air [bit/s]."""
+        """The rate at the mean SNR while the sender transmits [bit/s]."""
         rate = self.model.rate
         if not self.channel.signal.has_path(grant, 0):
             return 0.0
@@ -153,7 +153,7 @@ class MeanLinks:
         return rate.bit_per_s(self.snr(grant), grant.bandwidth_hz)
 
     def message_s(self, grant: Grant) -> float:
-        """From the first bit on the air to the last of one message, each packet sent once [s]."""
+        """Time from the first to the last bit of one message, each packet sent once [s]."""
         rate, bit_per_s = self.model.rate, self.bit_per_s(grant)
         if bit_per_s <= 0.0:
             return math.inf
@@ -166,7 +166,7 @@ class MeanLinks:
         return float(flow.finish_times_s(np.array([bits], dtype=np.float64))[0])
 
     def loss(self, grant: Grant) -> float:
-        """Probability that one try of a full packet is lost at the mean SNR."""
+        """Probability that one transmission of a full packet is lost at the mean SNR."""
         losses, rate = self.model.losses, self.model.rate
         snr = self.snr(grant)
         threshold_db = rate.threshold_db(snr) if rate.kind == "nr_cqi" else None
@@ -175,29 +175,31 @@ class MeanLinks:
         return float(losses.loss_probability(block, bits)[0, 0])
 
 
-def link_report(scenario: Scenario, occasion: Occasion, extent: Extent) -> RenderableType:
-    """The link budget of a scenario, to be printed. Raises ScenarioError for an impossible occasion."""
-    if problems := occasion.problems(scenario.devices):
+def build_link_report(scenario: Scenario, occasion: Occasion, extent: Extent) -> RenderableType:
+    """Build the printed link budget of a scenario. Raises ScenarioError for an impossible occasion."""
+    if problems := occasion.find_problems(scenario.devices):
         raise ScenarioError(problems)
     if isinstance(scenario.channel, Ideal):
         return Text(
-            f"{scenario.name}: the channel is ideal, every message arrives whole, at once and for "
-            "nothing: there is nothing to show"
+            f"{scenario.name}: the channel is ideal, every message arrives whole, at once and "
+            "without cost: there is nothing to show"
         )
     links = MeanLinks(scenario, occasion)
     few = extent == "all" or scenario.devices <= FEW_DEVICES
-    return link_table(link_budget(links, all_links(links) if few else nearest_links(links)))
+    return build_link_table(
+        compute_link_budget(links, list_links(links) if few else find_nearest_links(links))
+    )
 
 
-def all_links(links: MeanLinks) -> list[tuple[int, int]]:
-    """Every pair once, or both ways where somebody shares a slot: who disturbs whom then differs."""
+def list_links(links: MeanLinks) -> list[tuple[int, int]]:
+    """Return every pair once; in both directions where devices share a slot, since interference then differs."""
     devices = links.scenario.devices
-    shared = bool(_sharing(links.access, devices))
+    shared = bool(_find_shared_slots(links.access, devices))
     return [(i, j) for i in range(devices) for j in range(devices) if (i != j if shared else i < j)]
 
 
-def nearest_links(links: MeanLinks, count: int = NEIGHBOURS) -> list[tuple[int, int]]:
-    """Each device and its `count` nearest others (with gains from a file: the strongest)."""
+def find_nearest_links(links: MeanLinks, count: int = NEIGHBOURS) -> list[tuple[int, int]]:
+    """Return links of each device to its `count` nearest others (with gains from a file: the strongest)."""
     snapshot = links.channel.at(links.occasion.at_s)
     geometry = isinstance(links.channel.gains, Geometry)
     far_MM = distances_m(snapshot.positions_m) if geometry else -snapshot.mean_gain
@@ -206,9 +208,9 @@ def nearest_links(links: MeanLinks, count: int = NEIGHBOURS) -> list[tuple[int, 
     return [(i, int(j)) for i, order in enumerate(order_MM) for j in order[:count]]
 
 
-def link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> LinkBudget:
-    """The budget of the chosen links, and what all of them have in common."""
-    grants = links.grants(chosen)
+def compute_link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> LinkBudget:
+    """Compute the budget of the chosen links, and what all links have in common."""
+    grants = links.plan_grants(chosen)
     model, scenario, occasion = links.model, links.scenario, links.occasion
     reach = Reach(links.channel, links.access, scenario.access, scenario.seed, occasion.at_s)
     first = grants[0]
@@ -218,18 +220,18 @@ def link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> LinkBudg
         name=scenario.name,
         seed=scenario.seed,
         at_s=occasion.at_s,
-        message=_message(links),
-        lines=_lines(links, chosen, grants),
-        pairs=len(all_links(links)),
+        message=_describe_message(links),
+        lines=_compute_lines(links, chosen, grants),
+        pairs=len(list_links(links)),
         least_power=model.power.kind == "least_power",
         limit_dbm=dbm_from_watts(model.max_power_w),
         deadline_s=model.deadline_s,
-        access=_access(links),
+        access=_describe_access(links),
         bandwidth_hz=first.bandwidth_hz,
         noise_dbm=dbm_from_watts(noise) if finite else None,
         outside_dbm=dbm_from_watts(model.interference_w) if model.interference_w else None,
         slot_of=_slot_of(links.access),
-        one_slot=_sharing(links.access, scenario.devices),
+        one_slot=_find_shared_slots(links.access, scenario.devices),
         slot_s=links.access.scheme.slot_s if isinstance(links.access, TdmaSchedule) else None,
         in_range_MM=reach.near,
         islands=reach.islands,
@@ -243,10 +245,11 @@ def link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> LinkBudg
     )
 
 
-def air_notes(scenario: Scenario, air: tuple[BoundChannel, BoundAccess]) -> list[str]:
-    """A line where pairs of devices that exchange reach each other at the start hop by hop only.
+def describe_relays(scenario: Scenario, air: tuple[BoundChannel, BoundAccess]) -> list[str]:
+    """Return one line if some pairs of devices reach each other only over relays at the start.
 
-    air: the scenario's, bound. Raises ScenarioError where devices that exchange cannot reach each other.
+    air: channel and access of the scenario, bound. Raises ScenarioError where devices that exchange
+    messages cannot reach each other.
     """
     if not scenario.exchanges:
         return []
@@ -258,13 +261,13 @@ def air_notes(scenario: Scenario, air: tuple[BoundChannel, BoundAccess]) -> list
     note = f"channel: got {pairs} pairs of devices out of range, whose messages go hop by hop"
     if scenario.devices > FEW_DEVICES:
         return [f"{note} (channel show --all names the relays)"]
-    return [f"{note}: {relays_named(paths)}"]
+    return [f"{note}: {describe_relay_paths(paths)}"]
 
 
-def _lines(
+def _compute_lines(
     links: MeanLinks, chosen: Sequence[tuple[int, int]], grants: Sequence[Grant]
 ) -> list[LinkLine]:
-    paths = _paths(links, chosen)
+    paths = _find_paths(links, chosen)
     shadowed = links.model.shadowing.kind != "none"
     lines = []
     for index, ((sender, receiver), grant) in enumerate(zip(chosen, grants, strict=True)):
@@ -290,8 +293,8 @@ def _lines(
     return lines
 
 
-def _paths(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> Paths | None:
-    """The parts of the loss of each link [L]; None where gains come from a file."""
+def _find_paths(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> Paths | None:
+    """The parts of the path loss of each link [L]; None where gains come from a file."""
     gains = links.channel.gains
     if not isinstance(gains, Geometry):
         return None
@@ -304,12 +307,12 @@ def _slot_of(access: BoundAccess) -> tuple[int, ...] | None:
     return access.slot_of if isinstance(access, TdmaSchedule) else None
 
 
-def _sharing(access: BoundAccess, devices: int) -> list[tuple[int, int]]:
-    """The pairs of devices that share a slot, each once, sorted."""
+def _find_shared_slots(access: BoundAccess, devices: int) -> list[tuple[int, int]]:
+    """Return the pairs of devices that share a slot, each once, sorted."""
     return served_in_turns(access, combinations(range(devices), 2))
 
 
-def _message(links: MeanLinks) -> str:
+def _describe_message(links: MeanLinks) -> str:
     size = f"{links.occasion.message_bytes:,} bytes"
     if links.access.cast == "broadcast":
         return f"a broadcast of {size}"
@@ -317,10 +320,10 @@ def _message(links: MeanLinks) -> str:
     return f"a message of {size} to {count} neighbour{'s at once' if count > 1 else ' at a time'}"
 
 
-def _access(links: MeanLinks) -> str:
+def _describe_access(links: MeanLinks) -> str:
     scheme = links.scenario.access
-    told = f"{getattr(scheme, 'kind', type(scheme).__name__)}, {links.access.cast}"
+    name = f"{getattr(scheme, 'kind', type(scheme).__name__)}, {links.access.cast}"
     if isinstance(scheme, AlohaAccess):
         share = links.access.share(1)[1]
-        return f"{told}, sends with {scheme.send_probability:g}; at least {share:.2g} of the slots carry"
-    return f"{told}, reuse {scheme.reuse}" if scheme.kind == "tdma" else told
+        return f"{name}, sends with {scheme.send_probability:g}; at least {share:.2g} of the slots carry"
+    return f"{name}, reuse {scheme.reuse}" if scheme.kind == "tdma" else name

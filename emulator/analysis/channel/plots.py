@@ -1,4 +1,4 @@
-"""The figures of a scenario's air: what its laws say, and what its own draws and bytes come to.
+"""Plots of a scenario's channel: the models that it uses, and results of its own draws and codec.
 
 Shapes: D distances, S signal-to-noise ratios, K draws, N coordinates of a mask.
 """
@@ -12,8 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from emulator.analysis.channel.link_budget import MeanLinks, Occasion, all_links, nearest_links
-from emulator.analysis.plotly_page import Axis, Curve, Picture
+from emulator.analysis.channel.link_budget import (
+    MeanLinks,
+    Occasion,
+    find_nearest_links,
+    list_links,
+)
+from emulator.analysis.plotly_page import Curve, Picture, PlotAxis
 from emulator.core.protocols.access import BoundAccess
 from emulator.core.rng import stream
 from emulator.core.types.adapter import AdapterLayout, Mask
@@ -33,13 +38,13 @@ from emulator.network.wire import WireFormat
 from emulator.scenario.schema import Scenario
 
 DISTANCES = 241
-"""D: of each curve of path loss."""
+"""D: points of each path-loss curve."""
 
 SNR_DB = np.arange(-12.0, 36.05, 0.1)
 """S: from below the first CQI to above the last."""
 
 DRAWS = 4000
-"""K: exchanges of one link."""
+"""K: exchanges over one link, each with its own fade."""
 
 MASK_SIZE = 1 << 20
 """N: coordinates of a measured mask."""
@@ -48,29 +53,29 @@ DENSITIES = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.34, 0.38, 0.42,
     0.5, 0.6, 0.7, 0.8, 0.9, 0.95,
 )  # fmt: skip
-"""Of the measured masks; at 1 nothing is sent."""
+"""The densities of the measured masks. At density 1 no mask is sent."""
 
-CASTS: tuple[Cast, ...] = ("unicast", "broadcast")
+CASTING_MODES: tuple[Cast, ...] = ("unicast", "broadcast")
 
 SAME_RATE = 1e-9
-"""A share of the band by which rates count as the same."""
+"""Tolerance within which two spectral efficiencies [bit/s/Hz] count as equal."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What can be drawn of an air, and why the rest cannot: one line each."""
+    """The plots of a channel, and one line for each plot that is impossible, with the reason."""
 
     pictures: tuple[Picture, ...]
     left_out: tuple[str, ...]
 
 
-def channel_figures(scenario: Scenario) -> Figures:
-    """All figures of a scenario. Raises ScenarioError for a channel of somebody's own."""
+def draw_channel_figures(scenario: Scenario) -> Figures:
+    """Draw all plots of a scenario. Raises ScenarioError for a user's own channel class."""
     links = MeanLinks(scenario, Occasion())
-    masks = mask_bits(scenario.wire, scenario.name)
+    masks = draw_mask_bits(scenario.wire, scenario.name)
     if isinstance(scenario.channel, Ideal):
-        told = "channel.kind is ideal: nothing is lost over distance, noise or fading"
-        return Figures((masks,), tuple(f"{name}: {told}" for name in DRAWINGS))
+        reason = "channel.kind is ideal: nothing is lost over distance, noise or fading"
+        return Figures((masks,), tuple(f"{name}: {reason}" for name in DRAWINGS))
     pictures, left_out = [], []
     for name, drawing in DRAWINGS.items():
         drawn = drawing(links)
@@ -81,14 +86,14 @@ def channel_figures(scenario: Scenario) -> Figures:
     return Figures((*pictures, masks), tuple(left_out))
 
 
-def path_loss(links: MeanLinks) -> Picture | str:
-    """The mean laws over distance and the links of the scenario, shadowing included."""
+def draw_path_loss(links: MeanLinks) -> Picture | str:
+    """Draw the mean path loss over distance, and each link of the scenario with its shadowing."""
     model, gains = links.model, links.channel.gains
     if not isinstance(gains, Geometry):
         return "gains come from a file, not from distances"
     if model.path_loss.kind == "none":
         return "path_loss.kind is none: no loss over distance"
-    pairs = np.array(all_links(links))
+    pairs = np.array(list_links(links))
     pairs = pairs[pairs[:, 0] < pairs[:, 1]]
     positions_m = gains.trajectories.positions_m(0.0)
     paths = gains.paths(positions_m[pairs[:, 0]], positions_m[pairs[:, 1]])
@@ -96,7 +101,7 @@ def path_loss(links: MeanLinks) -> Picture | str:
     distance_D = np.geomspace(1.0, max(10.0, 1.3 * float(paths.distance_m.max())), DISTANCES)
     rows: list[tuple[object, ...]] = []
     curves = []
-    for name, seen, mean_D in _mean_losses(links, distance_D):
+    for name, seen, mean_D in _compute_mean_losses(links, distance_D):
         points = list(zip(distance_D.tolist(), mean_D.tolist(), strict=True))
         curves.append(Curve(name, points))
         rows += [(name, "", "", x, seen, y) for x, y in points]
@@ -109,18 +114,20 @@ def path_loss(links: MeanLinks) -> Picture | str:
         rows += [("link", *ends[i], x, int(state), y) for i, (x, y) in enumerate(points)]
     title = f"{links.scenario.name}: path loss, {model.path_loss.kind}"
     head = ("series", "first", "second", "distance_m", "line_of_sight", "path_loss_db")
-    axes = Axis("distance [m]", "log"), Axis("path loss [dB]")
+    axes = PlotAxis("distance [m]", "log"), PlotAxis("path loss [dB]")
     return Picture("path_loss", title, *axes, curves, head, rows)
 
 
-def _mean_losses(
+def _compute_mean_losses(
     links: MeanLinks, distance_D: DoubleArray
 ) -> list[tuple[str, int | str, DoubleArray]]:
-    """Name, state and mean loss of each law that links may follow, each law once."""
+    """Return name, line of sight (1, 0 or empty) and mean loss [D] of each law that links may follow."""
     law = links.model.path_loss.model_copy()
     share_D = links.model.line_of_sight.probability(distance_D)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ValidityWarning)  # a curve is drawn on purpose
+        warnings.simplefilter(
+            "ignore", ValidityWarning
+        )  # the curve goes beyond the range of validity on purpose
         los_D, nlos_D = (
             law.path_loss_db(distance_D, np.full(distance_D.shape, seen)) for seen in (True, False)
         )
@@ -134,8 +141,8 @@ def _mean_losses(
     return laws
 
 
-def spectral_efficiency(links: MeanLinks) -> Picture | str:
-    """Bits per second and hertz over SNR: Shannon, with its gap and cap, and the CQI stairs."""
+def draw_spectral_efficiency(links: MeanLinks) -> Picture | str:
+    """Draw bits per second and hertz over SNR: Shannon, with its gap and cap, and the steps of the CQI table."""
     rate = links.model.rate
     if isinstance(rate, FixedRate | TraceRate):
         return f"rate.kind is {rate.kind}: the rate does not depend on the SNR"
@@ -152,26 +159,26 @@ def spectral_efficiency(links: MeanLinks) -> Picture | str:
     }
     own = "NR CQI" if isinstance(rate, NrCqiRate) else list(laws)[-2]
     title = f"{links.scenario.name}: spectral efficiency (here: {own})"
-    axes = Axis("SNR [dB]"), Axis("bit/s/Hz")
+    axes = PlotAxis("SNR [dB]"), PlotAxis("bit/s/Hz")
     curves = [Curve(name, line) for name, line in points.items()]
     rows = [(name, round(x, 1), y) for name, line in points.items() for x, y in line]
     head = ("series", "snr_db", "bit_per_s_hz")
     return Picture("spectral_efficiency", title, *axes, curves, head, rows)
 
 
-def rate_cdf(links: MeanLinks) -> Picture | str:
-    """How often a link of median SNR has at most a rate, over the fading of so many exchanges.
+def draw_rate_cdf(links: MeanLinks) -> Picture | str:
+    """Draw the distribution of the rate of the link with the median SNR, over DRAWS exchanges.
 
-    Drawn anew for each of them, by the law of the fading, at constant power. Closed form without interferers: P(|h|² < x / mean SNR),
-    x the least SNR that carries the rate.
+    Each exchange has an independent fade, at constant power. Without interferers the closed form is
+    P(|h|² < x / mean SNR), where x is the smallest SNR that supports the rate.
     """
     model, rate = links.model, links.model.rate
     if isinstance(rate, FixedRate | TraceRate):
         return f"rate.kind is {rate.kind}: the rate does not depend on the SNR"
     if model.fading.kind == "none":
         return "fading.kind is none: the rate of a link is constant"
-    pairs = all_links(links)
-    grants = links.grants(pairs)
+    pairs = list_links(links)
+    grants = links.plan_grants(pairs)
     order = sorted(range(len(grants)), key=lambda index: links.snr(grants[index]))
     middle = order[len(order) // 2]
     grant, mean_snr, band_hz = (
@@ -203,7 +210,7 @@ def rate_cdf(links: MeanLinks) -> Picture | str:
     )
     head = ("bit_per_s_hz", "share_of_draws", "closed_form", "mean_snr_db")
     rows = [(r, s, c, mean_db) for r, s, c in zip(rate_K, shares, closed, strict=True)]
-    axes = Axis("rate [bit/s/Hz]"), Axis("share of exchanges at or below")
+    axes = PlotAxis("rate [bit/s/Hz]"), PlotAxis("share of exchanges at or below")
     return Picture("rate_cdf", title, *axes, curves, head, rows)
 
 
@@ -219,34 +226,33 @@ def _closed_form(links: MeanLinks, efficiency: float, mean_snr: float, band_hz: 
     return -math.expm1(-power)
 
 
-def cast_airtime(links: MeanLinks) -> Picture | str:
-    """Time on the air until all devices have told their nearest so and so many a message, in two ways.
+def draw_cast_airtime(links: MeanLinks) -> Picture | str:
+    """Draw the airtime in which every device sends a message to its nearest neighbours, in two ways.
 
-    By one transmission for each neighbour, or one for all of them, at the rate of the weakest; mean
-    gains, every packet once, neighbours within range only. Over the share of all links that are used.
+    Unicast takes one transmission for each neighbour; broadcast takes one for all, at the rate of the
+    weakest. Mean gains, every packet sent once, only neighbours in range; over the share of all links
+    that are used.
     """
     scheme, devices = links.scenario.access, links.scenario.devices
     if not isinstance(scheme, OfdmaAccess | TdmaAccess):
-        return f"access.kind is {scheme.kind}: every receiver is served for itself"
-    hears_MM = links.channel.at(0.0).in_range(*links.access.share(1))
+        return f"access.kind is {scheme.kind}: every receiver is served separately"
+    in_range_MM = links.channel.at(0.0).in_range(*links.access.share(1))
     curves, rows = [], []
-    for cast in CASTS:
+    for cast in CASTING_MODES:
         cast_so = scheme.model_copy(update={"cast": cast})
         access = bound_access(cast_so, links.channel, links.scenario.seed)
         points = []
         for most in range(1, devices):
-            heard = [(i, j) for i, j in nearest_links(links, most) if hears_MM[i, j]]
+            reached = [(i, j) for i, j in find_nearest_links(links, most) if in_range_MM[i, j]]
             airtime_s = sum(
-                _airtime_s(links, access, i, tuple(j for _, j in told))
-                for i, told in itertools.groupby(heard, key=lambda link: link[0])
+                _airtime_s(links, access, i, tuple(j for _, j in links_of_i))
+                for i, links_of_i in itertools.groupby(reached, key=lambda link: link[0])
             )
-            points.append((len(heard) / (devices * (devices - 1)), airtime_s))
+            points.append((len(reached) / (devices * (devices - 1)), airtime_s))
         curves.append(Curve(cast, points))
         rows += [(cast, neighbours, *point) for neighbours, point in enumerate(points, start=1)]
-    title = (
-        f"{links.scenario.name}: airtime of {links.occasion.message_bytes:,} bytes from everybody"
-    )
-    axes = Axis("links in use / all links"), Axis("airtime [s]", "log")
+    title = f"{links.scenario.name}: airtime of {links.occasion.message_bytes:,} bytes from every device"
+    axes = PlotAxis("links in use / all links"), PlotAxis("airtime [s]", "log")
     head = ("cast", "neighbours_at_most", "density", "airtime_s")
     return Picture("cast_airtime", title, *axes, curves, head, rows)
 
@@ -254,21 +260,21 @@ def cast_airtime(links: MeanLinks) -> Picture | str:
 def _airtime_s(
     links: MeanLinks, access: BoundAccess, sender: int, receivers: tuple[int, ...]
 ) -> float:
-    """What one sender needs for one message to all receivers, as its scheme casts it."""
-    told = [receivers] if access.cast == "broadcast" else [(receiver,) for receiver in receivers]
+    """Airtime [s] in which one sender sends a message to all receivers, in its casting mode."""
+    targets = [receivers] if access.cast == "broadcast" else [(receiver,) for receiver in receivers]
     message_bytes = links.occasion.message_bytes
-    requests = [Request(sender, to, message_bytes, links.occasion.at_s, 0) for to in told]
+    requests = [Request(sender, to, message_bytes, links.occasion.at_s, 0) for to in targets]
     grants = links.channel.set_powers(access.plan(requests), requests)
     return sum(bits_from_bytes(message_bytes) / links.bit_per_s(grant) for grant in grants)
 
 
-def mask_bits(wire: WireFormat, name: str) -> Picture:
-    """Bits of a coordinate that the codec spends on random masks, measured, and their entropy."""
+def draw_mask_bits(wire: WireFormat, name: str) -> Picture:
+    """Draw the bits for each coordinate that the codec spends on random masks, and their entropy."""
     rows = []
     for index, density in enumerate(DENSITIES):
         kept = stream(0, "mask_bits", index).permutation(MASK_SIZE)[: round(density * MASK_SIZE)]
         mask = Mask(MASK_SIZE, np.sort(kept).astype(np.int64))
-        packets = wire.encode(_mask_message(mask))
+        packets = wire.encode(_make_mask_message(mask))
         bits = 8 * sum(packet.mask_bytes for packet in packets) / MASK_SIZE
         rows.append((mask.density, bits, entropy_bits(mask.density)))
     curves = [
@@ -279,7 +285,7 @@ def mask_bits(wire: WireFormat, name: str) -> Picture:
             "entropy", [(float(p), entropy_bits(float(p))) for p in np.geomspace(1e-3, 0.96, 300)]
         ),
     ]
-    axes = Axis("density of the mask", "log"), Axis("bits for each coordinate", "log")
+    axes = PlotAxis("density of the mask", "log"), PlotAxis("bits for each coordinate", "log")
     head = ("density", "measured_bits", "entropy_bits")
     title = f"{name}: masks of {MASK_SIZE:,} coordinates on the wire"
     return Picture("mask_bits", title, *axes, curves, head, rows)
@@ -290,8 +296,8 @@ def entropy_bits(density: float) -> float:
     return -sum(share * math.log2(share) for share in (density, 1.0 - density) if share > 0.0)
 
 
-def _mask_message(mask: Mask) -> Message:
-    """A device tells a mask that nobody knows."""
+def _make_mask_message(mask: Mask) -> Message:
+    """A message with a mask that no receiver knows."""
     return Message(
         kind=Kind.MASK,
         traffic=Traffic.SETUP,
@@ -309,9 +315,9 @@ def _mask_message(mask: Mask) -> Message:
 
 
 DRAWINGS: dict[str, Callable[[MeanLinks], Picture | str]] = {
-    "path_loss": path_loss,
-    "spectral_efficiency": spectral_efficiency,
-    "rate_cdf": rate_cdf,
-    "cast_airtime": cast_airtime,
+    "path_loss": draw_path_loss,
+    "spectral_efficiency": draw_spectral_efficiency,
+    "rate_cdf": draw_rate_cdf,
+    "cast_airtime": draw_cast_airtime,
 }
-"""By the name of its files: a picture, or why there is none."""
+"""The plots by file name. Each function returns a picture, or the reason why it is impossible."""

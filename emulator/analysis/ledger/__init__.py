@@ -1,1 +1,1 @@
-"""What was sent in a run, and what it would have cost otherwise."""
+"""What a run sent, and what it would have sent under other settings."""

@@ -1,6 +1,6 @@
-"""A ledger summed up: bytes by class, airtime, spectrum, energy, packets; as a whole and by part.
+"""Sums over a ledger: bytes by class, airtime, spectrum, energy and packets, in total and by group.
 
-Every burst belongs to one link, one round and one part of the life. A broadcast is on the air once,
+Every burst belongs to one link, one round and one kind of traffic. A broadcast is transmitted once,
 and delivered or lost at each of its receivers.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from emulator.core.types.records import LinkRecord
 
 BYTE_CLASSES = ("payload", "mask", "header", "checksum", "ack", "retransmitted")
-"""What the bytes on the air are made of."""
+"""The classes of the bytes that are transmitted."""
 
 PARTS = {
     "setup": "setup",
@@ -19,16 +19,17 @@ PARTS = {
     "inter_cluster": "final exchange",
     "control": "agreement on the end",
 }
-"""How a ledger names the parts of a life, and what they are called."""
+"""The kinds of traffic as the ledger names them, and their labels in tables, in the order of a run."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """Sums over bursts. delivered and lost are counted at every receiver, all else on the air once.
+    """Sums over bursts.
 
-    hz_s: bandwidth times airtime [Hz·s], the endless band of ideal access counted as none. Airtime,
-    spectrum and energy include acknowledgements, whose own parts are named so.
-    attempts: transmissions of packets; packets: those that were to be sent.
+    Delivered and lost bytes count at every receiver; all other sums count a transmission once. hz_s:
+    bandwidth times airtime [Hz·s]; the infinite band of ideal access counts as 0. Airtime, spectrum and
+    energy include acknowledgements; the fields `ack_...` hold their part. packets: all that were to be
+    sent; attempts: the transmissions of packets.
     """
 
     payload_bytes: int
@@ -52,18 +53,18 @@ class Account:
 
     @property
     def total_bytes(self) -> int:
-        """All that was on the air."""
+        """All bytes that were transmitted."""
         total: int = sum(getattr(self, f"{name}_bytes") for name in BYTE_CLASSES)
         return total
 
     def as_json(self) -> dict[str, float]:
-        """The sums by name, total_bytes first."""
+        """Return the sums by field name, total_bytes first."""
         sums = {field.name: getattr(self, field.name) for field in fields(self)}
         return {"total_bytes": self.total_bytes, **sums}
 
 
 def account_of(records: Sequence[LinkRecord]) -> Account:
-    """Sums over these bursts."""
+    """Sum these bursts up."""
     aired = [r for r in records if r.on_air]
     return Account(
         payload_bytes=sum(r.payload_bytes for r in aired),
@@ -88,39 +89,39 @@ def account_of(records: Sequence[LinkRecord]) -> Account:
 
 
 def _hz_s(record: LinkRecord, on_air_s: float) -> float:
-    """Spectrum that a time on the air takes [Hz·s]; none of an endless band."""
+    """Bandwidth times transmission time [Hz·s]; 0 on an infinite band."""
     return record.bandwidth_hz * on_air_s if math.isfinite(record.bandwidth_hz) else 0.0
 
 
-def by_traffic(records: Sequence[LinkRecord]) -> dict[str, Account]:
-    """By part of the life, in the order of a life."""
+def sum_by_traffic(records: Sequence[LinkRecord]) -> dict[str, Account]:
+    """Sum bursts up by kind of traffic, in the order of a run."""
     order = [*PARTS, *sorted({r.traffic for r in records} - PARTS.keys())]
-    groups = _grouped(records, lambda r: (order.index(r.traffic),))
+    groups = _group(records, lambda r: (order.index(r.traffic),))
     return {PARTS.get(order[i], order[i]): account_of(of) for (i,), of in groups.items()}
 
 
-def by_link(records: Sequence[LinkRecord]) -> dict[str, Account]:
-    """By sender and receiver. What is on the air once for several stands at the first of them."""
-    groups = _grouped(records, lambda r: (r.sender, r.receiver))
+def sum_by_link(records: Sequence[LinkRecord]) -> dict[str, Account]:
+    """Sum bursts up by sender and receiver. A broadcast counts at the first of its receivers."""
+    groups = _group(records, lambda r: (r.sender, r.receiver))
     return {f"{s} -> {r}": account_of(of) for (s, r), of in groups.items()}
 
 
-def by_round(records: Sequence[LinkRecord]) -> dict[str, Account]:
-    """By round, from the setup to the exchange after the last one."""
+def sum_by_round(records: Sequence[LinkRecord]) -> dict[str, Account]:
+    """Sum bursts up by round, from the setup to the exchange after the last round."""
     accounts = {}
-    for (index,), of_round in _grouped(records, lambda r: (r.round_index,)).items():
+    for (index,), of_round in _group(records, lambda r: (r.round_index,)).items():
         parts = {r.traffic for r in of_round}
         name = PARTS.get(parts.pop(), "") if len(parts) == 1 else ""
         accounts[str(index) if name in ("", "rounds") else name] = account_of(of_round)
     return accounts
 
 
-def by_device(records: Sequence[LinkRecord]) -> dict[str, Account]:
-    """By device: what it put on the air, its acknowledgements with it, and what came or was lost to it.
+def sum_by_device(records: Sequence[LinkRecord]) -> dict[str, Account]:
+    """Sum bursts up by device: what it transmitted, and what it received or missed.
 
-    Bursts and packets are those of the sender; what is delivered and lost, the receiver's. Airtime,
-    spectrum and energy are those of the device: of its own bursts, and of what it acknowledged. What a
-    device passes on counts with what it sends itself, and on its way with what came.
+    Bursts and packets count for the sender; delivered and lost bytes count for the receiver. Airtime,
+    spectrum and energy cover the transmissions of the device itself: its bursts and its
+    acknowledgements. Messages that a device relays count as received and as transmitted.
     """
     devices = sorted({r.sender for r in records} | {r.receiver for r in records})
     accounts = {}
@@ -145,18 +146,18 @@ def by_device(records: Sequence[LinkRecord]) -> dict[str, Account]:
 
 
 GROUPINGS: Mapping[str, Callable[[Sequence[LinkRecord]], dict[str, Account]]] = {
-    "link": by_link,
-    "device": by_device,
-    "round": by_round,
-    "traffic": by_traffic,
+    "link": sum_by_link,
+    "device": sum_by_device,
+    "round": sum_by_round,
+    "traffic": sum_by_traffic,
 }
-"""What a ledger can be broken down by."""
+"""The groups into which a ledger can be split, by the value of --by."""
 
 
-def _grouped(
+def _group(
     records: Sequence[LinkRecord], key: Callable[[LinkRecord], tuple[int, ...]]
 ) -> dict[tuple[int, ...], list[LinkRecord]]:
-    """Bursts by key, sorted by it."""
+    """Group bursts by key, sorted by key."""
     groups: dict[tuple[int, ...], list[LinkRecord]] = {}
     for record in records:
         groups.setdefault(key(record), []).append(record)

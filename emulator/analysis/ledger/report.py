@@ -1,4 +1,4 @@
-"""The ledger of a finished run, checked against its summary, as tables or as JSON."""
+"""Reads the ledger of a finished run, checks it against the summary, writes it as tables or JSON."""
 
 import json
 from pathlib import Path
@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from rich.console import RenderableType
 
 from emulator.analysis.ledger.account import GROUPINGS
-from emulator.analysis.ledger.tables import LedgerReport, as_json, tables
-from emulator.analysis.ledger.what_if import alternatives
+from emulator.analysis.ledger.tables import LedgerReport, build_json_report, build_tables
+from emulator.analysis.ledger.what_if import list_alternatives
 from emulator.core.errors import EmulatorError, ScenarioError, told_once
 from emulator.core.records import bytes_account, read_ledger
 from emulator.core.run_files import read_summary
@@ -18,42 +18,43 @@ from emulator.core.yaml_file import read_mapping
 from emulator.network.wire import WireFormat
 
 
-def ledger_report(folder: Path, by: str | None) -> LedgerReport:
-    """All that a run's ledger tells, broken down by `by` if that is named.
+def read_ledger_report(folder: Path, by: str | None) -> LedgerReport:
+    """Read the ledger of a run. by: a key of GROUPINGS, or None for no groups.
 
-    Raises ScenarioError for wrong input, EmulatorError where the files of the run contradict each
-    other.
+    Raises ScenarioError for wrong input, EmulatorError where the files of the run contradict each other.
     """
     if by is not None and by not in GROUPINGS:
         raise ScenarioError([f"--by: got {by!r}, wanted one of {', '.join(GROUPINGS)}"])
     summary = read_summary(folder)
     records = read_ledger(folder / "ledger.parquet")
     _check_summary(folder, bytes_account(records), summary["bytes"])
-    return LedgerReport(folder, summary, records, alternatives(records, _wire(folder)), by)
+    return LedgerReport(
+        folder, summary, records, list_alternatives(records, _read_wire(folder)), by
+    )
 
 
-def ledger_tables(folder: Path, by: str | None) -> RenderableType:
-    """The report for a terminal."""
-    return tables(ledger_report(folder, by))
+def build_ledger_tables(folder: Path, by: str | None) -> RenderableType:
+    """Build the tables of the report for a terminal."""
+    return build_tables(read_ledger_report(folder, by))
 
 
-def ledger_json(folder: Path, by: str | None) -> str:
-    """The report as JSON."""
-    return json.dumps(as_json(ledger_report(folder, by)), indent=2) + "\n"
+def format_ledger_json(folder: Path, by: str | None) -> str:
+    """Write the report as JSON text."""
+    return json.dumps(build_json_report(read_ledger_report(folder, by)), indent=2) + "\n"
 
 
-def _check_summary(folder: Path, found: dict[str, int], told: dict[str, Any]) -> None:
-    """EmulatorError for the first sum that the summary tells otherwise."""
-    for name in found.keys() & told.keys():
-        if found[name] != told[name]:
+def _check_summary(folder: Path, found: dict[str, int], reported: dict[str, Any]) -> None:
+    """Raise EmulatorError for the first sum in which ledger and summary differ."""
+    for name in found.keys() & reported.keys():
+        if found[name] != reported[name]:
             raise EmulatorError(
-                f"{folder}: bytes.{name}: got {found[name]} in ledger.parquet and {told[name]} in "
+                f"{folder}: bytes.{name}: got {found[name]} in ledger.parquet and {reported[name]} in "
                 "summary.json, wanted the same (one of the files is damaged)"
             )
 
 
-def _wire(folder: Path) -> WireFormat:
-    """How the run wrote its messages."""
+def _read_wire(folder: Path) -> WireFormat:
+    """Read the section `wire` of the run's scenario."""
     path = folder / "scenario.yaml"
     raw = read_mapping(path, "a run's scenario")
     try:

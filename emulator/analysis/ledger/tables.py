@@ -1,4 +1,4 @@
-"""What a ledger tells: tables for a terminal, and the same as plain values for JSON."""
+"""A ledger report as tables for a terminal, and the same report as plain values for JSON."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from emulator.analysis.ledger.account import (
     GROUPINGS,
     Account,
     account_of,
-    by_traffic,
+    sum_by_traffic,
 )
 from emulator.core.types.records import LinkRecord
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """What all would have come to with one thing changed; None where the ledger does not tell.
+    """The total bytes of a run if one setting were different.
 
-    assumes: under what assumption.
+    total_bytes: None where the ledger lacks the counts. assumes: the assumption of the estimate.
     """
 
     label: str
@@ -32,7 +32,7 @@ class Alternative:
     assumes: str
 
     def change_percent(self, total_bytes: int) -> float | None:
-        """Against what it was; None where that was nothing."""
+        """Return the change against the run's total [%]; None if the run sent nothing."""
         if self.total_bytes is None or not total_bytes:
             return None
         return 100.0 * (self.total_bytes / total_bytes - 1.0)
@@ -40,7 +40,7 @@ class Alternative:
 
 @dataclass(frozen=True)
 class LedgerReport:
-    """A run's ledger, its summary, what could have been, and by what to break it down, if at all."""
+    """The ledger and summary of a run, the alternatives, and the grouping (a key of GROUPINGS or None)."""
 
     folder: Path
     summary: Mapping[str, Any]
@@ -49,13 +49,13 @@ class LedgerReport:
     by: str | None
 
 
-def as_json(report: LedgerReport) -> dict[str, Any]:
-    """Everything that the tables show, unrounded, and by part of the life."""
+def build_json_report(report: LedgerReport) -> dict[str, Any]:
+    """Return all values of the tables, unrounded, and the sums by kind of traffic."""
     total = account_of(report.records)
-    told = {
+    values = {
         "run": str(report.folder),
         "total": total.as_json(),
-        "by_traffic": _accounts_json(by_traffic(report.records)),
+        "by_traffic": _accounts_json(sum_by_traffic(report.records)),
         "what_if": [
             {
                 "what": other.label,
@@ -67,80 +67,83 @@ def as_json(report: LedgerReport) -> dict[str, Any]:
         ],
     }
     if report.by is not None:
-        told[f"by_{report.by}"] = _accounts_json(GROUPINGS[report.by](report.records))
-    return told
+        values[f"by_{report.by}"] = _accounts_json(GROUPINGS[report.by](report.records))
+    return values
 
 
 def _accounts_json(accounts: Mapping[str, Account]) -> dict[str, dict[str, float]]:
     return {name: account.as_json() for name, account in accounts.items()}
 
 
-def tables(report: LedgerReport) -> RenderableType:
-    """The whole account, what it is broken down by, and what could have been."""
-    shown: list[RenderableType] = [_whole(report)]
+def build_tables(report: LedgerReport) -> RenderableType:
+    """Build the table of all sums, the tables of the groups, and the table of alternatives."""
+    shown: list[RenderableType] = [_build_total_table(report)]
     if report.by is not None:
-        shown += _breakdown(report.by, GROUPINGS[report.by](report.records))
-    return Group(*shown, _what_if(report))
+        shown += _build_group_tables(report.by, GROUPINGS[report.by](report.records))
+    return Group(*shown, _build_alternatives_table(report))
 
 
 # ── tables ───────────────────────────────────────────────────────────────────────────────────────
 
 Amount = tuple[str, Callable[[Account], float], Callable[[float], str]]
-"""A sum: what it is called, where it stands, how it reads."""
+"""A sum: its label, how to read it from an account, how to format it."""
 
 
-def _size(num_bytes: float) -> str:
-    """Decimal bytes, kilobytes or megabytes."""
+def _format_size(num_bytes: float) -> str:
+    """Write a size in decimal bytes, kilobytes or megabytes."""
     if num_bytes >= 1e6:
         return f"{num_bytes / 1e6:.2f} MB"
     return f"{num_bytes / 1e3:.1f} kB" if num_bytes >= 1e3 else f"{num_bytes:.0f} B"
 
 
-def _count(number: float) -> str:
+def _format_count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def _spectrum(hz_s: float) -> str:
+def _format_spectrum(hz_s: float) -> str:
     return f"{hz_s / 1e6:.3f} MHz·s"
 
 
-def _seconds(duration_s: float) -> str:
+def _format_seconds(duration_s: float) -> str:
     return f"{duration_s:.3f} s"
 
 
-def _joules(energy_j: float) -> str:
+def _format_joules(energy_j: float) -> str:
     return f"{energy_j:.3f} J"
 
 
-def _bytes_of(name: str) -> Amount:
-    return name, lambda account: float(getattr(account, f"{name}_bytes")), _size
+def _make_bytes_amount(name: str) -> Amount:
+    return name, lambda account: float(getattr(account, f"{name}_bytes")), _format_size
 
 
-ON_AIR: list[Amount] = [*(_bytes_of(name) for name in BYTE_CLASSES), _bytes_of("total")]
-ARRIVED: list[Amount] = [_bytes_of("delivered"), _bytes_of("lost")]
+ON_AIR: list[Amount] = [
+    *(_make_bytes_amount(name) for name in BYTE_CLASSES),
+    _make_bytes_amount("total"),
+]
+ARRIVED: list[Amount] = [_make_bytes_amount("delivered"), _make_bytes_amount("lost")]
 RECEIVED: list[Amount] = [("received", *ARRIVED[0][1:]), ("lost to it", *ARRIVED[1][1:])]
-AIR: list[Amount] = [
-    ("airtime", lambda a: a.airtime_s, _seconds),
-    ("airtime of ACKs", lambda a: a.ack_airtime_s, _seconds),
-    ("Hz·s", lambda a: a.hz_s, _spectrum),
-    ("transmit energy", lambda a: a.energy_j, _joules),
-    ("energy of ACKs", lambda a: a.ack_energy_j, _joules),
+ON_CHANNEL: list[Amount] = [
+    ("airtime", lambda a: a.airtime_s, _format_seconds),
+    ("airtime of ACKs", lambda a: a.ack_airtime_s, _format_seconds),
+    ("Hz·s", lambda a: a.hz_s, _format_spectrum),
+    ("transmit energy", lambda a: a.energy_j, _format_joules),
+    ("energy of ACKs", lambda a: a.ack_energy_j, _format_joules),
 ]
 PACKETS: list[Amount] = [
-    ("bursts", lambda a: a.bursts, _count),
-    ("late bursts", lambda a: a.late_bursts, _count),
-    ("packets", lambda a: a.packets, _count),
-    ("tries", lambda a: a.attempts, _count),
-    ("packets lost", lambda a: a.packets_lost, _count),
+    ("bursts", lambda a: a.bursts, _format_count),
+    ("late bursts", lambda a: a.late_bursts, _format_count),
+    ("packets", lambda a: a.packets, _format_count),
+    ("tries", lambda a: a.attempts, _format_count),
+    ("packets lost", lambda a: a.packets_lost, _format_count),
 ]
 
 
-def _whole(report: LedgerReport) -> Table:
-    """Sums as rows; the whole life and its parts as columns."""
+def _build_total_table(report: LedgerReport) -> Table:
+    """Build a table with sums as rows, the whole run and its kinds of traffic as columns."""
     summary = report.summary
     title = f"{summary['name']}: {summary['method']}, {summary['devices']} devices, "
-    table = _table(f"{title}rounds {summary['rounds']}, seed {summary['seed']}")
-    parts = by_traffic(report.records)
+    table = _make_table(f"{title}rounds {summary['rounds']}, seed {summary['seed']}")
+    parts = sum_by_traffic(report.records)
     accounts = [account_of(report.records), *parts.values()]
     table.add_column("")
     for name in ("all", *parts):
@@ -148,7 +151,7 @@ def _whole(report: LedgerReport) -> Table:
     for heading, amounts in (
         ("bytes on the air", ON_AIR),
         ("of them, at every receiver", ARRIVED),
-        ("time, spectrum and energy", AIR),
+        ("time, spectrum and energy", ON_CHANNEL),
         ("packets", PACKETS),
     ):
         table.add_section()
@@ -158,13 +161,13 @@ def _whole(report: LedgerReport) -> Table:
     return table
 
 
-def _breakdown(by: str, accounts: Mapping[str, Account]) -> list[RenderableType]:
-    """One row for each link, device, round or part of the life: its bytes, and the rest."""
+def _build_group_tables(by: str, accounts: Mapping[str, Account]) -> list[RenderableType]:
+    """Build one row for each link, device, round or kind of traffic: bytes first, then the rest."""
     arrived = RECEIVED if by == "device" else ARRIVED
     shown: list[RenderableType] = []
     for heading, amounts in (
         (f"bytes by {by}", [*ON_AIR, *arrived]),
-        (f"air and packets by {by}", [*AIR, *PACKETS]),
+        (f"air and packets by {by}", [*ON_CHANNEL, *PACKETS]),
     ):
         table = Table(
             title=heading,
@@ -183,10 +186,10 @@ def _breakdown(by: str, accounts: Mapping[str, Account]) -> list[RenderableType]
     return shown
 
 
-def _what_if(report: LedgerReport) -> Table:
-    """All bytes on the air with one thing changed, and under what assumption."""
+def _build_alternatives_table(report: LedgerReport) -> Table:
+    """Build the table of total bytes if one setting were different, with the assumptions."""
     total = account_of(report.records).total_bytes
-    table = _table("what if: all bytes on the air with one thing changed")
+    table = _make_table("what if: all bytes on the air with one thing changed")
     table.add_column("")
     for heading in ("bytes", "change"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -195,12 +198,12 @@ def _what_if(report: LedgerReport) -> Table:
         change = other.change_percent(total)
         table.add_row(
             other.label,
-            "-" if other.total_bytes is None else _size(other.total_bytes),
+            "-" if other.total_bytes is None else _format_size(other.total_bytes),
             "-" if change is None else f"{change:+.1f} %",
             other.assumes,
         )
     return table
 
 
-def _table(title: str) -> Table:
+def _make_table(title: str) -> Table:
     return Table(title=title, title_justify="left", title_style="bold")

@@ -1,7 +1,8 @@
-"""What a burst would weigh if its messages were written otherwise: from the counts in its record.
+"""Estimates the bytes of a burst under another codec, from the counts in its record.
 
-The messages of a burst fall into groups: with a mask that travels, with one that is known already, and
-about whole vectors. A record tells the sums of a burst; the messages of a group are taken as alike.
+The messages of a burst form three groups: with a mask that is sent, with a mask that the receiver
+knows, and with all coordinates. A record holds the sums over a burst; the estimate assumes that the
+messages of a group are equal.
 """
 
 from collections.abc import Iterator
@@ -17,10 +18,11 @@ from emulator.network.wire.sizes import INDEX_BYTES, Counts, size_of
 
 @dataclass(frozen=True)
 class Codec:
-    """How values and masks are written.
+    """How values and masks are encoded.
 
-    masks: as they were, as lists of int32 coordinates, or as bitmaps, where they travel.
-    known_mask_bits: what an entry of a known mask costs; 0 where it stays known.
+    room_bytes: the bytes of a packet that content can use. masks: the encoding of masks that are sent:
+    unchanged, as lists of int32 coordinates, or as bitmaps. known_mask_bits: bits for each entry of a
+    mask that the receiver knows already; 0 if it is not sent.
     """
 
     room_bytes: int
@@ -30,30 +32,32 @@ class Codec:
 
 
 def recoded_bytes(record: LinkRecord, used: Codec, other: Codec) -> float:
-    """Bytes of a burst on the air, acknowledgements included, with another codec than the used one.
+    """Bytes of a burst under the codec `other`, acknowledgements included.
 
-    Its data packets are counted anew; repetitions, and what a deadline keeps off the air, stay in
-    proportion. Law: with the used codec, what the record says.
+    Data packets are counted again; repetitions, and packets that a deadline kept from being sent, stay
+    in proportion. Law: if `other` equals `used`, the result equals the bytes in the record.
     """
     once = record.sent_bytes - record.retransmitted_bytes
     if not once:
         return float(record.ack_bytes)
     more_packets, more_bytes = 0, 0.0
-    for before, after in zip(_groups(record, used), _groups(record, other), strict=True):
+    for before, after in zip(
+        _split_into_groups(record, used), _split_into_groups(record, other), strict=True
+    ):
         was, would = size_of(before.each, used.room_bytes), size_of(after.each, other.room_bytes)
         more_packets += before.number * (would.packets - was.packets)
         more_bytes += before.number * (would.air_bytes - was.air_bytes)
     on_air = record.air_bytes * (1.0 + tried_share(record) * more_bytes / once)
-    return on_air + _acknowledged(record, more_packets)
+    return on_air + _ack_bytes(record, more_packets)
 
 
 def tried_share(record: LinkRecord) -> float:
-    """The share of a burst's packets that were on the air at all: each of them had a checksum."""
+    """The share of a burst's packets that were sent at least once: each of them had a checksum."""
     return record.checksum_bytes / (CHECKSUM_BYTES * record.packets)
 
 
-def _acknowledged(record: LinkRecord, more_packets: int) -> float:
-    """Acknowledgements as often as there were, of more packets where all are acknowledged."""
+def _ack_bytes(record: LinkRecord, more_packets: int) -> float:
+    """Bytes of the same number of acknowledgements, which cover the added packets if they cover all."""
     if not record.ack_bytes:
         return 0.0
     acked = record.acknowledged_packets
@@ -63,31 +67,33 @@ def _acknowledged(record: LinkRecord, more_packets: int) -> float:
 
 @dataclass(frozen=True)
 class _Group:
-    """So many messages that are alike, and what each of them is."""
+    """A number of equal messages, and the counts of each of them."""
 
     number: int
     each: Counts
 
 
-def _groups(record: LinkRecord, codec: Codec) -> Iterator[_Group]:
-    """The messages of a burst that a codec concerns."""
+def _split_into_groups(record: LinkRecord, codec: Codec) -> Iterator[_Group]:
+    """Yield the groups of messages whose size depends on the codec."""
     if not record.value_messages:
         if record.mask_entries:
-            yield _alike(record.messages, record.mask_entries, None, 0.0, _mask(record, codec))
+            yield _make_group(
+                record.messages, record.mask_entries, None, 0.0, _mask_cost(record, codec)
+            )
         return
     known = min(record.known_entries, record.values - record.mask_entries)
     whole = record.values - record.mask_entries - known
     known_bits = codec.known_mask_bits * known
-    masks = (_mask(record, codec), (known_bits, 0), (0.0, 0))
+    masks = (_mask_cost(record, codec), (known_bits, 0), (0.0, 0))
     for entries, mask in zip((record.mask_entries, known, whole), masks, strict=True):
         if entries > 0:
             share = entries / record.values
             number = max(1, round(share * record.value_messages))
-            yield _alike(number, entries, codec.value_type, share * record.value_tensors, mask)
+            yield _make_group(number, entries, codec.value_type, share * record.value_tensors, mask)
 
 
-def _mask(record: LinkRecord, codec: Codec) -> tuple[float, int]:
-    """Bits of all pieces of the masks that travel in a burst, and bytes of each index in a list."""
+def _mask_cost(record: LinkRecord, codec: Codec) -> tuple[float, int]:
+    """Bits of all masks that a burst sends, and bytes of each index if they are lists."""
     if codec.masks == "lists":
         return 0.0, INDEX_BYTES
     if codec.masks == "bitmaps":
@@ -95,14 +101,14 @@ def _mask(record: LinkRecord, codec: Codec) -> tuple[float, int]:
     return 8.0 * record.mask_bytes, 0
 
 
-def _alike(
+def _make_group(
     number: int,
     entries: int,
     value_type: ValueType | None,
     tensors: float,
     mask: tuple[float, int],
 ) -> _Group:
-    """So many messages with equal parts of these sums."""
+    """Divide these sums equally among a number of messages."""
     mask_bits, index_bytes = mask
     each = Counts(entries / number, value_type, tensors / number, mask_bits / number, index_bytes)
     return _Group(number, each)

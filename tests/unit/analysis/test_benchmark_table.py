@@ -5,13 +5,13 @@ import io
 import pytest
 from rich.console import Console
 
-from emulator.analysis.benchmark_table import Figure, figures_table
+from emulator.analysis.benchmark_table import Figure, build_figures_table
 
 
 def shown(**figure: object) -> str:
     whole: Figure = {"what": "rate", "unit": "", "at_least": None, "at_most": None, **figure}
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(figures_table("some", [whole]))
+    console.print(build_figures_table("some", [whole]))
     return " ".join(console.export_text().split())
 
 
@@ -26,5 +26,5 @@ def shown(**figure: object) -> str:
         ({"value": 0.01234}, "rate 0.0123"),
     ],
 )
-def test_a_figure_is_told_beside_its_target(figure: dict[str, object], row: str) -> None:
+def test_a_figure_is_shown_beside_its_target(figure: dict[str, object], row: str) -> None:
     assert shown(**figure).endswith(row)

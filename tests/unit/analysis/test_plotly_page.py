@@ -5,10 +5,10 @@ import io
 
 import pytest
 
-from emulator.analysis.plotly_page import PLOTLY, Axis, Curve, Picture
+from emulator.analysis.plotly_page import PLOTLY, Curve, Picture, PlotAxis
 
 
-def picture(curves, x=Axis("x [m]"), y=Axis("y [dB]")) -> Picture:
+def picture(curves, x=PlotAxis("x [m]"), y=PlotAxis("y [dB]")) -> Picture:
     return Picture("p", "P(a < b)", x, y, curves, ("x", "y"), [(1, 2), (3, None)])
 
 
@@ -23,7 +23,7 @@ def test_a_curve_has_its_points_and_its_look(drawn, mode, dash):
 
 
 def test_axes_have_titles_and_scales():
-    layout = picture([Curve("a", [])], x=Axis("d [m]", "log")).figure.layout
+    layout = picture([Curve("a", [])], x=PlotAxis("d [m]", "log")).figure.layout
     assert (layout.xaxis.title.text, layout.xaxis.type) == ("d [m]", "log")
     assert (layout.yaxis.title.text, layout.yaxis.type) == ("y [dB]", "linear")
     assert layout.title.text == "P(a < b)"
@@ -31,10 +31,10 @@ def test_axes_have_titles_and_scales():
 
 def test_a_page_its_data_and_its_library():
     drawn = picture([Curve("a", [(0, 0), (1, 1)]), Curve("b", [(0, 1)], "dashes")])
-    files = drawn.files()
+    files = drawn.render()
     assert sorted(files) == sorted(["p.html", "p.csv", PLOTLY])
     assert f'src="{PLOTLY}"' in files["p.html"].decode()
     assert list(csv.reader(io.StringIO(files["p.csv"].decode()))) == [
         ["x", "y"], ["1", "2"], ["3", ""],
     ]  # fmt: skip
-    assert drawn.files() == files
+    assert drawn.render() == files

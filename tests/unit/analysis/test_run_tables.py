@@ -7,7 +7,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from emulator.analysis.run_tables import comparison, confusion
+from emulator.analysis.run_tables import build_confusion_table, compare_runs
 from emulator.core.errors import ScenarioError
 from emulator.core.run_files import read_summary
 
@@ -51,7 +51,7 @@ def shown(*folders):
     """The cells of each row of a comparison."""
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(comparison(folders))
+        console.print(compare_runs(folders))
     lines = capture.get().splitlines()
     rows = [[cell.strip() for cell in line.strip()[1:-1].split("│")] for line in lines]
     return {row[0]: row[1:] for row in rows}, lines
@@ -63,8 +63,8 @@ def test_many_runs_come_in_tables_of_five(run_folder):
     named = [[n for n in range(7) if f"run{n} " in line] for line in lines if "┃" in line]
     assert [found for found in named if found] == [[0, 1, 2, 3, 4], [5, 6]]
     cells = [line.split("│")[1:-1] for line in lines if "│   rounds " in line]
-    told = [[cell.strip() for cell in row[1:]] for row in cells]
-    assert [row for row in told if "MB" not in row[0]] == [["0", "1", "2", "3", "4"], ["5", "6"]]
+    numbers = [[cell.strip() for cell in row[1:]] for row in cells]
+    assert [row for row in numbers if "MB" not in row[0]] == [["0", "1", "2", "3", "4"], ["5", "6"]]
 
 
 def test_one_run_in_its_units(run_folder):
@@ -91,14 +91,14 @@ def test_the_title_follows_the_columns(run_folder):
     assert lines[0].strip() == "many, few, again: 8/6 devices, rounds 10/4, seed 2/1"
 
 
-def test_a_run_that_was_stopped_says_so(run_folder):
+def test_a_run_that_a_limit_ended_shows_both_numbers_of_rounds(run_folder):
     _, lines = shown(run_folder("a", SUMMARY | {"rounds_planned": 3}))
     assert lines[0].strip() == "quick: 2 devices, rounds 3, seed 1"
     _, lines = shown(run_folder("b", SUMMARY | {"rounds_planned": 10}))
     assert lines[0].strip() == "quick: 2 devices, rounds 3 of 10 (stop), seed 1"
 
 
-def test_bursts_that_arrive_after_the_end_are_told(run_folder):
+def test_bursts_that_arrive_after_the_end_are_shown(run_folder):
     rows, _ = shown(run_folder("a", SUMMARY | {"last_arrival_s": 12.25}))
     assert "until the last burst arrived" not in rows
     rows, _ = shown(run_folder("b", SUMMARY | {"last_arrival_s": 29.04}))
@@ -174,18 +174,18 @@ def test_what_was_measured_of_the_router_is_shown_and_nothing_else(run_folder):
     rows, _ = shown(run_folder("routed", ROUTED))
     assert rows["routed right in other words"] == ["0.0 %"]
     assert rows["left to the backbone"] == ["12.5 %"]
-    assert rows["unseen told from known (AUROC)"] == ["0.938"]
+    assert rows["unseen against known tasks (AUROC)"] == ["0.938"]
     assert "left to the backbone, unseen tasks" not in rows
 
 
 def test_the_confusion_of_tasks_is_a_table(run_folder):
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(confusion(run_folder("routed", ROUTED)))
+        console.print(build_confusion_table(run_folder("routed", ROUTED)))
     rows = [line.replace("│", " ").split() for line in capture.get().splitlines()]
     assert ["reverse", "75.0", "%", "0.0", "%", "25.0", "%"] in rows
     assert ["sort", "50.0", "%", "50.0", "%", "0.0", "%"] in rows
-    assert confusion(run_folder("plain", SUMMARY)) is None
+    assert build_confusion_table(run_folder("plain", SUMMARY)) is None
 
 
 def test_a_folder_without_a_summary_is_told(tmp_path):
@@ -206,7 +206,7 @@ def test_a_summary_that_is_no_json_is_told(run_folder):
 @pytest.mark.parametrize("text", ["{}", "[]", '{"name": "quick"}'])
 def test_a_summary_of_something_else_is_told(run_folder, text):
     with pytest.raises(ScenarioError, match="wanted a run's summary"):
-        comparison([run_folder("a", text)])
+        compare_runs([run_folder("a", text)])
 
 
 def test_records_and_reports_need_no_torch():

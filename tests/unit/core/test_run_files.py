@@ -15,8 +15,8 @@ from emulator.cli.app import app
 from emulator.core.errors import ScenarioError
 from emulator.core.records import ledger_rows, parquet
 from emulator.core.run_files import (
-    adapted_modules,
     metric_table,
+    read_adapted_modules,
     read_experts,
     read_summary,
     read_topology,
@@ -216,4 +216,4 @@ def test_damaged_topology_and_adapter_config(tmp_path: Path) -> None:
     assert "positions_m.1: got [1], wanted at least 2 of them" in caught.value.problems[1]
     (tmp_path / "adapter_config.json").write_text('{"target_modules": "all"}')
     with pytest.raises(ScenarioError, match="target_modules: got 'all', wanted a list"):
-        adapted_modules(tmp_path)
+        read_adapted_modules(tmp_path)

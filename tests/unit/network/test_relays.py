@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_messages import values_message
 
-from emulator.analysis.ledger.what_if import alternatives
+from emulator.analysis.ledger.what_if import list_alternatives
 from emulator.core.records import check_account, check_carried
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.message import Coordinate, Known, ValueType
@@ -240,7 +240,7 @@ def test_the_account_of_other_codecs_shrinks_with_what_is_passed_on():
     assert payloads[0] > payloads[1] > payloads[2]
     assert [r.values for r in records] == [payload // 2 for payload in payloads]
     total = sum(r.air_bytes + r.ack_bytes for r in records)
-    told = {a.label: a for a in alternatives(records, WireFormat())}
+    told = {a.label: a for a in list_alternatives(records, WireFormat())}
     assert told["values as bfloat16"].total_bytes == total
     assert told["values as float32"].total_bytes == pytest.approx(total + sum(payloads), rel=0.05)
     assert "later hops carry what reached them" in told["everything until it arrives"].assumes
@@ -250,5 +250,7 @@ def test_what_is_passed_on_is_not_what_the_relay_itself_sends(burst):
     """For the alternative of a broadcast, which joins what one device sends alike."""
     own = burst(1, 2, origin=1, destination=2, hop=0)
     passed_on = burst(1, 2, origin=0, destination=2, hop=1)
-    told = {a.label: a.total_bytes for a in alternatives([own, passed_on], WireFormat())}
-    assert told["broadcast: once for all told the same"] == 2 * (own.air_bytes + own.ack_bytes)
+    told = {a.label: a.total_bytes for a in list_alternatives([own, passed_on], WireFormat())}
+    assert told["broadcast: once for all receivers of equal messages"] == 2 * (
+        own.air_bytes + own.ack_bytes
+    )

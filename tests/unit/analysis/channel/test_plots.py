@@ -1,4 +1,4 @@
-"""Figures of the air: their data against closed forms."""
+"""Plots of the channel: their data against closed forms."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from emulator.analysis.channel.link_budget import MESSAGE_BYTES
-from emulator.analysis.channel.plots import channel_figures, entropy_bits, mask_bits
+from emulator.analysis.channel.plots import draw_channel_figures, draw_mask_bits, entropy_bits
 from emulator.analysis.plotly_page import PLOTLY
 from emulator.network.wire import WireFormat
 from emulator.scenario.load import preset_names, read_preset
@@ -25,8 +25,8 @@ ALL = {"path_loss", "spectral_efficiency", "rate_cdf", "cast_airtime", "mask_bit
 
 def data(scenario, name):
     """The rows of one CSV file."""
-    (picture,) = [p for p in channel_figures(scenario).pictures if p.name == name]
-    text = picture.files()[f"{name}.csv"].decode()
+    (picture,) = [p for p in draw_channel_figures(scenario).pictures if p.name == name]
+    text = picture.render()[f"{name}.csv"].decode()
     return list(csv.DictReader(io.StringIO(text)))
 
 
@@ -41,24 +41,24 @@ def few_masks(monkeypatch, request):
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_is_drawn(name):
     scenario = read_preset(name).scenario
-    figures = channel_figures(scenario)
+    figures = draw_channel_figures(scenario)
     drawn = {picture.name for picture in figures.pictures}
     assert drawn == PRESETS.get(name, ALL)
     assert {line.partition(":")[0] for line in figures.left_out} == ALL - drawn
     for picture in figures.pictures:
-        files = picture.files()
+        files = picture.render()
         assert set(files) == {f"{picture.name}.html", f"{picture.name}.csv", PLOTLY}
         assert all(len(trace.x) == len(trace.y) > 0 for trace in picture.figure.data)
         assert len(files[f"{picture.name}.csv"].splitlines()) == 1 + len(picture.rows) > 2
-    assert channel_figures(scenario) == figures
+    assert draw_channel_figures(scenario) == figures
 
 
 @pytest.mark.parametrize("access", ["ofdma", "tdma"])
 def test_one_broadcast_takes_what_one_unicast_takes(access):
     """At a fixed rate R: devices x neighbours x bits / R against devices x bits / R."""
-    air = ["channel.rate={kind: fixed, link_bit_per_s: 1.0e+6}", "channel.power={kind: fixed, power_w: 0.1}",
+    overrides = ["channel.rate={kind: fixed, link_bit_per_s: 1.0e+6}", "channel.power={kind: fixed, power_w: 0.1}",
            f"access={{kind: {access}, bandwidth_hz: 1.0e+6}}", "devices=5"]  # fmt: skip
-    rows = data(read_preset("paper", air).scenario, "cast_airtime")
+    rows = data(read_preset("paper", overrides).scenario, "cast_airtime")
     assert len(rows) == 2 * 4
     for row in rows:
         neighbours = int(row["neighbours_at_most"])
@@ -131,12 +131,12 @@ def test_rates_in_stairs_are_as_frequent_as_their_steps():
         2.7305,
     ]
     usable = 0.8904 * (1.0 - 0.217)  # the preset's: 106 resource blocks, a sidelink's overhead
-    told = [round(float(row["bit_per_s_hz"]) / usable, 6) for row in rows]
-    counted = Counter(told)
+    drawn_bit_per_s_hz = [round(float(row["bit_per_s_hz"]) / usable, 6) for row in rows]
+    counted = Counter(drawn_bit_per_s_hz)
     steps = [counted[efficiency] for efficiency in efficiencies]
     steps.append(len(rows) - sum(steps))
     assert stats.chisquare(steps, len(rows) * np.diff(edges)).pvalue > 1e-3
-    closed = dict(zip(told, (float(row["closed_form"]) for row in rows), strict=True))
+    closed = dict(zip(drawn_bit_per_s_hz, (float(row["closed_form"]) for row in rows), strict=True))
     for efficiency, edge in zip(efficiencies, edges[1:], strict=False):
         assert closed.get(efficiency, edge) == pytest.approx(edge, abs=1e-6)
 
@@ -187,7 +187,7 @@ def test_spectral_efficiency_is_shannons_with_its_gap_and_stairs():
 
 
 def test_the_measured_codec_stays_near_the_entropy():
-    rows = mask_bits(WireFormat(), "x").rows
+    rows = draw_mask_bits(WireFormat(), "x").rows
     assert len(rows) > 20
     for density, bits, entropy in rows:
         assert entropy == pytest.approx(stats.entropy([density, 1.0 - density], base=2))
@@ -198,7 +198,7 @@ def test_the_measured_codec_stays_near_the_entropy():
 
 
 def test_a_bitmap_costs_a_bit():
-    rows = mask_bits(WireFormat(mask_codec="bitmap"), "x").rows
+    rows = draw_mask_bits(WireFormat(mask_codec="bitmap"), "x").rows
     assert [bits for _, bits, _ in rows] == pytest.approx([1.0, 1.0], abs=0.01)
 
 

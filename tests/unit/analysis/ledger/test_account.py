@@ -1,4 +1,4 @@
-"""A ledger summed up: every way of breaking it down adds up to the whole."""
+"""Sums over a ledger: the groups of every grouping add up to the total."""
 
 import math
 from dataclasses import fields
@@ -9,16 +9,16 @@ from emulator.analysis.ledger.account import (
     GROUPINGS,
     Account,
     account_of,
-    by_device,
-    by_round,
-    by_traffic,
+    sum_by_device,
+    sum_by_round,
+    sum_by_traffic,
 )
 
 ACKED = {"ack_airtime_s": 0.25, "ack_energy_j": 0.025}
 
 
 @pytest.fixture
-def life(burst):
+def run(burst):
     """Two devices: a setup, a round with a loss and a repetition, a broadcast, a final exchange."""
     return [
         burst(0, 1, traffic="setup", round_index=-1, payload_bytes=16),
@@ -30,8 +30,8 @@ def life(burst):
     ]
 
 
-def test_sums_of_a_life(life):
-    assert account_of(life) == Account(
+def test_sums_of_a_run(run):
+    assert account_of(run) == Account(
         payload_bytes=816,
         mask_bytes=40,
         header_bytes=5 * 146,
@@ -51,25 +51,25 @@ def test_sums_of_a_life(life):
         attempts=11,
         packets_lost=1,
     )
-    assert account_of(life).total_bytes == 816 + 40 + 730 + 40 + 294 + 48
+    assert account_of(run).total_bytes == 816 + 40 + 730 + 40 + 294 + 48
 
 
 @pytest.mark.parametrize("by", GROUPINGS)
-def test_what_it_is_broken_down_by_adds_up(by, life):
-    whole, parts = account_of(life), GROUPINGS[by](life)
+def test_groups_add_up_to_the_total(by, run):
+    whole, parts = account_of(run), GROUPINGS[by](run)
     for field in fields(Account):
         total = math.fsum(getattr(part, field.name) for part in parts.values())
         assert total == pytest.approx(getattr(whole, field.name)), field.name
 
 
-def test_parts_of_a_life_have_its_order(life):
-    assert list(by_traffic(life)) == ["setup", "rounds", "final exchange"]
-    assert list(by_round(life)) == ["setup", "0", "1", "final exchange"]
-    assert list(GROUPINGS["link"](life)) == ["0 -> 1", "0 -> 2", "1 -> 0"]
+def test_kinds_of_traffic_are_in_the_order_of_a_run(run):
+    assert list(sum_by_traffic(run)) == ["setup", "rounds", "final exchange"]
+    assert list(sum_by_round(run)) == ["setup", "0", "1", "final exchange"]
+    assert list(GROUPINGS["link"](run)) == ["0 -> 1", "0 -> 2", "1 -> 0"]
 
 
-def test_a_device_sends_its_own_and_receives_the_others(life):
-    devices = by_device(life)
+def test_a_device_sends_its_own_and_receives_the_others(run):
+    devices = sum_by_device(run)
     assert list(devices) == ["0", "1", "2"]
     assert devices["2"].total_bytes == devices["2"].ack_bytes == 49
     assert devices["2"].delivered_bytes == 354
@@ -82,6 +82,6 @@ def test_a_device_sends_its_own_and_receives_the_others(life):
     assert devices["0"].energy_j == pytest.approx(3 * 0.05)
 
 
-def test_silence_is_nothing():
+def test_no_burst_sums_up_to_zero():
     assert account_of([]).total_bytes == 0
     assert all(grouping([]) == {} for grouping in GROUPINGS.values())

@@ -1,4 +1,4 @@
-"""The ledger of a run's folder: tables, JSON, and what is told of files that are wrong or damaged."""
+"""The ledger of a run's folder: tables, JSON, and the errors for wrong or damaged files."""
 
 import json
 from dataclasses import fields, replace
@@ -23,7 +23,7 @@ SUMMARY = {
 
 @pytest.fixture
 def folder(tmp_path, burst):
-    """A run of two devices that tell each other something in the setup and in a round."""
+    """A run of two devices that send each other something in the setup and in a round."""
     records = [
         burst(s, 1 - s, exchange_index=i, traffic=traffic, round_index=i - 1)
         for i, traffic in enumerate(("setup", "in_cluster"))
@@ -36,8 +36,8 @@ def written(folder, records, **summary):
     folder.mkdir()
     (folder / "ledger.parquet").write_bytes(parquet(ledger_rows(records), LinkRecord))
     (folder / "scenario.yaml").write_text("name: quick\nwire: {value_type: bfloat16}\n")
-    told = SUMMARY | {"bytes": bytes_account(records)} | summary
-    (folder / "summary.json").write_text(json.dumps(told))
+    written_summary = SUMMARY | {"bytes": bytes_account(records)} | summary
+    (folder / "summary.json").write_text(json.dumps(written_summary))
     return folder
 
 
@@ -70,12 +70,12 @@ def test_the_whole_and_its_parts(folder):
     assert rows["Hz·s"] == ["2.000 MHz·s", "1.000 MHz·s", "1.000 MHz·s"]
     assert rows["transmit energy"] == ["0.200 J", "0.100 J", "0.100 J"]
     assert rows["tries"] == ["8", "4", "4"]
-    assert rows["values as bfloat16"] == ["1.6 kB", "+0.0 %", "as it was"]
+    assert rows["values as bfloat16"] == ["1.6 kB", "+0.0 %", "unchanged"]
     assert rows["values as float32"][1] == "+49.6 %"
 
 
 @pytest.mark.parametrize("by", GROUPINGS)
-def test_the_same_broken_down(folder, by):
+def test_the_same_in_groups(folder, by):
     code, stdout, stderr = call(folder, "--by", by)
     assert (code, stderr) == (0, "")
     assert f"bytes by {by}" in stdout
@@ -84,31 +84,31 @@ def test_the_same_broken_down(folder, by):
     for name, part in GROUPINGS[by](read_ledger(folder / "ledger.parquet")).items():
         of_part = [line.removeprefix(name).split() for line in lines if line.startswith(f"{name} ")]
         assert [str(part.payload_bytes), "B"] in [line[:2] for line in of_part]
-    told = json.loads(call(folder, "--by", by, "--json")[1])
-    assert sum(part["total_bytes"] for part in told[f"by_{by}"].values()) == 1612
+    report = json.loads(call(folder, "--by", by, "--json")[1])
+    assert sum(part["total_bytes"] for part in report[f"by_{by}"].values()) == 1612
 
 
-def test_json_tells_the_same(folder):
+def test_json_has_the_same_values(folder):
     code, stdout, stderr = call(folder, "--json")
     assert (code, stderr) == (0, "")
-    told = json.loads(stdout)
-    assert told["total"]["total_bytes"] == 1612
-    assert told["total"]["hz_s"] == 2e6
-    assert set(told["by_traffic"]) == {"setup", "rounds"}
-    line = next(line for line in told["what_if"] if line["what"] == "values as float32")
+    report = json.loads(stdout)
+    assert report["total"]["total_bytes"] == 1612
+    assert report["total"]["hz_s"] == 2e6
+    assert set(report["by_traffic"]) == {"setup", "rounds"}
+    line = next(line for line in report["what_if"] if line["what"] == "values as float32")
     assert line["total_bytes"] == 1612 + 800
     assert line["change_percent"] == pytest.approx(100 * 800 / 1612)
-    assert all(line["assumes"] for line in told["what_if"])
+    assert all(line["assumes"] for line in report["what_if"])
 
 
-def test_a_silent_run_has_a_ledger_too(tmp_path):
+def test_a_run_without_a_burst_has_a_ledger_too(tmp_path):
     folder = written(tmp_path / "silent", [])
     for by in GROUPINGS:
         assert call(folder, "--by", by)[0] == 0
     assert rows_of(call(folder)[1])["values as float32"][:2] == ["0 B", "-"]
 
 
-def test_an_older_ledger_is_read_and_tells_what_it_can(folder):
+def test_an_older_ledger_is_read_without_the_counts_that_it_lacks(folder):
     path = folder / "ledger.parquet"
     newer = [f.name for f in fields(LinkRecord) if f.default == UNRECORDED]
     table = pq.read_table(path)
@@ -119,7 +119,7 @@ def test_an_older_ledger_is_read_and_tells_what_it_can(folder):
     code, stdout, _ = call(folder)
     assert code == 0
     rows = rows_of(stdout)
-    assert rows["values as int8"] == ["-", "-", "an older ledger does not tell"]
+    assert rows["values as int8"] == ["-", "-", "an older ledger does not record it"]
     assert rows["total"][0] == "1.6 kB"
 
 
@@ -139,13 +139,13 @@ def test_a_burst_that_does_not_add_up_is_an_error(tmp_path, burst):
 
 @pytest.mark.parametrize("name", ["total", "payload", "lost", "setup"])
 def test_a_summary_of_another_ledger_is_an_error(tmp_path, burst, name):
-    told = bytes_account([burst()])
-    told[name] += 1
-    folder = written(tmp_path / "damaged", [burst()], bytes=told)
+    reported = bytes_account([burst()])
+    reported[name] += 1
+    folder = written(tmp_path / "damaged", [burst()], bytes=reported)
     code, stdout, stderr = call(folder, "--json")
     assert (code, stdout) == (1, "")
     assert stderr == (
-        f"error: {folder}: bytes.{name}: got {told[name] - 1} in ledger.parquet and {told[name]} "
+        f"error: {folder}: bytes.{name}: got {reported[name] - 1} in ledger.parquet and {reported[name]} "
         "in summary.json, wanted the same (one of the files is damaged)\n"
     )
 
@@ -167,7 +167,7 @@ def test_a_folder_without_a_run_is_a_line(tmp_path):
     )
 
 
-def test_an_unknown_breakdown_is_a_line(folder):
+def test_an_unknown_grouping_is_a_line(folder):
     assert refused(folder, "--by", "weekday") == (
         "--by: got 'weekday', wanted one of link, device, round, traffic"
     )

@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from emulator.analysis.ledger.what_if import alternatives
+from emulator.analysis.ledger.what_if import list_alternatives
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.message import Kind, Known, Message, Traffic, ValueType
 from emulator.core.types.records import UNRECORDED, LinkRecord
@@ -28,7 +28,7 @@ FIRST = 106  # a message header packet on the air
 
 def what_if(records, **wire):
     """Total bytes by label."""
-    return {a.label: a.total_bytes for a in alternatives(records, WireFormat(**wire))}
+    return {a.label: a.total_bytes for a in list_alternatives(records, WireFormat(**wire))}
 
 
 def emitted(*messages, probability=0.0, exchanges=1, wire=None, tries=1):
@@ -51,12 +51,12 @@ def message(density=1.0, seed=0, **changes):
     draws = np.random.default_rng(seed)
     mask = Mask.from_dense(draws.random(LAYOUT.size) < density)
     values_n = draws.standard_normal(mask.count).astype(np.float32)
-    told = {
+    fields = {
         "kind": Kind.VALUES, "traffic": Traffic.IN_CLUSTER, "source": 0, "origin": 0,
         "round_index": 0, "receivers": (1, 2), "layout": LAYOUT, "mask": mask, "values": values_n,
         "value_type": ValueType.BFLOAT16, "mask_known": True, "reliable": False,
     } | changes  # fmt: skip
-    return Message(**told)
+    return Message(**fields)
 
 
 def spent(records):
@@ -90,7 +90,7 @@ def test_repetitions_stay_in_proportion(burst):
     assert what_if([record])["values as float32"] == 2 * (once + 200) + 98
 
 
-def test_what_found_no_time_stays_off_the_air(burst):
+def test_packets_that_a_deadline_kept_back_stay_unsent(burst):
     """Half of 726 values in two packets of one message left no time to try the second."""
     record = burst(values=1452, packets=3, packets_lost=1, payload_bytes=1452)
     once = FIRST + HEAD + 1452
@@ -116,8 +116,8 @@ def test_values_are_those_of_the_shim_that_does_it(used, other, density):
         wire = WireFormat(value_type=name)
         return [
             r
-            for said in (message(density, value_type=value_type), reliable, statistics)
-            for r in emitted(said, wire=wire)
+            for sent in (message(density, value_type=value_type), reliable, statistics)
+            for r in emitted(sent, wire=wire)
         ]
 
     predicted = what_if(sent_as(used), value_type=used)[f"values as {other}"]
@@ -140,7 +140,7 @@ def test_masks_by_hand(burst):
     assert what_if([mask, values], mask_codec="bitmap")["masks as bitmaps"] == rest + 60
 
 
-def test_a_mask_that_nobody_sent_costs_what_a_random_one_would(burst):
+def test_a_mask_that_was_not_sent_costs_what_a_random_one_would(burst):
     got = what_if([burst(known_entries=100, known_coordinates=200)])
     assert got["masks with every message"] == FIRST + HEAD + 200 + 49 + 200 // 8
     assert got["masks as COO int32"] == FIRST + HEAD + 200 + 49
@@ -163,7 +163,7 @@ def test_masks_are_those_of_the_shim_that_does_it(density, codec):
     assert every == pytest.approx(spent(sent_with(codec, mask_known=False)), rel=5e-3)
 
 
-def test_an_older_ledger_tells_no_values_and_masks(burst):
+def test_an_older_ledger_has_no_counts_of_values_and_masks(burst):
     columns = [f.name for f in fields(LinkRecord) if f.default == UNRECORDED]
     assert len(columns) == 12
     got = what_if([burst(**dict.fromkeys(columns, UNRECORDED))])
@@ -174,24 +174,27 @@ def test_an_older_ledger_tells_no_values_and_masks(burst):
 # ── access ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_broadcast_serves_all_who_are_told_the_same(burst):
+def test_a_broadcast_serves_all_receivers_of_equal_messages(burst):
     records = [burst(0, 1), burst(0, 2), burst(0, 3, payload_bytes=210), burst(1, 0)]
     got = what_if(records)
     once = FIRST + HEAD + 200
     assert got["unicast: once for each receiver"] == 4 * (once + 49) + 10
-    assert got["broadcast: once for all told the same"] == 3 * once + 10 + 4 * 49
+    assert got["broadcast: once for all receivers of equal messages"] == 3 * once + 10 + 4 * 49
 
 
 def test_a_broadcast_repeats_as_for_the_worst(burst):
     worst = {"retransmitted_bytes": 248, "lost_bytes": 248, "attempts": 3, "ack_bytes": 98}
     got = what_if([burst(0, 1), burst(0, 2, **worst)])
-    assert got["broadcast: once for all told the same"] == FIRST + HEAD + 200 + 248 + 2 * 98
+    assert (
+        got["broadcast: once for all receivers of equal messages"]
+        == FIRST + HEAD + 200 + 248 + 2 * 98
+    )
 
 
 def test_unicast_is_once_for_each_receiver_of_a_broadcast(burst):
     got = what_if([burst(0, 1), burst(0, 2, on_air=False, airtime_s=0.0, energy_j=0.0)])
     once = FIRST + HEAD + 200
-    assert got["broadcast: once for all told the same"] == once + 2 * 49
+    assert got["broadcast: once for all receivers of equal messages"] == once + 2 * 49
     assert got["unicast: once for each receiver"] == 2 * (once + 49)
 
 
@@ -227,11 +230,11 @@ def test_reliability_is_that_of_the_shim_that_does_it(tries):
     assert what_if(once)["everything once"] == what_if(reliable)["everything once"]
 
 
-def test_a_link_that_brings_nothing_over_has_no_end(burst):
+def test_a_link_that_delivers_nothing_has_no_expected_bytes(burst):
     dead = burst(packets_lost=2, lost_bytes=FIRST + HEAD + 200, delivered_bytes=0)
     assert what_if([dead])["everything until it arrives"] is None
 
 
-def test_silence_costs_nothing_whatever_happens():
+def test_no_burst_costs_nothing_under_any_alternative():
     assert set(what_if([]).values()) == {0}
-    assert {a.change_percent(0) for a in alternatives([], WireFormat())} == {None}
+    assert {a.change_percent(0) for a in list_alternatives([], WireFormat())} == {None}

@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from emulator.analysis.channel.link_budget import MeanLinks, Occasion, all_links, link_budget
-from emulator.analysis.channel.link_table import link_table
-from emulator.analysis.channel.plots import channel_figures
+from emulator.analysis.channel.link_budget import (
+    MeanLinks,
+    Occasion,
+    compute_link_budget,
+    list_links,
+)
+from emulator.analysis.channel.link_table import build_link_table
+from emulator.analysis.channel.plots import draw_channel_figures
 from emulator.core.errors import ScenarioError
 from emulator.network.channel.access import OfdmaAccess
 from emulator.network.channel.csv_table import MOST_PROBLEMS
@@ -226,14 +231,14 @@ def test_a_pair_without_a_path_is_never_in_range_and_its_link_budget_says_so(
     overrides = ["devices=3", f"access={SHARED[access]}", *(f"channel.{part}" for part in told)]
     scenario = read_preset("paper", overrides).scenario
     links = MeanLinks(scenario, Occasion())
-    budget = link_budget(links, all_links(links))
+    budget = compute_link_budget(links, list_links(links))
     line = next(line for line in budget.lines if {line.sender, line.receiver} == {0, 2})
     assert (line.path_loss_db, line.bit_per_s, line.message_s) == (math.inf, 0.0, math.inf)
     assert line.snr_db is None
     assert not budget.in_range_MM[0, 2]
     assert budget.in_range_MM[0, 1]
     console = Console(width=150, file=io.StringIO())
-    console.print(link_table(budget))
+    console.print(build_link_table(budget))
     assert "no path" in console.file.getvalue()
     channel, _ = scenario.bind_air()
     needed_MM = channel.at(0.0).required_power_w(1500, 1e6, 1.0)
@@ -245,5 +250,5 @@ def test_the_figures_of_an_air_without_any_path(file, monkeypatch):
     monkeypatch.setattr("emulator.analysis.channel.plots.MASK_SIZE", 1 << 10)
     path = file(f"{GAINS}0,0,1,-inf\n")
     overrides = ["devices=2", f"channel.gain={{kind: file, path: {path}}}"]
-    figures = channel_figures(read_preset("paper", overrides).scenario)
+    figures = draw_channel_figures(read_preset("paper", overrides).scenario)
     assert "rate_cdf: half of the links and more have no path" in figures.left_out

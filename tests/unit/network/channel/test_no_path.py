@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from emulator.analysis.channel.link_budget import Occasion, link_report
-from emulator.analysis.channel.plots import channel_figures
+from emulator.analysis.channel.link_budget import Occasion, build_link_report
+from emulator.analysis.channel.plots import draw_channel_figures
 from emulator.core.types.transmission import Request
 from emulator.core.units import db_from_linear, dbm_from_watts, gain_from_path_loss
 from emulator.network.channel.access import OfdmaAccess
@@ -77,7 +77,7 @@ def without_a_path(request, tmp_path):
 def test_no_path_is_shown_as_such(without_a_path):
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(link_report(without_a_path, Occasion(), "all"))
+        console.print(build_link_report(without_a_path, Occasion(), "all"))
     text = " ".join(capture.get().split())
     assert "0 1 - - 75.0 " in text
     assert "0 2 - - no path" in text
@@ -91,7 +91,7 @@ def test_figures_are_drawn_of_what_has_a_path(without_a_path, monkeypatch):
     monkeypatch.setattr("emulator.analysis.channel.plots.DENSITIES", (0.1, 0.5))
     monkeypatch.setattr("emulator.analysis.channel.plots.MASK_SIZE", 1 << 12)
     monkeypatch.setattr("emulator.analysis.channel.plots.DRAWS", 20)
-    figures = channel_figures(without_a_path)
+    figures = draw_channel_figures(without_a_path)
     assert "mask_bits" in {picture.name for picture in figures.pictures}
     if without_a_path.channel.fading.kind != "none":
         assert "rate_cdf: half of the links and more have no path" in figures.left_out
