@@ -28,25 +28,25 @@ def flood(
     neighbours = [i for i in range(ctx.info.devices) if hops_MM[own_id, i] == 1]
     bodies = {own_id: body}
     for hop in range(int(hops_MM.max())):
-        origins_for = {i: origins_to_send(hops_MM, own_id, i, hop) for i in neighbours}
+        origins_for = {i: select_origins(hops_MM, own_id, i, hop) for i in neighbours}
         messages = [
             _introduction(ctx, traffic, origin, bodies[origin], receivers)
             for origin in sorted(set().union(*origins_for.values()))
             if (receivers := tuple(i for i in neighbours if origin in origins_for[i]))
         ]
-        wait_for = [i for i in neighbours if origins_to_send(hops_MM, i, own_id, hop)]
+        wait_for = [i for i in neighbours if select_origins(hops_MM, i, own_id, hop)]
         for received in (yield from ctx.network.exchange(messages, wait_for)):
             bodies[received.origin] = received.values.tobytes()
     return bodies
 
 
-def hop_counts(in_range_MM: BoolArray) -> IndexArray:
-    """Hop counts of the in-range graph [M, M], which is connected (`joining.joined`)."""
+def count_hops(in_range_MM: BoolArray) -> IndexArray:
+    """Hop counts of the in-range graph [M, M], which is connected (`islands.require_connected`)."""
     hops_MM = shortest_path(in_range_MM, directed=False, unweighted=True)
     return np.asarray(hops_MM, dtype=np.int64)
 
 
-def origins_to_send(hops_MM: IndexArray, sender: int, receiver: int, hop: int) -> set[int]:
+def select_origins(hops_MM: IndexArray, sender: int, receiver: int, hop: int) -> set[int]:
     """The devices whose bytes a sender passes on to a receiver in one step.
 
     Those whose bytes arrived in the step before (its own in the first), but not through this receiver.

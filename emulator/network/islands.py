@@ -70,7 +70,7 @@ class Reach:
         """Who reaches whom [M, M] as things are set."""
         return self._now.in_range(*self._planned)
 
-    def missing_link(self) -> str:
+    def describe_missing_link(self) -> str:
         """In words, the link between two islands that lacks least power, and what would connect all."""
         (band_hz, share), has_M = self._planned, self.channel.max_power_w
         gain_MM = np.where(self._apart, self._now.mean_gain, -1.0)
@@ -255,14 +255,14 @@ class Reach:
         return [self._now] if self._now is self._start else [self._now, self._start]
 
 
-def joined(reach: Reach) -> BoolArray:
+def require_connected(reach: Reach) -> BoolArray:
     """Who reaches whom [M, M]. Raises ScenarioError where some cannot reach each other."""
     if len(reach.islands) > 1:
         named = "; ".join(map(str, reach.islands))
         raise ScenarioError(
             [
                 f"channel: got {len(reach.islands)} islands of devices out of each other's range ({named}), "
-                f"wanted a connected network; {reach.missing_link()}"
+                f"wanted a connected network; {reach.describe_missing_link()}"
             ]
         )
     return reach.near

@@ -29,7 +29,7 @@ Path = tuple[int, ...]
 """Devices from the first sender to the last receiver."""
 
 
-class Paths:
+class RelayPaths:
     """The paths at one moment.
 
     in_range_MM[i, j]: j is in range of i. rates: returns the rate of each pair [bit/s], [M, M]; it is called
@@ -41,7 +41,7 @@ class Paths:
         self._rates = rates
         self._left_M: dict[int, DoubleArray] = {}
 
-    def path(self, sender: int, receiver: int) -> Path | None:
+    def find_path(self, sender: int, receiver: int) -> Path | None:
         """The devices from sender to receiver, both included; None if no path joins them.
 
         Law: of all paths over pairs in range it has the least sum of airtimes, then the fewest hops.
@@ -56,10 +56,10 @@ class Paths:
             path.append(int(np.argmin(self._cost[path[-1]] + left_M)))
         return tuple(path)
 
-    def relayed(self) -> list[Path]:
+    def find_relayed(self) -> list[Path]:
         """The paths of all pairs out of range that have one, by (sender, receiver)."""
         apart = np.argwhere(~self.in_range_MM & ~np.eye(len(self.in_range_MM), dtype=np.bool_))
-        paths = (self.path(int(i), int(j)) for i, j in apart)
+        paths = (self.find_path(int(i), int(j)) for i, j in apart)
         return [path for path in paths if path is not None]
 
     def _left_to(self, receiver: int) -> DoubleArray:
@@ -91,9 +91,9 @@ class Network:
     def __init__(self, channel: BoundChannel, access: BoundAccess) -> None:
         self._channel = channel
         self._access = access
-        self._last: tuple[float, DoubleArray, Paths] | None = None
+        self._last: tuple[float, DoubleArray, RelayPaths] | None = None
 
-    def at(self, time_s: float) -> Paths:
+    def at(self, time_s: float) -> RelayPaths:
         """The paths at an emulated time [s]."""
         if self._last is not None and self._last[0] == time_s:
             return self._last[2]
@@ -101,12 +101,12 @@ class Network:
         gain_MM = snapshot.mean_gain
         if self._last is not None and self._last[1] is gain_MM:
             return self._last[2]
-        paths = Paths(snapshot.in_range(*share), lambda: snapshot.bit_per_s(share[0]))
+        paths = RelayPaths(snapshot.in_range(*share), lambda: snapshot.bit_per_s(share[0]))
         self._last = (time_s, gain_MM, paths)
         return paths
 
 
-def paths_taken(records: Iterable[LinkRecord]) -> list[Path]:
+def find_paths_taken(records: Iterable[LinkRecord]) -> list[Path]:
     """The paths of more than one hop that the records of messages show, each once, sorted."""
     hops: dict[tuple[int, int, int, int], int] = {}
     ends = []

@@ -25,7 +25,7 @@ from emulator.core.types.records import LinkRecord
 from emulator.core.types.steps import Inbox, Send
 from emulator.core.types.transmission import Burst, Reception
 from emulator.network.relay_paths import Network, Path
-from emulator.network.transmission import Content, Transmission, Transmitter, Way, link_record
+from emulator.network.transmission import Content, Transmission, Transmitter, Way, make_link_record
 from emulator.network.wire import WireFormat, decode, split_burst
 
 
@@ -107,7 +107,7 @@ class Shim:
         paths = self._network.at(ready_s)
         paths_of: dict[Content, dict[int, Path]] = {}
         for receiver, content in self._contents(send).items():
-            path = paths.path(self._device, receiver) or (self._device, receiver)
+            path = paths.find_path(self._device, receiver) or (self._device, receiver)
             paths_of.setdefault(content, {})[receiver] = path[1:]
         return [
             _Held(content, (self._device,), path_to, ready_s)
@@ -152,7 +152,7 @@ class Shim:
                 path_to = onward[receiver]
                 destination = receiver if receiver in path_to else min(path_to)
                 way = Way(self._device, destination, len(each.so_far) - 1)
-                record = link_record(leg.content, grant, receiver, reception, energy_j, way)
+                record = make_link_record(leg.content, grant, receiver, reception, energy_j, way)
                 self._sent_bytes += record.air_bytes + record.ack_bytes
                 self._energy_j += record.energy_j + record.ack_energy_j
                 burst = None
@@ -177,7 +177,7 @@ class Shim:
         """What a receiver holds from now on, if it is to go further."""
         if not path_to:
             return None
-        content = held.content.surviving(reception.arrived)
+        content = held.content.keep_arrived(reception.arrived)
         return _Held(content, (*held.so_far, receiver), path_to, reception.arrival_s)
 
     def _transmitter(self, device: int) -> Transmitter:

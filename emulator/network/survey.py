@@ -27,7 +27,7 @@ class IntroducedSizes:
     module_sizes_L: tuple[int, ...]
 
 
-def survey_of(
+def make_survey(
     channel: BoundChannel,
     access: BoundAccess,
     time_s: float,
@@ -56,11 +56,11 @@ def survey_of(
         blocks=np.array(known.blocks_M, dtype=np.int64),
         densities=densities_ML,
         module_sizes=np.array(known.module_sizes_L, dtype=np.int64),
-        power_sharing=power_sharing(channel, access),
+        power_sharing=find_power_sharing(channel, access),
     )
 
 
-def power_sharing(channel: BoundChannel, access: BoundAccess) -> PowerSharing:
+def find_power_sharing(channel: BoundChannel, access: BoundAccess) -> PowerSharing:
     """How a device serves several neighbours."""
     if not access.powers_add_up:
         return "in_turn"
@@ -81,7 +81,7 @@ def parameter_budget(
     deadline and the power limit. bytes_of: bytes on the air of a message of so many values.
     Raises EmulatorError for less than 1.
     """
-    now, sharing = channel.at(0.0), power_sharing(channel, access)
+    now, sharing = channel.at(0.0), find_power_sharing(channel, access)
     nearest = min(neighbours, len(channel.max_power_w) - 1)
 
     def out_of_reach(num_values: int) -> bool:

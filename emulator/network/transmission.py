@@ -18,7 +18,7 @@ from emulator.core.types.packet import IP_UDP_BYTES, Packet, air_bytes
 from emulator.core.types.records import LinkRecord
 from emulator.core.types.transmission import Grant, Reception, Request
 from emulator.network.channel.acknowledgements import Acking
-from emulator.network.wire import tensors_of
+from emulator.network.wire import count_tensors
 
 COUNTED = (
     "values",
@@ -69,7 +69,7 @@ class Content:
             said,
         )
 
-    def surviving(self, arrived_P: BoolArray) -> "Content":
+    def keep_arrived(self, arrived_P: BoolArray) -> "Content":
         """What of it arrived, to be passed on; what it says shrinks with the bytes of values and masks."""
         if arrived_P.all():
             return self
@@ -172,7 +172,7 @@ def _said(message: Message, packets: Sequence[Packet], number_type: ValueType) -
     return {
         "value_messages": int(valued),
         "values": mask.count if valued else 0,
-        "value_tensors": tensors_of(mask.indices, message.layout) if valued else 0,
+        "value_tensors": count_tensors(mask.indices, message.layout) if valued else 0,
         "mask_entries": mask.count if travels else 0,
         "mask_coordinates": mask.size if travels else 0,
         "known_entries": mask.count if known else 0,
@@ -189,7 +189,7 @@ class Way:
     hop: int
 
 
-def link_record(
+def make_link_record(
     content: Content,
     grant: Grant,
     receiver: int,

@@ -27,18 +27,18 @@ from emulator.core.protocols.access import BoundAccess
 from emulator.core.protocols.channel import BoundChannel
 from emulator.core.types.transmission import Grant, Request
 from emulator.core.units import bits_from_bytes, db_from_linear, dbm_from_watts, noise_w
-from emulator.network.channel.access import TdmaSchedule, bound_access, served_in_turns
+from emulator.network.channel.access import TdmaSchedule, bind_access, find_slot_conflicts
 from emulator.network.channel.aloha import AlohaAccess
-from emulator.network.channel.availability import all_there_s
+from emulator.network.channel.availability import earliest_presence_s
 from emulator.network.channel.fading import NoFading
 from emulator.network.channel.flow import BlockFlow, Blocks, Flow
-from emulator.network.channel.geometry import Geometry, Paths
+from emulator.network.channel.geometry import Geometry, PairLosses
 from emulator.network.channel.ideal import Ideal
 from emulator.network.channel.model import Wireless
 from emulator.network.channel.placement import distances_m
 from emulator.network.channel.transfer import Block
 from emulator.network.channel.wireless_channel import WirelessChannel
-from emulator.network.islands import Reach, joined
+from emulator.network.islands import Reach, require_connected
 from emulator.network.relay_paths import Network
 from emulator.scenario.schema import Scenario
 
@@ -110,7 +110,7 @@ class MeanLinks:
     @cached_property
     def access(self) -> BoundAccess:
         """Who is on the air when, as in a run."""
-        return bound_access(self.scenario.access, self.channel, self.scenario.seed)
+        return bind_access(self.scenario.access, self.channel, self.scenario.seed)
 
     def grants(self, links: Sequence[tuple[int, int]]) -> list[Grant]:
         """One grant for each link (sender, receiver), with its power.
@@ -233,13 +233,13 @@ def link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> LinkBudg
         slot_s=links.access.scheme.slot_s if isinstance(links.access, TdmaSchedule) else None,
         in_range_MM=reach.near,
         islands=reach.islands,
-        missing=reach.missing_link() if len(reach.islands) > 1 else None,
+        missing=reach.describe_missing_link() if len(reach.islands) > 1 else None,
         away=tuple(
             i
             for i in range(scenario.devices)
-            if all_there_s(model.offline, (i,), occasion.at_s) > occasion.at_s
+            if earliest_presence_s(model.offline, (i,), occasion.at_s) > occasion.at_s
         ),
-        relayed=Network(links.channel, links.access).at(occasion.at_s).relayed(),
+        relayed=Network(links.channel, links.access).at(occasion.at_s).find_relayed(),
     )
 
 
@@ -250,8 +250,8 @@ def air_notes(scenario: Scenario, air: tuple[BoundChannel, BoundAccess]) -> list
     """
     if not scenario.exchanges:
         return []
-    joined(Reach(*air, scenario.access, scenario.seed))
-    paths = Network(*air).at(0.0).relayed()
+    require_connected(Reach(*air, scenario.access, scenario.seed))
+    paths = Network(*air).at(0.0).find_relayed()
     if not paths:
         return []
     pairs = len({frozenset((path[0], path[-1])) for path in paths})
@@ -290,7 +290,7 @@ def _lines(
     return lines
 
 
-def _paths(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> Paths | None:
+def _paths(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> PairLosses | None:
     """The parts of the loss of each link [L]; None where gains come from a file."""
     gains = links.channel.gains
     if not isinstance(gains, Geometry):
@@ -306,7 +306,7 @@ def _slot_of(access: BoundAccess) -> tuple[int, ...] | None:
 
 def _sharing(access: BoundAccess, devices: int) -> list[tuple[int, int]]:
     """The pairs of devices that share a slot, each once, sorted."""
-    return served_in_turns(access, combinations(range(devices), 2))
+    return find_slot_conflicts(access, combinations(range(devices), 2))
 
 
 def _message(links: MeanLinks) -> str:

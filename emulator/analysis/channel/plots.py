@@ -21,7 +21,7 @@ from emulator.core.types.arrays import DoubleArray
 from emulator.core.types.message import Kind, Message, Traffic, ValueType
 from emulator.core.types.transmission import Request
 from emulator.core.units import bits_from_bytes, db_from_linear, linear_from_db
-from emulator.network.channel.access import Cast, OfdmaAccess, TdmaAccess, bound_access
+from emulator.network.channel.access import Cast, OfdmaAccess, TdmaAccess, bind_access
 from emulator.network.channel.cqi import NrCqiRate
 from emulator.network.channel.fading import RicianFading
 from emulator.network.channel.geometry import Geometry
@@ -232,7 +232,7 @@ def cast_airtime(links: MeanLinks) -> Picture | str:
     curves, rows = [], []
     for cast in CASTS:
         cast_so = scheme.model_copy(update={"cast": cast})
-        access = bound_access(cast_so, links.channel, links.scenario.seed)
+        access = bind_access(cast_so, links.channel, links.scenario.seed)
         points = []
         for most in range(1, devices):
             heard = [(i, j) for i, j in nearest_links(links, most) if hears_MM[i, j]]

@@ -62,7 +62,7 @@ class IdealAccess(BaseModel):
 
     def plan(self, requests: Sequence[Request]) -> tuple[Grant, ...]:
         """Every request at once, in the order given."""
-        return tuple(grant_of(request, math.inf) for request in requests)
+        return tuple(make_grant(request, math.inf) for request in requests)
 
 
 class OfdmaAccess(BaseModel):
@@ -98,7 +98,7 @@ class OfdmaAccess(BaseModel):
         """One grant for each request, in the order given."""
         sharing = Counter((request.sender, request.exchange_index) for request in requests)
         return tuple(
-            grant_of(request, self.bandwidth_hz / sharing[request.sender, request.exchange_index])
+            make_grant(request, self.bandwidth_hz / sharing[request.sender, request.exchange_index])
             for request in requests
         )
 
@@ -110,7 +110,7 @@ class TdmaAccess(BaseModel):
     both of share a slot: a colouring of the square of the graph of who hears whom. Nobody then
     receives from two, or while it sends (half duplex); what is left of those who share its slot, from
     further away, disturbs it. That holds for who hears whom at the start: a link beyond that graph may
-    join two of a slot and is served as if they took turns (`served_in_turns`). Several requests of a
+    join two of a slot and is served as if they took turns (`find_slot_conflicts`). Several requests of a
     sender share its slot in equal parts.
     """
 
@@ -130,7 +130,7 @@ class TdmaAccess(BaseModel):
         """The schedule of a run; who moves keeps its slot."""
         if self.reuse == "none":
             return TdmaSchedule(self, tuple(range(len(hears_MM))))
-        return TdmaSchedule(self, distance_2_colours(hears_MM))
+        return TdmaSchedule(self, colour_two_hops(hears_MM))
 
 
 @dataclass(frozen=True)
@@ -157,11 +157,11 @@ class Slots:
 
     def times_at(self, carrying_s: DoubleArray) -> DoubleArray:
         """When so much own time has passed since 0 [s], element by element."""
-        frames, within_s = whole_parts(carrying_s, self.slot_s)
+        frames, within_s = count_parts(carrying_s, self.slot_s)
         return np.asarray(frames * self.frame_s + self.offset_s + within_s)
 
 
-def whole_parts(own_s: DoubleArray, part_s: float) -> tuple[DoubleArray, DoubleArray]:
+def count_parts(own_s: DoubleArray, part_s: float) -> tuple[DoubleArray, DoubleArray]:
     """How many whole parts of a length own time holds, and the rest of it, element by element.
 
     An end of a part is its end, and no start of the next: the rest is 0 for no own time only.
@@ -202,20 +202,22 @@ class TdmaSchedule:
             for slot in self.slot_of
         }
         grants = []
-        for request, offset_s, part_s in equal_parts(requests, slot_s):
+        for request, offset_s, part_s in split_slots(requests, slot_s):
             slots = Slots(self.slot_of[request.sender] * slot_s + offset_s, part_s, frame_s)
             same_slot = sharers[self.slot_of[request.sender]]
             others = tuple(i for i in same_slot if i != request.sender)
-            grants.append(grant_of(request, self.scheme.bandwidth_hz, slots, others))
+            grants.append(make_grant(request, self.scheme.bandwidth_hz, slots, others))
         return tuple(grants)
 
 
-def bound_access(scheme: Access, channel: BoundChannel, seed: int) -> BoundAccess:
+def bind_access(scheme: Access, channel: BoundChannel, seed: int) -> BoundAccess:
     """A scheme with those who hear each other at the start of a run."""
     return scheme.bind(channel.at(0.0).in_range(scheme.bandwidth_hz, 1.0), seed)
 
 
-def served_in_turns(access: BoundAccess, links: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def find_slot_conflicts(
+    access: BoundAccess, links: Iterable[tuple[int, int]]
+) -> list[tuple[int, int]]:
     """Of links (sender, receiver), those whose ends share a slot, each once, sorted.
 
     The receiver could not hear in a slot in which it sends: such a link is served as if the two took
@@ -227,7 +229,7 @@ def served_in_turns(access: BoundAccess, links: Iterable[tuple[int, int]]) -> li
     return sorted({(i, j) for i, j in links if i != j and slot_of[i] == slot_of[j]})
 
 
-def equal_parts(
+def split_slots(
     requests: Sequence[Request], slot_s: float
 ) -> Iterator[tuple[Request, float, float]]:
     """Each request, where in its sender's slots its own part begins, and how long that is [s]."""
@@ -240,7 +242,7 @@ def equal_parts(
         served[of_sender] += 1
 
 
-def distance_2_colours(hears_MM: BoolArray) -> tuple[int, ...]:
+def colour_two_hops(hears_MM: BoolArray) -> tuple[int, ...]:
     """A colour 0 ... n-1 for each device; no two within two hops of each other have the same.
 
     The best of DSATUR and COLOURING_DRAWS greedy colourings in random order: the least n possible on
@@ -257,7 +259,7 @@ def distance_2_colours(hears_MM: BoolArray) -> tuple[int, ...]:
     return tuple(best[device] for device in range(len(hears_MM)))
 
 
-def grant_of(
+def make_grant(
     request: Request,
     bandwidth_hz: float,
     slots: Turns | None = None,

@@ -16,7 +16,7 @@ from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.rng import stream
 from emulator.core.types.arrays import BoolArray, DoubleArray, IndexArray
 from emulator.core.types.transmission import Grant, Request
-from emulator.network.channel.access import equal_parts, grant_of, whole_parts
+from emulator.network.channel.access import count_parts, make_grant, split_slots
 
 CHUNK_SLOTS = 1024
 """S: slots that a device draws with one key; a power of two, so that chunks end where slots do."""
@@ -105,10 +105,10 @@ class AlohaSchedule:
     def plan(self, requests: Sequence[Request]) -> tuple[Grant, ...]:
         """The whole band in the slots that the sender draws, one part of each for each request."""
         chunk_s, grants = CHUNK_SLOTS * self.scheme.slot_s, []
-        for request, offset_s, part_s in equal_parts(requests, self.scheme.slot_s):
+        for request, offset_s, part_s in split_slots(requests, self.scheme.slot_s):
             (receiver,), first_chunk = request.receivers, int(request.ready_s // chunk_s)
             slots = AlohaSlots(self, request.sender, receiver, offset_s, part_s, first_chunk)
-            grants.append(grant_of(request, self.scheme.bandwidth_hz, slots))
+            grants.append(make_grant(request, self.scheme.bandwidth_hz, slots))
         return tuple(grants)
 
     @functools.cached_property
@@ -154,7 +154,7 @@ class AlohaSlots:
 
     def times_at(self, carrying_s: DoubleArray) -> DoubleArray:
         """When so much has got through, element by element [s]."""
-        parts_K, within_K = whole_parts(carrying_s, self.part_s)
+        parts_K, within_K = count_parts(carrying_s, self.part_s)
         last, doublings = int(parts_K.max(initial=0.0)), 0
         while (slots_C := self._tries(doublings).carrying).size <= last:
             doublings += 1

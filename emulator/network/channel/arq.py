@@ -11,7 +11,7 @@ import numpy as np
 from emulator.core.types.arrays import BoolArray, DoubleArray
 from emulator.network.channel.flow import Flow
 from emulator.network.channel.losses import Losses
-from emulator.network.channel.transfer import Outcome, Transfer
+from emulator.network.channel.transfer import Transfer, TransferOutcome
 
 LATE_TOLERANCE = 1e-9
 """Least power meets the deadline exactly, so rounding must not make it late."""
@@ -28,7 +28,7 @@ class Sent:
     the link was given up before all reliable packets were through.
     """
 
-    outcome: Outcome
+    outcome: TransferOutcome
     duration_s: float
     late: bool
 
@@ -37,7 +37,7 @@ def send_and_wait(
     transfer: Transfer, losses: Losses, flow: Flow, deadline_s: float, reliable_P: BoolArray
 ) -> Sent:
     """All tries, however long they take; what is not through when the link is given up is lost."""
-    outcome = losses.outcome(transfer)
+    outcome = losses.draw_outcome(transfer)
     ends_P = _ends_s(transfer, outcome, flow)
     duration_s = float(ends_P[-1]) if ends_P.size else 0.0
     if math.isfinite(duration_s):
@@ -58,7 +58,7 @@ def send_or_lose(
     budget_bits = flow.bits_within(deadline_s)
     hopeless_P = ~reliable_P & (np.cumsum(transfer.bits_P) - transfer.bits_P >= budget_bits)
     transfer = replace(transfer, limits_P=np.where(hopeless_P, 0, transfer.limits_P))
-    outcome = losses.outcome(transfer)
+    outcome = losses.draw_outcome(transfer)
     ends_P = _ends_s(transfer, outcome, flow)
     duration_s = float(ends_P[-1]) if ends_P.size else 0.0
     if not is_late(duration_s, deadline_s) and not hopeless_P.any():
@@ -75,7 +75,7 @@ def is_late(time_s: float, deadline_s: float) -> bool:
 def _sent_but_for(
     cut_P: BoolArray,
     transfer: Transfer,
-    outcome: Outcome,
+    outcome: TransferOutcome,
     losses: Losses,
     flow: Flow,
     due_s: float,
@@ -87,12 +87,12 @@ def _sent_but_for(
     budget_bits = flow.bits_within(due_s)
     sent_P = outcome.attempts * transfer.bits_P
     shorter = _cut_short(transfer, cut_P, sent_P, budget_bits)
-    outcome = losses.outcome(shorter)
+    outcome = losses.draw_outcome(shorter)
     # A try that is cut brings nothing, but one before it may have reached some of several receivers.
     whole_P = np.floor(shorter.room_P[cut_P] / shorter.bits_P[cut_P] + LATE_TOLERANCE)
     limits_P = shorter.limits_P.copy()
     limits_P[cut_P] = whole_P.astype(np.int64)
-    in_time = losses.outcome(replace(shorter, limits_P=limits_P)).arrived
+    in_time = losses.draw_outcome(replace(shorter, limits_P=limits_P)).arrived
     arrived = np.where(cut_P, in_time, outcome.arrived)
     total_bits = float(np.where(cut_P, shorter.room_P, outcome.attempts * transfer.bits_P).sum())
     if total_bits <= budget_bits * (1.0 + SAME_BITS):
@@ -100,10 +100,10 @@ def _sent_but_for(
     duration_s = float(flow.finish_times_s(np.array([total_bits]))[0])
     if cut_P.any():
         duration_s = max(duration_s, flow.given_up_s(due_s))
-    return Sent(Outcome(arrived, outcome.attempts), duration_s, late=True)
+    return Sent(TransferOutcome(arrived, outcome.attempts), duration_s, late=True)
 
 
-def _ends_s(transfer: Transfer, outcome: Outcome, flow: Flow) -> DoubleArray:
+def _ends_s(transfer: Transfer, outcome: TransferOutcome, flow: Flow) -> DoubleArray:
     """When the last try of each packet ends [P]."""
     return flow.finish_times_s(np.cumsum(outcome.attempts * transfer.bits_P))
 

@@ -27,7 +27,7 @@ class Offline(BaseModel):
         return self
 
 
-def all_there_s(offline: Sequence[Offline], devices: Sequence[int], time_s: float) -> float:
+def earliest_presence_s(offline: Sequence[Offline], devices: Sequence[int], time_s: float) -> float:
     """The earliest time from time_s on at which none of the devices is away [s]."""
     away = sorted((o.from_s, o.to_s) for o in offline if o.device in devices)
     for from_s, to_s in away:

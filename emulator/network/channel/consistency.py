@@ -26,17 +26,17 @@ SAME = 1e-9
 Rule = Callable[["Wireless"], Iterator[str]]
 
 
-def contradictions(model: "Wireless") -> list[str]:
+def find_contradictions(model: "Wireless") -> list[str]:
     """What cannot be, one line each: path inside the channel, got, wanted."""
     return [line for rule in IMPOSSIBLE for line in rule(model)]
 
 
-def doubts(model: "Wireless", bandwidth_hz: float) -> list[str]:
+def find_doubts(model: "Wireless", bandwidth_hz: float) -> list[str]:
     """What fits badly, one line each, with the full path; bandwidth_hz: the band of one sender."""
     return [line for rule in DOUBTFUL for line in rule(model)] + [*_wide_band(model, bandwidth_hz)]
 
 
-def band_problems(model: "Wireless", bandwidth_hz: float) -> list[str]:
+def find_band_problems(model: "Wireless", bandwidth_hz: float) -> list[str]:
     """A band that reaches below 0 Hz around its carrier."""
     carrier = carrier_ghz(model)
     if carrier is None or bandwidth_hz <= 2e9 * carrier or math.isinf(bandwidth_hz):
@@ -61,7 +61,7 @@ def carrier_ghz(model: "Wireless") -> float | None:
     return next(iter(carriers_ghz(model).values()), model.fc_ghz)
 
 
-def with_carrier(data: Any) -> Any:
+def spread_carrier(data: Any) -> Any:
     """The fields of a channel, its `fc_ghz` given to every part that needs one and says none."""
     carrier = data.get("fc_ghz") if isinstance(data, dict) else None
     if not isinstance(carrier, int | float):

@@ -24,14 +24,16 @@ INFINITE = ("inf", "+inf", "-inf", "infinity", "+infinity", "-infinity")
 
 
 @dataclass(frozen=True)
-class Row:
+class CsvRow:
     """One line of a table: its number in the file, and its values by column."""
 
     number: int
     values: tuple[float, ...]
 
 
-def read_table(path: Path, where: str, columns: Mapping[str, Callable[[str], float]]) -> list[Row]:
+def read_table(
+    path: Path, where: str, columns: Mapping[str, Callable[[str], float]]
+) -> list[CsvRow]:
     """All rows of a file whose header is exactly `columns`, each read by its function.
 
     where: the field of the scenario that names the file. Raises ScenarioError.
@@ -59,7 +61,7 @@ def read_table(path: Path, where: str, columns: Mapping[str, Callable[[str], flo
     for number, cells in enumerate(lines[1:], start=2):
         if cells:
             try:
-                rows.append(Row(number, _values(cells, columns)))
+                rows.append(CsvRow(number, _values(cells, columns)))
             except ValueError as error:
                 problems.append(f"{path.name}:{number}: {error}")
     refuse(problems)
@@ -74,7 +76,7 @@ def refuse(problems: Sequence[str]) -> None:
         raise ScenarioError([*problems[:MOST_PROBLEMS], *more])
 
 
-def whole(text: str) -> float:
+def read_whole(text: str) -> float:
     """An integer of at most MOST_DIGITS digits."""
     got, digits = text.strip(), text.strip().lstrip("+-")
     if not (got.isascii() and digits.isdecimal() and len(got) - len(digits) < 2):
@@ -84,9 +86,9 @@ def whole(text: str) -> float:
     return int(got)
 
 
-def finite(text: str) -> float:
+def read_finite(text: str) -> float:
     """A number, neither infinite nor NaN, with which floats can calculate."""
-    value = number(text)
+    value = read_number(text)
     if not math.isfinite(value):
         raise ValueError(f"got {shown(text.strip())}, wanted a finite number")
     if abs(value) > MOST:
@@ -94,7 +96,7 @@ def finite(text: str) -> float:
     return value
 
 
-def number(text: str) -> float:
+def read_number(text: str) -> float:
     """A number, infinite ones included; NaN for what is none."""
     plain = FLOAT.fullmatch(text.strip()) or text.strip().lower() in INFINITE
     return float(text) if plain else math.nan

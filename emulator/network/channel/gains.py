@@ -16,18 +16,30 @@ from pydantic import BaseModel, ConfigDict, Field
 from emulator.core.errors import shown
 from emulator.core.types.arrays import DoubleArray
 from emulator.core.units import MOST_LOSS_DB, gain_from_path_loss
-from emulator.network.channel.csv_table import Row, finite, number, read_table, refuse, whole
+from emulator.network.channel.csv_table import (
+    CsvRow,
+    read_finite,
+    read_number,
+    read_table,
+    read_whole,
+    refuse,
+)
 
 
-def gain_db(text: str) -> float:
+def read_gain_db(text: str) -> float:
     """A gain [dB]; -inf where there is no path, for which tools write -inf, -999 or -9999."""
-    value_db = number(text)
+    value_db = read_number(text)
     if math.isnan(value_db) or value_db == math.inf:
         raise ValueError(f"got {shown(text.strip())}, wanted a number of dB, or -inf for no path")
     return value_db if value_db >= -MOST_LOSS_DB else -math.inf
 
 
-COLUMNS = {"time_s": finite, "first": whole, "second": whole, "gain_db": gain_db}
+COLUMNS = {
+    "time_s": read_finite,
+    "first": read_whole,
+    "second": read_whole,
+    "gain_db": read_gain_db,
+}
 
 
 class FileGain(BaseModel):
@@ -90,16 +102,16 @@ class GainTable:
         return max(int(np.searchsorted(self.times_T, time_s, side="right")) - 1, 0)
 
 
-def _pair(row: Row) -> tuple[int, int]:
+def _pair(row: CsvRow) -> tuple[int, int]:
     """The two devices of a row."""
     return int(row.values[1]), int(row.values[2])
 
 
-def _wrong_rows(rows: Sequence[Row], devices: int, name: str) -> Iterator[str]:
+def _wrong_rows(rows: Sequence[CsvRow], devices: int, name: str) -> Iterator[str]:
     """Rows that say nothing possible, or not what an earlier one says; one line each."""
     if not rows and devices > 1:
         yield f"{name}: got no rows, wanted a gain for every pair from time_s = 0 on"
-    last_s, known = 0.0, dict[tuple[int, int], Row]()
+    last_s, known = 0.0, dict[tuple[int, int], CsvRow]()
     for index, row in enumerate(rows):
         where, (time_s, _, _, value_db) = f"{name}:{row.number}", row.values
         first, second = _pair(row)

@@ -52,7 +52,9 @@ class PairField:
         return np.asarray(waves * math.sqrt(2.0 / self.phase_K.size))
 
 
-def pair_field(seed: int, purpose: str, decorrelation_m: float, waves: int = WAVES) -> PairField:
+def draw_pair_field(
+    seed: int, purpose: str, decorrelation_m: float, waves: int = WAVES
+) -> PairField:
     """The field that `(seed, purpose)` names."""
     source = stream(seed, purpose)
     return PairField(

@@ -16,7 +16,7 @@ from emulator.network.channel.shadowing import Shadows
 
 
 @dataclass(frozen=True, eq=False)
-class Paths:
+class PairLosses:
     """What lies between pairs of positions, element by element; shadowing is added to the path loss."""
 
     distance_m: DoubleArray
@@ -51,12 +51,14 @@ class Geometry:
         ends = [self.trajectories.position_m(device, time_s) for device in (first, second)]
         return float(self._between(ends[0][None], ends[1][None])[0])
 
-    def paths(self, first_m: DoubleArray, second_m: DoubleArray) -> Paths:
+    def paths(self, first_m: DoubleArray, second_m: DoubleArray) -> PairLosses:
         """The parts of the loss [..] between positions [.., 2], which broadcast against each other."""
         distance_m = np.hypot(*np.moveaxis(first_m - second_m, -1, 0))
         seen = self.line_of_sight.between(first_m, second_m)
         loss_db = self.path_loss.path_loss_db(distance_m, seen)
-        return Paths(distance_m, seen, loss_db, self.shadows.between_db(first_m, second_m, seen))
+        return PairLosses(
+            distance_m, seen, loss_db, self.shadows.between_db(first_m, second_m, seen)
+        )
 
     def _between(self, first_m: DoubleArray, second_m: DoubleArray) -> DoubleArray:
         """Gains [..] between positions, which broadcast against each other."""

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from scipy.special import ndtr
 
 from emulator.core.types.arrays import BoolArray, DoubleArray
-from emulator.network.channel.gaussian_field import PairField, pair_field
+from emulator.network.channel.gaussian_field import PairField, draw_pair_field
 from emulator.network.channel.tr38901 import InfVariant, inf_h_bs_m
 
 
@@ -79,7 +79,7 @@ class _LineOfSight(BaseModel):
         """The states under one seed."""
         if self.field_m is None:
             return LineOfSightStates(self, None)
-        return LineOfSightStates(self, pair_field(seed, "line_of_sight", self.field_m))
+        return LineOfSightStates(self, draw_pair_field(seed, "line_of_sight", self.field_m))
 
 
 class _DrawnLineOfSight(_LineOfSight):

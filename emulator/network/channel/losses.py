@@ -18,9 +18,9 @@ from emulator.core.types.arrays import BoolArray, DoubleArray, IndexArray
 from emulator.core.units import linear_from_db
 from emulator.network.channel.transfer import (
     Block,
-    Outcome,
     Symmetry,
     Transfer,
+    TransferOutcome,
     tries_needed,
     walk_blocks,
 )
@@ -44,7 +44,7 @@ class Lossless(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["lossless"] = "lossless"
 
-    def outcome(self, transfer: Transfer) -> Outcome:
+    def draw_outcome(self, transfer: Transfer) -> TransferOutcome:
         """All arrive, one attempt each."""
         return _at_once(transfer)
 
@@ -67,12 +67,12 @@ class BernoulliLoss(BaseModel):
     probability: float = Field(ge=0, lt=1, description="Probability that one try is lost.")
     symmetry: Symmetry = SYMMETRY
 
-    def outcome(self, transfer: Transfer) -> Outcome:
+    def draw_outcome(self, transfer: Transfer) -> TransferOutcome:
         """Arrivals and attempts of the packets of one transfer."""
         if self.probability == 0.0:
             return _at_once(transfer)
         needed_RP = tries_needed(transfer.log_luck(self.symmetry), math.log(self.probability))
-        return Outcome.of_needed(needed_RP, transfer.limits_P)
+        return TransferOutcome.of_needed(needed_RP, transfer.limits_P)
 
     def loss_probability(self, block: Block, bits_W: DoubleArray) -> DoubleArray:
         """p [R, W] of one try, whatever its bits."""
@@ -100,7 +100,7 @@ class GilbertElliottLoss(BaseModel):
     )
     symmetry: Symmetry = SYMMETRY
 
-    def outcome(self, transfer: Transfer) -> Outcome:
+    def draw_outcome(self, transfer: Transfer) -> TransferOutcome:
         """Arrivals and attempts of the packets of one transfer."""
         most = int(transfer.limits_P.sum())
         tries = min(2 * transfer.limits_P.size, most)
@@ -145,7 +145,7 @@ class OutageLoss(BaseModel):
     threshold_db: FiniteFloat = Field(description="m: the SINR that a try needs [dB].")
     symmetry: Symmetry = SYMMETRY
 
-    def outcome(self, transfer: Transfer) -> Outcome:
+    def draw_outcome(self, transfer: Transfer) -> TransferOutcome:
         """Arrivals and attempts of the packets of one transfer."""
         return walk_blocks(transfer, self.loss_probability, self.symmetry)
 
@@ -175,7 +175,7 @@ class LogisticLoss(BaseModel):
     )
     symmetry: Symmetry = SYMMETRY
 
-    def outcome(self, transfer: Transfer) -> Outcome:
+    def draw_outcome(self, transfer: Transfer) -> TransferOutcome:
         """Arrivals and attempts of the packets of one transfer."""
         return walk_blocks(transfer, self.loss_probability, self.symmetry)
 
@@ -196,13 +196,13 @@ Losses = Annotated[
 ]
 
 
-def _at_once(transfer: Transfer) -> Outcome:
+def _at_once(transfer: Transfer) -> TransferOutcome:
     """The first try of every packet that is sent at all gets through."""
     needed_RP = np.ones((len(transfer.receivers), transfer.limits_P.size))
-    return Outcome.of_needed(needed_RP, transfer.limits_P)
+    return TransferOutcome.of_needed(needed_RP, transfer.limits_P)
 
 
-def _in_turn(passed_RT: BoolArray, limits_P: IndexArray) -> Outcome | None:
+def _in_turn(passed_RT: BoolArray, limits_P: IndexArray) -> TransferOutcome | None:
     """The packets use up a row of tries one after the other; None where the row is too short."""
     receivers, tries = passed_RT.shape
     never = tries + MAX_TRIES
@@ -218,4 +218,4 @@ def _in_turn(passed_RT: BoolArray, limits_P: IndexArray) -> Outcome | None:
         if now > tries:
             return None
     needed_RP = np.array(needed, dtype=np.float64).reshape(-1, receivers).T
-    return Outcome.of_needed(needed_RP, limits_P)
+    return TransferOutcome.of_needed(needed_RP, limits_P)

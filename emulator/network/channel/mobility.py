@@ -38,7 +38,7 @@ class Trajectories(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
+class FixedPositions:
     """Everybody stays where they were placed."""
 
     placed_M2: DoubleArray
@@ -66,7 +66,7 @@ class Static(BaseModel):
 
     def bind(self, placement: Placement, devices: int, seed: int) -> Trajectories:
         """The ways of one run."""
-        return Standing(placement.place(devices, seed))
+        return FixedPositions(placement.place(devices, seed))
 
 
 class RandomWaypoint(BaseModel):
@@ -104,7 +104,7 @@ class RandomWaypoint(BaseModel):
     def bind(self, placement: Placement, devices: int, seed: int) -> Trajectories:
         """The ways of one run. Raises ScenarioError where the placement leaves no room to walk."""
         placed_M2 = placement.place(devices, seed)
-        if devices and not np.ptp(placement.inside(TWO_POINTS, placed_M2), axis=0).any():
+        if devices and not np.ptp(placement.map_to_area(TWO_POINTS, placed_M2), axis=0).any():
             raise ScenarioError(
                 [
                     f"channel.mobility: got random_waypoint with placement.kind {placement.kind} on "
@@ -160,7 +160,7 @@ class Walks:
         speed_m_per_s = slowest + (fastest - slowest) * float(draws[2])
         start_s = legs[-1].end_s if legs else 0.0
         from_m = legs[-1].to_m if legs else _point(self.placed_M2[device])
-        to_m = _point(self.placement.inside(draws[None, :2], self.placed_M2)[0])
+        to_m = _point(self.placement.map_to_area(draws[None, :2], self.placed_M2)[0])
         arrival_s = start_s + math.dist(from_m, to_m) / speed_m_per_s
         return Leg(start_s, arrival_s, arrival_s + self.model.pause_s, from_m, to_m)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from emulator.network.channel.availability import Offline, check_presence
-from emulator.network.channel.consistency import contradictions, doubts, with_carrier
+from emulator.network.channel.consistency import find_contradictions, find_doubts, spread_carrier
 from emulator.network.channel.energy import LeastPower, Power
 from emulator.network.channel.fading import Fading, RayleighFading
 from emulator.network.channel.gains import FileGain
@@ -106,12 +106,12 @@ class Wireless(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _one_carrier(cls, data: Any) -> Any:
-        return with_carrier(data)
+        return spread_carrier(data)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         """Combinations that mean nothing. Raises one ValueError with all of them."""
-        problems = contradictions(self)
+        problems = find_contradictions(self)
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -123,7 +123,7 @@ class Wireless(BaseModel):
 
     def doubts(self, bandwidth_hz: float) -> list[str]:
         """What fits badly, one line each; bandwidth_hz: the band of one sender."""
-        return doubts(self, bandwidth_hz)
+        return find_doubts(self, bandwidth_hz)
 
     def bind(self, devices: int, seed: int) -> "WirelessChannel":
         """The channel of one run: places and mean gains depend on (devices, seed, time) only."""

@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from emulator.core.errors import ScenarioError
 from emulator.core.rng import stream
 from emulator.core.types.arrays import DoubleArray
-from emulator.network.channel.csv_table import finite, read_table, refuse, whole
+from emulator.network.channel.csv_table import read_finite, read_table, read_whole, refuse
 
-NOBODY: DoubleArray = np.empty((0, 2))
+NO_DEVICES: DoubleArray = np.empty((0, 2))
 """Devices placed so far, where the area does not depend on them."""
 
 
@@ -34,9 +34,9 @@ class DiscPlacement(BaseModel):
 
     def place(self, devices: int, seed: int) -> DoubleArray:
         """Positions [M, 2] in metres; each device has its own keyed draw."""
-        return self.inside(_unit_square(devices, seed), NOBODY)
+        return self.map_to_area(_unit_square(devices, seed), NO_DEVICES)
 
-    def inside(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+    def map_to_area(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
         """Points [N, 2] of the disc, uniform over it."""
         radius_N = self.radius_m * np.sqrt(unit_N2[:, 0])
         angle_N = 2.0 * math.pi * unit_N2[:, 1]
@@ -53,9 +53,9 @@ class RectanglePlacement(BaseModel):
 
     def place(self, devices: int, seed: int) -> DoubleArray:
         """Positions [M, 2] in metres; each device has its own keyed draw."""
-        return self.inside(_unit_square(devices, seed), NOBODY)
+        return self.map_to_area(_unit_square(devices, seed), NO_DEVICES)
 
-    def inside(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+    def map_to_area(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
         """Points [N, 2] of the rectangle, uniform over it."""
         sides_m = np.array([self.width_m, self.height_m], dtype=np.float64)
         return np.asarray(sides_m * unit_N2)
@@ -74,7 +74,7 @@ class GridPlacement(BaseModel):
         row_M, column_M = np.divmod(np.arange(devices), columns)
         return self.spacing_m * np.stack([column_M, row_M], axis=1).astype(np.float64)
 
-    def inside(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+    def map_to_area(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
         """Points [N, 2] of the bounding box of the devices."""
         return _in_box(unit_N2, placed_M2)
 
@@ -99,7 +99,7 @@ class FixedPlacement(BaseModel):
             )
         return np.array(self.positions_m, dtype=np.float64).reshape(devices, 2)
 
-    def inside(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+    def map_to_area(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
         """Points [N, 2] of the bounding box of the devices."""
         return _in_box(unit_N2, placed_M2)
 
@@ -113,7 +113,7 @@ class FilePlacement(BaseModel):
 
     def place(self, devices: int, seed: int) -> DoubleArray:
         """Positions [M, 2] in metres. Raises ScenarioError unless each device stands in one row."""
-        columns = {"device": whole, "x_m": finite, "y_m": finite}
+        columns = {"device": read_whole, "x_m": read_finite, "y_m": read_finite}
         rows = read_table(self.path, "channel.placement.path", columns)
         positions_M2 = np.full((devices, 2), np.nan)
         problems = []
@@ -130,7 +130,7 @@ class FilePlacement(BaseModel):
         refuse(problems)
         return positions_M2
 
-    def inside(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+    def map_to_area(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
         """Points [N, 2] of the bounding box of the devices."""
         return _in_box(unit_N2, placed_M2)
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from emulator.core.types.arrays import BoolArray, DoubleArray
-from emulator.network.channel.gaussian_field import PairField, pair_field
+from emulator.network.channel.gaussian_field import PairField, draw_pair_field
 from emulator.network.channel.pathloss_base import PathLossFamily
 
 
@@ -99,8 +99,8 @@ class LogNormalShadowing(BaseModel):
         return LogNormalShadows(
             float(both_db[0]),
             float(both_db[1]),
-            pair_field(seed, "shadowing/los", float(both_m[0])),
-            pair_field(seed, "shadowing/nlos", float(both_m[1])),
+            draw_pair_field(seed, "shadowing/los", float(both_m[0])),
+            draw_pair_field(seed, "shadowing/nlos", float(both_m[1])),
         )
 
 

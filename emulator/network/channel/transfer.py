@@ -64,14 +64,14 @@ class Transfer:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class TransferOutcome:
     """arrived [R, P] booleans; attempts [P] tries made, at most the limit, at least 1 unless that is 0."""
 
     arrived: BoolArray
     attempts: IndexArray
 
     @classmethod
-    def of_needed(cls, needed_RP: DoubleArray, limits_P: IndexArray) -> "Outcome":
+    def of_needed(cls, needed_RP: DoubleArray, limits_P: IndexArray) -> "TransferOutcome":
         """Every packet is tried until the last receiver has it, or to its limit."""
         attempts_P = np.minimum(needed_RP.max(axis=0, initial=0.0), limits_P)
         return cls(needed_RP <= limits_P, attempts_P.astype(np.int64))
@@ -91,7 +91,7 @@ LossLaw = Callable[[Block, DoubleArray], DoubleArray]
 """law(block, bits_W): the probability q [R, W] that one try of so many bits is lost in a block."""
 
 
-def walk_blocks(transfer: Transfer, law: LossLaw, symmetry: Symmetry) -> Outcome:
+def walk_blocks(transfer: Transfer, law: LossLaw, symmetry: Symmetry) -> TransferOutcome:
     """Tries one after the other; each is lost with the q of the block in which its first bit leaves.
 
     One u for each packet: it is through at the first try n with q_1 ··· q_n < u. With `joint` both
@@ -105,7 +105,7 @@ def walk_blocks(transfer: Transfer, law: LossLaw, symmetry: Symmetry) -> Outcome
         if walk.now_bits < block.end_bits:
             walk.go_through(block)
     walk.attempts_P[walk.turn :] = transfer.limits_P[walk.turn :]
-    return Outcome(walk.arrived_RP, walk.attempts_P)
+    return TransferOutcome(walk.arrived_RP, walk.attempts_P)
 
 
 class _Walk:

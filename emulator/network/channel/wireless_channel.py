@@ -20,7 +20,7 @@ from emulator.core.types.transmission import Grant, Reception, Request
 from emulator.core.units import bits_from_bytes, db_from_linear
 from emulator.network.channel.acknowledgements import Acking
 from emulator.network.channel.arq import Sent, is_late, send_and_wait, send_or_lose
-from emulator.network.channel.availability import all_there_s
+from emulator.network.channel.availability import earliest_presence_s
 from emulator.network.channel.energy import transmit_energy_j
 from emulator.network.channel.flow import BlockFlow, Flow, require_band
 from emulator.network.channel.mobility import Trajectories
@@ -214,7 +214,7 @@ class WirelessChannel:
     def _when_all_are_there(self, grant: Grant) -> Grant:
         """The grant, put off while its sender or a receiver is away."""
         ends = (grant.sender, *grant.receivers)
-        start_s = all_there_s(self.model.offline, ends, grant.start_s)
+        start_s = earliest_presence_s(self.model.offline, ends, grant.start_s)
         return replace(grant, start_s=start_s, wait_s=start_s - grant.start_s)
 
     def _flow(self, grant: Grant) -> Flow:

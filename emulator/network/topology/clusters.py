@@ -67,7 +67,7 @@ def expected_collision_rate(survey: Survey, members: Sequence[int]) -> float:
     return max(0.0, float(np.average(collision_L, weights=survey.module_sizes)))
 
 
-def agnes(survey: Survey, max_collision_rate: float) -> Clusters:
+def build_clusters(survey: Survey, max_collision_rate: float) -> Clusters:
     """Sorted clusters of sorted device ids; every device is in exactly one.
 
     S(c) = Σ n_l S_{c,l} / Σ n_l over the distinct task blocks of c: devices that share a block
@@ -92,7 +92,7 @@ class ClusterMesh(FixedGraph):
 
     def clusters(self, survey: Survey) -> Clusters:
         """The clusters that the links of every round follow."""
-        return agnes(survey, self.max_collision_rate)
+        return build_clusters(survey, self.max_collision_rate)
 
     def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
         """All links, sorted by (receiver, sender)."""

@@ -8,14 +8,14 @@ holds the byte layout; mask_coding.py that of mask pieces; quantisation.py how n
 from emulator.network.wire.decoder import decode
 from emulator.network.wire.encoder import WireFormat
 from emulator.network.wire.packets import MESSAGE_HEADER_BYTES, split_burst
-from emulator.network.wire.quantisation import quantise, round_trip, tensors_of
+from emulator.network.wire.quantisation import count_tensors, quantise, round_trip
 
 __all__ = [
     "MESSAGE_HEADER_BYTES",
     "WireFormat",
+    "count_tensors",
     "decode",
     "quantise",
     "round_trip",
     "split_burst",
-    "tensors_of",
 ]

@@ -15,13 +15,13 @@ from emulator.core.types.arrays import ByteArray, FloatArray, IndexArray
 from emulator.core.types.message import Coordinate, Known, Received, ValueType
 from emulator.network.wire.interleaving import (
     check_packets,
-    kept_by_pieces,
-    kept_of_known,
-    status_of_classes,
+    find_kept_by_mask,
+    find_kept_by_pieces,
+    mark_classes,
 )
 from emulator.network.wire.mask_coding import MaskCoding, read_pieces
 from emulator.network.wire.packets import HEAD_BYTES, Heads, MessageHeader
-from emulator.network.wire.quantisation import VALUE_BYTES, module_of, read_scaled, read_values
+from emulator.network.wire.quantisation import VALUE_BYTES, find_modules, read_scaled, read_values
 
 
 def decode(packets_data: Sequence[bytes], known: Known, arrival_s: float) -> Received:
@@ -114,7 +114,7 @@ class _Survivors:
         rows = zip(self.packets, self.values_to.tolist(), strict=True)
         pieces = [data[low:] for data, low in rows]
         if self.header.stride:
-            return kept_by_pieces(self.header, heads, pieces)
+            return find_kept_by_pieces(self.header, heads, pieces)
         kept_q = read_pieces(pieces, heads.firsts, heads.counts, self.header.rice_parameter)
         lasts = kept_q[np.cumsum(heads.counts) - 1]
         if (lasts >= heads.firsts + heads.spans).any():
@@ -127,7 +127,7 @@ class _Survivors:
         """The kept coordinates [q]: those of the mask in the packets' ranges or classes."""
         heads = self.heads
         if self.header.stride:
-            return kept_of_known(self.header, heads, indices_n)
+            return find_kept_by_mask(self.header, heads, indices_n)
         starts = np.searchsorted(indices_n, heads.firsts)
         stops = np.searchsorted(indices_n, heads.firsts + heads.spans)
         fits = np.array_equal(stops - starts, heads.counts)
@@ -144,7 +144,7 @@ class _Survivors:
         if heads.indices.size == self.header.packets:
             return np.zeros(size, dtype=np.uint8)
         if self.header.stride:
-            return status_of_classes(self.header, heads)
+            return mark_classes(self.header, heads)
         status_N = np.full(size, Coordinate.LOST, dtype=np.uint8)
         # The range of packet 0 reaches down to coordinate 0.
         lows = np.where(heads.indices == 0, 0, heads.firsts)
@@ -173,7 +173,7 @@ class _Survivors:
             raise WireError(f"{self.header.title}: layout {digest}: got none, wanted it for int8")
         if not kept_q.size:
             return kept_q
-        module_q = module_of(kept_q, layout)
+        module_q = find_modules(kept_q, layout)
         starts = np.cumsum(self.heads.counts) - self.heads.counts
         new_q = np.empty(kept_q.size, dtype=np.bool_)
         np.not_equal(module_q[1:], module_q[:-1], out=new_q[1:])

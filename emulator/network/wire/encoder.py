@@ -22,8 +22,8 @@ from emulator.network.wire.mask_coding import (
     PADDING_BITS,
     GapCode,
     MaskCoding,
-    best_rice_parameter,
-    gaps_of,
+    find_gaps,
+    find_rice_parameter,
 )
 from emulator.network.wire.packets import (
     CHECKSUM_BYTES,
@@ -166,8 +166,8 @@ class WireFormat(BaseModel):
             return MaskCoding.FULL, None
         if message.mask_known:
             return MaskCoding.KNOWN, None
-        gaps_n = gaps_of(message.mask.indices)
-        return MaskCoding.GAPS, GapCode(gaps_n, best_rice_parameter(gaps_n, *self._rice_range))
+        gaps_n = find_gaps(message.mask.indices)
+        return MaskCoding.GAPS, GapCode(gaps_n, find_rice_parameter(gaps_n, *self._rice_range))
 
     @property
     def _rice_range(self) -> tuple[int, int]:

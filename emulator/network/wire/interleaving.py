@@ -29,7 +29,7 @@ import numpy as np
 from emulator.core.errors import WireError
 from emulator.core.types.arrays import ByteArray, IndexArray
 from emulator.core.types.message import Coordinate
-from emulator.network.wire.mask_coding import GapCode, best_rice_parameter, read_pieces
+from emulator.network.wire.mask_coding import GapCode, find_rice_parameter, read_pieces
 from emulator.network.wire.packets import MAX_COUNT, Heads, MessageHeader
 
 
@@ -66,7 +66,7 @@ def deal_by_coordinate(
         deal = _deal(indices_n, stride)
         steps_n = np.diff(indices_n[deal.order_n], prepend=0) // stride - 1
         steps_n[deal.starts_P] = 0
-        gaps = GapCode(steps_n, best_rice_parameter(steps_n, *rice_range))
+        gaps = GapCode(steps_n, find_rice_parameter(steps_n, *rice_range))
         counts_P = deal.stops_P - deal.starts_P
         sizes_P = value_bytes * counts_P + gaps.piece_bytes(deal.starts_P, deal.stops_P)
         excess = max(int(sizes_P.max()) / room_bytes, int(counts_P.max()) / MAX_COUNT)
@@ -87,7 +87,7 @@ def _deal(places_n: IndexArray, stride: int) -> Deal:
 # ── back ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def kept_of_known(header: MessageHeader, heads: Heads, indices_n: IndexArray) -> IndexArray:
+def find_kept_by_mask(header: MessageHeader, heads: Heads, indices_n: IndexArray) -> IndexArray:
     """The kept coordinates [q] of surviving packets, of a mask that the receiver holds.
 
     Raises WireError where a head does not fit that mask.
@@ -106,7 +106,9 @@ def kept_of_known(header: MessageHeader, heads: Heads, indices_n: IndexArray) ->
     return np.concatenate([indices_n[:0], *(indices_n[c::packets] for c in starts_Q.tolist())])
 
 
-def kept_by_pieces(header: MessageHeader, heads: Heads, pieces: Sequence[memoryview]) -> IndexArray:
+def find_kept_by_pieces(
+    header: MessageHeader, heads: Heads, pieces: Sequence[memoryview]
+) -> IndexArray:
     """The kept coordinates [q] by the mask pieces of some packets. Raises WireError if one lies."""
     lost = np.diff(heads.indices, prepend=-1, append=header.packets) - 1
     empty = np.diff(heads.firsts % header.stride, prepend=-1, append=header.stride) - 1
@@ -122,7 +124,7 @@ def kept_by_pieces(header: MessageHeader, heads: Heads, pieces: Sequence[memoryv
     return kept_q
 
 
-def status_of_classes(header: MessageHeader, heads: Heads) -> ByteArray:
+def mark_classes(header: MessageHeader, heads: Heads) -> ByteArray:
     """[N] LOST in classes that a lost packet may have held, NOT_SENT in the others."""
     class_Q, stride = heads.firsts % header.stride, header.stride
     status_s = np.full(stride, Coordinate.LOST, dtype=np.uint8)

@@ -53,7 +53,7 @@ Column = list[memoryview]
 """One part of every packet."""
 
 
-def gaps_of(indices_n: IndexArray) -> IndexArray:
+def find_gaps(indices_n: IndexArray) -> IndexArray:
     """Left-out coordinates before each entry [n]; the first entry counts as 0."""
     gaps_n = np.empty(indices_n.size, dtype=np.int64)
     gaps_n[:1] = 0
@@ -67,7 +67,7 @@ def rice_bits(gaps_n: IndexArray, k: int) -> int:
     return gaps_n.size * (1 + k) + int((gaps_n >> k).sum())
 
 
-def best_rice_parameter(gaps_n: IndexArray, least: int, most: int = MAX_RICE_PARAMETER) -> int:
+def find_rice_parameter(gaps_n: IndexArray, least: int, most: int = MAX_RICE_PARAMETER) -> int:
     """The k in least … most of fewest bits (the smallest of equal ones).
 
     The bits are convex in k, since Σ ceil((g >> k) / 2), what one more k saves, only falls: so a walk

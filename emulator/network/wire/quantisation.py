@@ -138,14 +138,14 @@ def scale_by_module(values_n: FloatArray, layout: AdapterLayout, indices_n: Inde
     return Scaled(levels_n.astype(np.int8), scales_R, module_n)
 
 
-def module_of(indices_n: IndexArray, layout: AdapterLayout) -> IndexArray:
+def find_modules(indices_n: IndexArray, layout: AdapterLayout) -> IndexArray:
     """Which tensor of the layout each of some sorted coordinates lies in [n]."""
     return np.repeat(
         np.arange(len(layout.sizes), dtype=np.int64), _entries_by_module(indices_n, layout)
     )
 
 
-def tensors_of(indices_n: IndexArray, layout: AdapterLayout) -> int:
+def count_tensors(indices_n: IndexArray, layout: AdapterLayout) -> int:
     """In how many tensors of the layout some sorted coordinates lie: the scales of int8."""
     return int(np.count_nonzero(_entries_by_module(indices_n, layout)))
 

@@ -41,7 +41,7 @@ class Size:
     air_bytes: float
 
 
-def size_of(counts: Counts, room_bytes: int) -> Size:
+def estimate_size(counts: Counts, room_bytes: int) -> Size:
     """The data packets of a message that may carry room_bytes each, filled one after the other.
 
     Laws: what `WireFormat.encode` makes of it, exactly without int8 and mask pieces. int8 repeats the

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from emulator.cli.app import app
 from emulator.core.errors import ScenarioError
-from emulator.network.islands import Reach, joined
+from emulator.network.islands import Reach, require_connected
 from emulator.scenario.load import read_preset
 
 NLOS = ["devices=2", "channel.line_of_sight={kind: never}", "channel.shadowing.kind=none"]
@@ -15,7 +15,7 @@ NLOS = ["devices=2", "channel.line_of_sight={kind: never}", "channel.shadowing.k
 
 def join(preset, *overrides):
     scenario = read_preset(preset, overrides).scenario
-    joined(Reach(*scenario.bind_air(), scenario.access, scenario.seed))
+    require_connected(Reach(*scenario.bind_air(), scenario.access, scenario.seed))
 
 
 def problem(preset, *overrides):
@@ -187,7 +187,7 @@ def test_of_a_channel_of_ones_own_the_power_is_named_without_keys():
     channel, access = scenario.bind_air()
     protocol_only = OwnChannel(channel)
     with pytest.raises(ScenarioError, match=r"the power of each device to \S+ or more \("):
-        joined(Reach(protocol_only, access, scenario.access, scenario.seed))
+        require_connected(Reach(protocol_only, access, scenario.access, scenario.seed))
 
 
 class OwnChannel:

@@ -13,7 +13,7 @@ from emulator.core.records import check_account, check_carried
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.message import Coordinate, Known, ValueType
 from emulator.core.types.steps import Send
-from emulator.network.channel.access import OfdmaAccess, TdmaAccess, bound_access
+from emulator.network.channel.access import OfdmaAccess, TdmaAccess, bind_access
 from emulator.network.channel.aloha import AlohaAccess
 from emulator.network.channel.availability import Offline
 from emulator.network.channel.energy import FixedPower
@@ -57,7 +57,7 @@ def line(probability=0.0, apart_m=10.0, **fields):
 
 def shim(device=0, model=None, access=OFDMA, seed=0):
     channel = (model or line()).bind(4, seed)
-    return Shim(device, WireFormat(), bound_access(access, channel, seed), channel)
+    return Shim(device, WireFormat(), bind_access(access, channel, seed), channel)
 
 
 def message(receivers, seed=0, **changes):

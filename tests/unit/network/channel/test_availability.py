@@ -9,7 +9,7 @@ from emulator.core.errors import ScenarioError
 from emulator.core.types.packet import Packet
 from emulator.core.types.transmission import Request
 from emulator.network.channel.access import IdealAccess
-from emulator.network.channel.availability import Offline, all_there_s
+from emulator.network.channel.availability import Offline, earliest_presence_s
 from emulator.network.channel.energy import FixedPower
 from emulator.network.channel.fading import NoFading
 from emulator.network.channel.model import Wireless
@@ -78,7 +78,7 @@ def test_the_earliest_moment_at_which_all_are_there(absences, start):
         return any(o.device in (0, 1) and o.from_s <= time_s < o.to_s for o in offline)
 
     slow = next(time_s for time_s in range(start, 60) if not away(time_s))
-    assert all_there_s(offline, (0, 1), float(start)) == slow
+    assert earliest_presence_s(offline, (0, 1), float(start)) == slow
 
 
 def test_strangers_and_times_that_run_backwards_are_refused():

@@ -17,7 +17,7 @@ from emulator.network.channel.access import (
     OfdmaAccess,
     Slots,
     TdmaAccess,
-    distance_2_colours,
+    colour_two_hops,
 )
 from emulator.network.channel.placement import (
     DiscPlacement,
@@ -144,14 +144,14 @@ def _hears(graph) -> np.ndarray:
 
 def test_slots_are_as_few_as_the_references_say(references):
     for row in references("schedules")["distance_2_slots"]["rows"]:
-        colours = distance_2_colours(_hears(GRAPHS[row["graph"]]))
+        colours = colour_two_hops(_hears(GRAPHS[row["graph"]]))
         assert 1 + max(colours) == row["slots"], row["graph"]
 
 
 @given(st.integers(1, 20), st.floats(0.0, 1.0), st.integers(0, 1000))
 def test_nobody_hears_two_of_a_slot_or_one_of_its_own(devices, probability, seed):
     graph = nx.gnp_random_graph(devices, probability, seed=seed)
-    colours = distance_2_colours(_hears(graph))
+    colours = colour_two_hops(_hears(graph))
     assert set(colours) == set(range(1 + max(colours)))
     for device in graph:
         heard = [colours[other] for other in graph[device]]

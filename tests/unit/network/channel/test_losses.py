@@ -49,7 +49,7 @@ def _transfer(limits, key=(1, 0, 0, 1), block=ENDLESS) -> Transfer:
 
 
 def _outcome(losses, limits, key=(1, 0, 0, 1), block=ENDLESS):
-    return losses.outcome(_transfer(limits, key, block))
+    return losses.draw_outcome(_transfer(limits, key, block))
 
 
 def _both_ways(losses, limits, block=ENDLESS):
@@ -183,7 +183,7 @@ def test_packets_take_turns_on_the_tries_of_the_chains(limits, exchange_index, r
     limits_P = np.array(limits, dtype=np.int64)
     transfer = _transfer(limits_P, (1, exchange_index, 0, 1))
     transfer = replace(transfer, receivers=tuple(range(1, 1 + receivers)))
-    outcome = losses.outcome(transfer)
+    outcome = losses.draw_outcome(transfer)
     passed = iter(losses.successes(transfer, int(limits_P.sum())).T)
     for limit, arrived, attempts in zip(limits, outcome.arrived.T, outcome.attempts, strict=True):
         made, through = 0, np.zeros(receivers, dtype=bool)
@@ -213,13 +213,13 @@ def test_a_packet_for_several_is_tried_until_the_last_of_them_has_it(losses):
     alone = _transfer(_limits(200, 1000))
     block = _block(1.0, 1.0)
     both = replace(alone, receivers=(1, 2), blocks=lambda: iter([block]))
-    together = losses.outcome(both)
+    together = losses.draw_outcome(both)
     assert together.arrived.all()
     if isinstance(losses, GilbertElliottLoss):  # a chain goes on while the other still needs tries
         return
-    each = [losses.outcome(replace(alone, receivers=(r,))).attempts for r in (1, 2)]
+    each = [losses.draw_outcome(replace(alone, receivers=(r,))).attempts for r in (1, 2)]
     assert np.array_equal(together.attempts, np.maximum(*each))
-    few = losses.outcome(replace(both, limits_P=_limits(200, 2)))
+    few = losses.draw_outcome(replace(both, limits_P=_limits(200, 2)))
     assert np.array_equal(few.arrived, np.array(each) <= 2)
 
 

@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.network.channel.losses import BernoulliLoss
-from emulator.network.channel.transfer import Block, Outcome, Transfer, tries_needed, walk_blocks
+from emulator.network.channel.transfer import (
+    Block,
+    Transfer,
+    TransferOutcome,
+    tries_needed,
+    walk_blocks,
+)
 
 
 def _law(block, bits_W):
@@ -33,7 +39,7 @@ def _transfer(limits, bits, blocks, exchange_index=0, room=None, receivers=1) ->
     )
 
 
-def _one_try_at_a_time(transfer, blocks, law, symmetry) -> Outcome:
+def _one_try_at_a_time(transfer, blocks, law, symmetry) -> TransferOutcome:
     luck_RP = np.exp(transfer.log_luck(symmetry))
     arrived, attempts, now = [], [], 0.0
     for luck_R, limit, bits, room in zip(
@@ -48,7 +54,7 @@ def _one_try_at_a_time(transfer, blocks, law, symmetry) -> Outcome:
         arrived.append(lost_R < luck_R)
         attempts.append(made)
     arrived_RP = np.array(arrived, dtype=bool).reshape(-1, len(transfer.receivers)).T
-    return Outcome(arrived_RP, np.array(attempts, dtype=np.int64))
+    return TransferOutcome(arrived_RP, np.array(attempts, dtype=np.int64))
 
 
 block_lists = st.lists(
@@ -93,7 +99,7 @@ def test_a_constant_probability_is_the_geometric_law(count, tries, probability, 
     walked = walk_blocks(
         transfer, lambda block, bits_W: np.full((1, bits_W.size), probability), "independent"
     )
-    geometric = BernoulliLoss(probability=probability).outcome(transfer)
+    geometric = BernoulliLoss(probability=probability).draw_outcome(transfer)
     assert np.array_equal(walked.arrived, geometric.arrived)
     assert np.array_equal(walked.attempts, geometric.attempts)
 
