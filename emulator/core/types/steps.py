@@ -1,4 +1,4 @@
-"""The steps of a device between which a driver acts: an exchange, or the end of a round."""
+"""The steps that a device yields to its driver: an exchange, or the end of a round."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from emulator.core.types.records import MetricRecord
 
 @dataclass(frozen=True, eq=False)
 class Send:
-    """A device speaks and waits: one exchange.
+    """One exchange: a device sends its messages and waits for those of others.
 
     All messages share traffic and round_index. `wait_for`: the devices that send to this one in the
     same exchange, sorted; exactly one burst comes from each.
 
-    With `next_s` it speaks without waiting (asynchronous gossip): its inbox holds what came from
-    `listen_to` before now_s and was in no inbox yet. It promises to speak next at next_s; inf ends this
-    way of speaking, and what has not arrived by then is never heard.
+    With `next_s` the device sends without waiting (asynchronous gossip): its inbox holds the messages
+    of `listen_to` that arrived before now_s and were in no earlier inbox. The device must send again at
+    exactly next_s. inf ends the asynchronous phase; messages that arrive later are never received.
     """
 
     now_s: float
@@ -30,10 +30,11 @@ class Send:
 
 @dataclass(frozen=True, eq=False)
 class Inbox:
-    """Answers a Send: messages by (arrival_s, sender); when the own radio ends; sums so far.
+    """The answer to a Send: messages sorted by (arrival_s, sender), and costs so far.
 
-    The sums are of all that the device's messages cost, on every hop: over all devices they are those of
-    the ledger, which attributes each hop to the device that transmits.
+    transmit_end_s: when the device's own transmitter becomes free. The sums cover all hops of the
+    device's own messages. Added up over all devices they equal the sums of the ledger, which assigns
+    each hop to the device that transmits.
     """
 
     received: tuple[Received, ...]
@@ -44,7 +45,7 @@ class Inbox:
 
 @dataclass(frozen=True, eq=False)
 class DeviceState:
-    """What a device would need to go on after this round: plain arrays by name."""
+    """All that a device needs to continue after this round: plain arrays by name."""
 
     round_index: int
     now_s: float
@@ -53,7 +54,7 @@ class DeviceState:
 
 @dataclass(frozen=True, eq=False)
 class Commit:
-    """A device has finished a round: its state, and what it measured in it."""
+    """The end of a round: the state of the device, and the metrics that it measured in the round."""
 
     state: DeviceState
     records: tuple[MetricRecord, ...]
