@@ -27,12 +27,10 @@ from emulator.core.protocols.access import BoundAccess
 from emulator.core.protocols.channel import BoundChannel
 from emulator.core.types.transmission import Grant, Request
 from emulator.core.units import bits_from_bytes, db_from_linear, dbm_from_watts, noise_w
-from emulator.network.channel.access import TdmaSchedule, bind_access, find_slot_conflicts
-from emulator.network.channel.aloha import AlohaAccess
+from emulator.network.channel.access import bind_access, find_slot_conflicts, find_slots
 from emulator.network.channel.availability import earliest_presence_s
 from emulator.network.channel.fading import NoFading
 from emulator.network.channel.flow import BlockFlow, Blocks, Flow
-from emulator.network.channel.geometry import Geometry, PairLosses
 from emulator.network.channel.ideal import Ideal
 from emulator.network.channel.model import Wireless
 from emulator.network.channel.placement import distances_m
@@ -199,8 +197,8 @@ def all_links(links: MeanLinks) -> list[tuple[int, int]]:
 def nearest_links(links: MeanLinks, count: int = NEIGHBOURS) -> list[tuple[int, int]]:
     """Each device and its `count` nearest others (with gains from a file: the strongest)."""
     snapshot = links.channel.at(links.occasion.at_s)
-    geometry = isinstance(links.channel.gains, Geometry)
-    far_MM = distances_m(snapshot.positions_m) if geometry else -snapshot.mean_gain
+    from_file = links.model.gain is not None
+    far_MM = -snapshot.mean_gain if from_file else distances_m(snapshot.positions_m)
     np.fill_diagonal(far_MM, np.inf)
     order_MM = np.argsort(far_MM, axis=1, kind="stable")
     return [(i, int(j)) for i, order in enumerate(order_MM) for j in order[:count]]
@@ -228,9 +226,9 @@ def link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> LinkBudg
         bandwidth_hz=first.bandwidth_hz,
         noise_dbm=dbm_from_watts(noise) if finite else None,
         outside_dbm=dbm_from_watts(model.interference_w) if model.interference_w else None,
-        slot_of=_slot_of(links.access),
+        slot_of=find_slots(links.access),
         one_slot=_sharing(links.access, scenario.devices),
-        slot_s=links.access.scheme.slot_s if isinstance(links.access, TdmaSchedule) else None,
+        slot_s=getattr(links.access, "slot_s", None),
         in_range_MM=reach.near,
         islands=reach.islands,
         missing=reach.describe_missing_link() if len(reach.islands) > 1 else None,
@@ -264,7 +262,7 @@ def air_notes(scenario: Scenario, air: tuple[BoundChannel, BoundAccess]) -> list
 def _lines(
     links: MeanLinks, chosen: Sequence[tuple[int, int]], grants: Sequence[Grant]
 ) -> list[LinkLine]:
-    paths = _paths(links, chosen)
+    paths = links.channel.gains.pair_losses(chosen, links.occasion.at_s)
     shadowed = links.model.shadowing.kind != "none"
     lines = []
     for index, ((sender, receiver), grant) in enumerate(zip(chosen, grants, strict=True)):
@@ -290,20 +288,6 @@ def _lines(
     return lines
 
 
-def _paths(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> PairLosses | None:
-    """The parts of the loss of each link [L]; None where gains come from a file."""
-    gains = links.channel.gains
-    if not isinstance(gains, Geometry):
-        return None
-    positions_m = gains.trajectories.positions_m(links.occasion.at_s)
-    senders, receivers = (list(ends) for ends in zip(*chosen, strict=True))
-    return gains.paths(positions_m[senders], positions_m[receivers])
-
-
-def _slot_of(access: BoundAccess) -> tuple[int, ...] | None:
-    return access.slot_of if isinstance(access, TdmaSchedule) else None
-
-
 def _sharing(access: BoundAccess, devices: int) -> list[tuple[int, int]]:
     """The pairs of devices that share a slot, each once, sorted."""
     return find_slot_conflicts(access, combinations(range(devices), 2))
@@ -320,7 +304,5 @@ def _message(links: MeanLinks) -> str:
 def _access(links: MeanLinks) -> str:
     scheme = links.scenario.access
     told = f"{getattr(scheme, 'kind', type(scheme).__name__)}, {links.access.cast}"
-    if isinstance(scheme, AlohaAccess):
-        share = links.access.share(1)[1]
-        return f"{told}, sends with {scheme.send_probability:g}; at least {share:.2g} of the slots carry"
-    return f"{told}, reuse {scheme.reuse}" if scheme.kind == "tdma" else told
+    details = getattr(links.access, "details", "")
+    return f"{told}, {details}" if details else told

@@ -10,7 +10,10 @@ from emulator.core.types.transmission import Grant, Request
 
 
 class Access(Protocol):
-    """An access scheme as the scenario describes it."""
+    """An access scheme as the scenario describes it.
+
+    It may also have `casts: ClassVar[tuple[str, ...]]`: the casting modes that its field `cast` can have.
+    """
 
     @property
     def bandwidth_hz(self) -> float:
@@ -23,7 +26,11 @@ class Access(Protocol):
 
 
 class BoundAccess(Protocol):
-    """The scheme of one run. It is pure: equal requests give equal grants."""
+    """The scheme of one run. It is pure: equal requests give equal grants.
+
+    It may also have `slot_of: tuple[int, ...]`, the slot in which each device transmits [M], with
+    `slot_s: float`, the length of a slot [s]; and `details: str`, a description for the link budget.
+    """
 
     @property
     def cast(self) -> str:

@@ -24,6 +24,9 @@ from emulator.core.types.transmission import Grant, Request, Turns
 
 Cast = Literal["unicast", "broadcast"]
 
+CASTS: tuple[Cast, ...] = ("unicast", "broadcast")
+"""The casting modes of a scheme whose `cast` can be chosen."""
+
 SLOT_ROUNDING = 1e-9
 """What ends so little after a slot, in slots, has ended with it."""
 
@@ -75,6 +78,7 @@ class OfdmaAccess(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    casts: ClassVar[tuple[Cast, ...]] = CASTS
     kind: Literal["ofdma"] = "ofdma"
     bandwidth_hz: FiniteFloat = Field(gt=0, description="W: the band of each sender [Hz].")
     cast: Cast = Field(
@@ -116,6 +120,7 @@ class TdmaAccess(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     shares_time: ClassVar[bool] = True
+    casts: ClassVar[tuple[Cast, ...]] = CASTS
     kind: Literal["tdma"] = "tdma"
     bandwidth_hz: FiniteFloat = Field(gt=0, description="The band that all share [Hz].")
     slot_s: FiniteFloat = Field(default=0.01, gt=0, description="Length of a slot [s].")
@@ -184,8 +189,18 @@ class TdmaSchedule:
         return self.scheme.cast
 
     @property
+    def slot_s(self) -> float:
+        """Length of a slot [s]."""
+        return self.scheme.slot_s
+
+    @property
+    def details(self) -> str:
+        """The setting of the scheme."""
+        return f"reuse {self.scheme.reuse}"
+
+    @property
     def powers_add_up(self) -> bool:
-        """One after the other."""
+        """False: a sender serves its neighbours one after the other."""
         return False
 
     def share(self, neighbours: int) -> tuple[float, float]:
@@ -215,6 +230,12 @@ def bind_access(scheme: Access, channel: BoundChannel, seed: int) -> BoundAccess
     return scheme.bind(channel.at(0.0).in_range(scheme.bandwidth_hz, 1.0), seed)
 
 
+def find_slots(access: BoundAccess) -> tuple[int, ...] | None:
+    """The slot of each device [M], if the scheme has slots (`slot_of`); None otherwise."""
+    slot_of: tuple[int, ...] | None = getattr(access, "slot_of", None)
+    return slot_of
+
+
 def find_slot_conflicts(
     access: BoundAccess, links: Iterable[tuple[int, int]]
 ) -> list[tuple[int, int]]:
@@ -223,9 +244,8 @@ def find_slot_conflicts(
     The receiver could not hear in a slot in which it sends: such a link is served as if the two took
     turns, with the rate of a slot of its own.
     """
-    if not isinstance(access, TdmaSchedule):
+    if (slot_of := find_slots(access)) is None:
         return []
-    slot_of = access.slot_of
     return sorted({(i, j) for i, j in links if i != j and slot_of[i] == slot_of[j]})
 
 

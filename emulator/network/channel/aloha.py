@@ -93,6 +93,12 @@ class AlohaSchedule:
         return False
 
     @property
+    def details(self) -> str:
+        """The setting of the scheme, and the share of the slots that carry bits."""
+        p, share = self.scheme.send_probability, self.share(1)[1]
+        return f"sends with {p:g}; at least {share:.2g} of the slots carry"
+
+    @property
     def most_disturbers(self) -> int:
         """n of the receiver that hears the most: all of them but the sender, and itself."""
         return max(1, *map(len, self.heard))

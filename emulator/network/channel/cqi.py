@@ -2,7 +2,7 @@
 
 import bisect
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
@@ -54,6 +54,7 @@ class NrCqiRate(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    depends_on_snr: ClassVar[Literal[True]] = True
     kind: Literal["nr_cqi"] = "nr_cqi"
     overhead: float = Field(
         default=0.14,
@@ -67,6 +68,11 @@ class NrCqiRate(BaseModel):
         le=1,
         description="Resource elements a second and hertz: what guard bands and cyclic prefixes leave.",
     )
+
+    @property
+    def label(self) -> str:
+        """The name of the curve in a figure, with the overhead."""
+        return f"NR CQI, {100 * self.overhead:g} % overhead" if self.overhead else "NR CQI"
 
     def bit_per_s(self, snr: float, bandwidth_hz: float) -> float:
         """Rate [bit/s]."""

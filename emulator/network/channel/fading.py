@@ -60,6 +60,11 @@ class NoFading(BaseModel):
         return None
 
     @property
+    def steady_ratio(self) -> float:
+        """Power of the steady path over that of all others: there are no others."""
+        return math.inf
+
+    @property
     def block_s(self) -> float:
         """How long one draw holds [s]."""
         return math.inf
@@ -179,6 +184,11 @@ class BlockFading(BaseModel):
         """The fading of a run."""
         return Fades(self, seed)
 
+    @property
+    def steady_ratio(self) -> float:
+        """Power of the steady path over that of all others; 0 without a steady path."""
+        return 0.0
+
     def drawn(self, source: Stream, count: int) -> DoubleArray:
         """Independent power factors [count]."""
         raise NotImplementedError
@@ -214,6 +224,11 @@ class RicianFading(BlockFading):
     kind: Literal["rician"] = "rician"
     k_db: FiniteFloat = Field(description="K: power of the steady path over all others' [dB].")
 
+    @property
+    def steady_ratio(self) -> float:
+        """K: power of the steady path over that of all others."""
+        return linear_from_db(self.k_db)
+
     def drawn(self, source: Stream, count: int) -> DoubleArray:
         """Independent power factors [count]."""
         in_phase, quadrature = source.normal(size=(count, 2)).T / math.sqrt(2.0)
@@ -221,7 +236,7 @@ class RicianFading(BlockFading):
 
     def power_of(self, scattered: ComplexArray) -> DoubleArray:
         """|h|²."""
-        steady = linear_from_db(self.k_db)
+        steady = self.steady_ratio
         return np.asarray(np.abs(math.sqrt(steady) + scattered) ** 2 / (steady + 1.0))
 
 

@@ -93,6 +93,10 @@ class GainTable:
         """The gain of one pair at a time."""
         return float(self.gain_TMM[self._index(time_s), first, second])
 
+    def pair_losses(self, pairs_L: Sequence[tuple[int, int]], time_s: float) -> None:
+        """None: a file states gains, not the parts of a loss."""
+        return
+
     @functools.cached_property
     def _gains(self) -> list[DoubleArray]:
         """One array for each time: what has not changed is known by its identity."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +20,7 @@ from emulator.network.channel.flow import Blocks
 
 if TYPE_CHECKING:
     from emulator.network.channel.fading import Fades, NoFades
+    from emulator.network.channel.geometry import PairLosses
     from emulator.network.channel.model import Wireless
 
 MOVING_BLOCK_S = 1.0
@@ -42,7 +43,11 @@ class Gains(Protocol):
         ...
 
     def gain(self, first: int, second: int, time_s: float) -> float:
-        """Of one pair. Law: mean_gain(time_s)[first, second]."""
+        """The gain of one pair at a time. Law: it equals mean_gain(time_s)[first, second]."""
+        ...
+
+    def pair_losses(self, pairs_L: Sequence[tuple[int, int]], time_s: float) -> PairLosses | None:
+        """The parts of the loss of L pairs at a time [L]; None if only the whole gains are known."""
         ...
 
 

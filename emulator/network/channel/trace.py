@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -43,6 +43,7 @@ class TraceRate(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    depends_on_snr: ClassVar[Literal[False]] = False
     kind: Literal["trace"] = "trace"
     path: Path = Field(description="The trace, relative to the scenario file.")
 

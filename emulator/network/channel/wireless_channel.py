@@ -65,9 +65,14 @@ class WirelessChannel:
         """Γ [s]."""
         return self.model.deadline_s
 
+    def power_keys(self, power_w: float) -> list[str]:
+        """The scenario keys that limit the power of a device to less than power_w [W]."""
+        keys = ["channel.max_power_w"] if self.model.max_power_w < power_w else []
+        return keys + [f"channel.power.{key}" for key in self.model.power.keys_below(power_w)]
+
     @functools.cached_property
     def signal(self) -> Signal:
-        """What arrives over its links."""
+        """The power that arrives over its links."""
         return Signal(self.model, self.seed, self.gains, self.gain_at_start, self._most_w)
 
     def at(self, time_s: float) -> WirelessSnapshot:
