@@ -1,6 +1,6 @@
-"""Numbers from a CSV file, with one clear line for every problem.
+"""Numbers from a CSV file, with one line for every problem.
 
-The first line names the columns; empty lines are passed over.
+The first line names the columns; empty lines are skipped.
 """
 
 import csv
@@ -13,14 +13,13 @@ from emulator.core.errors import MOST_SHOWN, ScenarioError, shown
 from emulator.core.plain_numbers import FLOAT, MOST
 
 MOST_PROBLEMS = 20
-"""So many are shown; of a wrong file of a million lines the rest is only counted."""
-
+"""Most problems that are shown; further ones are only counted."""
 
 MOST_DIGITS = 15
-"""Of a whole number: all of them are floats of their own, and so are sums of a few."""
+"""Most digits of a whole number: floats represent all such numbers exactly, and sums of a few of them."""
 
 INFINITE = ("inf", "+inf", "-inf", "infinity", "+infinity", "-infinity")
-"""How tables write what has no end."""
+"""Spellings of infinity in tables."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class CsvRow:
 def read_table(
     path: Path, where: str, columns: Mapping[str, Callable[[str], float]]
 ) -> list[CsvRow]:
-    """All rows of a file whose header is exactly `columns`, each read by its function.
+    """Read all rows of a file whose header is exactly `columns`; each column has a function that reads it.
 
     where: the field of the scenario that names the file. Raises ScenarioError.
     """
@@ -69,7 +68,7 @@ def read_table(
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """Raise them as one ScenarioError, if there are any; not more than a reader can use."""
+    """Raise problems as one ScenarioError, if there are any; at most MOST_PROBLEMS are shown."""
     if problems:
         rest = len(problems) - MOST_PROBLEMS
         more = [f"... and {rest} more problems"] if rest > 0 else []
@@ -77,7 +76,7 @@ def refuse(problems: Sequence[str]) -> None:
 
 
 def read_whole(text: str) -> float:
-    """An integer of at most MOST_DIGITS digits."""
+    """Read an integer of at most MOST_DIGITS digits. Raises ValueError."""
     got, digits = text.strip(), text.strip().lstrip("+-")
     if not (got.isascii() and digits.isdecimal() and len(got) - len(digits) < 2):
         raise ValueError(f"got {shown(got)}, wanted a whole number")
@@ -87,7 +86,7 @@ def read_whole(text: str) -> float:
 
 
 def read_finite(text: str) -> float:
-    """A number, neither infinite nor NaN, with which floats can calculate."""
+    """Read a number that is finite and not too large to calculate with. Raises ValueError."""
     value = read_number(text)
     if not math.isfinite(value):
         raise ValueError(f"got {shown(text.strip())}, wanted a finite number")
@@ -97,7 +96,7 @@ def read_finite(text: str) -> float:
 
 
 def read_number(text: str) -> float:
-    """A number, infinite ones included; NaN for what is none."""
+    """Read a number, which may be infinite; NaN if the text is no number."""
     plain = FLOAT.fullmatch(text.strip()) or text.strip().lower() in INFINITE
     return float(text) if plain else math.nan
 
@@ -105,7 +104,7 @@ def read_number(text: str) -> float:
 def _values(
     cells: Sequence[str], columns: Mapping[str, Callable[[str], float]]
 ) -> tuple[float, ...]:
-    """The cells of one line, read. Raises ValueError."""
+    """Read the cells of one line. Raises ValueError."""
     if len(cells) != len(columns):
         raise ValueError(f"got {len(cells)} values, wanted {len(columns)}: {','.join(columns)}")
     values = []

@@ -1,8 +1,8 @@
-"""Where the devices stand. Positions depend on (seed, device) only: adding a device moves nobody.
+"""Placement of the devices. A position depends on (seed, device) only: a further device moves no other.
 
-Every placement also says where its devices may walk: `inside(unit_N2, placed_M2)` takes uniform
-numbers in [0, 1) to the area that it fills: its own, or the bounding box of the devices where it
-states none. Areas are convex.
+Every placement also defines the area in which its devices may walk: `map_to_area(unit_N2, placed_M2)`
+maps uniform numbers in [0, 1) to the area of the placement, or to the bounding box of the devices if the
+placement has no area. Areas are convex.
 Shapes: M devices, N points; positions are [M, 2] in metres.
 """
 
@@ -19,7 +19,7 @@ from emulator.core.types.arrays import DoubleArray
 from emulator.network.channel.csv_table import read_finite, read_table, read_whole, refuse
 
 NO_DEVICES: DoubleArray = np.empty((0, 2))
-"""Devices placed so far, where the area does not depend on them."""
+"""Placed devices, for an area that does not depend on them."""
 
 
 class DiscPlacement(BaseModel):
@@ -62,14 +62,14 @@ class RectanglePlacement(BaseModel):
 
 
 class GridPlacement(BaseModel):
-    """Row by row on a square grid of ⌈√M⌉ columns, the first device at the origin. No randomness."""
+    """Row by row on a square grid of ⌈√M⌉ columns, with the first device at the origin; no randomness."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["grid"] = "grid"
     spacing_m: FiniteFloat = Field(gt=0, description="Distance between grid neighbours [m].")
 
     def place(self, devices: int, seed: int) -> DoubleArray:
-        """Positions [M, 2] in metres; the seed changes nothing."""
+        """Positions [M, 2] in metres; the seed has no effect."""
         columns = math.isqrt(devices - 1) + 1 if devices else 1
         row_M, column_M = np.divmod(np.arange(devices), columns)
         return self.spacing_m * np.stack([column_M, row_M], axis=1).astype(np.float64)
@@ -80,7 +80,7 @@ class GridPlacement(BaseModel):
 
 
 class FixedPlacement(BaseModel):
-    """Positions as listed: device i stands at entry i."""
+    """Listed positions: device i is at entry i."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["fixed"] = "fixed"
@@ -105,14 +105,14 @@ class FixedPlacement(BaseModel):
 
 
 class FilePlacement(BaseModel):
-    """Positions from a CSV file with the header `device,x_m,y_m`: one row a device, in any order."""
+    """Positions from a CSV file with the header `device,x_m,y_m` and one row for each device, in any order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["file"] = "file"
     path: Path = Field(description="The CSV file, relative to the scenario file.")
 
     def place(self, devices: int, seed: int) -> DoubleArray:
-        """Positions [M, 2] in metres. Raises ScenarioError unless each device stands in one row."""
+        """Positions [M, 2] in metres. Raises ScenarioError unless each device has exactly one row."""
         columns = {"device": read_whole, "x_m": read_finite, "y_m": read_finite}
         rows = read_table(self.path, "channel.placement.path", columns)
         positions_M2 = np.full((devices, 2), np.nan)
@@ -154,6 +154,6 @@ def _unit_square(devices: int, seed: int) -> DoubleArray:
 
 
 def _in_box(unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
-    """Points [N, 2] of the least rectangle around all devices."""
+    """Points [N, 2] of the bounding box of all devices."""
     low_m, high_m = placed_M2.min(axis=0), placed_M2.max(axis=0)
     return np.asarray(low_m + (high_m - low_m) * unit_N2)

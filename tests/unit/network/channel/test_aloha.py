@@ -45,7 +45,7 @@ def _sends(schedule, chunks):
     return np.array(
         [
             np.concatenate([schedule.sends(device, chunk) for chunk in range(chunks)])
-            for device in range(len(schedule.heard))
+            for device in range(len(schedule.in_range_of))
         ]
     )
 
@@ -53,7 +53,7 @@ def _sends(schedule, chunks):
 def _carries(schedule, sender, receiver, chunks):
     """Slot by slot, by the rule [S]."""
     sends_MS = _sends(schedule, chunks)
-    others = set(schedule.heard[receiver]) - {sender}
+    others = set(schedule.in_range_of[receiver]) - {sender}
     return np.array(
         [
             sends_S[sender] and not sends_S[receiver] and not any(sends_S[i] for i in others)

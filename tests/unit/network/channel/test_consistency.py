@@ -47,7 +47,7 @@ def test_two_carriers_are_refused_with_both_named():
         read_preset("urban_sidelink", [TWO, "channel.path_loss.fc_ghz=28"])
     assert caught.value.problems == (
         "urban_sidelink: channel.fading.fc_ghz: got 5.9 with path_loss.fc_ghz 28, wanted one carrier "
-        "(channel.fc_ghz is that of every part which says none)",
+        "(channel.fc_ghz is that of every part which states none)",
     )
 
 
