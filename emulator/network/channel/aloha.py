@@ -124,8 +124,8 @@ class AlohaSchedule:
 
         @functools.lru_cache(KEPT_CHUNKS)
         def drawn(device: int, chunk: int) -> BoolArray:
-            luck_S = stream(self.seed, "aloha", device, chunk).random(CHUNK_SLOTS)
-            return luck_S < self.scheme.send_probability
+            uniform_S = stream(self.seed, "aloha", device, chunk).random(CHUNK_SLOTS)
+            return uniform_S < self.scheme.send_probability
 
         return drawn
 

@@ -189,7 +189,7 @@ class BlockFading(BaseModel):
         """Power of the steady path over that of all others; 0 without a steady path."""
         return 0.0
 
-    def drawn(self, source: Stream, count: int) -> DoubleArray:
+    def draw(self, source: Stream, count: int) -> DoubleArray:
         """Independent power factors [count]."""
         raise NotImplementedError
 
@@ -203,7 +203,7 @@ class RayleighFading(BlockFading):
 
     kind: Literal["rayleigh"] = "rayleigh"
 
-    def drawn(self, source: Stream, count: int) -> DoubleArray:
+    def draw(self, source: Stream, count: int) -> DoubleArray:
         """Independent power factors [count]."""
         return source.exponential(size=count)
 
@@ -231,7 +231,7 @@ class RicianFading(BlockFading):
         """K: power of the steady path over that of all others."""
         return linear_from_db(self.k_db)
 
-    def drawn(self, source: Stream, count: int) -> DoubleArray:
+    def draw(self, source: Stream, count: int) -> DoubleArray:
         """Independent power factors [count]."""
         in_phase, quadrature = source.normal(size=(count, 2)).T / math.sqrt(2.0)
         return self.power_of(in_phase + 1j * quadrature)
@@ -259,7 +259,7 @@ class Fades:
         """
         pair = min(first, second), max(first, second)
         if self.fading.blocks == "per_exchange":
-            draw = self.fading.drawn(stream(self.seed, "fading", exchange_index, block, *pair), 1)
+            draw = self.fading.draw(stream(self.seed, "fading", exchange_index, block, *pair), 1)
             return max(float(draw[0]), LEAST_FADING_POWER)
         chunk, within = divmod(block, CHUNK_BLOCKS)
         return max(float(self._powers(chunk, *pair)[within]), LEAST_FADING_POWER)
@@ -272,7 +272,7 @@ class Fades:
         def powers(chunk: int, low: int, high: int) -> DoubleArray:
             if self.fading.correlation == "none":
                 source = stream(self.seed, "fading", chunk, low, high)
-                return self.fading.drawn(source, CHUNK_BLOCKS)
+                return self.fading.draw(source, CHUNK_BLOCKS)
             blocks = np.arange(CHUNK_BLOCKS, dtype=np.float64) + chunk * CHUNK_BLOCKS
             return self.fading.power_of(self._scattered(blocks * self.fading.block_s, low, high))
 

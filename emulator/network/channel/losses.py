@@ -71,7 +71,7 @@ class BernoulliLoss(BaseModel):
         """Arrivals and attempts of the packets of one transfer."""
         if self.probability == 0.0:
             return _at_once(transfer)
-        needed_RP = tries_needed(transfer.log_luck(self.symmetry), math.log(self.probability))
+        needed_RP = tries_needed(transfer.log_uniform(self.symmetry), math.log(self.probability))
         return TransferOutcome.of_needed(needed_RP, transfer.limits_P)
 
     def loss_probability(self, block: Block, bits_W: DoubleArray) -> DoubleArray:
@@ -130,8 +130,8 @@ class GilbertElliottLoss(BaseModel):
             log_stay_T = np.log1p(-np.where(bad_T, self.r, self.p))
         ends_T = np.cumsum(tries_needed(np.log(uniform_T[1:]), log_stay_T))
         stay_T = np.searchsorted(ends_T, np.arange(tries), side="right")
-        luck_T = transfer.draws("loss", self.symmetry, receiver).random(tries)
-        return luck_T < np.where(bad_T[stay_T], self.h, self.k)
+        draws_T = transfer.draws("loss", self.symmetry, receiver).random(tries)
+        return draws_T < np.where(bad_T[stay_T], self.h, self.k)
 
 
 class OutageLoss(BaseModel):

@@ -96,7 +96,7 @@ class PathLossFamily(BaseModel):
         """The quantities of which this object has warned."""
         return set()
 
-    def clamped(
+    def clamp(
         self,
         quantity: str,
         value: DoubleArray | float,
@@ -111,7 +111,7 @@ class PathLossFamily(BaseModel):
         self._warn_once(quantity, outside, f"{least:g} to {most:g}; the nearest counts")
         return inside
 
-    def checked(self, quantity: str, value: DoubleArray, most: float) -> DoubleArray:
+    def check_most(self, quantity: str, value: DoubleArray, most: float) -> DoubleArray:
         """`value` unchanged. Warns once of a value above `most`, for a formula that states no range."""
         self._warn_once(quantity, value[value > most], f"at most {most:g}; the formula goes on")
         return value

@@ -48,8 +48,8 @@ class _SidelinkPathLoss(PathLossFamily):
         constant, per_distance, per_frequency = self.LOS
         rise_m = self.first_height_m - self.second_height_m
         d3d_m = np.maximum(np.hypot(distance_2d_m, rise_m), LEAST_DISTANCE_M)
-        lg_3d = np.log10(self.checked("distance_3d_m", d3d_m, MOST_3D_M))
-        lg_fc = math.log10(float(self.clamped("fc_ghz", self.fc_ghz, *FC_GHZ)))
+        lg_3d = np.log10(self.check_most("distance_3d_m", d3d_m, MOST_3D_M))
+        lg_fc = math.log10(float(self.clamp("fc_ghz", self.fc_ghz, *FC_GHZ)))
         los_db = constant + per_distance * lg_3d + per_frequency * lg_fc
         return np.where(line_of_sight, los_db, 36.85 + 30.0 * lg_3d + 18.9 * lg_fc)
 

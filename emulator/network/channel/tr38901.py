@@ -81,9 +81,9 @@ class UmiPathLoss(_Tr38901PathLoss):
 
     def path_loss_db(self, distance_2d_m: DoubleArray, line_of_sight: BoolArray) -> DoubleArray:
         """PL [dB], element by element."""
-        d2d_m = self.clamped("distance_2d_m", distance_2d_m, *CELL_2D_M, distance_2d_m > 0.0)
-        fc_ghz = float(self.clamped("fc_ghz", self.fc_ghz, *FC_GHZ))
-        h_ut_m = float(self.clamped("h_ut_m", self.h_ut_m, *TERMINAL_M))
+        d2d_m = self.clamp("distance_2d_m", distance_2d_m, *CELL_2D_M, distance_2d_m > 0.0)
+        fc_ghz = float(self.clamp("fc_ghz", self.fc_ghz, *FC_GHZ))
+        h_ut_m = float(self.clamp("h_ut_m", self.h_ut_m, *TERMINAL_M))
         breakpoint_m = _breakpoint_m(fc_ghz, self.h_bs_m, h_ut_m, self.speed_of_light)
         rise_m = self.h_bs_m - h_ut_m
         lg_3d = np.log10(np.hypot(d2d_m, rise_m))
@@ -118,9 +118,9 @@ class UmaPathLoss(_Tr38901PathLoss):
 
     def path_loss_db(self, distance_2d_m: DoubleArray, line_of_sight: BoolArray) -> DoubleArray:
         """PL [dB], element by element."""
-        d2d_m = self.clamped("distance_2d_m", distance_2d_m, *CELL_2D_M, distance_2d_m > 0.0)
-        fc_ghz = float(self.clamped("fc_ghz", self.fc_ghz, *FC_GHZ))
-        h_ut_m = float(self.clamped("h_ut_m", self.h_ut_m, *TERMINAL_ON_THE_GROUND_M))
+        d2d_m = self.clamp("distance_2d_m", distance_2d_m, *CELL_2D_M, distance_2d_m > 0.0)
+        fc_ghz = float(self.clamp("fc_ghz", self.fc_ghz, *FC_GHZ))
+        h_ut_m = float(self.clamp("h_ut_m", self.h_ut_m, *TERMINAL_ON_THE_GROUND_M))
         breakpoint_m = _breakpoint_m(fc_ghz, self.h_bs_m, h_ut_m, self.speed_of_light)
         rise_m = self.h_bs_m - h_ut_m
         lg_3d = np.log10(np.hypot(d2d_m, rise_m))
@@ -155,9 +155,9 @@ class InhPathLoss(_Tr38901PathLoss):
 
     def path_loss_db(self, distance_2d_m: DoubleArray, line_of_sight: BoolArray) -> DoubleArray:
         """PL [dB], element by element."""
-        lg_fc = math.log10(float(self.clamped("fc_ghz", self.fc_ghz, *FC_GHZ)))
+        lg_fc = math.log10(float(self.clamp("fc_ghz", self.fc_ghz, *FC_GHZ)))
         d3d_m = np.hypot(distance_2d_m, self.h_bs_m - self.h_ut_m)
-        lg_3d = np.log10(self.clamped("distance_3d_m", d3d_m, *OFFICE_3D_M, distance_2d_m > 0.0))
+        lg_3d = np.log10(self.clamp("distance_3d_m", d3d_m, *OFFICE_3D_M, distance_2d_m > 0.0))
         los_db = 32.4 + 17.3 * lg_3d + 20.0 * lg_fc
         return _by_state(line_of_sight, los_db, 38.3 * lg_3d + 17.3 + 24.9 * lg_fc)
 
@@ -195,9 +195,9 @@ class InfPathLoss(_Tr38901PathLoss):
 
     def path_loss_db(self, distance_2d_m: DoubleArray, line_of_sight: BoolArray) -> DoubleArray:
         """PL [dB], element by element."""
-        lg_fc = math.log10(float(self.clamped("fc_ghz", self.fc_ghz, *FC_GHZ)))
+        lg_fc = math.log10(float(self.clamp("fc_ghz", self.fc_ghz, *FC_GHZ)))
         d3d_m = np.hypot(distance_2d_m, inf_h_bs_m(self.variant, self.h_bs_m) - self.h_ut_m)
-        lg_3d = np.log10(self.clamped("distance_3d_m", d3d_m, *FACTORY_3D_M, distance_2d_m > 0.0))
+        lg_3d = np.log10(self.clamp("distance_3d_m", d3d_m, *FACTORY_3D_M, distance_2d_m > 0.0))
         los_db = 31.84 + 21.5 * lg_3d + 19.0 * lg_fc
         variants = ("sl", "dl") if self.variant == "dl" else (self.variant,)
         laws = [self.NLOS[variant] for variant in variants]

@@ -57,7 +57,7 @@ class Transfer:
             purpose, ends = f"joint_{purpose}", (min(ends), max(ends))
         return stream(self.seed, purpose, self.exchange_index, *ends, *self.flow)
 
-    def log_luck(self, symmetry: Symmetry) -> DoubleArray:
+    def log_uniform(self, symmetry: Symmetry) -> DoubleArray:
         """ln u [R, P], with one uniform u in (0, 1] for each packet, independent of the packets after it."""
         count = self.limits_P.size
         draws = [self.draws("loss", symmetry, receiver) for receiver in self.receivers]
@@ -84,13 +84,13 @@ class TransferOutcome:
         return cls(needed_RP <= limits_P, attempts_P.astype(np.int64))
 
 
-def tries_needed(log_luck: DoubleArray, log_loss: DoubleArray | float) -> DoubleArray:
+def tries_needed(log_uniform: DoubleArray, log_loss: DoubleArray | float) -> DoubleArray:
     """The first try n with q^n < u, from ln u and ln q: 1 + floor(ln u / ln q); inf for q = 1.
 
     n has a geometric distribution, because P(n > k) = P(u <= q^k) = q^k.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        tries = 1.0 + np.floor(log_luck / log_loss)
+        tries = 1.0 + np.floor(log_uniform / log_loss)
     return np.where(np.less(log_loss, 0.0), tries, np.inf)
 
 
@@ -121,12 +121,12 @@ class _Walk:
     def __init__(self, transfer: Transfer, law: LossLaw, symmetry: Symmetry) -> None:
         self._transfer = transfer
         self._law = law
-        self._log_luck_RP = transfer.log_luck(symmetry)
+        self._log_uniform_RP = transfer.log_uniform(symmetry)
         last_try_P = transfer.room_P - (transfer.limits_P - 1) * transfer.bits_P
         least_P = np.minimum(transfer.bits_P, last_try_P) * (transfer.limits_P > 0)
         self._earliest_P = np.cumsum(least_P) - least_P
         self.attempts_P = np.zeros_like(transfer.limits_P)
-        self.arrived_RP = np.zeros(self._log_luck_RP.shape, dtype=np.bool_)
+        self.arrived_RP = np.zeros(self._log_uniform_RP.shape, dtype=np.bool_)
         self.turn = 0
         self.now_bits = 0.0
 
@@ -136,7 +136,7 @@ class _Walk:
         bits_W = self._transfer.bits_P[within]
         with np.errstate(divide="ignore"):
             log_loss_RW = np.log(self._law(block, bits_W))
-        needed_RW = tries_needed(self._log_luck_RP[:, within], log_loss_RW)
+        needed_RW = tries_needed(self._log_uniform_RP[:, within], log_loss_RW)
         needed_RW[self.arrived_RP[:, within]] = 0.0  # received in an earlier block
         left_W = self._transfer.limits_P[within] - self.attempts_P[within]
         tries_W = np.minimum(needed_RW.max(axis=0), left_W)
@@ -170,5 +170,5 @@ class _Walk:
         self.now_bits += failed * bits
         self.arrived_RP[:, self.turn] |= needed_R <= failed
         # ln u must stay at most 0 in spite of rounding, because so many tries were not enough.
-        luck_R = self._log_luck_RP[:, self.turn] - failed * log_loss_R
-        self._log_luck_RP[:, self.turn] = np.minimum(luck_R, 0.0)
+        left_R = self._log_uniform_RP[:, self.turn] - failed * log_loss_R
+        self._log_uniform_RP[:, self.turn] = np.minimum(left_R, 0.0)

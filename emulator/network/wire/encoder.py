@@ -191,7 +191,7 @@ class WireFormat(BaseModel):
                 )
             firsts_P = indices_n[deal.order_n[deal.starts_P]]
             strides_P = np.full_like(firsts_P, deal.stride)
-            dealt = entries.dealt(deal)
+            dealt = entries.reorder(deal)
             return _Cut(dealt, deal.starts_P, deal.stops_P, firsts_P, strides_P, deal.stride)
         firsts_P = indices_n[starts_P]
         spans_P = np.append(firsts_P[1:], message.layout.size)[:packets] - firsts_P
@@ -237,7 +237,7 @@ class _Entries:
         scaled = scale_by_module(floats_n, message.layout, message.mask.indices)
         return cls(count, width, scaled.levels_n.view(np.uint8).data, scaled, gaps)
 
-    def dealt(self, deal: Deal) -> "_Entries":
+    def reorder(self, deal: Deal) -> "_Entries":
         """The same entries class by class, with the gaps of the deal."""
         rows = np.frombuffer(self.values, dtype=np.uint8).reshape(-1, max(1, self.value_bytes))
         values = rows[deal.order_n].reshape(-1).data if self.value_bytes else self.values

@@ -121,7 +121,7 @@ FALL_APART = {
 
 @pytest.mark.parametrize("kind", FALL_APART)
 @pytest.mark.parametrize("seed", range(4))
-def test_who_follows_an_advice_has_a_connected_network(kind, seed):
+def test_a_network_with_an_advised_setting_is_connected(kind, seed):
     preset, overrides = FALL_APART[kind]
     overrides = [*overrides, "devices=10", f"seed={seed}"]
     line = problem(preset, *overrides)
@@ -132,7 +132,7 @@ def test_who_follows_an_advice_has_a_connected_network(kind, seed):
 
 
 @pytest.mark.parametrize("kind", ["a slot each", "own bands"])
-def test_or_more_is_said_where_more_power_cannot_cost_time(kind):
+def test_or_more_is_written_where_more_power_cannot_cost_time(kind):
     preset, overrides = FALL_APART[kind]
     overrides = [*overrides, "devices=10"]
     keys, value = re.findall(
@@ -142,7 +142,7 @@ def test_or_more_is_said_where_more_power_cannot_cost_time(kind):
         join(preset, *overrides, *(f"{key}={factor * float(value)}" for key in keys.split(" and ")))
 
 
-def test_or_more_is_not_said_where_more_power_may_cost_slots():
+def test_or_more_is_not_written_where_more_power_may_cost_slots():
     preset, overrides = FALL_APART["shared slots"]
     line = problem(preset, *overrides, "devices=10")
     assert "channel.max_power_w and channel.power.power_w to " in line
@@ -191,7 +191,7 @@ def test_of_a_channel_of_ones_own_the_power_is_named_without_keys():
 
 
 class OwnChannel:
-    """What the protocol of a channel says, and nothing else."""
+    """A channel with the members of the protocol only."""
 
     def __init__(self, channel):
         self.max_power_w = channel.max_power_w

@@ -152,7 +152,7 @@ def test_what_several_get_goes_once_over_the_hops_they_share(access):
     assert all(record.last_hop for record in records)
 
 
-def test_who_gets_nothing_itself_passes_on_to_the_lowest_of_several():
+def test_a_relay_that_is_no_receiver_passes_on_to_the_lowest_of_several():
     _, records = shim(1).emit(send(message([0, 3], source=1)), 0)
     assert ends(records) == [(1, 0, 1, 0, 0), (1, 2, 1, 3, 0), (2, 3, 1, 3, 1)]
     assert [record.first_hop for record in records] == [True, True, False]

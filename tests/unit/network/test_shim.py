@@ -80,7 +80,7 @@ sends = st.lists(
 
 @settings(max_examples=30, deadline=None)
 @given(sends)
-def test_over_the_ideal_channel_everybody_hears_exactly_what_was_said(said):
+def test_over_the_ideal_channel_all_devices_receive_exactly_what_was_sent(said):
     wire = WireFormat()
     bursts, records = shim(wire=wire).emit(replace(said, now_s=2.5), 7)
     assert [burst.receiver for burst in bursts] == sorted(
@@ -102,7 +102,7 @@ def test_over_the_ideal_channel_everybody_hears_exactly_what_was_said(said):
                 assert np.array_equal(got.values[each.mask.indices], each.values)
 
 
-def test_nobody_waits_for_the_radio_over_the_ideal_channel():
+def test_no_device_waits_for_the_radio_over_the_ideal_channel():
     air = shim()
     for exchange_index in range(3):
         bursts, _ = air.emit(send(message(), now_s=1.0), exchange_index)
@@ -275,7 +275,7 @@ def test_neighbours_share_the_band_at_the_same_time():
     assert len({record.start_s for record in records}) == 1
 
 
-def test_a_message_is_serialised_once_however_many_hear_it(monkeypatch):
+def test_a_message_is_serialised_once_for_any_number_of_receivers(monkeypatch):
     encoded = []
     encode = WireFormat.encode
     monkeypatch.setattr(
@@ -340,7 +340,7 @@ def test_an_absent_neighbour_does_not_keep_the_radio_from_others():
 
 @pytest.mark.parametrize("cast", ["unicast", "broadcast"])
 def test_what_was_put_off_has_the_radio_for_itself(cast):
-    """Three messages for somebody who is away until 100 s, one who says something while they go out."""
+    """Three messages for a device that is offline until 100 s, and one that is sent meanwhile."""
     model = lossy(0.0, offline=({"device": 2, "from_s": 0.5, "to_s": 100.0},))
     air = shim(model, access=OfdmaAccess(bandwidth_hz=1e6, cast=cast))
     spans = []

@@ -55,7 +55,7 @@ def test_a_transfer_waits_for_both_ends_and_lasts_as_long_as_ever():
     assert _sent(channel, _packets(True), 2, 0, 6.0).arrival_s == 7.0
 
 
-def test_what_is_late_because_somebody_was_away_is_lost_like_any_other():
+def test_packets_late_because_a_device_was_offline_are_lost_like_others():
     channel = _channel(_away(1, 0.0, 4.5), deadline_s=6.0, late="lose")
     reception = _sent(channel, _packets(True, False, False), 0, 1, 0.0)
     assert reception.arrived.tolist() == [True, False, False]
@@ -81,7 +81,7 @@ def test_the_earliest_moment_at_which_all_are_there(absences, start):
     assert earliest_presence_s(offline, (0, 1), float(start)) == slow
 
 
-def test_strangers_and_times_that_run_backwards_are_refused():
+def test_unknown_devices_and_times_that_run_backwards_are_refused():
     with pytest.raises(
         ScenarioError, match=r"channel\.offline: got devices \[3\], wanted some of 0"
     ):

@@ -60,7 +60,7 @@ PLACEMENTS = [
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_another_device_moves_nobody_and_another_seed_moves_all(placement):
+def test_another_device_moves_no_other_and_another_seed_moves_all(placement):
     few, many = placement.place(5, seed=3), placement.place(9, seed=3)
     assert np.array_equal(few, many[:5])
     assert not np.any(few == placement.place(5, seed=4))
@@ -149,7 +149,9 @@ def test_slots_are_as_few_as_the_references_say(references):
 
 
 @given(st.integers(1, 20), st.floats(0.0, 1.0), st.integers(0, 1000))
-def test_nobody_hears_two_of_a_slot_or_one_of_its_own(devices, probability, seed):
+def test_no_device_is_in_range_of_two_senders_of_a_slot_or_of_one_of_its_own(
+    devices, probability, seed
+):
     graph = nx.gnp_random_graph(devices, probability, seed=seed)
     colours = colour_two_hops(_hears(graph))
     assert set(colours) == set(range(1 + max(colours)))

@@ -22,7 +22,7 @@ def _law(block, bits_W):
 
 
 def _block(snr, end_bits, receivers=1) -> Block:
-    """Other receivers hear the sender better and better."""
+    """Each receiver has a higher SNR than the one before."""
     return Block(snr * 1.5 ** np.arange(receivers), None, end_bits)
 
 
@@ -40,7 +40,7 @@ def _transfer(limits, bits, blocks, exchange_index=0, room=None, receivers=1) ->
 
 
 def _one_try_at_a_time(transfer, blocks, law, symmetry) -> TransferOutcome:
-    luck_RP = np.exp(transfer.log_luck(symmetry))
+    luck_RP = np.exp(transfer.log_uniform(symmetry))
     arrived, attempts, now = [], [], 0.0
     for luck_R, limit, bits, room in zip(
         luck_RP.T, transfer.limits_P, transfer.bits_P, transfer.room_P, strict=True
@@ -105,7 +105,7 @@ def test_a_constant_probability_is_the_geometric_law(count, tries, probability, 
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 4))
-def test_a_packet_keeps_its_luck_whatever_follows_it(few, more, tries):
+def test_the_fate_of_a_packet_does_not_depend_on_later_packets(few, more, tries):
     blocks = [_block(900.0 + 100.0 * (n % 7), 1500.0 * (n + 1)) for n in range(100)]
     blocks.append(_block(900.0, math.inf))
     short, long = (
@@ -140,7 +140,7 @@ def test_packets_without_a_block_try_in_vain():
     assert walked.attempts.tolist() == [1, 1, 4]
 
 
-def test_tries_needed_is_the_first_whose_product_is_below_the_luck():
+def test_tries_needed_is_the_first_try_whose_product_is_below_u():
     luck = np.array([1.0, 0.5, 0.25, 0.2, 1e-9])
     tries = tries_needed(np.log(luck), math.log(0.5))
     assert tries.tolist() == [1.0, 2.0, 3.0, 3.0, 30.0]

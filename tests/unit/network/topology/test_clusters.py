@@ -198,7 +198,7 @@ def test_devices_of_one_task_do_not_collide():
     assert build_clusters(_line(6, 0.9, blocks=[0, 1, 0, 1, 0, 1]), 0.1) == ((0, 2, 4), (1, 3, 5))
 
 
-def test_without_masks_nobody_shares_a_cluster_unless_everything_may_collide():
+def test_without_masks_clusters_are_single_devices_unless_everything_may_collide():
     survey = _line(4, 1.0)
     assert build_clusters(survey, 0.99) == ((0,), (1,), (2,), (3,))
     assert build_clusters(survey, 1.0) == ((0, 1, 2, 3),)
