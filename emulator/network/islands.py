@@ -24,10 +24,10 @@ from emulator.network.channel.snapshot import IN_RANGE_BYTES
 from emulator.network.topology.graphs import islands
 
 MOST_DOUBLINGS = 100
-"""The search for a value ends after so many doublings: no larger value is enough either."""
+"""The search for a value ends after this number of doublings, because a larger value is not enough either."""
 
 MOST_NETWORKS = 100
-"""The search raises a value at most so often because the slots were assigned differently."""
+"""The search raises a value at most this number of times because slots were assigned differently."""
 
 SAME_DEADLINE = 1e-9
 """A deadline must still be enough when it is shorter by this share, because rounding may shorten it."""

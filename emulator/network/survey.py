@@ -75,10 +75,10 @@ def parameter_budget(
     neighbours: int,
     bytes_of: Callable[[int], int],
 ) -> int:
-    """The largest number of values, at most `affordable`, that a device can send to so many neighbours.
+    """The largest number of values, at most `affordable`, that a device can send to its neighbours.
 
     Eq 11a and 11b: the device serves its nearest neighbours at once, at the mean gains, within the
-    deadline and the power limit. bytes_of: bytes on the air of a message of so many values.
+    deadline and the power limit. bytes_of: bytes on the air of a message of n values.
     Raises EmulatorError if the number is less than 1.
     """
     now, sharing = channel.at(0.0), find_power_sharing(channel, access)

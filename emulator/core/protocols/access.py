@@ -43,7 +43,7 @@ class BoundAccess(Protocol):
         ...
 
     def share(self, neighbours: int) -> tuple[float, float]:
-        """Band [Hz] and share of the time that a sender gives to each of so many neighbours."""
+        """Band [Hz] and share of the time that a sender gives to each of its neighbours."""
         ...
 
     def plan(self, requests: Sequence[Request]) -> tuple[Grant, ...]:

@@ -20,7 +20,7 @@ class ChannelModel(Protocol):
     """
 
     def bind(self, devices: int, seed: int) -> BoundChannel:
-        """The channel between so many devices under one seed, which fixes positions and mean gains."""
+        """The channel between the devices under one seed, which fixes positions and mean gains."""
         ...
 
 

@@ -80,7 +80,7 @@ class Coordinate(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Received:
-    """A message as it arrived. It holds no NaN, and `status` tells a lost value from a value of 0.
+    """A message as it arrived. It holds no NaN, and `status` distinguishes a lost value from a value of 0.
 
     values: [N], zero wherever status is not RECEIVED (float32; uint8 for ValueType.BYTE).
     status: [N] uint8 of `Coordinate`. Where a lost packet carried its own piece of the mask, all

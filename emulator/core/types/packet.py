@@ -38,5 +38,5 @@ One bit for each packet follows."""
 
 
 def ack_bytes(packets: int) -> int:
-    """Bytes on the air of one acknowledgement that covers so many packets."""
+    """Bytes on the air of one acknowledgement that covers a number of packets."""
     return ACK_BYTES + (packets + 7) // 8

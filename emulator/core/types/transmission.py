@@ -36,7 +36,7 @@ class Turns(Protocol):
         ...
 
     def times_at(self, carrying_s: DoubleArray) -> DoubleArray:
-        """The times [s] at which so much time that carries bits has passed, element by element."""
+        """The times [s] at which carrying_s of the time that carries bits has passed, element by element."""
         ...
 
 

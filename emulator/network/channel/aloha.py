@@ -26,7 +26,7 @@ KEPT_CHUNKS = 4096
 """Chunks whose draws are cached, with a byte for each slot; others are drawn again."""
 
 MOST_DOUBLINGS = 14
-"""The run ends if a transfer needs more than so many doublings of its first chunk."""
+"""The run ends if a transfer needs more than this number of doublings of its first chunk."""
 
 LEAST_SHARE = 1e-5
 """A scheme under which less than this share of the slots carries bits is refused."""

@@ -16,8 +16,8 @@ from emulator.core.types.arrays import DoubleArray
 from emulator.core.types.transmission import Turns
 
 MAX_BLOCKS = 1_000_000
-"""The run ends if a transfer sends in so many coherence blocks, or waits in so many without max_wait_s:
-its computation would take minutes. A wait that is limited by max_wait_s may have more blocks."""
+"""The run ends if a transfer sends in this number of coherence blocks, or waits in this number of blocks
+without max_wait_s: its computation would take minutes. A wait with max_wait_s may have more blocks."""
 
 SAME_MOMENT = 1e-9
 """A transfer that starts so little before the end of a block, in blocks, starts in the next block, because

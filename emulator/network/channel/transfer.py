@@ -95,7 +95,7 @@ def tries_needed(log_uniform: DoubleArray, log_loss: DoubleArray | float) -> Dou
 
 
 LossLaw = Callable[[Block, DoubleArray], DoubleArray]
-"""law(block, bits_W): the probability q [R, W] that one try of so many bits is lost in a block."""
+"""law(block, bits_W): the probability q [R, W] that one try of bits_W bits is lost in a block."""
 
 
 def walk_blocks(transfer: Transfer, law: LossLaw, symmetry: Symmetry) -> TransferOutcome:
@@ -169,6 +169,6 @@ class _Walk:
         self.attempts_P[self.turn] += failed
         self.now_bits += failed * bits
         self.arrived_RP[:, self.turn] |= needed_R <= failed
-        # ln u must stay at most 0 in spite of rounding, because so many tries were not enough.
+        # ln u must stay at most 0 in spite of rounding, because these tries were not enough.
         left_R = self._log_uniform_RP[:, self.turn] - failed * log_loss_R
         self._log_uniform_RP[:, self.turn] = np.minimum(left_R, 0.0)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from emulator.network.channel.model import Wireless
 
 MAX_RELIABLE_TRIES = 1000
-"""The run ends if a reliable packet is lost in so many tries."""
+"""The run ends if a reliable packet is lost in this number of tries."""
 
 
 @dataclass(frozen=True, eq=False)

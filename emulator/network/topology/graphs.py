@@ -21,7 +21,7 @@ from emulator.core.types.survey import Link, Survey
 from emulator.network.topology.mixing import metropolis_links
 
 MAX_DRAWS = 100
-"""A random graph is drawn again until it is connected, at most so often."""
+"""Largest number of draws of a random graph, which is drawn again until it is connected."""
 
 
 class FixedGraph(BaseModel):
@@ -108,7 +108,7 @@ class RandomRegular(FixedGraph):
     degree: int = Field(ge=1, description="Neighbours of each device.")
 
     def unfit(self, devices: int) -> list[str]:
-        """The reason why no such graph of so many devices exists; empty if one exists."""
+        """The reason why no such graph exists for a number of devices; empty if one exists."""
         if self.degree < devices and self.degree * devices % 2 == 0:
             return []
         fitting = [d for d in range(1, devices) if d * devices % 2 == 0]
@@ -136,7 +136,7 @@ class RandomRegular(FixedGraph):
 
 
 class RandomFeasible(FixedGraph):
-    """A random connected graph of so many edges within the range and the power limit of all devices.
+    """A random connected graph of num_edges edges within the range and the power limit of all devices.
 
     Every edge joins two devices in range, and every device must be able to serve all its neighbours
     at once: sum_j required_power[i, j, degree i] <= p_max. A random spanning tree is drawn first, then

@@ -190,6 +190,15 @@ def test_of_a_channel_of_ones_own_the_power_is_named_without_keys():
         require_connected(Reach(protocol_only, access, scenario.access, scenario.seed))
 
 
+def test_a_users_own_channel_may_name_the_keys_of_its_power():
+    scenario = read_preset("paper", ["devices=2", "channel.max_power_w=1e-9"]).scenario
+    channel, access = scenario.bind_air()
+    own = OwnChannel(channel)
+    own.power_keys = lambda power_w: ["channel.amplifier_w"] if power_w > 1e-9 else []
+    with pytest.raises(ScenarioError, match=r"or channel.amplifier_w to \S+ or more \("):
+        require_connected(Reach(own, access, scenario.access, scenario.seed))
+
+
 class OwnChannel:
     """A channel with the members of the protocol only."""
 

@@ -1,6 +1,7 @@
 """Placement and access: each against its formula or distribution."""
 
 import math
+from types import SimpleNamespace
 
 import networkx as nx
 import numpy as np
@@ -18,6 +19,7 @@ from emulator.network.channel.access import (
     Slots,
     TdmaAccess,
     colour_two_hops,
+    find_slot_conflicts,
 )
 from emulator.network.channel.placement import (
     DiscPlacement,
@@ -49,6 +51,12 @@ def test_noise_floors(closed_forms):
 def test_twice_the_bandwidth_is_twice_the_noise(bandwidth_hz, noise_figure_db):
     once = noise_w(bandwidth_hz, noise_figure_db)
     assert noise_w(2.0 * bandwidth_hz, noise_figure_db) == 2.0 * once
+
+
+def test_a_users_own_scheme_with_slots_has_slot_conflicts():
+    own = SimpleNamespace(slot_of=(0, 1, 0))
+    assert find_slot_conflicts(own, [(2, 0), (0, 1), (2, 0), (1, 1)]) == [(2, 0)]
+    assert find_slot_conflicts(SimpleNamespace(), [(2, 0)]) == []
 
 
 # ── placement ────────────────────────────────────────────────────────────────────────────────────
