@@ -1,4 +1,4 @@
-"""What is said of a network that falls apart, held against the channel itself."""
+"""The description of a network in islands, compared with the channel itself."""
 
 import re
 
@@ -182,7 +182,7 @@ def test_check_finds_islands_before_anything_is_loaded(tmp_path):
     assert CliRunner().invoke(app, [*asked, "method.kind=local"]).exit_code == 0
 
 
-def test_of_a_channel_of_ones_own_the_power_is_named_without_keys():
+def test_the_power_of_a_users_own_channel_is_named_without_keys():
     scenario = read_preset("paper", ["devices=2", "channel.max_power_w=1e-9"]).scenario
     channel, access = scenario.bind_air()
     protocol_only = OwnChannel(channel)

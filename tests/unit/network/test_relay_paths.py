@@ -13,12 +13,12 @@ from emulator.network.channel.ideal import Ideal
 from emulator.network.relay_paths import Network, RelayPaths, find_paths_taken
 
 SLOWER = (1, 2, 3, 6)
-"""How often the airtime of the fastest link another one has."""
+"""The ratio of the airtime of a link to that of the fastest link."""
 
 
 @st.composite
 def networks(draw):
-    """Who is in range, and by how much slower than 12 Mb/s, alike in both directions."""
+    """Pairs in range, and the factor by which they are slower than 12 Mb/s, equal in both directions."""
     devices = draw(st.integers(2, 6))
     slower_MM = np.zeros((devices, devices), dtype=np.int64)
     for i in range(devices):

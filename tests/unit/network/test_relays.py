@@ -175,7 +175,7 @@ def test_a_relay_passes_a_senders_messages_on_in_turn():
     assert second[1].start_s == max(second[0].arrival_s, first[1].arrival_s)
 
 
-def test_a_hop_waits_for_a_relay_that_is_away():
+def test_a_hop_waits_for_a_relay_that_is_offline():
     model = line(offline=(Offline(device=1, from_s=0.0, to_s=3.0),))
     _, records = shim(model=model).emit(send(message([2])), 0)
     assert records[0].start_s == 3.0

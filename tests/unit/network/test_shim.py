@@ -1,4 +1,4 @@
-"""The shim: every byte is accounted, nothing is lost that the channel did not lose."""
+"""The shim: it accounts for every byte, and only the channel loses packets."""
 
 import math
 import struct
@@ -171,7 +171,7 @@ def test_packets_add_up_over_many_bursts():
     assert lost / (sent - header_packets) == pytest.approx(0.2, abs=0.06)
 
 
-def test_a_record_counts_what_its_messages_say():
+def test_a_record_counts_the_values_and_masks_of_its_messages():
     values = message(density=0.2)
     expert = message(1, 0.1, kind=Kind.EXPERT, mask_known=False, reliable=True)
     statistics = message(2, kind=Kind.STATISTICS, reliable=True)
@@ -339,7 +339,7 @@ def test_an_absent_neighbour_does_not_keep_the_radio_from_others():
 
 
 @pytest.mark.parametrize("cast", ["unicast", "broadcast"])
-def test_what_was_put_off_has_the_radio_for_itself(cast):
+def test_a_delayed_transmission_has_the_radio_alone(cast):
     """Three messages for a device that is offline until 100 s, and one that is sent meanwhile."""
     model = lossy(0.0, offline=({"device": 2, "from_s": 0.5, "to_s": 100.0},))
     air = shim(model, access=OfdmaAccess(bandwidth_hz=1e6, cast=cast))
@@ -350,7 +350,7 @@ def test_what_was_put_off_has_the_radio_for_itself(cast):
         (burst,), _ = air.emit(send(message(receivers=receivers), now_s=now_s), exchange_index)
         spans.append((burst.start_s, burst.arrival_s))
     assert spans[0][0] == 100.0
-    assert spans[2][0] == 3.0  # who is there is not kept waiting
+    assert spans[2][0] == 3.0  # a device that is online does not wait
     first, second, _, third, last = spans
     assert second[0] == first[1]
     assert third[0] == second[1]

@@ -41,7 +41,7 @@ def _turns(schedule, sender, *receivers, ready_s=0.0):
 
 @cache
 def _sends(schedule, chunks):
-    """Who sends when, slot by slot [M, S]."""
+    """Whether each device sends in each slot [M, S]."""
     return np.array(
         [
             np.concatenate([schedule.sends(device, chunk) for chunk in range(chunks)])
@@ -72,7 +72,7 @@ def _carries(schedule, sender, receiver, chunks):
         (_everybody(8), (3, 5), 7),
         (LINE, (1, 0), 1),  # only 1 is in range of 0
         (LINE, (1, 2), 2),  # 3 is in range of 2 as well
-        (LINE, (0, 2), 3),  # out of hearing, and both neighbours of 2 disturb
+        (LINE, (0, 2), 3),  # out of range, and both neighbours of 2 interfere
     ],
 )
 def test_the_share_that_carries_is_p_times_1_minus_p_to_the_n(hears_MM, link, disturbers):

@@ -1,4 +1,4 @@
-"""Devices that are away: transfers wait for both ends, deadlines do not."""
+"""Offline devices: transfers wait for both ends, deadlines do not."""
 
 import pytest
 from hypothesis import given
@@ -34,7 +34,7 @@ def _channel(*offline, **fields):
 
 
 def _sent(channel, packets, sender, receiver, start_s):
-    """What becomes of packets that are ready at a time."""
+    """The reception of packets that are ready at a time."""
     request = Request(sender, (receiver,), 0, start_s, 0)
     grants = channel.set_powers(IdealAccess().plan([request]), [request])
     (reception,) = channel.transmit(packets, grants[0])

@@ -1,4 +1,4 @@
-"""The parts of a channel held against each other: what is refused, what is noted, what is fine."""
+"""Consistency of the parts of a channel: contradictions, doubts, and parts that fit."""
 
 import warnings
 
@@ -51,7 +51,7 @@ def test_two_carriers_are_refused_with_both_named():
     )
 
 
-def test_each_part_may_still_say_its_own_carrier():
+def test_each_part_may_still_state_its_own_carrier():
     parts = ["channel.path_loss.fc_ghz=28", "channel.fading.fc_ghz=28"]
     (note,) = notes("urban_sidelink", *parts)
     assert note.startswith("channel.fc_ghz: 5.9 changes nothing: path_loss.fc_ghz is 28, fading")

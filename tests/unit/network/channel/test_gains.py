@@ -103,7 +103,7 @@ def test_a_gain_holds_from_its_time_to_the_next(file):
 
 
 def test_gains_that_have_not_changed_are_the_same_array(file):
-    """So that paths are worked out once for each time of the file, not at each question."""
+    """Then paths are computed once for each time of the file, and not at each call."""
     table = FileGain(path=file(GAINS + "0,0,1,-80\n5,0,1,-90\n")).bind(2)
     assert table.mean_gain(0.5) is table.mean_gain(4.9)
     assert table.mean_gain(5.0) is table.mean_gain(77.0)
@@ -240,7 +240,7 @@ def test_a_pair_without_a_path_is_never_in_range_also_in_its_link_budget(
     assert needed_MM[0, 2] == math.inf
 
 
-def test_the_figures_of_an_air_without_any_path(file, monkeypatch):
+def test_the_figures_of_a_channel_without_any_path(file, monkeypatch):
     monkeypatch.setattr("emulator.analysis.channel.plots.DENSITIES", (0.5,))
     monkeypatch.setattr("emulator.analysis.channel.plots.MASK_SIZE", 1 << 10)
     path = file(f"{GAINS}0,0,1,-inf\n")

@@ -1,4 +1,4 @@
-"""Walks: continuous, bounded, inside, and the same for whoever asks in whatever order."""
+"""Walks: continuous, bounded, inside the area, and the same in any order of calls."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The whole air: Eq 25, exact arrival, reliability, lateness, reciprocity, the ideal channel."""
+"""The whole channel: Eq 25, exact arrival, reliability, lateness, reciprocity, the ideal channel."""
 
 import math
 import sys
@@ -179,7 +179,7 @@ def test_arrival_solves_the_integral_over_the_fades():
     assert carried == pytest.approx(20 * PACKET_BITS, rel=1e-9)
 
 
-def test_the_samepackets_of_grant_and_seed_give_the_same_reception():
+def test_equal_packets_grant_and_seed_give_the_same_reception():
     model = Wireless(losses=BernoulliLoss(probability=0.3))
     packets = packets_of(50, reliable=(0,))
     receptions = []
@@ -203,7 +203,7 @@ def test_every_attempt_takes_its_time_with_28_bytes_of_headers():
     assert np.all(reception.attempts[~reception.arrived] == 3)
 
 
-def test_reliablepackets_of_are_repeated_and_others_tried_once():
+def test_reliable_packets_are_repeated_and_others_tried_once():
     channel = slow_link(1e6, losses=BernoulliLoss(probability=0.5))
     reliable = tuple(range(0, 100, 2))
     (reception,) = channel.transmit(packets_of(100, reliable), GRANT)
@@ -244,7 +244,7 @@ def test_nothing_to_send_takes_no_time():
 # ── late ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_waiting_brings_everything_late():
+def test_with_wait_all_packets_arrive_late():
     (reception,) = slow_link(10 * PACKET_BITS).transmit(packets_of(15), GRANT)
     assert reception.arrived.all()
     assert reception.airtime_s == pytest.approx(1.5)

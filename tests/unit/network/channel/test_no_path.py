@@ -1,4 +1,4 @@
-"""Links without a path: a gain of exactly 0, which no power and no rate law gets anything over."""
+"""Links without a path: at a gain of exactly 0, no power and no rate law carries any bit."""
 
 import math
 

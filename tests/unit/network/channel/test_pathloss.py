@@ -188,7 +188,7 @@ def test_a_distance_out_of_range_counts_as_the_nearest_with_one_warning(
     assert clamped == loss_db(model, nearest)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert loss_db(model, beyond) == clamped  # said once
+        assert loss_db(model, beyond) == clamped  # warned once
     with pytest.warns(ValidityWarning):
         loss_db(type(model)(**family.model_dump()), beyond)  # another object warns again
 

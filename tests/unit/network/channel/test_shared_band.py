@@ -1,4 +1,4 @@
-"""One air for several: broadcasts, slots, interference of those who share a slot."""
+"""A band that several devices share: broadcasts, slots, and interference within a slot."""
 
 import sys
 from dataclasses import replace
@@ -30,7 +30,7 @@ from toy_air import BAND_HZ, GRANT, PACKET_BITS, packets_of, send_by_access, slo
 # ── several receivers ────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_weakest_listener_sets_rate_and_power_of_a_broadcast():
+def test_the_weakest_receiver_sets_rate_and_power_of_a_broadcast():
     placement = FixedPlacement(positions_m=((0.0, 0.0), (100.0, 0.0), (0.0, 200.0)))
     channel = Wireless(placement=placement, fading=NoFading(), max_power_w=10.0).bind(3, seed=0)
     packets = packets_of(4)
@@ -166,7 +166,7 @@ def test_a_whole_exchange_has_one_fade_even_where_devices_move():
     assert last != pytest.approx(first, rel=1e-2)
 
 
-def test_what_aslow_link_cannot_bring_in_time_is_lost_and_not_tried():
+def test_packets_that_a_slow_link_cannot_send_in_time_are_lost_without_a_try():
     channel = Wireless(
         path_loss=NoPathLoss(),
         fading=RayleighFading(coherence_s=1e-3),

@@ -27,7 +27,7 @@ BLOCK_S = 0.05
 
 
 def _power_w(snr_db):
-    """What gives that mean SNR over a gain of 1."""
+    """The power that gives a mean SNR over a gain of 1."""
     return linear_from_db(snr_db) * noise_w(BAND_HZ, 0.0)
 
 
@@ -143,7 +143,7 @@ def test_what_waits_too_long_is_lost(late):
 def test_packets_lost_at_rate_0_are_held_until_the_deadline_or_given_up_before(
     kind, max_wait_s, ends_s
 ):
-    """Nothing is through at 0 s on a link that carries nothing."""
+    """On a link that carries nothing, no bit has been sent at 0 s."""
     dead = {"fading": NoFading(), "late": "lose", "deadline_s": 2.0, "max_wait_s": max_wait_s}
     channel, packets = _air(4, snr_db=-40.0, **dead), packets_of(3)
     receivers = (1, 2) if kind == "broadcast" else (1,)
@@ -157,7 +157,7 @@ def test_packets_lost_at_rate_0_are_held_until_the_deadline_or_given_up_before(
 
 
 def test_a_link_that_falls_silent_ends_its_transfer_at_the_deadline():
-    """What came through before counts, and its last bit is not the end."""
+    """Packets that arrived before count, and the transfer does not end with their last bit."""
     channel, packets = _air(snr_db=-11.0, late="lose", deadline_s=1e3), packets_of(400, size=40)
     grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(-11.0), 0)
     dead_s = _dead_from_s(channel, grant)

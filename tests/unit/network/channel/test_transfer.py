@@ -1,4 +1,4 @@
-"""The walk of tries through coherence blocks, against one that takes them one at a time."""
+"""The walk of tries through coherence blocks, against a walk that makes one try at a time."""
 
 import math
 
@@ -130,7 +130,7 @@ def test_a_try_belongs_to_the_block_in_which_it_starts():
     assert walked.attempts.tolist() == [3, 1, 1]
 
 
-def test_packets_without_a_block_try_in_vain():
+def test_tries_of_packets_without_a_block_fail():
     walked = walk_blocks(
         _transfer([2, 3, 4], [100.0] * 3, [_block(1e9, 150.0)]),
         lambda block, bits_W: bits_W[None] * 0,

@@ -121,7 +121,7 @@ def _in_range(survey, members) -> bool:
 
 
 def _slow_agnes(survey, limit):
-    """Every pair evaluated afresh in every step, formulas as printed."""
+    """Every pair is evaluated again in every step, with the formulas as printed."""
     clusters = [(device,) for device in range(survey.devices)]
     while True:
         options = []
@@ -189,7 +189,7 @@ def _line(devices: int, densities, blocks=None) -> Survey:
     )
 
 
-def test_equal_densities_are_settled_by_the_channel_and_then_by_ids():
+def test_equal_densities_are_decided_by_the_channel_and_then_by_ids():
     # S of two is .0625 and of three .156: pairs form, the closest and lowest first.
     assert build_clusters(_line(5, 0.25), 0.1) == ((0, 1), (2, 3), (4,))
 

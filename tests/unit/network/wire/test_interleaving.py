@@ -160,7 +160,7 @@ def test_what_both_ends_know_costs_as_much_as_in_ranges(density: float) -> None:
 
 
 @pytest.mark.parametrize("density", [0.01, 0.1, 0.5])
-def test_gaps_are_as_long_among_every_so_many_th_coordinate(density: float) -> None:
+def test_gaps_are_as_long_among_every_sth_coordinate(density: float) -> None:
     mask = Mask.from_dense(stream(3, "gaps").random(300_000) < density)
     message = message_of(mask, ValueType.BFLOAT16, mask_known=False)
     ranges, classes = (WireFormat(interleave=i).encode(message) for i in (False, True))

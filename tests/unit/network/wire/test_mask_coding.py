@@ -118,7 +118,7 @@ def test_a_bitmap_is_the_bits_themselves():
         (b"\x01", 1, 3),  # no room for the remainder
     ],
 )
-def test_pieces_that_lie_are_refused(piece, count, k):
+def test_wrong_pieces_are_refused(piece, count, k):
     with pytest.raises(WireError, match="mask piece"):
         read_pieces([memoryview(piece)], np.array([5]), np.array([count]), k)
 
