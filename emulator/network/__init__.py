@@ -1,1 +1,1 @@
-"""What stands between devices: topology, wire format, channel, and the shim that joins them."""
+"""The network between devices: topology, wire format, channel, and the shim that combines them."""

@@ -1,4 +1,4 @@
-"""Flooding: a few bytes of every device reach all others through the in-range graph.
+"""Flooding: every device sends a few bytes to all others over the in-range graph.
 
 Shapes: M devices. hops_MM[i, j] is the least number of hops from i to j.
 """
@@ -18,38 +18,39 @@ from emulator.core.types.steps import Inbox, Step
 def flood(
     ctx: DeviceContext, hops_MM: IndexArray, body: bytes, traffic: Traffic
 ) -> Generator[Step, Inbox, dict[int, bytes]]:
-    """Send a few bytes to all devices; returns the bytes of each by device id.
+    """Send a few bytes to all devices, and return the bytes of all devices by device id.
 
-    In each step a device passes on what it received in the step before (its own bytes in the first) to
-    all neighbours but those from which it came; as many steps as the graph's diameter. Messages are
-    repeated until they arrive.
+    In each step a device passes on what it received in the step before (its own bytes in the first
+    step), to all neighbours except those that sent it. The number of steps is the diameter of the
+    graph. Messages are repeated until they arrive.
     """
     own_id = ctx.info.id
     neighbours = [i for i in range(ctx.info.devices) if hops_MM[own_id, i] == 1]
     bodies = {own_id: body}
     for hop in range(int(hops_MM.max())):
-        origins_for = {i: origins_to_send(hops_MM, own_id, i, hop) for i in neighbours}
+        origins_for = {i: select_origins(hops_MM, own_id, i, hop) for i in neighbours}
         messages = [
             _introduction(ctx, traffic, origin, bodies[origin], receivers)
             for origin in sorted(set().union(*origins_for.values()))
             if (receivers := tuple(i for i in neighbours if origin in origins_for[i]))
         ]
-        wait_for = [i for i in neighbours if origins_to_send(hops_MM, i, own_id, hop)]
+        wait_for = [i for i in neighbours if select_origins(hops_MM, i, own_id, hop)]
         for received in (yield from ctx.network.exchange(messages, wait_for)):
             bodies[received.origin] = received.values.tobytes()
     return bodies
 
 
-def hop_counts(in_range_MM: BoolArray) -> IndexArray:
-    """Hop counts of the in-range graph [M, M], which is connected (`joining.joined`)."""
+def count_hops(in_range_MM: BoolArray) -> IndexArray:
+    """Count the hops between all devices [M, M] of a connected in-range graph (`islands.require_connected`)."""
     hops_MM = shortest_path(in_range_MM, directed=False, unweighted=True)
     return np.asarray(hops_MM, dtype=np.int64)
 
 
-def origins_to_send(hops_MM: IndexArray, sender: int, receiver: int, hop: int) -> set[int]:
-    """The devices whose bytes a sender passes on to a receiver in one step.
+def select_origins(hops_MM: IndexArray, sender: int, receiver: int, hop: int) -> set[int]:
+    """Select the devices whose bytes a sender passes on to a receiver in one step.
 
-    Those whose bytes arrived in the step before (its own in the first), but not through this receiver.
+    Their bytes reached the sender in the step before (its own bytes in the first step), and not from
+    this receiver.
     """
     fresh = np.flatnonzero(hops_MM[sender] == hop)
     return {int(origin) for origin in fresh if hop == 0 or hops_MM[receiver, origin] != hop - 1}

@@ -1,8 +1,9 @@
-"""Why a network falls apart: the best link that is missing, what it has, and what would connect all devices.
+"""Islands of devices out of each other's range: the best link that is missing, and what would connect all.
 
-With another power, deadline or band other devices are in range of each other, so that an access scheme
-may share out its slots anew. So each value that is named has been tried: the network that it makes is
-connected. Everything is asked of the air through its protocols, so it holds for a channel of a user's own.
+Another power, deadline or band changes which devices are in range of each other, so that an access
+scheme may assign its slots differently. Therefore every proposed value has been tried: the network that
+it makes is connected. This module uses the protocols of channels and access schemes only, so it holds for
+a user's own classes too.
 Shapes: M devices.
 """
 
@@ -19,33 +20,31 @@ from emulator.core.protocols.access import Access, BoundAccess
 from emulator.core.protocols.channel import BoundChannel, Snapshot
 from emulator.core.types.arrays import BoolArray, DoubleArray
 from emulator.core.units import bits_from_bytes, db_from_linear
-from emulator.network.channel.energy import FixedPower
 from emulator.network.channel.snapshot import IN_RANGE_BYTES
-from emulator.network.channel.wireless_channel import WirelessChannel
 from emulator.network.topology.graphs import islands
 
 MOST_DOUBLINGS = 100
-"""A value that is not enough after so many doublings never is."""
+"""The search for a value ends after this number of doublings, because a larger value is not enough either."""
 
 MOST_NETWORKS = 100
-"""A value is raised at most so often because slots were shared out anew."""
+"""The search raises a value at most this number of times because slots were assigned differently."""
 
 SAME_DEADLINE = 1e-9
-"""A deadline must be enough without so small a part of it, which rounding may take away."""
+"""A deadline must still be enough when it is shorter by this share, because rounding may shorten it."""
 
 BAND_STEP = 10.0**0.05
-"""Bands are tried at so many times the present one, to and fro."""
+"""Ratio of two neighbouring bands of the grid on which bands are tried."""
 
 BAND_STEPS = 240
-"""Twelve decades up and down."""
+"""Bands tried in each direction: twelve decades."""
 
 NOTHING_HELPS = "no deadline, band or power alone connects all: wanted devices in other places"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What may be set otherwise: a power that every device has at least [W], a factor of the deadline,
-    and the band of the access scheme [Hz] (None: as it is)."""
+    """Changed settings: the least power of every device [W], a factor of the deadline, and the band of
+    the access scheme [Hz] (None: unchanged)."""
 
     power_w: float = 0.0
     longer: float = 1.0
@@ -54,9 +53,9 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Reach:
-    """Who reaches whom at a time, under the scenario's settings or under others.
+    """Which devices reach each other at a time, under the scenario's settings or under others.
 
-    access: the scheme as it is bound for this run, under seed.
+    access: `scheme`, bound for this run under seed.
     """
 
     channel: BoundChannel
@@ -67,11 +66,12 @@ class Reach:
 
     @functools.cached_property
     def near(self) -> BoolArray:
-        """Who reaches whom [M, M] as things are set."""
+        """Whether i reaches j [M, M] under the scenario's settings."""
         return self._now.in_range(*self._planned)
 
-    def missing_link(self) -> str:
-        """In words, the link between two islands that lacks least power, and what would connect all."""
+    def describe_missing_link(self) -> str:
+        """A description of the link between two islands that lacks the least power, and of all settings
+        that would connect all devices."""
         (band_hz, share), has_M = self._planned, self.channel.max_power_w
         gain_MM = np.where(self._apart, self._now.mean_gain, -1.0)
         needed_MM = self._now.required_power_w(IN_RANGE_BYTES, band_hz, share)
@@ -101,7 +101,7 @@ class Reach:
         )
 
     def _cures(self) -> list[str]:
-        """Every setting that alone connects all devices, in the words of the scenario."""
+        """Every single setting that connects all devices, by its key in the scenario."""
         deadline_s = self.channel.deadline_s
         most_w = float(self.channel.max_power_w.max())
         cures = []
@@ -126,10 +126,11 @@ class Reach:
         return cures
 
     def _enough(self, present: float, setting_of: Callable[[float], Setting]) -> float | None:
-        """A value of three digits, above the present one, that connects all; None: there is none.
+        """A value of three digits, above the present one, that connects all devices; None: there is none.
 
-        It is the least for the slots that there are, then for those that this makes, and so on until
-        they stay enough: each time there is less time for each device, so this ends.
+        The search takes the least value for the present slots, then the least one for the slots that
+        this value leads to, and so on, until a value connects all devices with its own slots. Each step
+        leaves less time for each device, so the search ends.
         """
         planned, value = self._planned, present
         for _ in range(MOST_NETWORKS):
@@ -146,7 +147,7 @@ class Reach:
         return None
 
     def _other_band(self) -> float | None:
-        """The band nearest to the present one that connects all, on a grid; None: none does."""
+        """The band of the grid nearest to the present one that connects all devices; None: none does."""
         fields = type(self.scheme).model_fields if isinstance(self.scheme, BaseModel) else {}
         present_hz = self.scheme.bandwidth_hz
         if "bandwidth_hz" not in fields or math.isinf(present_hz):
@@ -161,14 +162,14 @@ class Reach:
     def _connects(self, setting: Setting) -> bool:
         """Whether the network under a setting is connected."""
         if not self._connected(setting, (self._band_hz(setting), 1.0)):
-            return False  # not even with all the time there is
+            return False  # not even if every device had all the time
         planned = self._planned_with(setting)
         return planned is not None and self._connected(setting, planned)
 
     def _or_more(self, setting: Setting) -> str:
-        """`or more` where the devices have as little time under a setting as if all were in range."""
-        everybody_MM = ~np.eye(len(self._apart), dtype=np.bool_)
-        least = self._shared_out(everybody_MM.tobytes(), self._band_hz(setting))
+        """` or more` if devices have as little time under a setting as if all were in range."""
+        all_MM = ~np.eye(len(self._apart), dtype=np.bool_)
+        least = self._shared_out(all_MM.tobytes(), self._band_hz(setting))
         return " or more" if self._planned_with(setting) == least else ""
 
     def _connected_with(
@@ -180,7 +181,7 @@ class Reach:
         return self._connected(setting_of(value), planned)
 
     def _connected(self, setting: Setting, planned: tuple[float, float]) -> bool:
-        """Whether all are connected on a band in a share of the time, also when the run begins."""
+        """Whether all devices are connected on a band in a share of the time, also when the run begins."""
         return all(
             len(islands(self._near(snapshot, setting, planned))) <= 1 for snapshot in self._moments
         )
@@ -188,7 +189,7 @@ class Reach:
     def _near(
         self, snapshot: Snapshot, setting: Setting, planned: tuple[float, float]
     ) -> BoolArray:
-        """Who reaches whom [M, M] on a band in a share of the time."""
+        """Whether i reaches j [M, M] on a band in a share of the time."""
         band_hz, share = planned
         needed_MM = snapshot.required_power_w(IN_RANGE_BYTES, band_hz, share * setting.longer)
         has_M: DoubleArray = np.maximum(self.channel.max_power_w, setting.power_w)
@@ -206,16 +207,19 @@ class Reach:
 
     @functools.cached_property
     def _shared_out(self) -> Callable[[bytes, float], tuple[float, float] | None]:
-        """shared_out(hears_MM as bytes, band): what one neighbour gets; remembered, for slots take time."""
+        """shared_out(in_range_MM as bytes, band_hz): band and share of the time of one neighbour.
+
+        Results are cached, because the assignment of slots takes long.
+        """
 
         @functools.cache
-        def shared_out(hears: bytes, band_hz: float) -> tuple[float, float] | None:
+        def shared_out(in_range: bytes, band_hz: float) -> tuple[float, float] | None:
             scheme, devices = self.scheme, len(self.channel.max_power_w)
             if band_hz != scheme.bandwidth_hz and isinstance(scheme, BaseModel):
                 scheme = scheme.model_copy(update={"bandwidth_hz": band_hz})
-            hears_MM = np.frombuffer(hears, dtype=np.bool_).reshape(devices, devices)
+            in_range_MM = np.frombuffer(in_range, dtype=np.bool_).reshape(devices, devices)
             try:
-                return scheme.bind(hears_MM, self.seed).share(1)
+                return scheme.bind(in_range_MM, self.seed).share(1)
             except ScenarioError:
                 return None
 
@@ -223,17 +227,17 @@ class Reach:
 
     @property
     def _planned(self) -> tuple[float, float]:
-        """Band and share of the time as things are set."""
+        """Band and share of the time under the scenario's settings."""
         return self.access.share(1)
 
     @functools.cached_property
     def islands(self) -> list[list[int]]:
-        """The devices that reach each other, each of them sorted; one where all are connected."""
+        """Groups of connected devices, each sorted; a single group if all are connected."""
         return islands(self.near)
 
     @functools.cached_property
     def _apart(self) -> BoolArray:
-        """Which pairs are on different islands [M, M]."""
+        """Whether i and j are on different islands [M, M]."""
         island_M = np.zeros(len(self.near), dtype=np.int64)
         for index, island in enumerate(self.islands):
             island_M[island] = index
@@ -246,41 +250,36 @@ class Reach:
 
     @functools.cached_property
     def _now(self) -> Snapshot:
-        """The network that is asked about."""
+        """The network at time_s."""
         return self._start if self.time_s == 0.0 else self.channel.at(self.time_s)
 
     @property
     def _moments(self) -> Sequence[Snapshot]:
-        """When a setting must connect all."""
+        """The moments at which a setting must connect all devices."""
         return [self._now] if self._now is self._start else [self._now, self._start]
 
 
-def joined(reach: Reach) -> BoolArray:
-    """Who reaches whom [M, M]. Raises ScenarioError where some cannot reach each other."""
+def require_connected(reach: Reach) -> BoolArray:
+    """Whether i reaches j [M, M]. Raises ScenarioError unless all devices are connected."""
     if len(reach.islands) > 1:
         named = "; ".join(map(str, reach.islands))
         raise ScenarioError(
             [
                 f"channel: got {len(reach.islands)} islands of devices out of each other's range ({named}), "
-                f"wanted a connected network; {reach.missing_link()}"
+                f"wanted a connected network; {reach.describe_missing_link()}"
             ]
         )
     return reach.near
 
 
 def _power_keys(channel: BoundChannel, power_w: float) -> str:
-    """What to set so that every device has a power, by its keys where they are known."""
-    if not isinstance(channel, WirelessChannel):
-        return "the power of each device"
-    model = channel.model
-    keys = ["channel.max_power_w"] if model.max_power_w < power_w else []
-    if isinstance(model.power, FixedPower) and model.power.power_w < power_w:
-        keys.append("channel.power.power_w")
-    return " and ".join(keys)
+    """The scenario keys to raise so that every device has a power [W], if the channel names them."""
+    power_keys: Callable[[float], Sequence[str]] | None = getattr(channel, "power_keys", None)
+    return " and ".join(power_keys(power_w)) if power_keys else "the power of each device"
 
 
 def _least_above(value: float, enough: Callable[[float], bool]) -> float | None:
-    """The least value above one that is enough, to a thousandth; None: none is."""
+    """The least value above `value` that is enough, to a thousandth; None: there is none."""
     high = next((v for k in range(MOST_DOUBLINGS) if enough(v := value * 2.0**k)), None)
     if high is None:
         return None
@@ -292,6 +291,6 @@ def _least_above(value: float, enough: Callable[[float], bool]) -> float | None:
 
 
 def _rounded_up(value: float) -> str:
-    """Three digits, not less than the value."""
+    """The value in three digits, rounded up."""
     unit = 10.0 ** (math.floor(math.log10(value)) - 2)
     return f"{math.ceil(value / unit) * unit:.3g}"

@@ -1,9 +1,10 @@
-"""The path of a message: between devices out of range of each other it goes over others, hop by hop.
+"""Relay paths: a message between devices out of range of each other goes over other devices, hop by hop.
 
-Two devices in range have the direct link. Any other two have the path with the least sum of airtimes,
-where each hop joins two devices in range and counts at its mean gain, with full power in the whole band
-(as `in_range` does). Of several such paths that with the fewest hops is taken, of those the one with the
-lowest ids. The paths depend on positions and gains only, so every device computes the same ones.
+Two devices in range use the direct link. Any other two use the path with the least sum of airtimes. Each
+hop joins two devices in range; its airtime is that at the mean gain, with full power in the whole band
+(as for `in_range`). Among paths of equal airtime the one with the fewest hops is taken, and among those the
+one with the lowest ids. The paths depend on positions and gains only, so every device computes the same
+paths.
 Shapes: M devices.
 """
 
@@ -20,20 +21,20 @@ from emulator.core.types.arrays import BoolArray, DoubleArray
 from emulator.core.types.records import LinkRecord
 
 RESOLUTION = 1e6
-"""An airtime is a whole number of units, and the fastest hop takes this many: so rounding decides no tie."""
+"""Units of the airtime of the fastest hop. Airtimes are whole numbers of units, so rounding decides no tie."""
 
 LONGEST = 1e6
-"""The airtime of a hop over that of the fastest one is at most this; a slower hop counts as this slow."""
+"""The largest ratio of the airtime of a hop to that of the fastest hop; a slower hop counts as this slow."""
 
 Path = tuple[int, ...]
-"""Devices from the first sender to the last receiver."""
+"""The devices of a path, from the first sender to the final receiver."""
 
 
-class Paths:
-    """The paths at one moment.
+class RelayPaths:
+    """The paths between all devices at one moment.
 
-    in_range_MM[i, j]: j is in range of i. rates: returns the rate of each pair [bit/s], [M, M]; it is called
-    once, and only if a path of several hops is asked for.
+    in_range_MM[i, j]: j is in range of i. rates: a function that returns the rate of each pair [bit/s],
+    [M, M]; it is called once, and only when a path of several hops is wanted.
     """
 
     def __init__(self, in_range_MM: BoolArray, rates: Callable[[], DoubleArray]) -> None:
@@ -41,10 +42,10 @@ class Paths:
         self._rates = rates
         self._left_M: dict[int, DoubleArray] = {}
 
-    def path(self, sender: int, receiver: int) -> Path | None:
-        """The devices from sender to receiver, both included; None if no path joins them.
+    def find_path(self, sender: int, receiver: int) -> Path | None:
+        """Find the devices from sender to receiver, both included; None if no path joins them.
 
-        Law: of all paths over pairs in range it has the least sum of airtimes, then the fewest hops.
+        Law: of all paths over pairs in range, the path has the least sum of airtimes, then the fewest hops.
         """
         if self.in_range_MM[sender, receiver]:
             return sender, receiver
@@ -56,14 +57,14 @@ class Paths:
             path.append(int(np.argmin(self._cost[path[-1]] + left_M)))
         return tuple(path)
 
-    def relayed(self) -> list[Path]:
-        """The paths of all pairs out of range that have one, by (sender, receiver)."""
+    def find_relayed(self) -> list[Path]:
+        """Find the paths of all pairs out of range that have one, sorted by (sender, receiver)."""
         apart = np.argwhere(~self.in_range_MM & ~np.eye(len(self.in_range_MM), dtype=np.bool_))
-        paths = (self.path(int(i), int(j)) for i, j in apart)
+        paths = (self.find_path(int(i), int(j)) for i, j in apart)
         return [path for path in paths if path is not None]
 
     def _left_to(self, receiver: int) -> DoubleArray:
-        """The cost of the path from every device to a receiver [M]; inf where there is none."""
+        """Cost of the path from every device to a receiver [M]; inf where there is no path."""
         if receiver not in self._left_M:
             hops = csr_array(np.where(np.isinf(self._cost), 0.0, self._cost).T)
             self._left_M[receiver] = np.asarray(dijkstra(hops, indices=[receiver]))[0]
@@ -71,9 +72,9 @@ class Paths:
 
     @cached_property
     def _cost(self) -> DoubleArray:
-        """The cost of each hop [M, M]: its airtime in units, times M + 1, plus 1 for the hop; inf out of range.
+        """Cost of each hop [M, M]: its airtime in units, times M + 1, plus 1 for the hop; inf out of range.
 
-        A path has fewer than M + 1 hops, so their number decides only between equal airtimes.
+        A path has fewer than M + 1 hops, so the number of hops decides only between equal airtimes.
         """
         bit_per_s_MM = self._rates()
         usable_MM = self.in_range_MM & (bit_per_s_MM > 0.0)
@@ -86,14 +87,14 @@ class Paths:
 
 
 class Network:
-    """The paths at any emulated time; they are computed again only when the gains have changed."""
+    """The paths at any emulated time. They are computed again only when the gains have changed."""
 
     def __init__(self, channel: BoundChannel, access: BoundAccess) -> None:
         self._channel = channel
         self._access = access
-        self._last: tuple[float, DoubleArray, Paths] | None = None
+        self._last: tuple[float, DoubleArray, RelayPaths] | None = None
 
-    def at(self, time_s: float) -> Paths:
+    def at(self, time_s: float) -> RelayPaths:
         """The paths at an emulated time [s]."""
         if self._last is not None and self._last[0] == time_s:
             return self._last[2]
@@ -101,13 +102,13 @@ class Network:
         gain_MM = snapshot.mean_gain
         if self._last is not None and self._last[1] is gain_MM:
             return self._last[2]
-        paths = Paths(snapshot.in_range(*share), lambda: snapshot.bit_per_s(share[0]))
+        paths = RelayPaths(snapshot.in_range(*share), lambda: snapshot.bit_per_s(share[0]))
         self._last = (time_s, gain_MM, paths)
         return paths
 
 
-def paths_taken(records: Iterable[LinkRecord]) -> list[Path]:
-    """The paths of more than one hop that the records of messages show, each once, sorted."""
+def find_paths_taken(records: Iterable[LinkRecord]) -> list[Path]:
+    """Find the paths of more than one hop in the records of messages: each once, sorted."""
     hops: dict[tuple[int, int, int, int], int] = {}
     ends = []
     for r in records:

@@ -1,15 +1,16 @@
-"""The channel shim: what stands between one device and all others.
+"""The channel shim: it turns what a device sends into what its receivers get.
 
-A Send becomes packets (wire), asks for the air (access), gets its powers and suffers the channel;
-what survives is what drivers carry. Every byte is accounted on the way.
+The wire format splits the messages of a Send into packets, the access scheme grants them time and band,
+and the channel sets powers and decides which packets survive. Drivers carry the survivors. The shim
+records every byte.
 
-A receiver out of range is reached hop by hop along its path (`relay_paths.py`). As channel, access and paths are
-pure, the sender's shim works out all hops: each is planned by the access of the device that passes the
-messages on, with its slots, band and power, begins when the hop before has arrived whole, carries what
-survived it, and has a record of its own. torch.distributed then carries the messages once, from the first
-sender to the last receiver, with the bytes that the last hop delivers: so drivers need not know of hops.
-What a device passes on for one sender it passes on in turn; that for several senders, and what it sends
-itself, do not wait for each other, because no sender knows what the others send.
+A receiver out of range is reached hop by hop along its path (`relay_paths.py`). Channel, access and paths
+are pure, so the shim of the first sender computes all hops. Each hop is planned by the access scheme for
+the device that passes the messages on, with its slots, band and power. It begins when the hop before has
+ended, carries what survived that hop, and has its own record. torch.distributed then carries the messages
+once, from the first sender to the final receiver, with the bytes that the last hop delivers. Therefore
+drivers know nothing of hops. A relay passes on the messages of one sender one after the other. Messages
+of several senders, and its own, do not delay each other, because no sender knows what the others send.
 """
 
 import heapq
@@ -25,16 +26,16 @@ from emulator.core.types.records import LinkRecord
 from emulator.core.types.steps import Inbox, Send, State
 from emulator.core.types.transmission import Burst, Reception
 from emulator.network.relay_paths import Network, Path
-from emulator.network.transmission import Content, Transmission, Transmitter, Way, link_record
+from emulator.network.transmission import Content, Transmission, Transmitter, Way, make_link_record
 from emulator.network.wire import WireFormat, decode, split_burst
 
 
 @dataclass(frozen=True, eq=False)
 class _Held:
-    """A content where it is held, to be sent on from there.
+    """A content, and the device that holds it and passes it on.
 
-    so_far: the devices that it came by, the last one holds it. path_to: by final receiver, the devices
-    that it has still to go by.
+    so_far: the devices that the content has passed; the last one holds it. path_to: for each final
+    receiver, the devices that the content has still to pass, the receiver included.
     """
 
     content: Content
@@ -43,7 +44,7 @@ class _Held:
     since_s: float
 
     def to_next(self) -> dict[int, dict[int, Path]]:
-        """By next device, and then by final receiver: the paths that lead on by it."""
+        """The rest of each path behind the next device, by next device and by final receiver."""
         onward: dict[int, dict[int, Path]] = {}
         for receiver, path in sorted(self.path_to.items()):
             onward.setdefault(path[0], {})[receiver] = path[1:]
@@ -51,7 +52,10 @@ class _Held:
 
 
 class Shim:
-    """The air around one device; see `protocols.Air`. network: the paths, shared where it is given."""
+    """The shim of one device; see `core.protocols.driver.Air`.
+
+    network: the relay paths, shared by the shims that are given the same object.
+    """
 
     def __init__(
         self,
@@ -74,11 +78,11 @@ class Shim:
     def emit(
         self, send: Send, exchange_index: int
     ) -> tuple[tuple[Burst, ...], tuple[LinkRecord, ...]]:
-        """One burst per receiver, and one record per hop and receiver of it.
+        """Send the messages: one burst for each final receiver, and one record for each hop and its receiver.
 
-        A message is serialised once, however many receivers it has; under an access scheme that
-        broadcasts, receivers of the same packets are served by one transmission. The radio starts when
-        the device is ready and its last transmission is over.
+        Each message is serialised once, whatever the number of its receivers. Under broadcast, one
+        transmission serves all receivers of the same packets. The transmission starts when the device
+        is ready and its last transmission has ended.
         """
         _check(self._device, send)
         self.next_exchange = exchange_index + 1
@@ -86,9 +90,9 @@ class Shim:
         bursts: list[Burst] = []
         records: list[LinkRecord] = []
         passed_on: list[tuple[float, Path, int, _Held]] = []
-        held = self._at_the_start(send, ready_s)
+        held = self._find_first_holdings(send, ready_s)
         while held:
-            for burst, record, onward in self._hop(held, exchange_index):
+            for burst, record, onward in self._send_hop(held, exchange_index):
                 records.append(record)
                 bursts += [burst] if burst else []
                 if onward:
@@ -99,17 +103,18 @@ class Shim:
         records.sort(key=lambda record: (record.hop, record.receiver))
         return tuple(bursts), tuple(records)
 
-    def _at_the_start(self, send: Send, ready_s: float) -> list[_Held]:
-        """What the device itself sends, each content once. A path is that of the moment of sending.
+    def _find_first_holdings(self, send: Send, ready_s: float) -> list[_Held]:
+        """Each content of the device itself once, with the paths at the time of sending.
 
-        Where no path leads, the receiver is tried directly: devices that move may come into range.
+        If there is no path, the device sends to the receiver directly: devices that move may come into
+        range.
         """
         if not send.messages:
             return []
         paths = self._network.at(ready_s)
         paths_of: dict[Content, dict[int, Path]] = {}
         for receiver, content in self._contents(send).items():
-            path = paths.path(self._device, receiver) or (self._device, receiver)
+            path = paths.find_path(self._device, receiver) or (self._device, receiver)
             paths_of.setdefault(content, {})[receiver] = path[1:]
         return [
             _Held(content, (self._device,), path_to, ready_s)
@@ -117,7 +122,7 @@ class Shim:
         ]
 
     def _contents(self, send: Send) -> dict[int, Content]:
-        """What each receiver is sent, by receiver; every message is serialised once."""
+        """The content for each receiver, by receiver; every message is serialised once."""
         messages: dict[int, list[int]] = {}
         for index, message in enumerate(send.messages):
             for receiver in dict.fromkeys(message.receivers):
@@ -134,12 +139,13 @@ class Shim:
 
         return {receiver: content(*messages[receiver]) for receiver in sorted(messages)}
 
-    def _hop(
+    def _send_hop(
         self, held: Sequence[_Held], exchange_index: int
     ) -> Iterator[tuple[Burst | None, LinkRecord, _Held | None]]:
-        """Send what one device holds to the next ones.
+        """Send the contents that one device holds to the next devices.
 
-        For each of them: the burst if it is a final receiver, the record, and what it is to pass on.
+        Yields for each next device: its burst if it is a final receiver, the record of the hop, and the
+        content that it passes on, if any.
         """
         holder = self._transmitter(held[0].so_far[-1])
         legs = sorted(
@@ -154,7 +160,7 @@ class Shim:
                 path_to = onward[receiver]
                 destination = receiver if receiver in path_to else min(path_to)
                 way = Way(self._device, destination, len(each.so_far) - 1)
-                record = link_record(leg.content, grant, receiver, reception, energy_j, way)
+                record = make_link_record(leg.content, grant, receiver, reception, energy_j, way)
                 self._sent_bytes += record.air_bytes + record.ack_bytes
                 self._energy_j += record.energy_j + record.ack_energy_j
                 burst = None
@@ -162,10 +168,10 @@ class Shim:
                     data = _survivors(leg.content.packets, reception)
                     ends = (self._device, receiver, exchange_index)
                     burst = Burst(*ends, reception.arrival_s, data, grant.start_s)
-                yield burst, record, self._passed_on(each, receiver, path_to, reception)
+                yield burst, record, self._find_passed_on(each, receiver, path_to, reception)
 
     def _legs(self, held: _Held) -> Iterator[tuple[Transmission, _Held]]:
-        """One transmission to each next device, or one to all of them."""
+        """The transmissions of a content: one to each next device, or one broadcast to all of them."""
         onward = held.to_next()
         together = self._access.cast == "broadcast"
         for receivers in [tuple(onward)] if together else [(receiver,) for receiver in onward]:
@@ -173,13 +179,13 @@ class Shim:
             first = min(min(onward[receiver]) for receiver in receivers)
             yield Transmission(receivers, held.content, () if own else (self._device, first)), held
 
-    def _passed_on(
+    def _find_passed_on(
         self, held: _Held, receiver: int, path_to: Mapping[int, Path], reception: Reception
     ) -> _Held | None:
-        """What a receiver holds from now on, if it is to go further."""
+        """The content that a receiver passes on; None if it is the last one of its path."""
         if not path_to:
             return None
-        content = held.content.surviving(reception.arrived)
+        content = held.content.keep_arrived(reception.arrived)
         return _Held(content, (*held.so_far, receiver), path_to, reception.arrival_s)
 
     def state(self) -> State:
@@ -204,11 +210,10 @@ class Shim:
         return self._transmitters[device]
 
     def collect(self, send: Send, bursts: Sequence[Burst]) -> Inbox:
-        """The messages of the bursts, in the order of (arrival_s, sender)."""
-        ordered = sorted(bursts, key=lambda burst: (burst.arrival_s, burst.sender))
+        """Decode the messages of the bursts, in the order of the bursts."""
         received = tuple(
             decode(packets, send.known, burst.arrival_s)
-            for burst in ordered
+            for burst in bursts
             for packets in split_burst(burst.data)
         )
         free_s = self._transmitter(self._device).free_s
@@ -216,7 +221,7 @@ class Shim:
 
 
 def _check(device: int, send: Send) -> None:
-    """A Send speaks for its own device and belongs to one line of the account."""
+    """Raise ProtocolError unless a Send has its own device as source, and one traffic and round."""
     kinds = {(message.traffic, message.round_index) for message in send.messages}
     if len(kinds) > 1 or any(message.source != device for message in send.messages):
         raise ProtocolError(
@@ -226,7 +231,7 @@ def _check(device: int, send: Send) -> None:
 
 
 def _survivors(packets: Sequence[Packet], reception: Reception) -> bytes:
-    """The packets that arrived, as they travel."""
+    """The bytes of the packets that arrived, one packet after the other."""
     return b"".join(
         packet.data for packet, arrived in zip(packets, reception.arrived, strict=True) if arrived
     )

@@ -1,4 +1,4 @@
-"""What a device works out about the air before it trains: its budget, and the survey of all.
+"""What a device computes about the channel before it trains: its budget, and the survey of all devices.
 
 Shapes: M devices, L modules, N coordinates of the trained vector.
 """
@@ -19,7 +19,7 @@ from emulator.core.types.survey import PowerSharing, Survey, spent_w
 
 @dataclass(frozen=True)
 class IntroducedSizes:
-    """Whole numbers of the introductions: training examples and task group of each device [M], and the
+    """Integers of the introductions: training examples and task group of each device [M], and the
     entries of each module [L]."""
 
     samples_M: tuple[int, ...]
@@ -27,7 +27,7 @@ class IntroducedSizes:
     module_sizes_L: tuple[int, ...]
 
 
-def survey_of(
+def make_survey(
     channel: BoundChannel,
     access: BoundAccess,
     time_s: float,
@@ -35,10 +35,10 @@ def survey_of(
     densities_ML: DoubleArray,
     known: IntroducedSizes,
 ) -> Survey:
-    """What the introductions report, with gains and the powers that so many bytes on the air require.
+    """Combine the introductions with gains, and with the powers that bytes_M on the air require.
 
-    Positions and powers are in every introduction; as the channel holds the same numbers, they are
-    read from there at one time for all, with the gains that follow from them.
+    Every introduction contains position and power. The channel holds the same numbers, so this
+    function reads them from the channel, for one time and all devices, together with the gains.
     """
     now = channel.at(time_s)
 
@@ -56,12 +56,12 @@ def survey_of(
         blocks=np.array(known.blocks_M, dtype=np.int64),
         densities=densities_ML,
         module_sizes=np.array(known.module_sizes_L, dtype=np.int64),
-        power_sharing=power_sharing(channel, access),
+        power_sharing=find_power_sharing(channel, access),
     )
 
 
-def power_sharing(channel: BoundChannel, access: BoundAccess) -> PowerSharing:
-    """How a device serves several neighbours."""
+def find_power_sharing(channel: BoundChannel, access: BoundAccess) -> PowerSharing:
+    """Find out how a device divides its power among several neighbours."""
     if not access.powers_add_up:
         return "in_turn"
     return "equally" if channel.splits_power_equally else "as_needed"
@@ -75,13 +75,13 @@ def parameter_budget(
     neighbours: int,
     bytes_of: Callable[[int], int],
 ) -> int:
-    """How many of `affordable` values a device can send to so many neighbours.
+    """The largest number of values, at most `affordable`, that a device can send to its neighbours.
 
-    Eq 11a and 11b: at the mean gains, the nearest so many neighbours served at once within the
-    deadline and the power limit. bytes_of: bytes on the air of a message of so many values.
-    Raises EmulatorError for less than 1.
+    Eq 11a and 11b: the device serves its nearest neighbours at once, at the mean gains, within the
+    deadline and the power limit. bytes_of: bytes on the air of a message of n values.
+    Raises EmulatorError if the number is less than 1.
     """
-    now, sharing = channel.at(0.0), power_sharing(channel, access)
+    now, sharing = channel.at(0.0), find_power_sharing(channel, access)
     nearest = min(neighbours, len(channel.max_power_w) - 1)
 
     def out_of_reach(num_values: int) -> bool:

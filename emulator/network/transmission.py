@@ -1,4 +1,4 @@
-"""One device's transmitter as a sender's shim sees it: what it sends, when, and what that costs.
+"""The transmitter of one device as a sender's shim models it: transmissions, their times and costs.
 
 Shapes: P packets of a content.
 """
@@ -19,7 +19,7 @@ from emulator.core.types.records import LinkRecord
 from emulator.core.types.steps import State
 from emulator.core.types.transmission import Grant, Reception, Request
 from emulator.network.channel.acknowledgements import Acking
-from emulator.network.wire import tensors_of
+from emulator.network.wire import count_tensors
 
 COUNTED = (
     "values",
@@ -29,22 +29,22 @@ COUNTED = (
     "known_entries",
     "known_coordinates",
 )
-"""Counts of what messages say that shrink with their packets."""
+"""The counts of a content that shrink when packets of it are lost."""
 
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What a receiver is sent in one exchange; what several are sent alike is but one object.
+    """All that a receiver is sent in one exchange. Receivers of the same messages share one object.
 
-    bytes_P4: each packet's bytes by class: header (with IP and UDP), checksum, mask, payload.
-    said: what the messages are about, in counts: columns of a `LinkRecord`.
+    bytes_P4: bytes of each packet by class: header (with IP and UDP), checksum, mask, payload.
+    counts: values and mask entries of the messages, by column of a `LinkRecord`.
     """
 
     messages: tuple[Message, ...]
     packets: tuple[Packet, ...]
     bytes_P4: IndexArray
     reliable_P: BoolArray
-    said: Mapping[str, int]
+    counts: Mapping[str, int]
 
     @classmethod
     def of(
@@ -53,43 +53,46 @@ class Content:
         packets_of: Sequence[Sequence[Packet]],
         number_type: ValueType,
     ) -> "Content":
-        """Of messages in the order they are sent, with the packets of each."""
+        """The content of messages in the order of sending; packets_of: the packets of each message."""
         packets = tuple(chain.from_iterable(packets_of))
         rows = [
             (p.header_bytes + IP_UDP_BYTES, p.checksum_bytes, p.mask_bytes, p.payload_bytes)
             for p in packets
         ]
-        said = Counter[str]()
+        counts = Counter[str]()
         for message, its_packets in zip(messages, packets_of, strict=True):
-            said.update(_said(message, its_packets, number_type))
+            counts.update(_count(message, its_packets, number_type))
         return cls(
             tuple(messages),
             packets,
             np.array(rows, dtype=np.int64).reshape(-1, 4),
             np.array([packet.reliable for packet in packets], dtype=np.bool_),
-            said,
+            counts,
         )
 
-    def surviving(self, arrived_P: BoolArray) -> "Content":
-        """What of it arrived, to be passed on; what it says shrinks with the bytes of values and masks."""
+    def keep_arrived(self, arrived_P: BoolArray) -> "Content":
+        """The content of the packets that arrived, to be passed on.
+
+        The counts shrink in proportion to the bytes of values and masks.
+        """
         if arrived_P.all():
             return self
         content_P = self.bytes_P4[:, 2:].sum(axis=1)
         kept, whole = int(content_P[arrived_P].sum()), int(content_P.sum())
-        shrunk = {n: round(self.said[n] * kept / whole) for n in COUNTED} if whole else {}
+        shrunk = {n: round(self.counts[n] * kept / whole) for n in COUNTED} if whole else {}
         packets = tuple(p for p, arrived in zip(self.packets, arrived_P, strict=True) if arrived)
         return Content(
             self.messages,
             packets,
             self.bytes_P4[arrived_P],
             self.reliable_P[arrived_P],
-            {**self.said, **shrunk},
+            {**self.counts, **shrunk},
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Transmission:
-    """One content to some receivers at once. flow: see `state.Grant`."""
+    """One content for some receivers, sent to all of them at once. flow: see `core.types.transmission.Grant`."""
 
     receivers: tuple[int, ...]
     content: Content
@@ -97,7 +100,7 @@ class Transmission:
 
 
 class Transmitter:
-    """The radio of one device: one transmission after the other, but for what waits for who is away."""
+    """The radio of one device. Transmissions follow each other, except those delayed by offline devices."""
 
     def __init__(self, device: int, access: BoundAccess, channel: BoundChannel) -> None:
         self._device = device
@@ -109,9 +112,9 @@ class Transmitter:
     def send(
         self, transmissions: Sequence[Transmission], ready_s: float, exchange_index: int
     ) -> list[tuple[Grant, tuple[Reception, ...]]]:
-        """Each transmission's grant, and what becomes of its packets at each receiver.
+        """Return the grant of each transmission, and its reception at each receiver.
 
-        All of them start together, when the device is ready and its last transmission is over.
+        All transmissions start together, when the device is ready and its last transmission has ended.
         """
         ready_s = max(ready_s, self.free_s)
         self._put_off = [span for span in self._put_off if span[1] > ready_s]
@@ -124,7 +127,7 @@ class Transmitter:
         sent = self._on_air(requests, transmissions)
         for grant, receptions in sent:
             end_s = receptions[0].arrival_s
-            if grant.start_s > ready_s:  # what waits for somebody is sent when they are back
+            if grant.start_s > ready_s:  # delayed until an offline device is back
                 self._put_off.append((grant.start_s, end_s))
             else:
                 self.free_s = max(self.free_s, end_s)
@@ -152,24 +155,25 @@ class Transmitter:
                 for grant, t in zip(grants, transmissions, strict=True)
             ]
             clear = [
-                self._after_put_off(request, grant.start_s, at_each[0].arrival_s)
+                self._delay(request, grant.start_s, at_each[0].arrival_s)
                 for request, grant, at_each in zip(requests, grants, received, strict=True)
             ]
             if clear == requests:
                 return list(zip(grants, received, strict=True))
             requests = clear
 
-    def _after_put_off(self, request: Request, start_s: float, end_s: float) -> Request:
-        """The request; after what an earlier send has put off, if it would run into that.
+    def _delay(self, request: Request, start_s: float, end_s: float) -> Request:
+        """The request, delayed until the end of earlier delayed transmissions that it would overlap.
 
-        There is one radio: what waits for somebody who is away has it for itself when they are back.
+        A device has one radio: a transmission delayed by an offline device gets it alone when that
+        device is back.
         """
         in_the_way = [to_s for from_s, to_s in self._put_off if from_s < end_s and start_s < to_s]
         return replace(request, ready_s=max(in_the_way, default=request.ready_s))
 
 
-def _said(message: Message, packets: Sequence[Packet], number_type: ValueType) -> dict[str, int]:
-    """Its adapter values, if it has any, and its mask, if that leaves anything out or travels."""
+def _count(message: Message, packets: Sequence[Packet], number_type: ValueType) -> dict[str, int]:
+    """Counts of the adapter values of a message, and of its mask if it is sent, or known and not full."""
     mask = message.mask
     travels = any(packet.mask_bytes for packet in packets)
     known = message.mask_known and not mask.is_full and not travels
@@ -181,7 +185,7 @@ def _said(message: Message, packets: Sequence[Packet], number_type: ValueType) -
     return {
         "value_messages": int(valued),
         "values": mask.count if valued else 0,
-        "value_tensors": tensors_of(mask.indices, message.layout) if valued else 0,
+        "value_tensors": count_tensors(mask.indices, message.layout) if valued else 0,
         "mask_entries": mask.count if travels else 0,
         "mask_coordinates": mask.size if travels else 0,
         "known_entries": mask.count if known else 0,
@@ -191,14 +195,14 @@ def _said(message: Message, packets: Sequence[Packet], number_type: ValueType) -
 
 @dataclass(frozen=True)
 class Way:
-    """Where a hop belongs: the columns of a `LinkRecord` of that name."""
+    """The place of a hop in its path: columns of a `LinkRecord` of the same names."""
 
     origin: int
     destination: int
     hop: int
 
 
-def link_record(
+def make_link_record(
     content: Content,
     grant: Grant,
     receiver: int,
@@ -206,11 +210,11 @@ def link_record(
     energy_j: float,
     way: Way,
 ) -> LinkRecord:
-    """One hop to one receiver in the account; what was on the air, once for all of a broadcast."""
+    """The record of one hop to one receiver. The first receiver of a broadcast bears its airtime and energy."""
     attempts_P, size_P = reception.attempts, content.bytes_P4.sum(axis=1)
     first_tries = content.bytes_P4[attempts_P > 0].sum(axis=0).tolist()
     on_air = receiver == grant.receivers[0]
-    # A channel that says nothing of acknowledgements has them for nothing.
+    # If the channel does not model acknowledgements, they cost no time and no energy.
     acks = reception.acks or Acking(grant, content.reliable_P).acks(attempts_P, bit_per_s=0.0)
     return LinkRecord(
         exchange_index=grant.exchange_index,
@@ -245,5 +249,5 @@ def link_record(
         origin=way.origin,
         destination=way.destination,
         hop=way.hop,
-        **content.said,
+        **content.counts,
     )

@@ -22,8 +22,8 @@ from emulator.core.types.records import LinkRecord, MetricRecord
 from emulator.core.types.result import DeviceResult, Expert
 from emulator.learning.adapters.export import model_files, peft_files
 from emulator.learning.evaluation import check_finite
-from emulator.network.channel.access import served_in_turns
-from emulator.network.relay_paths import paths_taken
+from emulator.network.channel.access import find_slot_conflicts
+from emulator.network.relay_paths import find_paths_taken
 from emulator.network.wire.quantisation import VALUE_BYTES
 from emulator.runtime.drivers.lifecycle import Outcome
 from emulator.scenario.load import dump_scenario
@@ -75,7 +75,7 @@ def run_files(
         "ledger.parquet": parquet(ledger, LinkRecord),
         "topology.json": _json(
             _topology(world, results)
-            | {"paths": paths_taken(ledger), "in_turns": in_turns(world, outcomes)}
+            | {"paths": find_paths_taken(ledger), "in_turns": in_turns(world, outcomes)}
         ),
         "summary.json": _json({**summary, **parameters, **machine}),
     }
@@ -87,7 +87,7 @@ def run_files(
 def in_turns(world: World, outcomes: Sequence[Outcome]) -> list[tuple[int, int]]:
     """The links (sender, receiver) that were used though both ends have the same slot."""
     used = ((r.sender, r.receiver) for outcome in outcomes for r in outcome.link_records)
-    return served_in_turns(world.access, used)
+    return find_slot_conflicts(world.access, used)
 
 
 def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:

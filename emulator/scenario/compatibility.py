@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from emulator.core.names import wrong_names
-from emulator.network.channel.consistency import band_problems
+from emulator.network.channel.consistency import find_band_problems
 from emulator.network.channel.model import Wireless
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _air(scenario: "Scenario") -> list[str]:
             f"access.kind: got {_kind(access)} with channel.rate.kind trace, wanted ideal or ofdma (a "
             "trace says by itself when a link may send)"
         )
-    return problems + band_problems(channel, access.bandwidth_hz)
+    return problems + find_band_problems(channel, access.bandwidth_hz)
 
 
 def _backend(scenario: "Scenario") -> list[str]:

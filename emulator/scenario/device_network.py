@@ -129,7 +129,7 @@ class DeviceNetwork:
         frame_s = self._world.scenario.local.planned_s + self._world.channel.deadline_s
         rounds = self._ctx.progress.rounds_begun - self._rounds_before_survey
         time_s = self._surveyed_s + rounds * frame_s
-        return (yield from flood(self._ctx, self._world.hop_counts(time_s), body, traffic))
+        return (yield from flood(self._ctx, self._world.count_hops(time_s), body, traffic))
 
     def exchange(
         self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Fact] = ()

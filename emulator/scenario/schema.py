@@ -48,7 +48,7 @@ from emulator.methods import (
     SparseOrthogonal,
     Stacking,
 )
-from emulator.network.channel.access import IdealAccess, OfdmaAccess, TdmaAccess, bound_access
+from emulator.network.channel.access import IdealAccess, OfdmaAccess, TdmaAccess, bind_access
 from emulator.network.channel.aloha import AlohaAccess
 from emulator.network.channel.ideal import Ideal
 from emulator.network.channel.model import Wireless
@@ -217,7 +217,7 @@ class Scenario(Section):
         channel = self.channel.bind(self.devices, self.seed)
         self._check_bound(channel, BoundChannel, "bind()")
         self._check_bound(channel.at(0.0), Snapshot, "bind().at()")
-        return channel, bound_access(self.access, channel, self.seed)
+        return channel, bind_access(self.access, channel, self.seed)
 
     def _check_bound(self, part: object, protocol: type, call: str) -> None:
         if lacking := missing_in(part, protocol):

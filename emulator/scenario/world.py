@@ -24,10 +24,10 @@ from emulator.learning.evaluation import Answering, Asked, Questions
 from emulator.learning.tasks.learner import check_language
 from emulator.learning.tasks.reading import read_all
 from emulator.learning.training import LocalTraining
-from emulator.network.flooding import hop_counts
-from emulator.network.islands import Reach, joined
+from emulator.network.flooding import count_hops
+from emulator.network.islands import Reach, require_connected
 from emulator.network.relay_paths import Network
-from emulator.network.survey import IntroducedSizes, parameter_budget, survey_of
+from emulator.network.survey import IntroducedSizes, make_survey, parameter_budget
 from emulator.network.topology.graphs import RandomFeasible, is_fixed
 from emulator.scenario.adapter_size import check_rank
 from emulator.scenario.schema import Scenario
@@ -99,7 +99,7 @@ class World:
         """The paths between devices out of each other's range."""
         return Network(self.channel, self.access)
 
-    def hop_counts(self, time_s: float) -> IndexArray:
+    def count_hops(self, time_s: float) -> IndexArray:
         """[M, M] hops between devices that can exchange one packet within the deadline, at a time.
 
         Raises ScenarioError where some cannot reach each other.
@@ -108,7 +108,7 @@ class World:
         def counted() -> IndexArray:
             scheme, seed = self.scenario.access, self.scenario.seed
             reach = Reach(self.channel, self.access, scheme, seed, time_s)
-            return hop_counts(joined(reach))
+            return count_hops(require_connected(reach))
 
         return self.once(("hops", time_s), counted)
 
@@ -145,7 +145,7 @@ class World:
         scenario = self.scenario
 
         def surveyed() -> Survey:
-            survey = survey_of(self.channel, self.access, time_s, bytes_M, densities_ML, sizes)
+            survey = make_survey(self.channel, self.access, time_s, bytes_M, densities_ML, sizes)
             if isinstance(scenario.schedule, Asynchronous):
                 _check_fixed(scenario, survey)
             return survey
@@ -232,7 +232,7 @@ def build_world(scenario: Scenario, air: tuple[BoundChannel, BoundAccess] | None
     accelerator = accelerator_of(scenario)
     channel, access = air or scenario.bind_air()
     if scenario.exchanges:
-        joined(Reach(channel, access, scenario.access, scenario.seed))
+        require_connected(Reach(channel, access, scenario.access, scenario.seed))
     with all_problems() as look:
         with look():
             data = _data(scenario)

@@ -28,7 +28,7 @@ def packets_of(count: int, reliable: tuple[int, ...] = (), size: int = 1472) -> 
     )
 
 
-def speak(channel, sender, receivers, packets, exchange_index=0, access=None):
+def send_by_access(channel, sender, receivers, packets, exchange_index=0, access=None):
     """Grants with powers of one sender for the same packets to each receiver."""
     access = access or OfdmaAccess(bandwidth_hz=BAND_HZ)
     requests = [

@@ -27,18 +27,16 @@ from emulator.core.protocols.access import BoundAccess
 from emulator.core.protocols.channel import BoundChannel
 from emulator.core.types.transmission import Grant, Request
 from emulator.core.units import bits_from_bytes, db_from_linear, dbm_from_watts, noise_w
-from emulator.network.channel.access import TdmaSchedule, bound_access, served_in_turns
-from emulator.network.channel.aloha import AlohaAccess
-from emulator.network.channel.availability import all_there_s
+from emulator.network.channel.access import bind_access, find_slot_conflicts, find_slots
+from emulator.network.channel.availability import earliest_presence_s
 from emulator.network.channel.fading import NoFading
 from emulator.network.channel.flow import BlockFlow, Blocks, Flow
-from emulator.network.channel.geometry import Geometry, Paths
 from emulator.network.channel.ideal import Ideal
 from emulator.network.channel.model import Wireless
 from emulator.network.channel.placement import distances_m
 from emulator.network.channel.transfer import Block
 from emulator.network.channel.wireless_channel import WirelessChannel
-from emulator.network.islands import Reach, joined
+from emulator.network.islands import Reach, require_connected
 from emulator.network.relay_paths import Network
 from emulator.scenario.schema import Scenario
 
@@ -110,7 +108,7 @@ class MeanLinks:
     @cached_property
     def access(self) -> BoundAccess:
         """The access scheme, bound as in a run."""
-        return bound_access(self.scenario.access, self.channel, self.scenario.seed)
+        return bind_access(self.scenario.access, self.channel, self.scenario.seed)
 
     def plan_grants(self, links: Sequence[tuple[int, int]]) -> list[Grant]:
         """Return one grant with its power for each link (sender, receiver).
@@ -201,8 +199,8 @@ def list_links(links: MeanLinks) -> list[tuple[int, int]]:
 def find_nearest_links(links: MeanLinks, count: int = NEIGHBOURS) -> list[tuple[int, int]]:
     """Return links of each device to its `count` nearest others (with gains from a file: the strongest)."""
     snapshot = links.channel.at(links.occasion.at_s)
-    geometry = isinstance(links.channel.gains, Geometry)
-    far_MM = distances_m(snapshot.positions_m) if geometry else -snapshot.mean_gain
+    from_file = links.model.gain is not None
+    far_MM = -snapshot.mean_gain if from_file else distances_m(snapshot.positions_m)
     np.fill_diagonal(far_MM, np.inf)
     order_MM = np.argsort(far_MM, axis=1, kind="stable")
     return [(i, int(j)) for i, order in enumerate(order_MM) for j in order[:count]]
@@ -230,18 +228,18 @@ def compute_link_budget(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> 
         bandwidth_hz=first.bandwidth_hz,
         noise_dbm=dbm_from_watts(noise) if finite else None,
         outside_dbm=dbm_from_watts(model.interference_w) if model.interference_w else None,
-        slot_of=_slot_of(links.access),
+        slot_of=find_slots(links.access),
         one_slot=_find_shared_slots(links.access, scenario.devices),
-        slot_s=links.access.scheme.slot_s if isinstance(links.access, TdmaSchedule) else None,
+        slot_s=getattr(links.access, "slot_s", None),
         in_range_MM=reach.near,
         islands=reach.islands,
-        missing=reach.missing_link() if len(reach.islands) > 1 else None,
+        missing=reach.describe_missing_link() if len(reach.islands) > 1 else None,
         away=tuple(
             i
             for i in range(scenario.devices)
-            if all_there_s(model.offline, (i,), occasion.at_s) > occasion.at_s
+            if earliest_presence_s(model.offline, (i,), occasion.at_s) > occasion.at_s
         ),
-        relayed=Network(links.channel, links.access).at(occasion.at_s).relayed(),
+        relayed=Network(links.channel, links.access).at(occasion.at_s).find_relayed(),
     )
 
 
@@ -253,8 +251,8 @@ def describe_relays(scenario: Scenario, air: tuple[BoundChannel, BoundAccess]) -
     """
     if not scenario.exchanges:
         return []
-    joined(Reach(*air, scenario.access, scenario.seed))
-    paths = Network(*air).at(0.0).relayed()
+    require_connected(Reach(*air, scenario.access, scenario.seed))
+    paths = Network(*air).at(0.0).find_relayed()
     if not paths:
         return []
     pairs = len({frozenset((path[0], path[-1])) for path in paths})
@@ -267,7 +265,7 @@ def describe_relays(scenario: Scenario, air: tuple[BoundChannel, BoundAccess]) -
 def _compute_lines(
     links: MeanLinks, chosen: Sequence[tuple[int, int]], grants: Sequence[Grant]
 ) -> list[LinkLine]:
-    paths = _find_paths(links, chosen)
+    paths = links.channel.gains.pair_losses(chosen, links.occasion.at_s)
     shadowed = links.model.shadowing.kind != "none"
     lines = []
     for index, ((sender, receiver), grant) in enumerate(zip(chosen, grants, strict=True)):
@@ -293,23 +291,9 @@ def _compute_lines(
     return lines
 
 
-def _find_paths(links: MeanLinks, chosen: Sequence[tuple[int, int]]) -> Paths | None:
-    """The parts of the path loss of each link [L]; None where gains come from a file."""
-    gains = links.channel.gains
-    if not isinstance(gains, Geometry):
-        return None
-    positions_m = gains.trajectories.positions_m(links.occasion.at_s)
-    senders, receivers = (list(ends) for ends in zip(*chosen, strict=True))
-    return gains.paths(positions_m[senders], positions_m[receivers])
-
-
-def _slot_of(access: BoundAccess) -> tuple[int, ...] | None:
-    return access.slot_of if isinstance(access, TdmaSchedule) else None
-
-
 def _find_shared_slots(access: BoundAccess, devices: int) -> list[tuple[int, int]]:
     """Return the pairs of devices that share a slot, each once, sorted."""
-    return served_in_turns(access, combinations(range(devices), 2))
+    return find_slot_conflicts(access, combinations(range(devices), 2))
 
 
 def _describe_message(links: MeanLinks) -> str:
@@ -323,7 +307,5 @@ def _describe_message(links: MeanLinks) -> str:
 def _describe_access(links: MeanLinks) -> str:
     scheme = links.scenario.access
     name = f"{getattr(scheme, 'kind', type(scheme).__name__)}, {links.access.cast}"
-    if isinstance(scheme, AlohaAccess):
-        share = links.access.share(1)[1]
-        return f"{name}, sends with {scheme.send_probability:g}; at least {share:.2g} of the slots carry"
-    return f"{name}, reuse {scheme.reuse}" if scheme.kind == "tdma" else name
+    details = getattr(links.access, "details", "")
+    return f"{name}, {details}" if details else name

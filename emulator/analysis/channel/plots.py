@@ -26,14 +26,11 @@ from emulator.core.types.arrays import DoubleArray
 from emulator.core.types.message import Kind, Message, Traffic, ValueType
 from emulator.core.types.transmission import Request
 from emulator.core.units import bits_from_bytes, db_from_linear, linear_from_db
-from emulator.network.channel.access import Cast, OfdmaAccess, TdmaAccess, bound_access
+from emulator.network.channel.access import bind_access
 from emulator.network.channel.cqi import NrCqiRate
-from emulator.network.channel.fading import RicianFading
-from emulator.network.channel.geometry import Geometry
 from emulator.network.channel.ideal import Ideal
 from emulator.network.channel.pathloss_base import ValidityWarning
-from emulator.network.channel.rates import FixedRate, ShannonRate
-from emulator.network.channel.trace import TraceRate
+from emulator.network.channel.rates import ShannonRate
 from emulator.network.wire import WireFormat
 from emulator.scenario.schema import Scenario
 
@@ -55,7 +52,6 @@ DENSITIES = (
 )  # fmt: skip
 """The densities of the measured masks. At density 1 no mask is sent."""
 
-CASTING_MODES: tuple[Cast, ...] = ("unicast", "broadcast")
 
 SAME_RATE = 1e-9
 """Tolerance within which two spectral efficiencies [bit/s/Hz] count as equal."""
@@ -89,14 +85,12 @@ def draw_channel_figures(scenario: Scenario) -> Figures:
 def draw_path_loss(links: MeanLinks) -> Picture | str:
     """Draw the mean path loss over distance, and each link of the scenario with its shadowing."""
     model, gains = links.model, links.channel.gains
-    if not isinstance(gains, Geometry):
+    pairs = [(i, j) for i, j in list_links(links) if i < j]
+    paths = gains.pair_losses(pairs, 0.0)
+    if paths is None:
         return "gains come from a file, not from distances"
     if model.path_loss.kind == "none":
         return "path_loss.kind is none: no loss over distance"
-    pairs = np.array(list_links(links))
-    pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-    positions_m = gains.trajectories.positions_m(0.0)
-    paths = gains.paths(positions_m[pairs[:, 0]], positions_m[pairs[:, 1]])
     loss_db = paths.path_loss_db + paths.shadowing_db
     distance_D = np.geomspace(1.0, max(10.0, 1.3 * float(paths.distance_m.max())), DISTANCES)
     rows: list[tuple[object, ...]] = []
@@ -108,7 +102,7 @@ def draw_path_loss(links: MeanLinks) -> Picture | str:
     for name, state in (("links, line of sight", True), ("links, no line of sight", False)):
         chosen = np.flatnonzero(paths.line_of_sight == state)
         points = [(float(paths.distance_m[i]), float(loss_db[i])) for i in chosen]
-        ends = [tuple(pair) for pair in pairs[chosen].tolist()]
+        ends = [pairs[i] for i in chosen]
         if points:
             curves.append(Curve(name, points, "dots"))
         rows += [("link", *ends[i], x, int(state), y) for i, (x, y) in enumerate(points)]
@@ -144,20 +138,15 @@ def _compute_mean_losses(
 def draw_spectral_efficiency(links: MeanLinks) -> Picture | str:
     """Draw bits per second and hertz over SNR: Shannon, with its gap and cap, and the steps of the CQI table."""
     rate = links.model.rate
-    if isinstance(rate, FixedRate | TraceRate):
+    if not rate.depends_on_snr:
         return f"rate.kind is {rate.kind}: the rate does not depend on the SNR"
-    laws: dict[str, Callable[[float, float], float]] = {"Shannon": ShannonRate().bit_per_s}
-    if isinstance(rate, ShannonRate) and rate != ShannonRate():
-        cap = "" if rate.max_bit_per_s_hz is None else f", at most {rate.max_bit_per_s_hz:g}"
-        laws[f"Shannon, gap {rate.gap_db:g} dB{cap}"] = rate.bit_per_s
-    stairs = rate if isinstance(rate, NrCqiRate) else NrCqiRate()
-    less = f", {100 * stairs.overhead:g} % overhead" if stairs.overhead else ""
-    laws[f"NR CQI{less}"] = stairs.bit_per_s
+    stairs = rate if rate.kind == "nr_cqi" else NrCqiRate()
+    laws = {law.label: law.bit_per_s for law in (ShannonRate(), rate, stairs)}
     points = {
         name: [(float(db), law(linear_from_db(float(db)), 1.0)) for db in SNR_DB]
         for name, law in laws.items()
     }
-    own = "NR CQI" if isinstance(rate, NrCqiRate) else list(laws)[-2]
+    own = "NR CQI" if rate.kind == "nr_cqi" else rate.label
     title = f"{links.scenario.name}: spectral efficiency (here: {own})"
     axes = PlotAxis("SNR [dB]"), PlotAxis("bit/s/Hz")
     curves = [Curve(name, line) for name, line in points.items()]
@@ -173,7 +162,7 @@ def draw_rate_cdf(links: MeanLinks) -> Picture | str:
     P(|h|² < x / mean SNR), where x is the smallest SNR that supports the rate.
     """
     model, rate = links.model, links.model.rate
-    if isinstance(rate, FixedRate | TraceRate):
+    if not rate.depends_on_snr:
         return f"rate.kind is {rate.kind}: the rate does not depend on the SNR"
     if model.fading.kind == "none":
         return "fading.kind is none: the rate of a link is constant"
@@ -219,9 +208,7 @@ def _closed_form(links: MeanLinks, efficiency: float, mean_snr: float, band_hz: 
     just_above = (efficiency * (1.0 + SAME_RATE) + SAME_RATE) * band_hz
     log_ratio = links.model.rate.log_snr(just_above, band_hz) - math.log(mean_snr)
     power = math.exp(log_ratio) if log_ratio < 700.0 else math.inf
-    fading = links.model.fading
-    if isinstance(fading, RicianFading):
-        steady = linear_from_db(fading.k_db)
+    if steady := links.model.fading.steady_ratio:
         return float(stats.ncx2.cdf(2.0 * (steady + 1.0) * power, 2, 2.0 * steady))
     return -math.expm1(-power)
 
@@ -234,13 +221,14 @@ def draw_cast_airtime(links: MeanLinks) -> Picture | str:
     that are used.
     """
     scheme, devices = links.scenario.access, links.scenario.devices
-    if not isinstance(scheme, OfdmaAccess | TdmaAccess):
+    casts = getattr(scheme, "casts", ())
+    if len(casts) < 2:
         return f"access.kind is {scheme.kind}: every receiver is served separately"
     in_range_MM = links.channel.at(0.0).in_range(*links.access.share(1))
     curves, rows = [], []
-    for cast in CASTING_MODES:
+    for cast in casts:
         cast_so = scheme.model_copy(update={"cast": cast})
-        access = bound_access(cast_so, links.channel, links.scenario.seed)
+        access = bind_access(cast_so, links.channel, links.scenario.seed)
         points = []
         for most in range(1, devices):
             reached = [(i, j) for i, j in find_nearest_links(links, most) if in_range_MM[i, j]]

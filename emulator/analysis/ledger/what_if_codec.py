@@ -13,7 +13,7 @@ from emulator.core.types.message import ValueType
 from emulator.core.types.packet import ack_bytes
 from emulator.core.types.records import LinkRecord
 from emulator.network.wire.packets import CHECKSUM_BYTES
-from emulator.network.wire.sizes import INDEX_BYTES, Counts, size_of
+from emulator.network.wire.sizes import INDEX_BYTES, Counts, estimate_size
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def recoded_bytes(record: LinkRecord, used: Codec, other: Codec) -> float:
     for before, after in zip(
         _split_into_groups(record, used), _split_into_groups(record, other), strict=True
     ):
-        was, would = size_of(before.each, used.room_bytes), size_of(after.each, other.room_bytes)
+        was = estimate_size(before.each, used.room_bytes)
+        would = estimate_size(after.each, other.room_bytes)
         more_packets += before.number * (would.packets - was.packets)
         more_bytes += before.number * (would.air_bytes - was.air_bytes)
     on_air = record.air_bytes * (1.0 + tried_share(record) * more_bytes / once)

@@ -1,4 +1,4 @@
-"""What an access scheme offers: when each device sends, and in which band."""
+"""The interface of an access scheme: when each device transmits, and in which band."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from emulator.core.types.transmission import Grant, Request
 
 
 class Access(Protocol):
-    """A scheme of who is on the air when, on which band."""
+    """An access scheme as the scenario describes it.
+
+    It may also have `casts: ClassVar[tuple[str, ...]]`: the casting modes that its field `cast` can have.
+    """
 
     @property
     def bandwidth_hz(self) -> float:
@@ -18,27 +21,31 @@ class Access(Protocol):
         ...
 
     def bind(self, hears_MM: BoolArray, seed: int) -> BoundAccess:
-        """The scheme of one run, for devices of which i hears j where hears_MM[i, j]."""
+        """The scheme of one run. hears_MM[i, j] [M, M]: whether device i is in range of device j."""
         ...
 
 
 class BoundAccess(Protocol):
-    """The scheme of one run. Pure: same requests, same grants."""
+    """The scheme of one run. It is pure: equal requests give equal grants.
+
+    It may also have `slot_of: tuple[int, ...]`, the slot in which each device transmits [M], with
+    `slot_s: float`, the length of a slot [s]; and `details: str`, a description for the link budget.
+    """
 
     @property
     def cast(self) -> str:
-        """Whether one transmission serves several receivers: unicast or broadcast."""
+        """The casting mode: `unicast`, or `broadcast` where one transmission serves several receivers."""
         ...
 
     @property
     def powers_add_up(self) -> bool:
-        """Whether a sender serves its neighbours at once, each with a power of its own."""
+        """Whether a sender serves all its neighbours at the same time, each with its own power."""
         ...
 
     def share(self, neighbours: int) -> tuple[float, float]:
-        """The band [Hz] and the share of time that each of so many neighbours gets of a sender."""
+        """Band [Hz] and share of the time that a sender gives to each of its neighbours."""
         ...
 
     def plan(self, requests: Sequence[Request]) -> tuple[Grant, ...]:
-        """Grants in the order of the requests of one contention domain; powers still at 0."""
+        """One grant for each request of one contention domain, in their order, with a power of 0."""
         ...

@@ -1,4 +1,4 @@
-"""What one device sends to others in one exchange, and how it arrives.
+"""Messages: what a device sends to others in one exchange, and what a receiver gets.
 
 Shapes: N coordinates of the flat vector, n coordinates that a mask keeps.
 """
@@ -15,7 +15,7 @@ from emulator.core.types.arrays import BoolArray, ByteArray, FloatArray
 
 
 class Kind(IntEnum):
-    """What a message is about."""
+    """The subject of a message."""
 
     INTRODUCTION = 1
     MASK = 2
@@ -25,7 +25,7 @@ class Kind(IntEnum):
 
 
 class Traffic(IntEnum):
-    """To which part of the account a message belongs."""
+    """The part of the byte account to which a message belongs."""
 
     SETUP = 0
     IN_CLUSTER = 1
@@ -34,7 +34,7 @@ class Traffic(IntEnum):
 
 
 class ValueType(IntEnum):
-    """How one value is written on the wire."""
+    """The encoding of one value on the wire."""
 
     FLOAT32 = 1
     BFLOAT16 = 2
@@ -46,13 +46,14 @@ class ValueType(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """What one device says to some others in one exchange.
+    """What one device sends to some others in one exchange.
 
-    It speaks of the coordinates `mask` of a vector described by `layout`. `values` [n] are theirs, in
-    coordinate order (float32, or uint8 for ValueType.BYTE); None sends the mask alone. With
-    `mask_known` the receivers hold the mask already and only its digest is sent. `reliable` messages
-    are repeated until they arrive; of the others, lost packets stay lost. `source` puts it on the
-    air; `origin` is whose knowledge it is (they differ when it is relayed).
+    A message concerns the coordinates `mask` of a vector that `layout` describes. `values` [n] are the
+    values there, in coordinate order (float32, or uint8 for ValueType.BYTE); None sends the mask alone.
+    With `mask_known` the receivers hold the mask already, and only its digest is sent. `reliable`
+    messages are repeated until they arrive; lost packets of other messages stay lost. `source` is the
+    device that sends the message, `origin` the device whose content it is (they differ when content is
+    passed on).
     """
 
     kind: Kind
@@ -70,7 +71,7 @@ class Message:
 
 
 class Coordinate(IntEnum):
-    """What a receiver knows of one coordinate of a message."""
+    """The status of one coordinate of a message at its receiver."""
 
     NOT_SENT = 0
     RECEIVED = 1
@@ -79,11 +80,11 @@ class Coordinate(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Received:
-    """A message as it arrived: never NaN, never a silent zero.
+    """A message as it arrived. It holds no NaN, and `status` distinguishes a lost value from a value of 0.
 
     values: [N], zero wherever status is not RECEIVED (float32; uint8 for ValueType.BYTE).
-    status: [N] uint8 of `Coordinate`. Where a lost packet carried its own piece of mask, all
-    coordinates of its range are LOST: nobody can know which of them it held.
+    status: [N] uint8 of `Coordinate`. Where a lost packet carried its own piece of the mask, all
+    coordinates of its range are LOST, because the receiver cannot know which of them it held.
     """
 
     kind: Kind
@@ -108,19 +109,19 @@ class Received:
 
 
 Fact = Mask | AdapterLayout
-"""What a message may name by its digest where the receivers hold it."""
+"""What a message may name by its digest alone, where the receivers hold it."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What a receiver holds already and needs for decoding, by digest."""
+    """The masks and layouts that a receiver holds already and needs for decoding, by digest."""
 
     masks: Mapping[bytes, Mask] = field(default_factory=dict)
     layouts: Mapping[bytes, AdapterLayout] = field(default_factory=dict)
 
     @classmethod
     def of(cls, *things: Fact) -> "Known":
-        """Sort things by kind and digest."""
+        """The masks and layouts among the arguments, each by its digest."""
         return cls(
             {x.digest: x for x in things if isinstance(x, Mask)},
             {x.digest: x for x in things if isinstance(x, AdapterLayout)},

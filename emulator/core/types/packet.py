@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 IP_UDP_BYTES = 28
-"""IPv4 and UDP headers of each packet: on the emulated air only."""
+"""IPv4 and UDP headers of each packet; they exist on the emulated channel only."""
 
 
 @dataclass(frozen=True)
 class Packet:
-    """One datagram's worth of a message; `data` begins with our own packet header.
+    """One datagram of a message; `data` begins with the packet header of `network.wire`.
 
-    The classes of bytes add up: header + checksum + mask + payload == len(data).
+    Law: header_bytes + checksum_bytes + mask_bytes + payload_bytes == len(data).
     """
 
     data: bytes
@@ -23,19 +23,20 @@ class Packet:
 
     @property
     def air_bytes(self) -> int:
-        """Bytes on the air of one transmission."""
+        """Bytes that one transmission of the packet puts on the air."""
         return len(self.data) + IP_UDP_BYTES
 
 
 def air_bytes(packets: Sequence[Packet]) -> int:
-    """Bytes on the air when each packet is sent once: what a Request's `num_bytes` means."""
+    """Bytes on the air when each packet is sent once: the `num_bytes` of a `Request`."""
     return sum(packet.air_bytes for packet in packets)
 
 
 ACK_BYTES = IP_UDP_BYTES + 20
-"""One acknowledgement: emulated IPv4+UDP and a head of our own packets; a bit per packet follows."""
+"""An acknowledgement without its bits: emulated IPv4 and UDP headers, and a head as packets have it.
+One bit for each packet follows."""
 
 
 def ack_bytes(packets: int) -> int:
-    """An acknowledgement of so many packets on the air."""
+    """Bytes on the air of one acknowledgement that covers a number of packets."""
     return ACK_BYTES + (packets + 7) // 8

@@ -1,4 +1,4 @@
-"""The steps of a device between which a driver acts: an exchange, or the end of a round."""
+"""The steps that a device yields to its driver: an exchange, or the end of a round."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ State = Any
 
 @dataclass(frozen=True, eq=False)
 class Send:
-    """A device speaks and waits: one exchange.
+    """One exchange: a device sends its messages and waits for those of others.
 
     All messages share traffic and round_index. `wait_for`: the devices that send to this one in the
     same exchange, sorted; exactly one burst comes from each.
 
-    With `next_s` it speaks without waiting (asynchronous gossip): its inbox holds what came from
-    `listen_to` before now_s and was in no inbox yet. It promises to speak next at next_s; inf ends this
-    way of speaking, and what has not arrived by then is never heard.
+    With `next_s` the device sends without waiting (asynchronous gossip): its inbox holds the messages
+    of `listen_to` that arrived before now_s and were in no earlier inbox. The device must send again at
+    exactly next_s. inf ends the asynchronous phase; messages that arrive later are never received.
     """
 
     now_s: float
@@ -33,10 +33,11 @@ class Send:
 
 @dataclass(frozen=True, eq=False)
 class Inbox:
-    """Answers a Send: messages by (arrival_s, sender); when the own radio ends; sums so far.
+    """The answer to a Send: messages sorted by (arrival_s, sender), and costs so far.
 
-    The sums are of all that the device's messages cost, on every hop: over all devices they are those of
-    the ledger, which attributes each hop to the device that transmits.
+    transmit_end_s: when the device's own transmitter becomes free. The sums cover all hops of the
+    device's own messages. Added up over all devices they equal the sums of the ledger, which assigns
+    each hop to the device that transmits.
     """
 
     received: tuple[Received, ...]

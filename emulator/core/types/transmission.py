@@ -11,7 +11,7 @@ from emulator.core.types.arrays import BoolArray, DoubleArray, IndexArray
 
 @dataclass(frozen=True)
 class Request:
-    """A sender asks for the air: so many bytes to these receivers, ready at this emulated time."""
+    """What a sender asks an access scheme for: to send num_bytes to its receivers from ready_s on."""
 
     sender: int
     receivers: tuple[int, ...]
@@ -21,33 +21,34 @@ class Request:
 
 
 class Turns(Protocol):
-    """When a sender that does not have the air for itself is on it, and what of that is any good.
+    """The times at which a sender that shares its band transmits, and which of them carry bits.
 
-    Both sums count from one moment, not after the start of the grant. Law: carrying_s(times_at(a)) = a
-    for a > 0, and times_at is the earliest such time.
+    Both sums count from the same moment, at or before the start of the grant. Law:
+    carrying_s(times_at(a)) = a for a > 0, and times_at is the earliest such time.
     """
 
     def carrying_s(self, time_s: float) -> float:
-        """How much time that carries bits [s] has passed; inf has inf."""
+        """Time that carries bits [s], up to time_s; inf at inf."""
         ...
 
     def in_vain_s(self, time_s: float) -> float:
-        """How much time on the air [s] has passed that carries nothing."""
+        """Time of transmission that carries nothing [s], up to time_s."""
         ...
 
     def times_at(self, carrying_s: DoubleArray) -> DoubleArray:
-        """When so much time that carries has passed [s], element by element."""
+        """The times [s] at which carrying_s of the time that carries bits has passed, element by element."""
         ...
 
 
 @dataclass(frozen=True)
 class Grant:
-    """What a request got: when, on which bandwidth, with which power, beside whom.
+    """The answer to a request: its start, bandwidth, power and interferers.
 
-    slots: nothing else of its time is the sender's; None: it is on the air until it is done. interferers:
-    who may be on the air in the same slots of the same band. wait_s: how long somebody's absence has
-    put off the start; it counts against the deadline. flow: whose content it is and for whom, where that is
-    not simply the sender's for its receivers: a link then carries it beside others in one exchange.
+    slots: the only times at which the sender may transmit; None: it transmits until it is done.
+    interferers: the devices that may transmit in the same slots of the same band. wait_s: how long the
+    start was delayed because a device was offline; it counts against the deadline. flow: the first
+    sender and the final receiver of relayed content, which tells apart several transfers of one link in
+    one exchange; empty for content of the sender for its receivers.
     """
 
     sender: int
@@ -64,9 +65,10 @@ class Grant:
 
 @dataclass(frozen=True)
 class Acks:
-    """All acknowledgements that one receiver sends for one grant, each of so many packets.
+    """All acknowledgements that one receiver sends for one grant.
 
-    num_bytes on the air; airtime_s and energy_j are the receiver's.
+    packets: how many packets each of them covers. num_bytes: on the air. airtime_s and energy_j are
+    spent by the receiver.
     """
 
     packets: int
@@ -77,11 +79,12 @@ class Acks:
 
 @dataclass(frozen=True, eq=False)
 class Reception:
-    """What the air did to the P packets of one grant, on the way to one of its receivers.
+    """The fate of the P packets of one grant at one of its receivers.
 
-    arrived [P] booleans; attempts [P] int64 >= 1 (0 when the deadline left no time to try), the same
-    for all receivers, and so are the times. airtime_s: how long the sender was on the air. acks: None
-    of a channel that says nothing of them; then reliable packets are acknowledged, for bytes only.
+    arrived [P] booleans; attempts [P] int64 >= 1 (0 when the deadline left no time to try). Attempts
+    and times are the same for all receivers. airtime_s: how long the sender transmitted. acks: None
+    if the channel does not model acknowledgements; then every reliable packet is acknowledged, and
+    acknowledgements cost bytes only.
     """
 
     arrived: BoolArray
@@ -96,8 +99,9 @@ class Reception:
 class Burst:
     """The surviving bytes of one sender for one receiver in one exchange: what drivers carry.
 
-    Always sent, even empty: silence is never loss. start_s does not travel: only the sender knows it. To a
-    receiver out of range it is what survives all hops; start_s and arrival_s are those of the last one.
+    A burst is always sent, even an empty one: silence never means loss. start_s is not sent: only the
+    sender knows it. For a receiver out of range the data is what survives all hops, and start_s and
+    arrival_s are the times of the last hop.
     """
 
     sender: int

@@ -1,5 +1,5 @@
-"""The wireless channel: who is on the air when, what arrives, when, and at what cost.
+"""The wireless channel: when devices transmit, which packets arrive, when, and at what cost.
 
-`model.py` puts the components together, `wireless_channel.py` is the air of one run, `ideal.py` does without; most other
-files hold the variants of one component.
+`model.py` combines the components, `wireless_channel.py` is the channel of one run, and `ideal.py` a
+channel without losses and delays. Most other files define the variants of one component.
 """

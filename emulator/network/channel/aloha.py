@@ -1,6 +1,7 @@
-"""Slotted ALOHA: everybody speaks by chance, and who is heard beside another is not understood.
+"""Slotted ALOHA: devices transmit at random, and simultaneous transmissions collide at a receiver.
 
-Shapes: M devices, S slots of a chunk, C slots that carry, V slots in vain, K marks of a transfer.
+Shapes: M devices, S slots of a chunk, C slots that carry bits, V slots with a collision, K marks of a
+transfer.
 """
 
 import functools
@@ -16,33 +17,33 @@ from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.rng import stream
 from emulator.core.types.arrays import BoolArray, DoubleArray, IndexArray
 from emulator.core.types.transmission import Grant, Request
-from emulator.network.channel.access import equal_parts, grant_of, whole_parts
+from emulator.network.channel.access import count_parts, make_grant, split_slots
 
 CHUNK_SLOTS = 1024
-"""S: slots that a device draws with one key; a power of two, so that chunks end where slots do."""
+"""S: slots that a device draws with one key; a power of two, so that chunks and slots end together."""
 
 KEPT_CHUNKS = 4096
-"""Draws that are kept, a byte for each slot; others are drawn again."""
+"""Chunks whose draws are cached, with a byte for each slot; others are drawn again."""
 
 MOST_DOUBLINGS = 14
-"""A transfer that is not over after so many doublings of its first chunk is given up."""
+"""The run ends if a transfer needs more than this number of doublings of its first chunk."""
 
 LEAST_SHARE = 1e-5
-"""A network in which less than this share of the slots carries is refused: nothing gets through."""
+"""A scheme under which less than this share of the slots carries bits is refused."""
 
 
 class AlohaAccess(BaseModel):
-    """One band for all, in slots; in each of them every device sends with probability p.
+    """All devices share one band in slots; every device transmits in each slot with probability p.
 
-    A slot carries what its sender says if neither the receiver (half duplex) nor anybody else whom it
-    hears sends in it: with n of them a share p (1-p)^n of all slots, the most at p = 1/(n+1). In any
-    other slot the sender collides: airtime and energy are spent for nothing, it learns so at once and
-    says the same again (bytes count when they get through). Nobody is captured, and who is out of
-    hearing, as it was at the start, does not disturb.
+    A slot carries bits if neither the receiver (half duplex) nor any other device in range of the
+    receiver transmits in it: with n such devices, a share p (1-p)^n of all slots, which is largest at
+    p = 1/(n+1). In every other slot of its own the sender collides. It spends airtime and energy without
+    effect, learns of the collision at once, and sends the same bits again (bytes count only when they
+    arrive). There is no capture. Devices out of range at the start do not interfere.
 
-    This is the saturated model: everybody always has something to say, so nobody has to be asked, and
-    a silent device disturbs as much as a busy one. Least power counts on the slots that will carry, as
-    if they were known before. Several requests of a sender share its slots in equal parts.
+    This is the saturated model: every device always has bits to send, so no requests are exchanged, and
+    an idle device interferes as much as a busy one. Least power is computed as if the slots that will
+    carry bits were known in advance. Several requests of a sender share its slots in equal parts.
     Source: Abramson, "The ALOHA system" (AFIPS 1970); Roberts, "ALOHA packet system with and without
     slots and capture" (ACM SIGCOMM CCR 5(2), 1975).
     """
@@ -53,16 +54,16 @@ class AlohaAccess(BaseModel):
     bandwidth_hz: FiniteFloat = Field(gt=0, description="The band that all share [Hz].")
     slot_s: FiniteFloat = Field(default=0.01, gt=0, description="Length of a slot [s].")
     send_probability: FiniteFloat = Field(
-        gt=0, lt=1, description="p: the chance that a device sends in a slot."
+        gt=0, lt=1, description="p: the probability that a device transmits in a slot."
     )
     cast: Literal["unicast"] = Field(
-        default="unicast", description="Every receiver is served for itself."
+        default="unicast", description="Every receiver is served separately."
     )
 
     def bind(self, hears_MM: BoolArray, seed: int) -> "AlohaSchedule":
-        """The draws of a run. Raises ScenarioError where less than LEAST_SHARE of the slots carries."""
-        heard = tuple(tuple(np.flatnonzero(hears_M).tolist()) for hears_M in hears_MM)
-        schedule = AlohaSchedule(self, seed, heard)
+        """The draws of a run. Raises ScenarioError if less than LEAST_SHARE of the slots carry bits."""
+        in_range_of = tuple(tuple(np.flatnonzero(hears_M).tolist()) for hears_M in hears_MM)
+        schedule = AlohaSchedule(self, seed, in_range_of)
         share, most = schedule.share(1)[1], schedule.most_disturbers
         if share < LEAST_SHARE:
             raise ScenarioError(
@@ -76,55 +77,61 @@ class AlohaAccess(BaseModel):
 
 @dataclass(frozen=True)
 class AlohaSchedule:
-    """`AlohaAccess` with its seed. heard: for each of M devices those whom it hears, ascending."""
+    """`AlohaAccess` with its seed. in_range_of: for each of M devices the devices in range, ascending."""
 
     scheme: AlohaAccess
     seed: int
-    heard: tuple[tuple[int, ...], ...]
+    in_range_of: tuple[tuple[int, ...], ...]
 
     @property
     def cast(self) -> Literal["unicast"]:
-        """Every receiver is served for itself."""
+        """unicast: every receiver is served separately."""
         return self.scheme.cast
 
     @property
     def powers_add_up(self) -> bool:
-        """One after the other."""
+        """False: a sender serves its neighbours one after the other."""
         return False
 
     @property
+    def details(self) -> str:
+        """The setting of the scheme, and the share of the slots that carry bits."""
+        p, share = self.scheme.send_probability, self.share(1)[1]
+        return f"sends with {p:g}; at least {share:.2g} of the slots carry"
+
+    @property
     def most_disturbers(self) -> int:
-        """n of the receiver that hears the most: all of them but the sender, and itself."""
-        return max(1, *map(len, self.heard))
+        """The largest n of a receiver: the devices in its range without the sender, and itself."""
+        return max(1, *map(len, self.in_range_of))
 
     def share(self, neighbours: int) -> tuple[float, float]:
-        """The whole band, in so many parts of the slots expected to carry where n is the largest."""
+        """The whole band, and an equal part of the expected share of slots that carry, for the largest n."""
         p = self.scheme.send_probability
         return self.scheme.bandwidth_hz, p * (1.0 - p) ** self.most_disturbers / neighbours
 
     def plan(self, requests: Sequence[Request]) -> tuple[Grant, ...]:
-        """The whole band in the slots that the sender draws, one part of each for each request."""
+        """Grants of the whole band in the slots that the sender draws: one part of each for each request."""
         chunk_s, grants = CHUNK_SLOTS * self.scheme.slot_s, []
-        for request, offset_s, part_s in equal_parts(requests, self.scheme.slot_s):
+        for request, offset_s, part_s in split_slots(requests, self.scheme.slot_s):
             (receiver,), first_chunk = request.receivers, int(request.ready_s // chunk_s)
             slots = AlohaSlots(self, request.sender, receiver, offset_s, part_s, first_chunk)
-            grants.append(grant_of(request, self.scheme.bandwidth_hz, slots))
+            grants.append(make_grant(request, self.scheme.bandwidth_hz, slots))
         return tuple(grants)
 
     @functools.cached_property
     def sends(self) -> Callable[[int, int], BoolArray]:
-        """sends(device, chunk) [S]: whether it sends, slot by slot; anybody can work out anybody's."""
+        """sends(device, chunk): whether a device transmits in each slot [S]; every device can compute it."""
 
         @functools.lru_cache(KEPT_CHUNKS)
         def drawn(device: int, chunk: int) -> BoolArray:
-            luck_S = stream(self.seed, "aloha", device, chunk).random(CHUNK_SLOTS)
-            return luck_S < self.scheme.send_probability
+            uniform_S = stream(self.seed, "aloha", device, chunk).random(CHUNK_SLOTS)
+            return uniform_S < self.scheme.send_probability
 
         return drawn
 
 
 class Tries(NamedTuple):
-    """The slots in which a device sends, ascending: those that carry [C] and those in vain [V]."""
+    """The slots in which a device transmits, ascending: those that carry bits [C], and collisions [V]."""
 
     carrying: IndexArray
     in_vain: IndexArray
@@ -132,9 +139,10 @@ class Tries(NamedTuple):
 
 @dataclass(frozen=True)
 class AlohaSlots:
-    """part_s [s], offset_s after its start, of each slot that a sender draws: see `state.Turns`.
+    """A part of each slot that a sender draws: part_s [s], offset_s after the start of the slot.
 
-    Counted from the beginning of first_chunk. Raises EmulatorError after MOST_DOUBLINGS.
+    Implements `core.types.transmission.Turns`; sums count from the beginning of first_chunk. Raises
+    EmulatorError after MOST_DOUBLINGS.
     """
 
     schedule: AlohaSchedule
@@ -145,16 +153,16 @@ class AlohaSlots:
     first_chunk: int
 
     def carrying_s(self, time_s: float) -> float:
-        """How much of it [s] got through by a time."""
+        """Time of transmission without a collision [s], up to a time."""
         return time_s if math.isinf(time_s) else self._passed_s(time_s, "carrying")
 
     def in_vain_s(self, time_s: float) -> float:
-        """How much of it [s] collided by a time."""
+        """Time of transmission with a collision [s], up to a time."""
         return self._passed_s(time_s, "in_vain")
 
     def times_at(self, carrying_s: DoubleArray) -> DoubleArray:
-        """When so much has got through, element by element [s]."""
-        parts_K, within_K = whole_parts(carrying_s, self.part_s)
+        """The times [s] at which so much time without a collision has passed, element by element."""
+        parts_K, within_K = count_parts(carrying_s, self.part_s)
         last, doublings = int(parts_K.max(initial=0.0)), 0
         while (slots_C := self._tries(doublings).carrying).size <= last:
             doublings += 1
@@ -174,7 +182,7 @@ class AlohaSlots:
 
     @functools.cached_property
     def _tries(self) -> Callable[[int], Tries]:
-        """tries(k): those of the first 2^k chunks."""
+        """tries(k): the tries of the first 2^k chunks."""
 
         @functools.cache
         def tries(doublings: int) -> Tries:
@@ -192,9 +200,9 @@ class AlohaSlots:
         return tries
 
     def _tries_in(self, chunk: int) -> Tries:
-        """Those of one chunk."""
+        """The tries of one chunk."""
         sends = self.schedule.sends
-        disturbers = {self.receiver, *self.schedule.heard[self.receiver]} - {self.sender}
+        disturbers = {self.receiver, *self.schedule.in_range_of[self.receiver]} - {self.sender}
         disturbed_S = np.any([sends(device, chunk) for device in disturbers], axis=0)
         sends_S, first = sends(self.sender, chunk), chunk * CHUNK_SLOTS
         return Tries(

@@ -1,4 +1,4 @@
-"""When devices are there at all."""
+"""Times at which devices are offline."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -9,16 +9,16 @@ from emulator.core.errors import ScenarioError
 
 
 class Offline(BaseModel):
-    """A device neither sends nor receives from one emulated time to another.
+    """A span of emulated time in which a device neither sends nor receives.
 
-    What would start in that time waits until both ends are back, a broadcast until all its receivers
-    are; a transfer that has started goes on. The deadline does not wait.
+    A transfer that would start in the span waits until both ends are back, and a broadcast until all
+    its receivers are; a transfer that has started continues. The deadline does not wait.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    device: int = Field(ge=0, description="Who is away.")
-    from_s: FiniteFloat = Field(ge=0, description="Emulated time of leaving [s].")
-    to_s: FiniteFloat = Field(gt=0, description="Emulated time of coming back [s].")
+    device: int = Field(ge=0, description="The device that is offline.")
+    from_s: FiniteFloat = Field(ge=0, description="Emulated time at which it goes offline [s].")
+    to_s: FiniteFloat = Field(gt=0, description="Emulated time at which it is back [s].")
 
     @model_validator(mode="after")
     def _comes_back_later(self) -> Self:
@@ -27,8 +27,8 @@ class Offline(BaseModel):
         return self
 
 
-def all_there_s(offline: Sequence[Offline], devices: Sequence[int], time_s: float) -> float:
-    """The earliest time from time_s on at which none of the devices is away [s]."""
+def earliest_presence_s(offline: Sequence[Offline], devices: Sequence[int], time_s: float) -> float:
+    """The earliest time from time_s on at which none of the devices is offline [s]."""
     away = sorted((o.from_s, o.to_s) for o in offline if o.device in devices)
     for from_s, to_s in away:
         if from_s <= time_s:
@@ -37,9 +37,9 @@ def all_there_s(offline: Sequence[Offline], devices: Sequence[int], time_s: floa
 
 
 def check_presence(offline: Sequence[Offline], devices: int) -> None:
-    """Raises ScenarioError for somebody who is no device."""
-    strangers = sorted({o.device for o in offline if o.device >= devices})
-    if strangers:
+    """Raise ScenarioError for an unknown device."""
+    unknown = sorted({o.device for o in offline if o.device >= devices})
+    if unknown:
         raise ScenarioError(
-            [f"channel.offline: got devices {strangers}, wanted some of 0 ... {devices - 1}"]
+            [f"channel.offline: got devices {unknown}, wanted some of 0 ... {devices - 1}"]
         )

@@ -1,8 +1,8 @@
-"""The parts of a channel held against each other, pair by pair.
+"""Consistency of the parts of a channel, checked pair by pair.
 
-Every part says by properties what it takes a quantity for: carrier, surroundings, setting, speed.
-`contradictions` are refused: no world has both values. `doubts` are told and run all the same: a part
-is used outside what it was made for.
+Every part states by properties which values it assumes: carrier, surroundings, setting, speed. A
+scenario with contradictions is refused, because no real network has both values. Doubts are reported,
+and the scenario runs: a part is used outside the conditions that it was made for.
 """
 
 import math
@@ -21,23 +21,26 @@ FR2_FROM_GHZ = 24.25
 FR1_OVERHEAD = 0.14
 
 SAME = 1e-9
-"""A share by which two numbers count as one."""
+"""Relative difference up to which two numbers count as equal."""
 
 Rule = Callable[["Wireless"], Iterator[str]]
 
 
-def contradictions(model: "Wireless") -> list[str]:
-    """What cannot be, one line each: path inside the channel, got, wanted."""
+def find_contradictions(model: "Wireless") -> list[str]:
+    """Find settings that contradict each other, one line each: path inside the channel, got, wanted."""
     return [line for rule in IMPOSSIBLE for line in rule(model)]
 
 
-def doubts(model: "Wireless", bandwidth_hz: float) -> list[str]:
-    """What fits badly, one line each, with the full path; bandwidth_hz: the band of one sender."""
+def find_doubts(model: "Wireless", bandwidth_hz: float) -> list[str]:
+    """Find parts that do not fit together, one line each with the full path.
+
+    bandwidth_hz: the band of one sender.
+    """
     return [line for rule in DOUBTFUL for line in rule(model)] + [*_wide_band(model, bandwidth_hz)]
 
 
-def band_problems(model: "Wireless", bandwidth_hz: float) -> list[str]:
-    """A band that reaches below 0 Hz around its carrier."""
+def find_band_problems(model: "Wireless", bandwidth_hz: float) -> list[str]:
+    """Find a band that reaches below 0 Hz around its carrier."""
     carrier = carrier_ghz(model)
     if carrier is None or bandwidth_hz <= 2e9 * carrier or math.isinf(bandwidth_hz):
         return []
@@ -48,21 +51,21 @@ def band_problems(model: "Wireless", bandwidth_hz: float) -> list[str]:
 
 
 def carriers_ghz(model: "Wireless") -> dict[str, float]:
-    """The carriers that parts of the channel have: path inside it, and value [GHz]."""
-    said = {
+    """The carriers that parts of the channel state: path inside the channel, and value [GHz]."""
+    stated = {
         "path_loss.fc_ghz": None if model.gain else model.path_loss.carrier_ghz,
         "fading.fc_ghz": model.fading.carrier_ghz,
     }
-    return {where: value for where, value in said.items() if value is not None}
+    return {where: value for where, value in stated.items() if value is not None}
 
 
 def carrier_ghz(model: "Wireless") -> float | None:
-    """The one carrier of the channel [GHz]; None: nothing speaks of any."""
+    """The carrier of the channel [GHz]; None if no part states one."""
     return next(iter(carriers_ghz(model).values()), model.fc_ghz)
 
 
-def with_carrier(data: Any) -> Any:
-    """The fields of a channel, its `fc_ghz` given to every part that needs one and says none."""
+def spread_carrier(data: Any) -> Any:
+    """Copy the `fc_ghz` of a channel to every part that needs a carrier and states none."""
     carrier = data.get("fc_ghz") if isinstance(data, dict) else None
     if not isinstance(carrier, int | float):
         return data
@@ -77,7 +80,7 @@ def with_carrier(data: Any) -> Any:
 
 
 def _kinds_with_carrier(union: Any) -> frozenset[str]:
-    """Of a discriminated union, the kinds with a field `fc_ghz`."""
+    """The kinds of a discriminated union that have a field `fc_ghz`."""
     models = get_args(get_args(union)[0])
     return frozenset(m.model_fields["kind"].default for m in models if "fc_ghz" in m.model_fields)
 
@@ -86,10 +89,10 @@ CARRIER_KINDS = {
     "path_loss": _kinds_with_carrier(PathLoss),
     "fading": _kinds_with_carrier(Fading),
 }
-"""By section, whom a carrier is given."""
+"""The kinds that get the carrier of the channel, by section."""
 
 
-# ── what cannot be ───────────────────────────────────────────────────────────────────────────────
+# ── contradictions ───────────────────────────────────────────────────────────────────────────────
 
 
 def _one_carrier(model: "Wireless") -> Iterator[str]:
@@ -99,12 +102,12 @@ def _one_carrier(model: "Wireless") -> Iterator[str]:
         if not math.isclose(carriers[where], carriers[first], rel_tol=SAME):
             yield (
                 f"{where}: got {carriers[where]:g} with {first} {carriers[first]:g}, wanted one carrier "
-                "(channel.fc_ghz is that of every part which says none)"
+                "(channel.fc_ghz is that of every part which states none)"
             )
 
 
 def _one_setting(model: "Wireless") -> Iterator[str]:
-    """Clutter and heights, where path loss and line of sight are of the same surroundings."""
+    """Clutter and heights must agree if path loss and line of sight have the same surroundings."""
     path_loss, line_of_sight = model.path_loss, model.line_of_sight
     if model.gain or path_loss.surroundings != line_of_sight.surroundings:
         return
@@ -168,7 +171,7 @@ IMPOSSIBLE: tuple[Rule, ...] = (
 )
 
 
-# ── what fits badly ──────────────────────────────────────────────────────────────────────────────
+# ── doubts ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def _surroundings(model: "Wireless") -> Iterator[str]:
@@ -205,7 +208,7 @@ def _other_carrier(model: "Wireless") -> Iterator[str]:
 
 
 def _speed(model: "Wireless") -> Iterator[str]:
-    """Two ends that move at up to v each change their distance at up to 2 v."""
+    """Two devices that each move at up to v change their distance at up to 2 v."""
     fades, moves = model.fading.speed_at_mps(carrier_ghz(model)), model.mobility.speeds_mps
     if fades is None or moves is None or moves[0] <= fades <= 2.0 * moves[1]:
         return

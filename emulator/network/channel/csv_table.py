@@ -1,6 +1,6 @@
-"""Numbers from a CSV file, with one clear line for every problem.
+"""Numbers from a CSV file, with one line for every problem.
 
-The first line names the columns; empty lines are passed over.
+The first line names the columns; empty lines are skipped.
 """
 
 import csv
@@ -13,26 +13,27 @@ from emulator.core.errors import MOST_SHOWN, ScenarioError, shown
 from emulator.core.plain_numbers import FLOAT, MOST
 
 MOST_PROBLEMS = 20
-"""So many are shown; of a wrong file of a million lines the rest is only counted."""
-
+"""Most problems that are shown; further ones are only counted."""
 
 MOST_DIGITS = 15
-"""Of a whole number: all of them are floats of their own, and so are sums of a few."""
+"""Most digits of a whole number: floats represent all such numbers exactly, and sums of a few of them."""
 
 INFINITE = ("inf", "+inf", "-inf", "infinity", "+infinity", "-infinity")
-"""How tables write what has no end."""
+"""Spellings of infinity in tables."""
 
 
 @dataclass(frozen=True)
-class Row:
+class CsvRow:
     """One line of a table: its number in the file, and its values by column."""
 
     number: int
     values: tuple[float, ...]
 
 
-def read_table(path: Path, where: str, columns: Mapping[str, Callable[[str], float]]) -> list[Row]:
-    """All rows of a file whose header is exactly `columns`, each read by its function.
+def read_table(
+    path: Path, where: str, columns: Mapping[str, Callable[[str], float]]
+) -> list[CsvRow]:
+    """Read all rows of a file whose header is exactly `columns`; each column has a function that reads it.
 
     where: the field of the scenario that names the file. Raises ScenarioError.
     """
@@ -59,7 +60,7 @@ def read_table(path: Path, where: str, columns: Mapping[str, Callable[[str], flo
     for number, cells in enumerate(lines[1:], start=2):
         if cells:
             try:
-                rows.append(Row(number, _values(cells, columns)))
+                rows.append(CsvRow(number, _values(cells, columns)))
             except ValueError as error:
                 problems.append(f"{path.name}:{number}: {error}")
     refuse(problems)
@@ -67,15 +68,15 @@ def read_table(path: Path, where: str, columns: Mapping[str, Callable[[str], flo
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """Raise them as one ScenarioError, if there are any; not more than a reader can use."""
+    """Raise problems as one ScenarioError, if there are any; at most MOST_PROBLEMS are shown."""
     if problems:
         rest = len(problems) - MOST_PROBLEMS
         more = [f"... and {rest} more problems"] if rest > 0 else []
         raise ScenarioError([*problems[:MOST_PROBLEMS], *more])
 
 
-def whole(text: str) -> float:
-    """An integer of at most MOST_DIGITS digits."""
+def read_whole(text: str) -> float:
+    """Read an integer of at most MOST_DIGITS digits. Raises ValueError."""
     got, digits = text.strip(), text.strip().lstrip("+-")
     if not (got.isascii() and digits.isdecimal() and len(got) - len(digits) < 2):
         raise ValueError(f"got {shown(got)}, wanted a whole number")
@@ -84,9 +85,9 @@ def whole(text: str) -> float:
     return int(got)
 
 
-def finite(text: str) -> float:
-    """A number, neither infinite nor NaN, with which floats can calculate."""
-    value = number(text)
+def read_finite(text: str) -> float:
+    """Read a number that is finite and not too large to calculate with. Raises ValueError."""
+    value = read_number(text)
     if not math.isfinite(value):
         raise ValueError(f"got {shown(text.strip())}, wanted a finite number")
     if abs(value) > MOST:
@@ -94,8 +95,8 @@ def finite(text: str) -> float:
     return value
 
 
-def number(text: str) -> float:
-    """A number, infinite ones included; NaN for what is none."""
+def read_number(text: str) -> float:
+    """Read a number, which may be infinite; NaN if the text is no number."""
     plain = FLOAT.fullmatch(text.strip()) or text.strip().lower() in INFINITE
     return float(text) if plain else math.nan
 
@@ -103,7 +104,7 @@ def number(text: str) -> float:
 def _values(
     cells: Sequence[str], columns: Mapping[str, Callable[[str], float]]
 ) -> tuple[float, ...]:
-    """The cells of one line, read. Raises ValueError."""
+    """Read the cells of one line. Raises ValueError."""
     if len(cells) != len(columns):
         raise ValueError(f"got {len(cells)} values, wanted {len(columns)}: {','.join(columns)}")
     values = []

@@ -1,9 +1,9 @@
 """Small-scale fading: a power factor of mean 1 that multiplies the mean gain.
 
-It is constant over a block and belongs to a pair, not to a transfer: block n of a run is the emulated
-time from n·block_s to (n+1)·block_s, and every process computes the same factor for it, whichever
-exchange asks and in which order. A draw is keyed by the *sorted* pair, so both directions of a link
-fade alike.
+The factor is constant over a block and belongs to a pair, not to a transfer. Block n of a run is the
+emulated time from n·block_s to (n+1)·block_s. Every process computes the same factor for a block, in any
+exchange and any order. A draw is keyed by the *sorted* pair, so both directions of a link have the same
+fading.
 """
 
 import functools
@@ -24,53 +24,58 @@ from emulator.network.channel.pathloss import SPEED_OF_LIGHT_M_PER_S
 ComplexArray = NDArray[np.complex128]
 
 LEAST_FADING_POWER = 1e-12
-"""A generator may return exactly 0, whose logarithm does not exist; 120 dB down is just as dead."""
+"""Least power factor (-120 dB). A generator may return exactly 0, which has no logarithm."""
 
 COHERENCE_CYCLES = 0.423
 """T_c f_d = √(9 / (16π)) = 0.423. Source: Rappaport, Wireless Communications, section 5.4."""
 
 JAKES_BLOCKS = 4
-"""Blocks of a coherence time under `correlation: jakes`: the gain correlates with 0.89 from one to the
-next, so that the stairs follow the curve."""
+"""Blocks of a coherence time under `correlation: jakes`: the gains of successive blocks have a correlation
+of 0.89, so that the constant blocks follow the curve."""
 
 SINUSOIDS = 64
-"""Paths of a correlated gain. The autocorrelation of one realisation is J0 to 1e-9 up to f_d τ = 5 and
+"""Paths of a correlated gain. The autocorrelation of one realisation equals J0 to 1e-9 up to f_d τ = 5, and
 differs from it by |2 J_64(2π f_d τ)| beyond."""
 
 CHUNK_BLOCKS = 64
-"""Blocks that are drawn with one key."""
+"""Number of blocks that are drawn with one key."""
 
 KEPT_CHUNKS = 8192
-"""Draws that are kept, 512 bytes each; others are drawn again."""
+"""Chunks whose draws are cached, 512 bytes each; others are drawn again."""
 
 
 class NoFading(BaseModel):
-    """The power factor is 1, for ever."""
+    """No fading: the power factor is always 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["none"] = "none"
 
     @property
     def carrier_ghz(self) -> float | None:
-        """It speaks of none."""
+        """None: there is no carrier."""
         return None
 
     def speed_at_mps(self, carrier_ghz: float | None) -> float | None:
-        """It speaks of none."""
+        """None: there is no speed."""
         return None
 
     @property
+    def steady_ratio(self) -> float:
+        """inf: there is only the steady path."""
+        return math.inf
+
+    @property
     def block_s(self) -> float:
-        """How long one draw holds [s]."""
+        """inf: the factor never changes [s]."""
         return math.inf
 
     @property
     def blocks(self) -> Literal["over_time"]:
-        """It makes no difference."""
+        """over_time; the blocks have no effect."""
         return "over_time"
 
     def bind(self, seed: int) -> "NoFades":
-        """The same for any seed."""
+        """The fading of a run, which does not depend on the seed."""
         return NoFades()
 
 
@@ -78,15 +83,15 @@ class NoFades:
     """`NoFading` in a run."""
 
     def power(self, exchange_index: int, block: int, first: int, second: int) -> float:
-        """Power factor of a link in a block."""
+        """Power factor of a link in a block: 1."""
         return 1.0
 
 
 class BlockFading(BaseModel):
-    """How long a draw holds: said in seconds, by a speed, or (`coherence_s: null`) the whole run.
+    """Fading in blocks, whose length is given in seconds, by a speed, or (`coherence_s: null`) is the run.
 
     A speed v at a carrier f gives T_c = 0.423 / f_d with the Doppler shift f_d = v f / c; a coherence
-    time means f_d = 0.423 / T_c.
+    time T_c gives f_d = 0.423 / T_c.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,7 +99,7 @@ class BlockFading(BaseModel):
     coherence_s: FiniteFloat | None = Field(
         default=1.0,
         gt=0,
-        description="How long the channel holds [s]; null without a speed: for the whole run.",
+        description="Coherence time: how long a draw holds [s]; null without a speed: for the whole run.",
     )
     speed_mps: FiniteFloat | None = Field(
         default=None, gt=0, description="Relative speed of the two ends [m/s], with fc_ghz."
@@ -106,8 +111,8 @@ class BlockFading(BaseModel):
     )
     blocks: Literal["over_time", "per_exchange"] = Field(
         default="over_time",
-        description="over_time: blocks follow the emulated time, whoever sends in them. per_exchange: "
-        "they begin with each transfer, and every exchange has draws of its own.",
+        description="over_time: blocks follow the emulated time, for all transfers. per_exchange: blocks "
+        "begin with each transfer, and every exchange has independent draws.",
     )
     correlation: Literal["none", "jakes"] = Field(
         default="none",
@@ -147,11 +152,11 @@ class BlockFading(BaseModel):
 
     @property
     def carrier_ghz(self) -> float | None:
-        """The carrier that was asked for [GHz]."""
+        """The carrier of the scenario [GHz]; None without a speed."""
         return self.fc_ghz
 
     def speed_at_mps(self, carrier_ghz: float | None) -> float | None:
-        """The speed that was asked for, or that `coherence_s` stands for at a carrier [m/s]."""
+        """The speed of the scenario, or the one to which `coherence_s` corresponds at a carrier [m/s]."""
         if self.speed_mps is not None or self.coherence_s is None or carrier_ghz is None:
             return self.speed_mps
         doppler_hz = COHERENCE_CYCLES / self.coherence_s
@@ -164,12 +169,12 @@ class BlockFading(BaseModel):
 
     @property
     def doppler_hz(self) -> float:
-        """f_d: the largest Doppler shift [Hz]; 0 for a gain that never changes."""
+        """f_d: the largest Doppler shift [Hz]; 0 if the gain never changes."""
         return COHERENCE_CYCLES / self._coherence_s
 
     @property
     def _coherence_s(self) -> float:
-        """T_c [s]."""
+        """T_c: the coherence time [s]."""
         if self.speed_mps is not None and self.fc_ghz is not None:
             doppler_hz = self.speed_mps * self.fc_ghz * 1e9 / SPEED_OF_LIGHT_M_PER_S
             return COHERENCE_CYCLES / doppler_hz
@@ -179,7 +184,12 @@ class BlockFading(BaseModel):
         """The fading of a run."""
         return Fades(self, seed)
 
-    def drawn(self, source: Stream, count: int) -> DoubleArray:
+    @property
+    def steady_ratio(self) -> float:
+        """Power of the steady path over that of all others; 0 without a steady path."""
+        return 0.0
+
+    def draw(self, source: Stream, count: int) -> DoubleArray:
         """Independent power factors [count]."""
         raise NotImplementedError
 
@@ -189,39 +199,46 @@ class BlockFading(BaseModel):
 
 
 class RayleighFading(BlockFading):
-    """Many paths and no line of sight: |h|² ~ Exp(1)."""
+    """Many paths without line of sight: |h|² ~ Exp(1)."""
 
     kind: Literal["rayleigh"] = "rayleigh"
 
-    def drawn(self, source: Stream, count: int) -> DoubleArray:
+    def draw(self, source: Stream, count: int) -> DoubleArray:
         """Independent power factors [count]."""
         return source.exponential(size=count)
 
     def power_of(self, scattered: ComplexArray) -> DoubleArray:
-        """|h|²."""
+        """|h|², element by element."""
         return np.asarray(np.abs(scattered) ** 2)
 
 
 class RicianFading(BlockFading):
-    """A steady path beside many weak ones: h = √(K/(K+1)) + √(1/(K+1))·CN(0, 1).
+    """One steady path and many weak paths: h = √(K/(K+1)) + √(1/(K+1))·CN(0, 1).
 
-    So 2(K+1)|h|² is noncentral chi-square with 2 degrees of freedom and noncentrality 2K, mean 1 and
-    variance (2K+1)/(K+1)² after scaling. K → 0 is Rayleigh. The steady path has no Doppler shift;
-    under jakes the weak ones correlate.
+    2(K+1)|h|² has a noncentral chi-square distribution with 2 degrees of freedom and noncentrality 2K;
+    |h|² has mean 1 and variance (2K+1)/(K+1)². K → 0 is Rayleigh fading. The steady path has no Doppler
+    shift; under jakes the gain of the weak paths is correlated over time.
     Source: Simon and Alouini, Digital Communication over Fading Channels, section 2.2.
     """
 
     kind: Literal["rician"] = "rician"
-    k_db: FiniteFloat = Field(description="K: power of the steady path over all others' [dB].")
+    k_db: FiniteFloat = Field(
+        description="K: power of the steady path over that of all others [dB]."
+    )
 
-    def drawn(self, source: Stream, count: int) -> DoubleArray:
+    @property
+    def steady_ratio(self) -> float:
+        """K: power of the steady path over that of all others."""
+        return linear_from_db(self.k_db)
+
+    def draw(self, source: Stream, count: int) -> DoubleArray:
         """Independent power factors [count]."""
         in_phase, quadrature = source.normal(size=(count, 2)).T / math.sqrt(2.0)
         return self.power_of(in_phase + 1j * quadrature)
 
     def power_of(self, scattered: ComplexArray) -> DoubleArray:
-        """|h|²."""
-        steady = linear_from_db(self.k_db)
+        """|h|², element by element."""
+        steady = self.steady_ratio
         return np.asarray(np.abs(math.sqrt(steady) + scattered) ** 2 / (steady + 1.0))
 
 
@@ -230,7 +247,7 @@ Fading = Annotated[NoFading | RayleighFading | RicianFading, Field(discriminator
 
 @dataclass(frozen=True)
 class Fades:
-    """Block fading in a run: the factor of any pair in any block, without the ones before it."""
+    """Block fading in a run: the factor of any pair in any block, computed independently of other blocks."""
 
     fading: BlockFading
     seed: int
@@ -238,24 +255,24 @@ class Fades:
     def power(self, exchange_index: int, block: int, first: int, second: int) -> float:
         """Power factor of a link in a block. Law: `power(…, i, j)` equals `power(…, j, i)`.
 
-        The exchange matters under `blocks: per_exchange` only.
+        exchange_index matters under `blocks: per_exchange` only.
         """
         pair = min(first, second), max(first, second)
         if self.fading.blocks == "per_exchange":
-            draw = self.fading.drawn(stream(self.seed, "fading", exchange_index, block, *pair), 1)
+            draw = self.fading.draw(stream(self.seed, "fading", exchange_index, block, *pair), 1)
             return max(float(draw[0]), LEAST_FADING_POWER)
         chunk, within = divmod(block, CHUNK_BLOCKS)
         return max(float(self._powers(chunk, *pair)[within]), LEAST_FADING_POWER)
 
     @functools.cached_property
     def _powers(self) -> Callable[[int, int, int], DoubleArray]:
-        """Of the blocks of a chunk, for a sorted pair [CHUNK_BLOCKS]."""
+        """powers(chunk, low, high): power factors of the blocks of a chunk for a sorted pair [CHUNK_BLOCKS]."""
 
         @functools.lru_cache(KEPT_CHUNKS)
         def powers(chunk: int, low: int, high: int) -> DoubleArray:
             if self.fading.correlation == "none":
                 source = stream(self.seed, "fading", chunk, low, high)
-                return self.fading.drawn(source, CHUNK_BLOCKS)
+                return self.fading.draw(source, CHUNK_BLOCKS)
             blocks = np.arange(CHUNK_BLOCKS, dtype=np.float64) + chunk * CHUNK_BLOCKS
             return self.fading.power_of(self._scattered(blocks * self.fading.block_s, low, high))
 

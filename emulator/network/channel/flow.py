@@ -1,4 +1,4 @@
-"""What a link carries over the time of one transfer: exact, never one rate for all of it.
+"""The bits that a link carries over time during one transfer, with the exact rate of every moment.
 
 A flow counts time from the start of the transfer. Shapes: K marks of a transfer, in bits.
 """
@@ -16,53 +16,56 @@ from emulator.core.types.arrays import DoubleArray
 from emulator.core.types.transmission import Turns
 
 MAX_BLOCKS = 1_000_000
-"""A transfer that sends in so many coherence blocks, or waits in so many with no end to its wait, is
-given up: following it would take minutes. A wait that has an end (max_wait_s) may have more."""
+"""The run ends if a transfer sends in this number of coherence blocks, or waits in this number of blocks
+without max_wait_s: its computation would take minutes. A wait with max_wait_s may have more blocks."""
 
 SAME_MOMENT = 1e-9
-"""Who starts so little before the end of a block, in blocks, starts in the next: times are rounded."""
+"""A transfer that starts so little before the end of a block, in blocks, starts in the next block, because
+times are rounded."""
 
 
 class Flow(Protocol):
-    """The bits that a link brings over, as a function of time."""
+    """The bits that a link carries, as a function of time."""
 
     def given_up_s(self, until_s: float) -> float:
-        """When a sender that has something left gives up, at until_s at the latest [s].
+        """When a sender with bits left gives up, at until_s at the latest [s]; inf: never.
 
-        until_s may be inf where `finish_times_s` has no answer; inf: never.
+        until_s may be inf if `finish_times_s` is inf.
         """
         ...
 
     def finish_times_s(self, bits_K: DoubleArray) -> DoubleArray:
-        """When the first bits_K[k] bits (ascending) are through [K]; ascending, inf: never."""
+        """When the first bits_K[k] bits (ascending) have been sent [s], [K]; ascending, inf: never."""
         ...
 
     def bits_within(self, deadline_s: float) -> float:
-        """Bits through by then: the inverse of `finish_times_s`."""
+        """Bits sent by a time: the inverse of `finish_times_s`."""
         ...
 
     def bits_at_block_ends(self) -> Iterator[float]:
-        """Bits through at the end of each coherence block."""
+        """Bits sent by the end of each coherence block."""
         ...
 
     def airtime_s(self, until_s: float) -> float:
-        """How long the sender is on the air until then [s]."""
+        """How long the sender transmits until a time [s]."""
         ...
 
     def bit_per_s_at(self, time_s: float) -> float:
-        """The rate at which the last bit up to then was sent; 0 where none was."""
+        """The rate of the last bit sent up to a time [bit/s]; 0 if none was sent."""
         ...
 
-    def later(self, time_s: float, own_s: float) -> float:
-        """When so much more of the sender's time has passed (own_s < 0: had not yet passed) [s]."""
+    def add_own_time(self, time_s: float, own_s: float) -> float:
+        """The time [s] at which own_s more (own_s < 0: less) of the sender's own time has passed than at
+        time_s."""
         ...
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """The coherence blocks that a transfer meets: block 0 is the one in which it starts.
+    """The coherence blocks during a transfer, which starts in block 0.
 
-    first: blocks of the run that precede block 0. gone_s: how much of it is over at the start.
+    first: number of blocks of the run before block 0. gone_s: the part of block 0 that has passed at the
+    start [s].
     """
 
     block_s: float
@@ -71,7 +74,7 @@ class Blocks:
 
     @classmethod
     def over_time(cls, block_s: float, start_s: float) -> Self:
-        """Those of the run from an emulated time on: block n of the run starts at n·block_s."""
+        """The blocks of the run from an emulated time on: block n of the run starts at n·block_s."""
         if math.isinf(block_s):
             return cls(block_s)
         first, gone_s = divmod(start_s, block_s)
@@ -80,20 +83,20 @@ class Blocks:
         return cls(block_s, int(first), gone_s)
 
     def start_s(self, block: int) -> float:
-        """When a block begins, the first with the transfer [s]."""
+        """Start of a block [s]; the first block starts with the transfer."""
         return block * self.block_s - self.gone_s if block else 0.0
 
     def lasts_s(self, block: int) -> float:
-        """How long a block lasts, the first from the start of the transfer on [s]."""
+        """Duration of a block [s]; the first block counts from the start of the transfer."""
         return self.block_s if block else self.block_s - self.gone_s
 
     def at(self, time_s: float) -> int:
-        """The block in which a time lies."""
+        """The index of the block in which a time lies."""
         return 0 if math.isinf(self.block_s) else int((time_s + self.gone_s) // self.block_s)
 
 
 class _Stretch(NamedTuple):
-    """A block of a flow, and how much of it carries [s]."""
+    """A block of a flow, its rate, and its time that carries bits [s]."""
 
     block: int
     bit_per_s: float
@@ -101,16 +104,16 @@ class _Stretch(NamedTuple):
 
     @property
     def flows(self) -> bool:
-        """Whether anything is sent."""
+        """Whether bits are sent in the block."""
         return self.bit_per_s > 0.0 and self.carrying_s > 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class BlockFlow:
-    """A rate for each coherence block [bit/s]. The sender knows it: where it is 0 nothing is sent.
+    """A flow with one rate for each coherence block [bit/s]. The sender does not transmit at rate 0.
 
-    With slots only their time carries; start_s: the emulated time at which the flow begins. A sender
-    gives up max_wait_s after the last moment at which it could send: nothing flows after that.
+    With slots, bits flow in the slots only. start_s: the emulated time at which the flow begins. The
+    sender gives up max_wait_s after the last moment at which it could transmit; no bits flow after that.
     """
 
     rate_of_block: Callable[[int], float]
@@ -120,7 +123,7 @@ class BlockFlow:
     max_wait_s: float = math.inf
 
     def given_up_s(self, until_s: float) -> float:
-        """When the wait that is too long has lasted max_wait_s [s]; until_s where there is none by then."""
+        """When a wait has lasted max_wait_s [s]; until_s if no wait is that long by then."""
         usable_s = end_s = 0.0
         for stretch in self._stretches(until_s):
             end_s = self._end_s(stretch.block)
@@ -128,9 +131,9 @@ class BlockFlow:
         return until_s if end_s >= until_s else usable_s + self.max_wait_s
 
     def finish_times_s(self, bits_K: DoubleArray) -> DoubleArray:
-        """The t with ∫₀ᵗ R dt = bits_K[k], for each k [K]; inf for what is not through when given up.
+        """The t with ∫₀ᵗ R dt = bits_K[k], for each k [K]; inf if the sender gives up before.
 
-        Raises EmulatorError when MAX_BLOCKS blocks are not enough.
+        Raises EmulatorError if MAX_BLOCKS blocks are not enough.
         """
         times_K = np.zeros_like(bits_K)
         done = int(np.searchsorted(bits_K, 0.0, side="right"))
@@ -150,7 +153,7 @@ class BlockFlow:
         return times_K
 
     def bits_within(self, deadline_s: float) -> float:
-        """∫₀^deadline R dt; with inf all that flows until the sender gives up."""
+        """∫₀^deadline R dt; with inf, all bits until the sender gives up."""
         carried_bits = 0.0
         for _, bit_per_s, carrying_s in self._stretches(deadline_s):
             if bit_per_s > 0.0:
@@ -158,7 +161,7 @@ class BlockFlow:
         return carried_bits
 
     def bits_at_block_ends(self) -> Iterator[float]:
-        """∫ R dt up to the end of each block, as `finish_times_s` adds it up."""
+        """∫ R dt up to the end of each block, in the same order of sums as `finish_times_s`."""
         carried_bits = 0.0
         for _, bit_per_s, carrying_s in self._stretches():
             if bit_per_s > 0.0:
@@ -166,7 +169,7 @@ class BlockFlow:
             yield carried_bits
 
     def airtime_s(self, until_s: float) -> float:
-        """Own time up to then, in vain or not, without the blocks of rate 0 [s]."""
+        """The sender's own time up to a time, collisions included, without blocks of rate 0 [s]."""
         end_s = silent_s = 0.0
         for block, bit_per_s, _ in self._stretches(until_s):
             end_s = min(self._end_s(block), until_s)
@@ -175,12 +178,12 @@ class BlockFlow:
         return self._on_air_s(0.0, end_s) - silent_s
 
     def bit_per_s_at(self, time_s: float) -> float:
-        """The rate of the last block before a time in which anything flowed; 0 where none did."""
+        """The rate of the last block before a time in which bits were sent; 0 if there was none."""
         sent = [s.bit_per_s for s in self._stretches(time_s) if s.flows]
         return sent[-1] if sent else 0.0
 
-    def later(self, time_s: float, own_s: float) -> float:
-        """When so much more of the sender's time has passed, at the start of the flow at least [s]."""
+    def add_own_time(self, time_s: float, own_s: float) -> float:
+        """The time [s] at which own_s more of the sender's own time has passed than at time_s; at least 0."""
         if own_s == 0.0:
             return time_s
         if self.slots is None:
@@ -192,7 +195,7 @@ class BlockFlow:
         return float(self.slots.times_at(np.array([passed_s]))[0]) - self.start_s
 
     def _stretches(self, until_s: float = math.inf) -> Iterator[_Stretch]:
-        """The blocks up to a time, or to the one in which the sender gives up. See MAX_BLOCKS."""
+        """The blocks up to a time, or to the block in which the sender gives up. See MAX_BLOCKS."""
         usable_s, counted = 0.0, 0
         for block in itertools.count():
             if self.blocks.start_s(block) >= until_s:
@@ -212,11 +215,11 @@ class BlockFlow:
             yield stretch
 
     def _end_s(self, block: int) -> float:
-        """When a block ends [s]."""
+        """End of a block [s]."""
         return self.blocks.start_s(block + 1)
 
     def _carrying_s(self, block: int, until_s: float) -> float:
-        """How much time of a block carries bits, at most until a time [s]."""
+        """Time of a block that carries bits, up to until_s [s]."""
         from_s = self.blocks.start_s(block)
         if self.slots is None:
             return min(self.blocks.lasts_s(block), until_s - from_s)
@@ -226,7 +229,7 @@ class BlockFlow:
         )
 
     def _on_air_s(self, from_s: float, to_s: float) -> float:
-        """How much of a time is the sender's own, in vain or not [s]."""
+        """The sender's own time in a span, collisions included [s]."""
         if self.slots is None:
             return to_s - from_s
         from_s, to_s = self.start_s + from_s, self.start_s + to_s
@@ -234,7 +237,7 @@ class BlockFlow:
         return carrying_s + self.slots.in_vain_s(to_s) - self.slots.in_vain_s(from_s)
 
     def _after(self, block: int, carrying_s: DoubleArray) -> DoubleArray:
-        """The times after so much time that carries in a block."""
+        """The times [s] at which carrying_s of the time that carries bits has passed in a block."""
         from_s = self.blocks.start_s(block)
         if self.slots is None:
             return from_s + carrying_s
@@ -243,7 +246,7 @@ class BlockFlow:
 
 
 def require_band(bandwidth_hz: float) -> None:
-    """Raises ScenarioError for the endless band of ideal access: it has no finite noise."""
+    """Raise ScenarioError for the infinite band of ideal access, whose noise is infinite."""
     if not math.isfinite(bandwidth_hz):
         raise ScenarioError(
             [

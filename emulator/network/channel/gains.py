@@ -1,4 +1,4 @@
-"""Gains from outside: what a ray tracer, another simulator or a measurement says of every pair.
+"""Gains from a file: the results of a ray tracer, another simulator or a measurement for every pair.
 
 Shapes: M devices, T times.
 """
@@ -16,27 +16,40 @@ from pydantic import BaseModel, ConfigDict, Field
 from emulator.core.errors import shown
 from emulator.core.types.arrays import DoubleArray
 from emulator.core.units import MOST_LOSS_DB, gain_from_path_loss
-from emulator.network.channel.csv_table import Row, finite, number, read_table, refuse, whole
+from emulator.network.channel.csv_table import (
+    CsvRow,
+    read_finite,
+    read_number,
+    read_table,
+    read_whole,
+    refuse,
+)
 
 
-def gain_db(text: str) -> float:
-    """A gain [dB]; -inf where there is no path, for which tools write -inf, -999 or -9999."""
-    value_db = number(text)
+def read_gain_db(text: str) -> float:
+    """Read a gain [dB]; -inf if there is no path, for which tools write -inf, -999 or -9999."""
+    value_db = read_number(text)
     if math.isnan(value_db) or value_db == math.inf:
         raise ValueError(f"got {shown(text.strip())}, wanted a number of dB, or -inf for no path")
     return value_db if value_db >= -MOST_LOSS_DB else -math.inf
 
 
-COLUMNS = {"time_s": finite, "first": whole, "second": whole, "gain_db": gain_db}
+COLUMNS = {
+    "time_s": read_finite,
+    "first": read_whole,
+    "second": read_whole,
+    "gain_db": read_gain_db,
+}
 
 
 class FileGain(BaseModel):
     """Pairwise gain over time from a CSV file with the header `time_s,first,second,gain_db`.
 
-    Every time, from 0 on and in order, lists every pair of devices: one direction, or both with the
-    same gain. gain_db is 10 lg of received over sent power, never above 0; it holds from its time to
-    the next one, the last for ever. -inf, or a loss above units.MOST_LOSS_DB, is no path: gain 0, never in
-    range. It replaces placement, path loss and shadowing, not fading.
+    The file lists every pair of devices for each of its times, which are in order and begin with 0: one
+    direction, or both with the same gain. gain_db is 10 lg of received over sent power, at most 0. It
+    holds from its time to the next one, and the last gain to the end. -inf, or a loss above
+    units.MOST_LOSS_DB, means no path: the gain is 0, and the pair is never in range. The file replaces
+    placement, path loss and shadowing, but not fading.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,7 +76,7 @@ class FileGain(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class GainTable:
-    """Linear power gains [T, M, M], symmetric, diagonal 0, and from when on each holds [T]."""
+    """Linear power gains [T, M, M], symmetric, diagonal 0, and the time from which each holds [s], [T]."""
 
     times_T: DoubleArray
     gain_TMM: DoubleArray
@@ -74,32 +87,36 @@ class GainTable:
         return len(self.times_T) > 1
 
     def mean_gain(self, time_s: float) -> DoubleArray:
-        """Gains between all devices at a time [M, M]; the same array as long as they hold."""
+        """Gains between all devices at a time [M, M]; the same array while they hold."""
         return self._gains[self._index(time_s)]
 
     def gain(self, first: int, second: int, time_s: float) -> float:
         """The gain of one pair at a time."""
         return float(self.gain_TMM[self._index(time_s), first, second])
 
+    def pair_losses(self, pairs_L: Sequence[tuple[int, int]], time_s: float) -> None:
+        """None: a file states gains, not the parts of a loss."""
+        return
+
     @functools.cached_property
     def _gains(self) -> list[DoubleArray]:
-        """One array for each time: what has not changed is known by its identity."""
+        """One array for each time, so that the identity of an array shows that gains have not changed."""
         return list(self.gain_TMM)
 
     def _index(self, time_s: float) -> int:
         return max(int(np.searchsorted(self.times_T, time_s, side="right")) - 1, 0)
 
 
-def _pair(row: Row) -> tuple[int, int]:
+def _pair(row: CsvRow) -> tuple[int, int]:
     """The two devices of a row."""
     return int(row.values[1]), int(row.values[2])
 
 
-def _wrong_rows(rows: Sequence[Row], devices: int, name: str) -> Iterator[str]:
-    """Rows that say nothing possible, or not what an earlier one says; one line each."""
+def _wrong_rows(rows: Sequence[CsvRow], devices: int, name: str) -> Iterator[str]:
+    """Describe rows that are impossible or contradict an earlier row, one line each."""
     if not rows and devices > 1:
         yield f"{name}: got no rows, wanted a gain for every pair from time_s = 0 on"
-    last_s, known = 0.0, dict[tuple[int, int], Row]()
+    last_s, known = 0.0, dict[tuple[int, int], CsvRow]()
     for index, row in enumerate(rows):
         where, (time_s, _, _, value_db) = f"{name}:{row.number}", row.values
         first, second = _pair(row)
@@ -129,7 +146,7 @@ def _wrong_rows(rows: Sequence[Row], devices: int, name: str) -> Iterator[str]:
 
 
 def _missing(times_T: DoubleArray, found_db: DoubleArray, name: str) -> Iterator[str]:
-    """Pairs of which a time says nothing; one line each."""
+    """Describe pairs without a gain at a time, one line each."""
     for time_s, gain_MM in zip(times_T, found_db, strict=True):
         for first, second in np.argwhere(np.triu(np.isnan(gain_MM), k=1)):
             yield f"{name}: time_s = {time_s:g}: got no gain for devices {first} and {second}"

@@ -1,4 +1,4 @@
-"""A random landscape over pairs of positions: what two devices meet depends on where both stand.
+"""A Gaussian random field over pairs of positions.
 
 Shapes: K waves; positions [.., 2] in metres; trailing K where a wave's value is meant.
 """
@@ -12,16 +12,16 @@ from emulator.core.rng import stream
 from emulator.core.types.arrays import DoubleArray
 
 WAVES = 512
-"""K. Along one walk the correlation strays from its law by about 1/sqrt(2K) = 0.03, little against
-what the walk's own length leaves open; 128 devices take some tens of milliseconds."""
+"""K. Along one walk the correlation differs from its law by about 1/sqrt(2K) = 0.03, which is little
+compared with the statistical error of a walk; 128 devices take some tens of milliseconds."""
 
 
 @dataclass(frozen=True, eq=False)
 class PairField:
-    """A Gaussian field G(p, q), mean 0 and variance 1, G(p, q) = G(q, p) to the last bit.
+    """A Gaussian field G(p, q) of mean 0 and variance 1. G(p, q) = G(q, p) to the last bit.
 
-    Law: correlation exp(-|Δp|/d)·exp(-|Δq|/d), d the decorrelation distance, where p and q lie
-    further apart than some d (nearer, the two orders of the pair mix).
+    Law: the correlation is exp(-|Δp|/d)·exp(-|Δq|/d), with the decorrelation distance d, if p and q are
+    more than some d apart (at shorter distances the two orders of the pair mix).
     F(p, q) = sqrt(2/K) Σ cos(k1·p + k2·q + phase): k1 and k2 are drawn independently from the
     spectrum of exp(-r/d) over the plane, density ~ (1 + (|k|d)²)^(-3/2), so that
     |k| = sqrt(1/(1-u)² - 1)/d for a uniform u, in any direction. Then
@@ -43,7 +43,7 @@ class PairField:
         return np.asarray((forth + back) / np.sqrt(2.0 * (1.0 + overlap)))
 
     def _one_way(self, first_m: DoubleArray, second_m: DoubleArray) -> DoubleArray:
-        """F: the cosine of a sum of angles, split so that each position is looked at once."""
+        """F: the cosine of a sum of angles, split so that each position is evaluated only once."""
         first = _angles(self.first_K2, first_m) + self.phase_K
         second = _angles(self.second_K2, second_m)
         waves = np.einsum("...k,...k->...", np.cos(first), np.cos(second)) - np.einsum(
@@ -52,8 +52,10 @@ class PairField:
         return np.asarray(waves * math.sqrt(2.0 / self.phase_K.size))
 
 
-def pair_field(seed: int, purpose: str, decorrelation_m: float, waves: int = WAVES) -> PairField:
-    """The field that `(seed, purpose)` names."""
+def draw_pair_field(
+    seed: int, purpose: str, decorrelation_m: float, waves: int = WAVES
+) -> PairField:
+    """Draw the field of `(seed, purpose)`."""
     source = stream(seed, purpose)
     return PairField(
         decorrelation_m,
@@ -71,6 +73,6 @@ def _wave_vectors(unit_K2: DoubleArray, decorrelation_m: float) -> DoubleArray:
 
 
 def _angles(waves_K2: DoubleArray, positions_m: DoubleArray) -> DoubleArray:
-    """k·p [.., K], without a matrix product: its last bits depend on how many rows it has."""
+    """k·p [.., K], without a matrix product, whose last bits depend on the number of rows."""
     x_m, y_m = positions_m[..., :1], positions_m[..., 1:]
     return np.asarray(x_m * waves_K2[:, 0] + y_m * waves_K2[:, 1])

@@ -1,8 +1,9 @@
-"""Mean gain from where the devices are: mobility, line of sight, path loss and shadowing together.
+"""Mean gains from the positions of the devices: mobility, line of sight, path loss and shadowing.
 
 Shapes: M devices; positions [.., 2] in metres.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,11 @@ from emulator.network.channel.shadowing import Shadows
 
 
 @dataclass(frozen=True, eq=False)
-class Paths:
-    """What lies between pairs of positions, element by element; shadowing is added to the path loss."""
+class PairLosses:
+    """The parts of the loss between pairs of positions, element by element.
+
+    Shadowing is added to the path loss. line_of_sight: the state of each pair.
+    """
 
     distance_m: DoubleArray
     line_of_sight: BoolArray
@@ -27,7 +31,7 @@ class Paths:
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """The components of one run, bound; gains are linear, without small-scale fading."""
+    """The bound components of one run; gains are linear power gains without small-scale fading."""
 
     trajectories: Trajectories
     line_of_sight: LineOfSightStates
@@ -47,18 +51,26 @@ class Geometry:
         return gain
 
     def gain(self, first: int, second: int, time_s: float) -> float:
-        """The gain of one pair at a time. Law: mean_gain(time_s)[first, second]."""
+        """The gain of one pair at a time. Law: it equals mean_gain(time_s)[first, second]."""
         ends = [self.trajectories.position_m(device, time_s) for device in (first, second)]
         return float(self._between(ends[0][None], ends[1][None])[0])
 
-    def paths(self, first_m: DoubleArray, second_m: DoubleArray) -> Paths:
+    def pair_losses(self, pairs_L: Sequence[tuple[int, int]], time_s: float) -> PairLosses:
+        """The parts of the loss of L pairs of devices at a time [L]."""
+        positions_m = self.trajectories.positions_m(time_s)
+        first_L, second_L = (list(ends) for ends in zip(*pairs_L, strict=True))
+        return self._losses(positions_m[first_L], positions_m[second_L])
+
+    def _losses(self, first_m: DoubleArray, second_m: DoubleArray) -> PairLosses:
         """The parts of the loss [..] between positions [.., 2], which broadcast against each other."""
         distance_m = np.hypot(*np.moveaxis(first_m - second_m, -1, 0))
         seen = self.line_of_sight.between(first_m, second_m)
         loss_db = self.path_loss.path_loss_db(distance_m, seen)
-        return Paths(distance_m, seen, loss_db, self.shadows.between_db(first_m, second_m, seen))
+        return PairLosses(
+            distance_m, seen, loss_db, self.shadows.between_db(first_m, second_m, seen)
+        )
 
     def _between(self, first_m: DoubleArray, second_m: DoubleArray) -> DoubleArray:
         """Gains [..] between positions, which broadcast against each other."""
-        paths = self.paths(first_m, second_m)
-        return gain_from_path_loss(paths.path_loss_db + paths.shadowing_db)
+        losses = self._losses(first_m, second_m)
+        return gain_from_path_loss(losses.path_loss_db + losses.shadowing_db)

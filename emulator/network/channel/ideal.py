@@ -1,4 +1,4 @@
-"""The channel that does nothing: what a run without a channel would see.
+"""The ideal channel: no losses, no delays and no costs.
 
 Shapes: M devices, P packets, G grants.
 """
@@ -18,7 +18,7 @@ from emulator.core.types.transmission import Grant, Reception, Request
 
 
 class Ideal(BaseModel):
-    """Everything arrives whole, at once and for nothing: a run without a channel."""
+    """Every packet arrives at once, without loss and without cost: a run without a channel."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["ideal"] = "ideal"
@@ -30,32 +30,32 @@ class Ideal(BaseModel):
 
 @dataclass(frozen=True)
 class IdealSnapshot:
-    """`Ideal` at any moment: all devices at the origin, everybody next to everybody."""
+    """`Ideal` at any moment: all devices are at the origin and in range of each other."""
 
     devices: int
 
     @property
     def positions_m(self) -> DoubleArray:
-        """[M, 2] zeros: there is no geometry."""
+        """Zeros: there is no geometry [M, 2]."""
         return np.zeros((self.devices, 2))
 
     @cached_property
     def mean_gain(self) -> DoubleArray:
-        """[M, M] ones, diagonal 0."""
+        """Ones, diagonal 0 [M, M]."""
         return 1.0 - np.eye(self.devices)
 
     def in_range(self, bandwidth_hz: float, time_share: float) -> BoolArray:
-        """[M, M] everybody but oneself."""
+        """True for every two different devices [M, M]."""
         return ~np.eye(self.devices, dtype=np.bool_)
 
     def bit_per_s(self, bandwidth_hz: float) -> DoubleArray:
-        """[M, M] no limit."""
+        """inf: there is no limit [M, M]."""
         return np.full((self.devices, self.devices), math.inf)
 
     def required_power_w(
         self, num_bytes: int | IndexArray, bandwidth_hz: float, time_share: float
     ) -> DoubleArray:
-        """[M, M] zeros."""
+        """Zeros: no power is needed [M, M]."""
         return np.zeros((self.devices, self.devices))
 
 
@@ -68,16 +68,16 @@ class IdealChannel:
 
     @property
     def max_power_w(self) -> DoubleArray:
-        """[M] no limit."""
+        """inf: there is no limit [M]."""
         return np.full(self.devices, math.inf)
 
     @property
     def splits_power_equally(self) -> bool:
-        """There is nothing to split."""
+        """False: there is no power to split."""
         return False
 
     def at(self, time_s: float) -> IdealSnapshot:
-        """The same at any time."""
+        """The same state at any time."""
         return self._always
 
     @cached_property
@@ -85,11 +85,11 @@ class IdealChannel:
         return IdealSnapshot(self.devices)
 
     def set_powers(self, grants: Sequence[Grant], requests: Sequence[Request]) -> tuple[Grant, ...]:
-        """The grants as they are: no power is needed."""
+        """The grants unchanged: no power is needed."""
         return tuple(grants)
 
     def transmit(self, packets: Sequence[Packet], grant: Grant) -> tuple[Reception, ...]:
-        """All packets arrive everywhere at the first try at the very start of the grant."""
+        """All packets arrive at all receivers at the first try, at the start of the grant."""
         count = len(packets)
         reception = Reception(
             arrived=np.ones(count, dtype=np.bool_),
@@ -101,5 +101,5 @@ class IdealChannel:
         return (reception,) * len(grant.receivers)
 
     def energy_j(self, grant: Grant, reception: Reception) -> float:
-        """Nothing."""
+        """0: a transmission costs no energy."""
         return 0.0

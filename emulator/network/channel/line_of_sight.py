@@ -1,12 +1,12 @@
-"""Whether two devices see each other: a probability over distance, and a state that stays.
+"""Line of sight between two devices: a probability over distance, and a state of each pair.
 
-`probability(distance_2d_m)` is the share of pairs at that distance with line of sight. The state of
-a pair is that probability held against a keyed random field over both end positions: the same both
-ways, the same whenever the pair stands there, and seldom another one a step further.
-Distances are 2D, in metres.
+`probability(distance_2d_m)` is the share of pairs with line of sight at that distance. The state of a
+pair results from the comparison of that probability with a keyed random field over the positions of both
+ends. It is the same in both directions, the same whenever the devices are at these positions, and rarely
+different a step further. Distances are 2D, in metres.
 
-TR 37.885 gives no probability for sidelinks that fits the two states of its path loss (it tells the
-streets' buildings apart from other vehicles); TR 36.843 takes `umi` for devices outdoors.
+TR 37.885 has no probability for sidelinks that fits the two states of its path loss (it distinguishes
+buildings of the streets from other vehicles); TR 36.843 uses `umi` for devices outdoors.
 """
 
 from collections.abc import Mapping
@@ -18,16 +18,19 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from scipy.special import ndtr
 
 from emulator.core.types.arrays import BoolArray, DoubleArray
-from emulator.network.channel.gaussian_field import PairField, pair_field
+from emulator.network.channel.gaussian_field import PairField, draw_pair_field
 from emulator.network.channel.tr38901 import InfVariant, inf_h_bs_m
 
 
 class LineOfSightLaw(Protocol):
-    """What a state is made of; `field_m` None: the probability is 0 or 1."""
+    """A probability of line of sight, and the distance over which the state is correlated.
+
+    `field_m` is None if the probability is 0 or 1 everywhere.
+    """
 
     @property
     def field_m(self) -> float | None:
-        """Distance over which the state forgets itself [m]."""
+        """Decorrelation distance of the state [m]."""
         ...
 
     def probability(self, distance_2d_m: DoubleArray) -> DoubleArray:
@@ -37,13 +40,13 @@ class LineOfSightLaw(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LineOfSightStates:
-    """The states of one run: law and field."""
+    """The line-of-sight states of one run: the law and the random field."""
 
     law: LineOfSightLaw
     field: PairField | None
 
     def between(self, first_m: DoubleArray, second_m: DoubleArray) -> BoolArray:
-        """True where positions [.., 2] and [.., 2], broadcast, see each other. Law: symmetric."""
+        """Whether positions [.., 2] and [.., 2], which broadcast, have line of sight. Law: symmetric."""
         distance_m = np.hypot(*np.moveaxis(first_m - second_m, -1, 0))
         probability = self.law.probability(distance_m)
         if self.field is None:
@@ -52,23 +55,23 @@ class LineOfSightStates:
 
 
 class _LineOfSight(BaseModel):
-    """The abstract base: binds a law to the field of a run."""
+    """The abstract base of all laws, which binds a law to the field of a run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @property
     def field_m(self) -> float | None:
-        """Distance over which the state forgets itself [m]; None: there is nothing to draw."""
+        """Decorrelation distance of the state [m]; None: the state is not random."""
         return None
 
     @property
     def surroundings(self) -> str | None:
-        """The kind of place it is a law of, as path losses name it; None: of any."""
+        """The kind of place for which the law holds, as path losses name it; None: any."""
         return None
 
     @property
     def setting(self) -> Mapping[str, object]:
-        """By name, what a path loss of the same surroundings has to agree with."""
+        """Values, by name, with which a path loss of the same surroundings must agree."""
         return {}
 
     def probability(self, distance_2d_m: DoubleArray) -> DoubleArray:
@@ -79,46 +82,46 @@ class _LineOfSight(BaseModel):
         """The states under one seed."""
         if self.field_m is None:
             return LineOfSightStates(self, None)
-        return LineOfSightStates(self, pair_field(seed, "line_of_sight", self.field_m))
+        return LineOfSightStates(self, draw_pair_field(seed, "line_of_sight", self.field_m))
 
 
 class _DrawnLineOfSight(_LineOfSight):
-    """The abstract base of the laws between 0 and 1; `PLACE` is what they are laws of."""
+    """The abstract base of laws with probabilities between 0 and 1. `PLACE`: the kind of place."""
 
     PLACE: ClassVar[str]
 
     decorrelation_m: FiniteFloat = Field(
-        default=50.0, gt=0, description="Distance over which the state forgets itself [m]."
+        default=50.0, gt=0, description="Decorrelation distance of the state [m]."
     )
 
     @property
     def field_m(self) -> float:
-        """As given."""
+        """The decorrelation distance of the scenario [m]."""
         return self.decorrelation_m
 
     @property
     def surroundings(self) -> str:
-        """As the law has it."""
+        """The kind of place of the law."""
         return self.PLACE
 
 
 class AlwaysLineOfSight(_LineOfSight):
-    """Nothing is ever in the way."""
+    """Every pair has line of sight."""
 
     kind: Literal["always"] = "always"
 
     def probability(self, distance_2d_m: DoubleArray) -> DoubleArray:
-        """1."""
+        """Ones, element by element."""
         return np.ones_like(distance_2d_m)
 
 
 class NeverLineOfSight(_LineOfSight):
-    """Something is always in the way."""
+    """No pair has line of sight."""
 
     kind: Literal["never"] = "never"
 
     def probability(self, distance_2d_m: DoubleArray) -> DoubleArray:
-        """0."""
+        """Zeros, element by element."""
         return np.zeros_like(distance_2d_m)
 
 
@@ -171,7 +174,7 @@ class InhOpenLineOfSight(_DrawnLineOfSight):
     PLACE: ClassVar[str] = "offices"
     kind: Literal["inh_open"] = "inh_open"
     decorrelation_m: FiniteFloat = Field(
-        default=10.0, gt=0, description="Distance over which the state forgets itself [m]."
+        default=10.0, gt=0, description="Decorrelation distance of the state [m]."
     )
 
     def probability(self, distance_2d_m: DoubleArray) -> DoubleArray:
@@ -190,7 +193,7 @@ class InhMixedLineOfSight(_DrawnLineOfSight):
     PLACE: ClassVar[str] = "offices"
     kind: Literal["inh_mixed"] = "inh_mixed"
     decorrelation_m: FiniteFloat = Field(
-        default=10.0, gt=0, description="Distance over which the state forgets itself [m]."
+        default=10.0, gt=0, description="Decorrelation distance of the state [m]."
     )
 
     def probability(self, distance_2d_m: DoubleArray) -> DoubleArray:
@@ -204,8 +207,8 @@ class InfLineOfSight(_LineOfSight):
     """Factory: exp(-d/k) with k = -clutter_size / ln(1 - density).
 
     With one antenna above the clutter (sh, dh), k is multiplied by
-    (h_bs - h_ut)/(clutter_height - h_ut). What is not given is of the standard's calibration:
-    sparse 20 %, 10 m wide, 2 m high; dense 60 %, 2 m wide, 6 m high.
+    (h_bs - h_ut)/(clutter_height - h_ut). Values that are not given are those of the standard's
+    calibration: sparse 20 %, 10 m wide, 2 m high; dense 60 %, 2 m wide, 6 m high.
     Source: TR 38.901, tables 7.4.2-1 and 7.8-7; decorrelation half the clutter's size, 7.6.3.1-2.
     """
 
@@ -232,7 +235,7 @@ class InfLineOfSight(_LineOfSight):
     )
     h_ut_m: FiniteFloat = Field(default=1.5, ge=0, description="Height of the other antenna [m].")
     decorrelation_m: FiniteFloat | None = Field(
-        default=None, gt=0, description="Distance over which the state forgets itself [m]."
+        default=None, gt=0, description="Decorrelation distance of the state [m]."
     )
 
     @model_validator(mode="after")
@@ -247,7 +250,7 @@ class InfLineOfSight(_LineOfSight):
 
     @property
     def surroundings(self) -> str:
-        """Factories."""
+        """The kind of place of the law: factories."""
         return "factories"
 
     @property
@@ -257,7 +260,7 @@ class InfLineOfSight(_LineOfSight):
 
     @property
     def field_m(self) -> float:
-        """As given, or half the size of the clutter."""
+        """The decorrelation distance as given, or half the size of the clutter [m]."""
         return self.decorrelation_m or self._clutter()[1] / 2.0
 
     def probability(self, distance_2d_m: DoubleArray) -> DoubleArray:
@@ -269,7 +272,7 @@ class InfLineOfSight(_LineOfSight):
         return np.asarray(np.exp(-distance_2d_m / reach_m))
 
     def _clutter(self) -> tuple[float, float, float]:
-        """Density, size [m] and height [m]."""
+        """Density, size [m] and height [m] of the clutter."""
         given = (self.clutter_density, self.clutter_size_m, self.clutter_height_m)
         usual = self.CLUTTER[self.variant[0]]
         density, size_m, height_m = (

@@ -1,4 +1,4 @@
-"""Where the devices are as time passes: a function of (seed, device, time), whoever asks and when.
+"""Mobility: the position of each device over time, a pure function of (seed, device, time).
 
 Shapes: M devices; positions are [M, 2] in metres.
 """
@@ -17,65 +17,66 @@ from emulator.core.types.arrays import DoubleArray
 from emulator.network.channel.placement import Placement
 
 TWO_POINTS = np.array([[0.0, 0.0], [0.5, 0.5]])
-"""Two points of the unit square that every area with any extent takes apart."""
+"""Two points of the unit square; they map to different points of every area that has an extent."""
 
 
 class Trajectories(Protocol):
-    """The ways of all devices in one run."""
+    """The trajectories of all devices in one run."""
 
     @property
     def moving(self) -> bool:
-        """Whether anybody ever moves."""
+        """Whether a device ever moves."""
         ...
 
     def positions_m(self, time_s: float) -> DoubleArray:
-        """Where everybody is [M, 2]."""
+        """Positions of all devices [M, 2]."""
         ...
 
     def position_m(self, device: int, time_s: float) -> DoubleArray:
-        """Where one device is [2]. Law: row `device` of positions_m."""
+        """Position of one device [2]. Law: it equals row `device` of positions_m."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
-    """Everybody stays where they were placed."""
+class FixedPositions:
+    """Trajectories of devices that stay where they were placed."""
 
     placed_M2: DoubleArray
     moving: bool = False
 
     def positions_m(self, time_s: float) -> DoubleArray:
-        """As placed [M, 2]."""
+        """The positions of the placement [M, 2]."""
         return self.placed_M2
 
     def position_m(self, device: int, time_s: float) -> DoubleArray:
-        """As placed [2]."""
+        """The position of the placement [2]."""
         return np.asarray(self.placed_M2[device])
 
 
 class Static(BaseModel):
-    """Nobody moves."""
+    """No device moves."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["static"] = "static"
 
     @property
     def speeds_mps(self) -> tuple[float, float] | None:
-        """Slowest and fastest [m/s]: it speaks of none."""
+        """None: there are no speeds."""
         return None
 
     def bind(self, placement: Placement, devices: int, seed: int) -> Trajectories:
-        """The ways of one run."""
-        return Standing(placement.place(devices, seed))
+        """The trajectories of one run."""
+        return FixedPositions(placement.place(devices, seed))
 
 
 class RandomWaypoint(BaseModel):
-    """Walk straight to a random point at a random speed, pause, and again.
+    """A device walks straight to a random point at a random speed, pauses, and repeats this.
 
-    Points are uniform over the area of the placement (the bounding box of the devices where it has
-    none: grid, fixed, file), speeds uniform over their range. It starts at the placement, not in the
-    stationary state: the mean speed falls from (min + max)/2 to (max - min)/ln(max/min), and would
-    fall to 0 with a minimum of 0, which is why there must be one; walkers gather in the middle.
+    Points are uniform over the area of the placement (the bounding box of the devices for grid, fixed
+    and file, which have no area), and speeds are uniform over their range. The walk starts at the
+    placement, not in the stationary state: the mean speed falls from (min + max)/2 to
+    (max - min)/ln(max/min). With a minimum of 0 it would fall to 0, so the minimum must be above 0.
+    Devices gather in the middle of the area.
     Source: Johnson and Maltz 1996; Yoon, Liu and Noble, INFOCOM 2003, for the decay.
     """
 
@@ -89,7 +90,7 @@ class RandomWaypoint(BaseModel):
 
     @property
     def speeds_mps(self) -> tuple[float, float]:
-        """Slowest and fastest [m/s]."""
+        """Lowest and highest speed [m/s]."""
         return self.min_speed_m_per_s, self.max_speed_m_per_s
 
     @model_validator(mode="after")
@@ -102,9 +103,9 @@ class RandomWaypoint(BaseModel):
         return self
 
     def bind(self, placement: Placement, devices: int, seed: int) -> Trajectories:
-        """The ways of one run. Raises ScenarioError where the placement leaves no room to walk."""
+        """The trajectories of one run. Raises ScenarioError if the placement has no extent."""
         placed_M2 = placement.place(devices, seed)
-        if devices and not np.ptp(placement.inside(TWO_POINTS, placed_M2), axis=0).any():
+        if devices and not np.ptp(placement.map_to_area(TWO_POINTS, placed_M2), axis=0).any():
             raise ScenarioError(
                 [
                     f"channel.mobility: got random_waypoint with placement.kind {placement.kind} on "
@@ -127,7 +128,7 @@ class Leg:
 
 @dataclass(frozen=True, eq=False)
 class Walks:
-    """`RandomWaypoint` with its devices. `legs` remembers what was drawn, and is no state."""
+    """`RandomWaypoint` with its devices. `legs` is a cache of draws, not a state."""
 
     model: RandomWaypoint
     placement: Placement
@@ -137,12 +138,12 @@ class Walks:
     moving: bool = True
 
     def positions_m(self, time_s: float) -> DoubleArray:
-        """Where everybody is [M, 2]."""
+        """Positions of all devices [M, 2]."""
         rows = [self.position_m(device, time_s) for device in range(len(self.placed_M2))]
         return np.array(rows, dtype=np.float64).reshape(-1, 2)
 
     def position_m(self, device: int, time_s: float) -> DoubleArray:
-        """Where one device is [2]; before time 0 at its start."""
+        """Position of one device [2]; before time 0, its start."""
         legs = self.legs[device]
         while not legs or legs[-1].end_s < time_s:
             legs.append(self._next_leg(device, legs))
@@ -154,13 +155,13 @@ class Walks:
         )
 
     def _next_leg(self, device: int, legs: list[Leg]) -> Leg:
-        """The leg after those, from draws of its own."""
+        """The leg after the given ones, from its own draws."""
         draws = stream(self.seed, "waypoint", device, len(legs)).random(3)
         slowest, fastest = self.model.min_speed_m_per_s, self.model.max_speed_m_per_s
         speed_m_per_s = slowest + (fastest - slowest) * float(draws[2])
         start_s = legs[-1].end_s if legs else 0.0
         from_m = legs[-1].to_m if legs else _point(self.placed_M2[device])
-        to_m = _point(self.placement.inside(draws[None, :2], self.placed_M2)[0])
+        to_m = _point(self.placement.map_to_area(draws[None, :2], self.placed_M2)[0])
         arrival_s = start_s + math.dist(from_m, to_m) / speed_m_per_s
         return Leg(start_s, arrival_s, arrival_s + self.model.pause_s, from_m, to_m)
 
@@ -169,5 +170,5 @@ Mobility = Annotated[Static | RandomWaypoint, Field(discriminator="kind")]
 
 
 def _point(position_m: DoubleArray) -> tuple[float, float]:
-    """Plain numbers: a leg is read far more often than it is made."""
+    """A position as plain numbers, because a leg is read far more often than it is made."""
     return float(position_m[0]), float(position_m[1])

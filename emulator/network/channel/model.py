@@ -1,6 +1,6 @@
 """The wireless channel as a scenario describes it: one object of each component.
 
-`bind(devices, seed)` places the devices and gives the air of one run, see `wireless_channel.py`.
+`bind(devices, seed)` places the devices and returns the channel of one run (`wireless_channel.py`).
 """
 
 from typing import Any, Literal, Self
@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from emulator.network.channel.availability import Offline, check_presence
-from emulator.network.channel.consistency import contradictions, doubts, with_carrier
+from emulator.network.channel.consistency import find_contradictions, find_doubts, spread_carrier
 from emulator.network.channel.energy import LeastPower, Power
 from emulator.network.channel.fading import Fading, RayleighFading
 from emulator.network.channel.gains import FileGain
@@ -25,9 +25,10 @@ from emulator.network.channel.wireless_channel import WirelessChannel
 
 
 class Wireless(BaseModel):
-    """Geometry, fading, noise, a rate law, losses and a power policy. Defaults are the paper's.
+    """Geometry, fading, noise, a rate law, losses and a power policy. Defaults are those of the paper.
 
-    One differs: the blocks of the fading follow emulated time (the preset `paper` draws per exchange).
+    One default differs: the blocks of the fading follow emulated time (the preset `paper` draws per
+    exchange).
 
     Source: arXiv 2602.20492, system model and simulation setup.
     """
@@ -37,17 +38,17 @@ class Wireless(BaseModel):
     fc_ghz: FiniteFloat | None = Field(
         default=None,
         gt=0,
-        description="Carrier frequency [GHz] of every part that needs one and says none.",
+        description="Carrier frequency [GHz] of every part that needs one and states none.",
     )
     placement: Placement = Field(
-        default_factory=DiscPlacement, description="Where the devices stand."
+        default_factory=DiscPlacement, description="Positions of the devices."
     )
     mobility: Mobility = Field(default_factory=Static, description="How the devices move.")
     path_loss: PathLoss = Field(
         default_factory=PowerLawPathLoss, description="Mean gain over distance."
     )
     line_of_sight: LineOfSight = Field(
-        default_factory=AlwaysLineOfSight, description="Which pairs see each other."
+        default_factory=AlwaysLineOfSight, description="Which pairs have line of sight."
     )
     shadowing: Shadowing = Field(default_factory=NoShadowing, description="Large-scale fading.")
     gain: FileGain | None = Field(
@@ -61,7 +62,9 @@ class Wireless(BaseModel):
         default=0.2, gt=0, description="p_max: transmit power limit of a device [W]."
     )
     circuit_power_w: FiniteFloat = Field(
-        default=0.0, ge=0, description="Power of the transmitter's circuits while on the air [W]."
+        default=0.0,
+        ge=0,
+        description="Power of the transmitter's circuits during transmission [W].",
     )
     noise_figure_db: FiniteFloat = Field(
         default=0.0, ge=0, description="Receiver noise figure over -174 dBm/Hz [dB]."
@@ -69,24 +72,24 @@ class Wireless(BaseModel):
     interference_w: FiniteFloat = Field(
         default=0.0,
         ge=0,
-        description="What else a receiver hears in the band of each of its links, however narrow [W].",
+        description="Power from outside the network in the band of each link, however narrow [W].",
     )
     offline: tuple[Offline, ...] = Field(
-        default=(), description="Who is away when; transfers wait for both ends."
+        default=(), description="When devices are offline; transfers wait for both ends."
     )
     deadline_s: FiniteFloat = Field(
         default=1.0, gt=0, description="Γ: time a transfer may take, from its start [s]."
     )
     late: Literal["wait", "lose"] = Field(
         default="wait",
-        description="What becomes of unreliable packets after the deadline: late, or lost.",
+        description="Whether unreliable packets arrive late after the deadline (wait), or are lost.",
     )
     max_wait_s: FiniteFloat | None = Field(
         default=60.0,
         gt=0,
-        description="How long a transfer waits without a break for a rate above 0 in the sender's own "
-        "time [s]; then its unreliable packets are lost, and the run ends if reliable ones are left. "
-        "null: for ever.",
+        description="How long a transfer waits without interruption for a rate above 0 in the sender's "
+        "own time [s]; then its unreliable packets are lost, and the run ends if reliable ones are left. "
+        "null: without limit.",
     )
     arq_max_tries: int = Field(
         default=1, ge=1, le=1000, description="Tries of an unreliable packet before it is lost."
@@ -99,34 +102,34 @@ class Wireless(BaseModel):
     ack_turnaround_s: FiniteFloat = Field(
         default=0.001,
         ge=0,
-        description="From the end of what was received to the start of the answer [s]: 16 µs in Wi-Fi "
-        "(SIFS), two or three slots in NR sidelink.",
+        description="Time from the end of a reception to the start of its acknowledgement [s]: 16 µs in "
+        "Wi-Fi (SIFS), two or three slots in NR sidelink.",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _one_carrier(cls, data: Any) -> Any:
-        return with_carrier(data)
+        return spread_carrier(data)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        """Combinations that mean nothing. Raises one ValueError with all of them."""
-        problems = contradictions(self)
+        """Raise one ValueError that names all settings that contradict each other."""
+        problems = find_contradictions(self)
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
     @property
     def needs_band(self) -> bool:
-        """Whether anything depends on the noise of the band, which must then be finite."""
+        """Whether rate or losses depend on the noise of the band, which must then be finite."""
         return self.rate.kind in ("shannon", "nr_cqi") or self.losses.kind in ("outage", "logistic")
 
     def doubts(self, bandwidth_hz: float) -> list[str]:
-        """What fits badly, one line each; bandwidth_hz: the band of one sender."""
-        return doubts(self, bandwidth_hz)
+        """Notes on parts that do not fit together, one line each. bandwidth_hz: the band of one sender."""
+        return find_doubts(self, bandwidth_hz)
 
     def bind(self, devices: int, seed: int) -> "WirelessChannel":
-        """The channel of one run: places and mean gains depend on (devices, seed, time) only."""
+        """The channel of one run: positions and mean gains depend on (devices, seed, time) only."""
         check_presence(self.offline, devices)
         trajectories = self.mobility.bind(self.placement, devices, seed)
         gains: Gains

@@ -1,8 +1,8 @@
-"""What distance costs: mean path loss in decibels, without shadowing or fading.
+"""Mean path loss over distance in decibels, without shadowing or fading.
 
-The families without a state of the path stand here and let `line_of_sight` change nothing; those of
-the standards stand in files of their own. Below 1 m the far-field formulas mean nothing: distances
-are clamped to 1 m.
+This file has the families without line-of-sight states, which ignore `line_of_sight`; the families of
+the standards have their own files. Far-field formulas are not valid below 1 m, so distances are clamped
+to 1 m.
 """
 
 import math
@@ -77,10 +77,10 @@ class NoPathLoss(PathLossFamily):
 
 
 class Macro128PathLoss(PathLossFamily):
-    """128.1 + 37.6 lg d_km: the macro cell at 2 GHz that many papers take.
+    """128.1 + 37.6 lg d_km: the macro cell at 2 GHz that many papers use.
 
-    Its base station stands 15 m above the roofs and there is no line of sight; it has no range of
-    its own. Source: 3GPP TR 36.814, table A.2.1.1-1 (shadowing 8 dB, decorrelation 50 m).
+    The base station is 15 m above the roofs, without line of sight. The source states no range of
+    validity. Source: 3GPP TR 36.814, table A.2.1.1-1 (shadowing 8 dB, decorrelation 50 m).
     """
 
     kind: Literal["macro_128"] = "macro_128"
@@ -95,7 +95,7 @@ class Macro128PathLoss(PathLossFamily):
         return 128.1 + 37.6 * (_lg(distance_2d_m) - 3.0)
 
     def shadowing_spread(self) -> Spread:
-        """8 dB, whatever the state."""
+        """8 dB and 50 m in both states."""
         return Spread(8.0, 8.0, 50.0, 50.0)
 
 
@@ -116,5 +116,5 @@ PathLoss = Annotated[
 
 
 def _lg(distance_m: DoubleArray) -> DoubleArray:
-    """lg of the distance in metres, clamped."""
+    """lg of the distance [m], which is clamped to LEAST_DISTANCE_M."""
     return np.log10(np.maximum(distance_m, LEAST_DISTANCE_M))

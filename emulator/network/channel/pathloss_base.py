@@ -1,8 +1,8 @@
-"""What the families of path loss share: a range of validity, and the shadowing that belongs to them.
+"""The base of all path loss families: ranges of validity, and the shadowing of a standard.
 
-A family gives `path_loss_db(distance_2d_m, line_of_sight)`, element by element; with a state of the
-path given it does not fall with distance.
-Outside its range a quantity counts as the nearest value inside, and one warning says so.
+A family has `path_loss_db(distance_2d_m, line_of_sight)`, element by element; for a given state the loss
+does not fall with distance. A quantity outside its range counts as the nearest value inside, and one
+warning reports it.
 """
 
 import functools
@@ -19,19 +19,19 @@ from emulator.core.errors import ScenarioError
 from emulator.core.types.arrays import BoolArray, DoubleArray
 
 LEAST_DISTANCE_M = 1.0
-"""Families without a range of their own take shorter distances for this one: below it the formulas
-of the far field mean nothing."""
+"""Families without a range of validity treat shorter distances as this one, below which far-field
+formulas are not valid."""
 
 CARRIER: Any = Field(gt=0, description="Carrier frequency [GHz]; `channel.fc_ghz` by default.")
 
 
 class ValidityWarning(UserWarning):
-    """A model was asked for something outside the range it is valid in."""
+    """A model is used outside its range of validity."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Shadowing as a standard has it: deviation [dB] and decorrelation distance [m] by state."""
+    """Shadowing of a standard: deviation [dB] and decorrelation distance [m] by state."""
 
     los_db: float
     nlos_db: float
@@ -40,9 +40,9 @@ class Spread:
 
 
 class PathLossFamily(BaseModel):
-    """The abstract base of all families. Those of a standard override `shadowing_spread`.
+    """The abstract base of all families. Families of a standard override `shadowing_spread`.
 
-    The properties say what other parts of a channel may speak of as well (see `consistency`).
+    The properties state values that other parts of a channel may state too; `consistency` compares them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,32 +53,32 @@ class PathLossFamily(BaseModel):
 
     @property
     def carrier_ghz(self) -> float | None:
-        """The carrier that was asked for [GHz]; None where the formula takes none."""
+        """The carrier of the scenario [GHz]; None if the formula has no carrier."""
         fc_ghz: float | None = getattr(self, "fc_ghz", None)
         return fc_ghz
 
     @property
     def measured_at_ghz(self) -> float | None:
-        """The one carrier [GHz] that a formula without fc was made for; None: any."""
+        """The carrier [GHz] for which a formula without fc was made; None: any."""
         return None
 
     @property
     def widest_band_hz(self) -> float:
-        """The band up to which the model is valid [Hz]."""
+        """The widest band for which the model is valid [Hz]."""
         return math.inf
 
     @property
     def surroundings(self) -> str | None:
-        """The kind of place whose two states of the path it tells apart; None: it has one state."""
+        """The kind of place whose line-of-sight states the family distinguishes; None: it has one state."""
         return None
 
     @property
     def setting(self) -> Mapping[str, object]:
-        """By name, what a line-of-sight law of the same surroundings has to agree with."""
+        """Values, by name, with which a line-of-sight law of the same surroundings must agree."""
         return {}
 
     def shadowing_spread(self) -> Spread | None:
-        """The shadowing of the standard; None where the formula comes without."""
+        """The shadowing of the standard; None if the formula has none."""
         return None
 
     def sigma_db(self, line_of_sight: BoolArray) -> DoubleArray:
@@ -93,10 +93,10 @@ class PathLossFamily(BaseModel):
 
     @functools.cached_property
     def warned(self) -> set[str]:
-        """The quantities that this object has warned of."""
+        """The quantities of which this object has warned."""
         return set()
 
-    def clamped(
+    def clamp(
         self,
         quantity: str,
         value: DoubleArray | float,
@@ -104,20 +104,20 @@ class PathLossFamily(BaseModel):
         most: float,
         counts: BoolArray | bool = True,
     ) -> DoubleArray:
-        """`value` brought into [least, most]. Warns once of a value outside, where it `counts`."""
+        """`value`, clamped to [least, most]. Warns once of a value outside for which `counts` is true."""
         wanted = np.asarray(value, dtype=np.float64)
         inside = np.clip(wanted, least, most)
         outside = wanted[(wanted != inside) & counts]
         self._warn_once(quantity, outside, f"{least:g} to {most:g}; the nearest counts")
         return inside
 
-    def checked(self, quantity: str, value: DoubleArray, most: float) -> DoubleArray:
-        """`value` as it is. Warns once of one above `most`, for a formula that states no range."""
+    def check_most(self, quantity: str, value: DoubleArray, most: float) -> DoubleArray:
+        """`value` unchanged. Warns once of a value above `most`, for a formula that states no range."""
         self._warn_once(quantity, value[value > most], f"at most {most:g}; the formula goes on")
         return value
 
     def _warn_once(self, quantity: str, outside: DoubleArray, wanted: str) -> None:
-        """Of the first value outside, if there is one and the quantity is new."""
+        """Warn of the first value outside, if there is one and the quantity is new."""
         if quantity in self.warned or not outside.size:
             return
         self.warned.add(quantity)

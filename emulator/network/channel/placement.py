@@ -1,8 +1,8 @@
-"""Where the devices stand. Positions depend on (seed, device) only: adding a device moves nobody.
+"""Placement of the devices. A position depends on (seed, device) only: a further device moves no other.
 
-Every placement also says where its devices may walk: `inside(unit_N2, placed_M2)` takes uniform
-numbers in [0, 1) to the area that it fills: its own, or the bounding box of the devices where it
-states none. Areas are convex.
+Every placement also defines the area in which its devices may walk: `map_to_area(unit_N2, placed_M2)`
+maps uniform numbers in [0, 1) to the area of the placement, or to the bounding box of the devices if the
+placement has no area. Areas are convex.
 Shapes: M devices, N points; positions are [M, 2] in metres.
 """
 
@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from emulator.core.errors import ScenarioError
 from emulator.core.rng import stream
 from emulator.core.types.arrays import DoubleArray
-from emulator.network.channel.csv_table import finite, read_table, refuse, whole
+from emulator.network.channel.csv_table import read_finite, read_table, read_whole, refuse
 
-NOBODY: DoubleArray = np.empty((0, 2))
-"""Devices placed so far, where the area does not depend on them."""
+NO_DEVICES: DoubleArray = np.empty((0, 2))
+"""Placed devices, for an area that does not depend on them."""
 
 
 class DiscPlacement(BaseModel):
@@ -34,9 +34,9 @@ class DiscPlacement(BaseModel):
 
     def place(self, devices: int, seed: int) -> DoubleArray:
         """Positions [M, 2] in metres; each device has its own keyed draw."""
-        return self.inside(_unit_square(devices, seed), NOBODY)
+        return self.map_to_area(_unit_square(devices, seed), NO_DEVICES)
 
-    def inside(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+    def map_to_area(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
         """Points [N, 2] of the disc, uniform over it."""
         radius_N = self.radius_m * np.sqrt(unit_N2[:, 0])
         angle_N = 2.0 * math.pi * unit_N2[:, 1]
@@ -53,34 +53,34 @@ class RectanglePlacement(BaseModel):
 
     def place(self, devices: int, seed: int) -> DoubleArray:
         """Positions [M, 2] in metres; each device has its own keyed draw."""
-        return self.inside(_unit_square(devices, seed), NOBODY)
+        return self.map_to_area(_unit_square(devices, seed), NO_DEVICES)
 
-    def inside(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+    def map_to_area(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
         """Points [N, 2] of the rectangle, uniform over it."""
         sides_m = np.array([self.width_m, self.height_m], dtype=np.float64)
         return np.asarray(sides_m * unit_N2)
 
 
 class GridPlacement(BaseModel):
-    """Row by row on a square grid of ⌈√M⌉ columns, the first device at the origin. No randomness."""
+    """Row by row on a square grid of ⌈√M⌉ columns, with the first device at the origin; no randomness."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["grid"] = "grid"
     spacing_m: FiniteFloat = Field(gt=0, description="Distance between grid neighbours [m].")
 
     def place(self, devices: int, seed: int) -> DoubleArray:
-        """Positions [M, 2] in metres; the seed changes nothing."""
+        """Positions [M, 2] in metres; the seed has no effect."""
         columns = math.isqrt(devices - 1) + 1 if devices else 1
         row_M, column_M = np.divmod(np.arange(devices), columns)
         return self.spacing_m * np.stack([column_M, row_M], axis=1).astype(np.float64)
 
-    def inside(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+    def map_to_area(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
         """Points [N, 2] of the bounding box of the devices."""
         return _in_box(unit_N2, placed_M2)
 
 
 class FixedPlacement(BaseModel):
-    """Positions as listed: device i stands at entry i."""
+    """Listed positions: device i is at entry i."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["fixed"] = "fixed"
@@ -99,21 +99,21 @@ class FixedPlacement(BaseModel):
             )
         return np.array(self.positions_m, dtype=np.float64).reshape(devices, 2)
 
-    def inside(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+    def map_to_area(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
         """Points [N, 2] of the bounding box of the devices."""
         return _in_box(unit_N2, placed_M2)
 
 
 class FilePlacement(BaseModel):
-    """Positions from a CSV file with the header `device,x_m,y_m`: one row a device, in any order."""
+    """Positions from a CSV file with the header `device,x_m,y_m` and one row for each device, in any order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["file"] = "file"
     path: Path = Field(description="The CSV file, relative to the scenario file.")
 
     def place(self, devices: int, seed: int) -> DoubleArray:
-        """Positions [M, 2] in metres. Raises ScenarioError unless each device stands in one row."""
-        columns = {"device": whole, "x_m": finite, "y_m": finite}
+        """Positions [M, 2] in metres. Raises ScenarioError unless each device has exactly one row."""
+        columns = {"device": read_whole, "x_m": read_finite, "y_m": read_finite}
         rows = read_table(self.path, "channel.placement.path", columns)
         positions_M2 = np.full((devices, 2), np.nan)
         problems = []
@@ -130,7 +130,7 @@ class FilePlacement(BaseModel):
         refuse(problems)
         return positions_M2
 
-    def inside(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
+    def map_to_area(self, unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
         """Points [N, 2] of the bounding box of the devices."""
         return _in_box(unit_N2, placed_M2)
 
@@ -154,6 +154,6 @@ def _unit_square(devices: int, seed: int) -> DoubleArray:
 
 
 def _in_box(unit_N2: DoubleArray, placed_M2: DoubleArray) -> DoubleArray:
-    """Points [N, 2] of the least rectangle around all devices."""
+    """Points [N, 2] of the bounding box of all devices."""
     low_m, high_m = placed_M2.min(axis=0), placed_M2.max(axis=0)
     return np.asarray(low_m + (high_m - low_m) * unit_N2)

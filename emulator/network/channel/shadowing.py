@@ -1,8 +1,8 @@
-"""What stands in the way, beyond the mean: shadowing [dB], added to the path loss.
+"""Shadowing [dB] by obstacles, which is added to the mean path loss.
 
-A keyed random field over both end positions, one for the paths with line of sight and one for those
-without: the same both ways, constant while nobody moves, correlated along a walk of either end.
-Positions [.., 2] in metres.
+Shadowing is a keyed random field over the positions of both ends, one field for pairs with line of sight
+and one for pairs without. It is the same in both directions, constant while no device moves, and
+correlated along a walk of either end. Positions [.., 2] in metres.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from emulator.core.types.arrays import BoolArray, DoubleArray
-from emulator.network.channel.gaussian_field import PairField, pair_field
+from emulator.network.channel.gaussian_field import PairField, draw_pair_field
 from emulator.network.channel.pathloss_base import PathLossFamily
 
 
@@ -22,24 +22,24 @@ class Shadows(Protocol):
     def between_db(
         self, first_m: DoubleArray, second_m: DoubleArray, line_of_sight: BoolArray
     ) -> DoubleArray:
-        """Shadowing [..] between positions [.., 2] and [.., 2], broadcast, by state [..]."""
+        """Shadowing [dB], [..], between positions [.., 2] and [.., 2], which broadcast, by state [..]."""
         ...
 
 
 @dataclass(frozen=True)
 class NoShadows:
-    """0 dB."""
+    """A run without shadowing: 0 dB for every pair."""
 
     def between_db(
         self, first_m: DoubleArray, second_m: DoubleArray, line_of_sight: BoolArray
     ) -> DoubleArray:
-        """Zeros."""
+        """Zeros [..]."""
         return np.zeros(line_of_sight.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class LogNormalShadows:
-    """A deviation [dB] and a field for each state."""
+    """Log-normal shadowing of one run: a deviation [dB] and a field for each state."""
 
     los_db: float
     nlos_db: float
@@ -49,7 +49,7 @@ class LogNormalShadows:
     def between_db(
         self, first_m: DoubleArray, second_m: DoubleArray, line_of_sight: BoolArray
     ) -> DoubleArray:
-        """Shadowing [..] in the state of each pair. Law: symmetric in the two ends."""
+        """Shadowing [dB], [..], in the state of each pair. Law: it is symmetric in the two ends."""
         los = self.los_db * self._drawn(self.los_field, first_m, second_m, line_of_sight)
         nlos = self.nlos_db * self._drawn(self.nlos_field, first_m, second_m, ~line_of_sight)
         return np.where(line_of_sight, los, nlos)
@@ -57,12 +57,12 @@ class LogNormalShadows:
     def _drawn(
         self, field: PairField, first_m: DoubleArray, second_m: DoubleArray, wanted: BoolArray
     ) -> DoubleArray:
-        """The field where any of it is wanted: it is the dear part of a link."""
+        """The field if any pair needs it, and zeros otherwise, because the field is expensive to compute."""
         return field.between(first_m, second_m) if bool(wanted.any()) else np.zeros(wanted.shape)
 
 
 class NoShadowing(BaseModel):
-    """The mean path loss is all there is."""
+    """No shadowing: links have their mean path loss."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["none"] = "none"
@@ -75,7 +75,7 @@ class NoShadowing(BaseModel):
 class LogNormalShadowing(BaseModel):
     """Normal in decibels, correlated by exp(-d / decorrelation_m) when one end moves by d.
 
-    What is not given is of the path loss model, by state.
+    Values that are not given are those of the path loss model, by state.
     Source: Gudmundson, Correlation model for shadow fading, Electronics Letters 27(23), 1991.
     """
 
@@ -91,7 +91,7 @@ class LogNormalShadowing(BaseModel):
     )
 
     def bind(self, path_loss: PathLossFamily, seed: int) -> Shadows:
-        """The shadowing of one run. Raises ScenarioError where neither side knows a number."""
+        """The shadowing of one run. Raises ScenarioError for a value that the path loss model lacks too."""
         states = np.array([True, False])
         sigma_db, distance_m = self.sigma_db, self.decorrelation_m
         both_db = path_loss.sigma_db(states) if sigma_db is None else np.full(2, sigma_db)
@@ -99,8 +99,8 @@ class LogNormalShadowing(BaseModel):
         return LogNormalShadows(
             float(both_db[0]),
             float(both_db[1]),
-            pair_field(seed, "shadowing/los", float(both_m[0])),
-            pair_field(seed, "shadowing/nlos", float(both_m[1])),
+            draw_pair_field(seed, "shadowing/los", float(both_m[0])),
+            draw_pair_field(seed, "shadowing/nlos", float(both_m[1])),
         )
 
 

@@ -1,11 +1,11 @@
 """Path loss between a base station and a user terminal: 3GPP TR 38.901, table 7.4.1-1.
 
 Distances in metres, 2D along the floor and 3D between the antennas; PL in dB with fc in GHz.
-Without O2I penetration. Shadowing: deviations of table 7.4.1-1, distances of table 7.5-6.
+There is no O2I penetration. Shadowing: deviations of table 7.4.1-1, distances of table 7.5-6.
 
-Between devices the models are used beyond what they were measured for: of every pair one antenna is
-at h_bs_m and the other at h_ut_m, no matter which, so that the loss is the same both ways. Set both
-heights to that of the devices; the standard evaluates h_bs_m at its default only.
+The models were not measured between devices. Here one antenna of every pair is at h_bs_m and the other at
+h_ut_m, no matter which, so that the loss is the same in both directions. Set both heights to that of the
+devices; the standard evaluates h_bs_m at its default only.
 """
 
 import math
@@ -19,7 +19,7 @@ from emulator.core.types.arrays import BoolArray, DoubleArray
 from emulator.network.channel.pathloss_base import CARRIER, PathLossFamily, Spread
 
 SPEED_OF_LIGHT_M_PER_S = {"standard": 3.0e8, "exact": 299_792_458.0}
-"""The standard rounds; exact values move a loss beyond the breakpoint by less than 0.006 dB."""
+"""The standard rounds c; the exact value changes a loss beyond the breakpoint by less than 0.006 dB."""
 
 FC_GHZ = (0.5, 100.0)
 CELL_2D_M = (10.0, 5000.0)
@@ -27,20 +27,20 @@ OFFICE_3D_M = (1.0, 150.0)
 FACTORY_3D_M = (1.0, 600.0)
 TERMINAL_M = (1.5, 22.5)
 TERMINAL_ON_THE_GROUND_M = (1.5, 13.0)
-"""Higher up, UMa draws the height of the surroundings for every link: not built."""
+"""For higher terminals UMa draws the height of the surroundings for every link, which is not implemented."""
 
 SURROUNDINGS_M = 1.0
-"""h_E: what the effective antenna heights of UMi and UMa are above."""
+"""h_E: the height above which the effective antenna heights of UMi and UMa count [m]."""
 
 InfVariant = Literal["sl", "dl", "sh", "dh"]
-"""Sparse or dense clutter, and a base station lower or higher than the clutter."""
+"""Sparse or dense clutter (s, d), and a base station lower or higher than the clutter (l, h)."""
 
 INF_H_BS_M: dict[str, float] = {"sl": 1.5, "dl": 1.5, "sh": 8.0, "dh": 8.0}
 """Base station heights of the standard's calibration, table 7.8-7 [m]."""
 
 
 class _Tr38901PathLoss(PathLossFamily):
-    """What the families of the report share: `PLACE`, and a band of at most 10 % of fc and 2 GHz.
+    """The base of the families of the report: `PLACE`, and a band of at most 10 % of fc and 2 GHz.
 
     Source: TR 38.901, section 7.1.
     """
@@ -52,7 +52,7 @@ class _Tr38901PathLoss(PathLossFamily):
 
     @property
     def surroundings(self) -> str:
-        """As the family has it."""
+        """The kind of place of the family."""
         return self.PLACE
 
     @property
@@ -81,9 +81,9 @@ class UmiPathLoss(_Tr38901PathLoss):
 
     def path_loss_db(self, distance_2d_m: DoubleArray, line_of_sight: BoolArray) -> DoubleArray:
         """PL [dB], element by element."""
-        d2d_m = self.clamped("distance_2d_m", distance_2d_m, *CELL_2D_M, distance_2d_m > 0.0)
-        fc_ghz = float(self.clamped("fc_ghz", self.fc_ghz, *FC_GHZ))
-        h_ut_m = float(self.clamped("h_ut_m", self.h_ut_m, *TERMINAL_M))
+        d2d_m = self.clamp("distance_2d_m", distance_2d_m, *CELL_2D_M, distance_2d_m > 0.0)
+        fc_ghz = float(self.clamp("fc_ghz", self.fc_ghz, *FC_GHZ))
+        h_ut_m = float(self.clamp("h_ut_m", self.h_ut_m, *TERMINAL_M))
         breakpoint_m = _breakpoint_m(fc_ghz, self.h_bs_m, h_ut_m, self.speed_of_light)
         rise_m = self.h_bs_m - h_ut_m
         lg_3d = np.log10(np.hypot(d2d_m, rise_m))
@@ -94,7 +94,7 @@ class UmiPathLoss(_Tr38901PathLoss):
         return _by_state(line_of_sight, los_db, nlos_db)
 
     def shadowing_spread(self) -> Spread:
-        """4 dB and 7.82 dB."""
+        """4 dB with line of sight, 7.82 dB without."""
         return Spread(4.0, 7.82, 10.0, 13.0)
 
 
@@ -118,9 +118,9 @@ class UmaPathLoss(_Tr38901PathLoss):
 
     def path_loss_db(self, distance_2d_m: DoubleArray, line_of_sight: BoolArray) -> DoubleArray:
         """PL [dB], element by element."""
-        d2d_m = self.clamped("distance_2d_m", distance_2d_m, *CELL_2D_M, distance_2d_m > 0.0)
-        fc_ghz = float(self.clamped("fc_ghz", self.fc_ghz, *FC_GHZ))
-        h_ut_m = float(self.clamped("h_ut_m", self.h_ut_m, *TERMINAL_ON_THE_GROUND_M))
+        d2d_m = self.clamp("distance_2d_m", distance_2d_m, *CELL_2D_M, distance_2d_m > 0.0)
+        fc_ghz = float(self.clamp("fc_ghz", self.fc_ghz, *FC_GHZ))
+        h_ut_m = float(self.clamp("h_ut_m", self.h_ut_m, *TERMINAL_ON_THE_GROUND_M))
         breakpoint_m = _breakpoint_m(fc_ghz, self.h_bs_m, h_ut_m, self.speed_of_light)
         rise_m = self.h_bs_m - h_ut_m
         lg_3d = np.log10(np.hypot(d2d_m, rise_m))
@@ -136,7 +136,7 @@ class UmaPathLoss(_Tr38901PathLoss):
         return {"h_ut_m": self.h_ut_m}
 
     def shadowing_spread(self) -> Spread:
-        """4 dB and 6 dB."""
+        """4 dB with line of sight, 6 dB without."""
         return Spread(4.0, 6.0, 37.0, 50.0)
 
 
@@ -155,14 +155,14 @@ class InhPathLoss(_Tr38901PathLoss):
 
     def path_loss_db(self, distance_2d_m: DoubleArray, line_of_sight: BoolArray) -> DoubleArray:
         """PL [dB], element by element."""
-        lg_fc = math.log10(float(self.clamped("fc_ghz", self.fc_ghz, *FC_GHZ)))
+        lg_fc = math.log10(float(self.clamp("fc_ghz", self.fc_ghz, *FC_GHZ)))
         d3d_m = np.hypot(distance_2d_m, self.h_bs_m - self.h_ut_m)
-        lg_3d = np.log10(self.clamped("distance_3d_m", d3d_m, *OFFICE_3D_M, distance_2d_m > 0.0))
+        lg_3d = np.log10(self.clamp("distance_3d_m", d3d_m, *OFFICE_3D_M, distance_2d_m > 0.0))
         los_db = 32.4 + 17.3 * lg_3d + 20.0 * lg_fc
         return _by_state(line_of_sight, los_db, 38.3 * lg_3d + 17.3 + 24.9 * lg_fc)
 
     def shadowing_spread(self) -> Spread:
-        """3 dB and 8.03 dB."""
+        """3 dB with line of sight, 8.03 dB without."""
         return Spread(3.0, 8.03, 10.0, 6.0)
 
 
@@ -195,9 +195,9 @@ class InfPathLoss(_Tr38901PathLoss):
 
     def path_loss_db(self, distance_2d_m: DoubleArray, line_of_sight: BoolArray) -> DoubleArray:
         """PL [dB], element by element."""
-        lg_fc = math.log10(float(self.clamped("fc_ghz", self.fc_ghz, *FC_GHZ)))
+        lg_fc = math.log10(float(self.clamp("fc_ghz", self.fc_ghz, *FC_GHZ)))
         d3d_m = np.hypot(distance_2d_m, inf_h_bs_m(self.variant, self.h_bs_m) - self.h_ut_m)
-        lg_3d = np.log10(self.clamped("distance_3d_m", d3d_m, *FACTORY_3D_M, distance_2d_m > 0.0))
+        lg_3d = np.log10(self.clamp("distance_3d_m", d3d_m, *FACTORY_3D_M, distance_2d_m > 0.0))
         los_db = 31.84 + 21.5 * lg_3d + 19.0 * lg_fc
         variants = ("sl", "dl") if self.variant == "dl" else (self.variant,)
         laws = [self.NLOS[variant] for variant in variants]
@@ -216,16 +216,16 @@ class InfPathLoss(_Tr38901PathLoss):
 
 
 def inf_h_bs_m(variant: InfVariant, h_bs_m: float | None) -> float:
-    """A factory's base station height as given, or that of the calibration [m]."""
+    """The base station height of a factory as given, or that of the calibration [m]."""
     return INF_H_BS_M[variant] if h_bs_m is None else h_bs_m
 
 
 def _breakpoint_m(fc_ghz: float, h_bs_m: float, h_ut_m: float, speed_of_light: str) -> float:
-    """2D distance from which on the reflection from the ground matters [m]."""
+    """2D distance beyond which the reflection from the ground matters [m]."""
     heights = (h_bs_m - SURROUNDINGS_M) * (h_ut_m - SURROUNDINGS_M)
     return 4.0 * heights * fc_ghz * 1e9 / SPEED_OF_LIGHT_M_PER_S[speed_of_light]
 
 
 def _by_state(line_of_sight: BoolArray, los_db: DoubleArray, nlos_db: DoubleArray) -> DoubleArray:
-    """The loss of each path's state; without line of sight never less than with it."""
+    """The loss of each pair in its state; the loss without line of sight is never less than with it."""
     return np.where(line_of_sight, los_db, np.maximum(los_db, nlos_db))

@@ -1,5 +1,6 @@
 """Rates from a recording: the packet-delivery traces of Mahimahi.
 
+A *chance* is a line of the file: a moment at which a packet may be sent.
 Shapes: C chances of one loop of the file; K marks of a transfer, in bits.
 """
 
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,35 +21,37 @@ from emulator.core.units import bits_from_bytes
 from emulator.network.channel.flow import Blocks
 
 CHANCE_BITS = bits_from_bytes(1504)
-"""What may leave at one chance: the largest packet of the recorder's interface."""
+"""Bits that may be sent at one chance: the largest packet of the recorder's interface."""
 
 MOST_DIGITS = 12
-"""Of a moment [ms]: thirty years."""
+"""Most digits of a moment [ms]: thirty years."""
+
 CHANCE_MS = 1.0
-"""How long the sender is on the air for all chances of one millisecond together."""
+"""How long the sender transmits for all chances of one millisecond together."""
 
 SAME_MOMENT_MS = 1e-6
-"""Sums of seconds are rounded: a nanosecond apart is the same moment."""
+"""Moments less than a nanosecond apart count as equal, because sums of seconds are rounded."""
 
 
 class TraceRate(BaseModel):
-    """Each line of the file is a millisecond (none below the one before) at which 1504 bytes may leave.
+    """Each line of the file is a millisecond, not less than the line before, at which 1504 bytes may be sent.
 
-    Bytes count, not packets: a chance may take the end of one packet and the beginning of the next.
-    What a chance brings that nobody needs expires. After its last line the file starts again, that
-    moment being its new 0. Emulated time 0 is the file's 0, on every link. SNR, bandwidth and power
-    matter to nothing. The sender is on the air in the milliseconds that have a chance, up to its last
-    one, and silent in the others.
+    Bytes count, not packets: a chance may carry the end of one packet and the beginning of the next.
+    An unused chance expires. After its last line the file starts again, and the moment of that line is
+    its new 0. Emulated time 0 is the 0 of the file, on every link. SNR, bandwidth and power have no
+    effect. The sender transmits in the milliseconds that have a chance, up to its last chance, and is
+    silent in the others.
     Source: Netravali et al., Mahimahi (USENIX ATC 2015), and the link queue of its mm-link.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    depends_on_snr: ClassVar[Literal[False]] = False
     kind: Literal["trace"] = "trace"
     path: Path = Field(description="The trace, relative to the scenario file.")
 
     @cached_property
     def chances_ms(self) -> IndexArray:
-        """The lines of the file [C]. Raises ScenarioError where it is no such file."""
+        """The lines of the file [ms], [C]. Raises ScenarioError if it is not a trace."""
         return _read_chances_ms(self.path)
 
     @property
@@ -57,23 +60,23 @@ class TraceRate(BaseModel):
         return _mean_bit_per_s(self.chances_ms)
 
     def log_snr(self, bit_per_s: float, bandwidth_hz: float) -> float:
-        """ln of the least SNR: -inf if the trace carries the rate on average, inf otherwise."""
+        """ln of the least SNR for a rate: -inf if the trace carries it on average, inf otherwise."""
         return -math.inf if bit_per_s <= self.mean_bit_per_s else math.inf
 
     def reachable_bit_per_s(self, bit_per_s: float, bandwidth_hz: float) -> float:
-        """The wanted rate, or the mean one of the trace."""
+        """The smaller of the wanted rate and the mean rate of the trace [bit/s]."""
         return min(bit_per_s, self.mean_bit_per_s)
 
     def flow(self, start_s: float, blocks: Blocks) -> "TraceFlow":
-        """What a transfer gets that starts at an emulated time."""
+        """The flow of a transfer that starts at an emulated time [s]."""
         return TraceFlow(self.chances_ms, start_s, blocks)
 
 
 @dataclass(frozen=True, eq=False)
 class TraceFlow:
-    """The chances after start_s, one by one; a chance at that very moment is gone.
+    """The chances after start_s, without a chance at exactly start_s.
 
-    So a transfer that starts when another ends never uses its last chance again.
+    So a transfer that starts when another one ends never uses the last chance of that one again.
     """
 
     chances_ms: IndexArray
@@ -81,22 +84,22 @@ class TraceFlow:
     blocks: Blocks
 
     def given_up_s(self, until_s: float) -> float:
-        """Not before: a trace has its next chance."""
+        """until_s: the sender never gives up before, because a trace always has a next chance."""
         return until_s
 
     def finish_times_s(self, bits_K: DoubleArray) -> DoubleArray:
-        """The chance that takes the last of bits_K[k] bits, in seconds after the start [K]."""
+        """The moment of the chance that carries the last of bits_K[k] bits, in seconds after the start [K]."""
         chance_K = np.ceil(bits_K / CHANCE_BITS).astype(np.int64)
         loop_K, line_K = np.divmod(self._passed(0.0) + chance_K - 1, self.chances_ms.size)
         moment_ms_K = loop_K * self.chances_ms[-1] + self.chances_ms[line_K]
         return np.where(chance_K > 0, moment_ms_K / 1000.0 - self.start_s, 0.0)
 
     def bits_within(self, deadline_s: float) -> float:
-        """All that the chances up to then, that moment included, can take."""
+        """Bits that all chances up to and including a time can carry."""
         return float((self._passed(deadline_s) - self._passed(0.0)) * CHANCE_BITS)
 
     def bits_at_block_ends(self) -> Iterator[float]:
-        """Bits through at the end of each coherence block, without end."""
+        """Bits sent by the end of each coherence block, without end."""
         if math.isinf(self.blocks.block_s):
             yield math.inf
             return
@@ -104,7 +107,7 @@ class TraceFlow:
             yield self.bits_within(self.blocks.start_s(block))
 
     def airtime_s(self, until_s: float) -> float:
-        """CHANCE_MS for each millisecond that has a chance; of the first what is left at the start."""
+        """CHANCE_MS for each millisecond with a chance [s]; of the first one, the part after the start."""
         before = _passed(self._moments_ms, self.start_s)
         count = _passed(self._moments_ms, self.start_s + until_s) - before
         if count == 0:
@@ -117,17 +120,17 @@ class TraceFlow:
         """The mean rate of the trace, at any time."""
         return _mean_bit_per_s(self.chances_ms)
 
-    def later(self, time_s: float, own_s: float) -> float:
-        """So much later, at the start of the flow at least."""
+    def add_own_time(self, time_s: float, own_s: float) -> float:
+        """time_s + own_s [s], at least 0."""
         return max(time_s + own_s, 0.0)
 
     @cached_property
     def _moments_ms(self) -> IndexArray:
-        """The moments of one loop that have a chance, once each; the next 0 is the end of this loop."""
+        """The moments of one loop that have a chance, each once [ms]. The next loop starts at the last one."""
         return self.chances_ms[np.diff(self.chances_ms, prepend=0) > 0]
 
     def _passed(self, elapsed_s: float) -> int:
-        """Chances from emulated time 0 to a moment of the transfer, the moment included."""
+        """Number of chances from emulated time 0 up to and including a moment of the transfer."""
         return _passed(self.chances_ms, self.start_s + elapsed_s)
 
 
@@ -137,14 +140,14 @@ def _mean_bit_per_s(chances_ms: IndexArray) -> float:
 
 
 def _passed(lines_ms: IndexArray, time_s: float) -> int:
-    """How many lines of an endless loop have passed by an emulated time, that moment included."""
+    """Number of lines of an endless loop up to and including an emulated time."""
     moment_ms = time_s * 1000.0 + SAME_MOMENT_MS
     loop, phase_ms = divmod(moment_ms, float(lines_ms[-1]))
     return int(loop) * lines_ms.size + int(np.searchsorted(lines_ms, phase_ms, side="right"))
 
 
 def _read_chances_ms(file: Path) -> IndexArray:
-    """The lines of a trace [C], checked."""
+    """Read and check the lines of a trace [ms], [C]. Raises ScenarioError."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,5 +1,6 @@
-"""The air of one run: what becomes of the packets of a grant. Pure: same packets and grant, same reception.
+"""The wireless channel of one run: the reception of the packets of a grant.
 
+It is pure: equal packets and grants give equal receptions.
 Shapes: M devices, P packets, G grants, R receivers of a grant.
 """
 
@@ -20,7 +21,7 @@ from emulator.core.types.transmission import Grant, Reception, Request
 from emulator.core.units import bits_from_bytes, db_from_linear
 from emulator.network.channel.acknowledgements import Acking
 from emulator.network.channel.arq import Sent, is_late, send_and_wait, send_or_lose
-from emulator.network.channel.availability import all_there_s
+from emulator.network.channel.availability import earliest_presence_s
 from emulator.network.channel.energy import transmit_energy_j
 from emulator.network.channel.flow import BlockFlow, Flow, require_band
 from emulator.network.channel.mobility import Trajectories
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from emulator.network.channel.model import Wireless
 
 MAX_RELIABLE_TRIES = 1000
-"""A reliable packet that so many tries do not bring over ends the run."""
+"""The run ends if a reliable packet is lost in this number of tries."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,31 +48,36 @@ class WirelessChannel:
 
     @property
     def max_power_w(self) -> DoubleArray:
-        """[M] the power limit of each device [W]."""
+        """Power limit of each device [W], [M]."""
         return np.full(len(self.gain_at_start), self._most_w)
 
     @property
     def splits_power_equally(self) -> bool:
-        """Whether grants at once have equal powers, whatever each of them needs."""
+        """Whether simultaneous grants get equal powers, whatever each of them needs."""
         return self.model.power.kind == "fixed"
 
     @property
     def _most_w(self) -> float:
-        """The power that a device has under its policy [W]."""
+        """The largest power of a device under the power policy [W]."""
         return self.model.power.most_w(self.model.max_power_w)
 
     @property
     def deadline_s(self) -> float:
-        """Γ [s]."""
+        """Γ: the time within which a transfer should end [s]."""
         return self.model.deadline_s
+
+    def power_keys(self, power_w: float) -> list[str]:
+        """The scenario keys that limit the power of a device to less than power_w [W]."""
+        keys = ["channel.max_power_w"] if self.model.max_power_w < power_w else []
+        return keys + [f"channel.power.{key}" for key in self.model.power.keys_below(power_w)]
 
     @functools.cached_property
     def signal(self) -> Signal:
-        """What arrives over its links."""
+        """The power that arrives over its links."""
         return Signal(self.model, self.seed, self.gains, self.gain_at_start, self._most_w)
 
     def at(self, time_s: float) -> WirelessSnapshot:
-        """The network at an emulated time."""
+        """The state of the network at an emulated time [s]."""
         model = self.model
         return WirelessSnapshot(
             self.trajectories.positions_m(time_s),
@@ -84,12 +90,13 @@ class WirelessChannel:
         )
 
     def set_powers(self, grants: Sequence[Grant], requests: Sequence[Request]) -> tuple[Grant, ...]:
-        """The grants of one sender with their powers: together, or in slots each, at most max_power_w.
+        """The grants of one sender with their powers.
 
-        The sender knows the channel: Eq 25 uses the fading of the block in which it is first on the
-        air. Who is away puts off the start.
+        The sum of the powers is at most max_power_w; with slots, each power is. The sender knows the
+        channel: Eq 25 uses the fading of the block in which it first transmits. Offline devices delay
+        the start.
         """
-        grants = [self._when_all_are_there(grant) for grant in grants]
+        grants = [self._delay_for_offline(grant) for grant in grants]
         needed_G = np.array(
             [
                 self.log_needed_w(grant, request.num_bytes)
@@ -106,14 +113,14 @@ class WirelessChannel:
         )
 
     def transmit(self, packets: Sequence[Packet], grant: Grant) -> tuple[Reception, ...]:
-        """What becomes of the packets at each receiver, sent one after the other until all have them.
+        """The reception of the packets at each receiver. Each packet is sent until all receivers have it.
 
-        Reliable packets are repeated until they arrive (EmulatorError after MAX_RELIABLE_TRIES, or
-        where the link has no rate for max_wait_s), others at most arq_max_tries times. `late`: the
-        transfer does not end by the deadline; with `late: lose` its unreliable rest is then lost and
-        only reliable packets go on. A transfer that loses its rest ends when the sender gives that up:
-        after max_wait_s, or with `late: lose` at the deadline where that is earlier. The deadline counts
-        also while somebody is away.
+        Reliable packets are repeated until they arrive (EmulatorError after MAX_RELIABLE_TRIES, or if
+        the link has no rate for max_wait_s), others at most arq_max_tries times. A transfer is late if it
+        does not end by the deadline. With `late: lose` its remaining unreliable packets are then lost,
+        and only reliable packets are sent on. A transfer that loses packets ends when the sender gives
+        them up: after max_wait_s, or with `late: lose` at the deadline if that is earlier. The deadline
+        also runs while a device is offline.
         """
         model, deadline_s = self.model, self.model.deadline_s - grant.wait_s
         flow = self._flow(grant)
@@ -137,7 +144,7 @@ class WirelessChannel:
             )
         bit_per_s = flow.bit_per_s_at(sent.duration_s)
         attempts_P = sent.outcome.attempts
-        over_s = flow.later(sent.duration_s, acking.round_trips_s(attempts_P, bit_per_s))
+        over_s = flow.add_own_time(sent.duration_s, acking.round_trips_s(attempts_P, bit_per_s))
         reception = Reception(
             arrived=sent.outcome.arrived[0],
             attempts=attempts_P,
@@ -156,15 +163,13 @@ class WirelessChannel:
         deadline_s: float,
         reliable_P: BoolArray,
     ) -> Sent:
-        """The tries of a transfer.
-
-        Under `late: lose` the deadline leaves room for the round trips.
-        """
+        """The tries of a transfer. Under `late: lose` the round trips of acknowledgements end by the
+        deadline too."""
         losses, reserved_s = self.model.losses, 0.0
         if self.model.late == "wait":
             return send_and_wait(transfer, losses, flow, deadline_s, reliable_P)
         while True:
-            due_s = flow.later(deadline_s, -reserved_s)
+            due_s = flow.add_own_time(deadline_s, -reserved_s)
             sent = send_or_lose(transfer, losses, flow, due_s, reliable_P)
             bit_per_s = flow.bit_per_s_at(sent.duration_s)
             needed_s = acking.round_trips_s(sent.outcome.attempts, bit_per_s)
@@ -173,13 +178,13 @@ class WirelessChannel:
             reserved_s = needed_s
 
     def _link(self, grant: Grant) -> str:
-        """A link and what it is worth, for messages."""
+        """The name of a link and its mean SNR, for messages."""
         snr = float(self.signal.mean_snr(grant).min())
         named = f"link {grant.sender} -> {', '.join(map(str, grant.receivers))}"
         return f"{named}, mean SNR {db_from_linear(snr):.1f} dB" if snr > 0.0 else named
 
     def _without_rate(self, grant: Grant) -> str:
-        """Why a transfer that must arrive was given up."""
+        """The message for a reliable transfer that was given up."""
         waited_s = self.model.max_wait_s
         long = "no rate above 0 bit/s at all"
         if waited_s is not None:
@@ -191,13 +196,13 @@ class WirelessChannel:
         )
 
     def energy_j(self, grant: Grant, reception: Reception) -> float:
-        """What the sender spent on a grant [J]."""
+        """The energy that the sender spends on a grant [J]."""
         return transmit_energy_j(grant.tx_power_w, self.model.circuit_power_w, reception.airtime_s)
 
     def _transfer(
         self, packets: Sequence[Packet], reliable_P: BoolArray, grant: Grant, flow: Flow
     ) -> Transfer:
-        """The packets of a grant as the losses see them."""
+        """The packets of a grant as input of the loss models."""
         limits_P = np.where(reliable_P, MAX_RELIABLE_TRIES, self.model.arq_max_tries)
         return Transfer(
             seed=self.seed,
@@ -211,14 +216,14 @@ class WirelessChannel:
             flow=grant.flow,
         )
 
-    def _when_all_are_there(self, grant: Grant) -> Grant:
-        """The grant, put off while its sender or a receiver is away."""
+    def _delay_for_offline(self, grant: Grant) -> Grant:
+        """The grant, delayed while its sender or a receiver is offline."""
         ends = (grant.sender, *grant.receivers)
-        start_s = all_there_s(self.model.offline, ends, grant.start_s)
+        start_s = earliest_presence_s(self.model.offline, ends, grant.start_s)
         return replace(grant, start_s=start_s, wait_s=start_s - grant.start_s)
 
     def _flow(self, grant: Grant) -> Flow:
-        """What the sender brings over from the start of the grant on; the weakest sets its rate."""
+        """The bits that the link carries from the start of the grant on; the weakest receiver sets the rate."""
         rate, blocks = self.model.rate, self.signal.blocks(grant)
         if rate.kind == "trace":
             return rate.flow(grant.start_s, blocks)
@@ -227,13 +232,13 @@ class WirelessChannel:
         @functools.cache
         def bit_per_s(block: int) -> float:
             if rate.kind == "fixed" and not self.signal.has_path(grant, block):
-                return 0.0  # the other laws see it by the SNR
+                return 0.0  # the other rate laws give 0 at an SNR of 0
             return rate.bit_per_s(float(self.signal.snr(grant, block).min()), grant.bandwidth_hz)
 
         return BlockFlow(bit_per_s, blocks, grant.slots, grant.start_s, max_wait_s)
 
     def _blocks(self, grant: Grant, flow: Flow) -> Iterator[Block]:
-        """The coherence blocks of a transfer, for losses that depend on the SNR."""
+        """The coherence blocks of a transfer, for loss models that depend on the SNR."""
         require_band(grant.bandwidth_hz)
         rate = self.model.rate
         for block, end_bits in enumerate(flow.bits_at_block_ends()):
@@ -243,13 +248,13 @@ class WirelessChannel:
             yield Block(snr_R, threshold_db, end_bits)
 
     def log_needed_w(self, grant: Grant, num_bytes: int) -> float:
-        """ln of the power [W] that Eq 25 asks for, or of what the highest rate needs."""
+        """ln of the power [W] that Eq 25 requires, or of the power for the highest rate if that is less."""
         bandwidth_hz = grant.bandwidth_hz
         left_s = self.model.deadline_s - grant.wait_s
         if grant.slots is not None:
             until_s = grant.start_s + left_s
             left_s = grant.slots.carrying_s(until_s) - grant.slots.carrying_s(grant.start_s)
-        if left_s <= 0.0:  # too late in any case: as fast as it can
+        if left_s <= 0.0:  # late in any case: as fast as possible
             return math.inf
         wanted = bits_from_bytes(num_bytes) / left_s
         reachable = self.model.rate.reachable_bit_per_s(wanted, bandwidth_hz)

@@ -1,5 +1,5 @@
-"""Who sends to whom, and how much each receiver mixes in: graphs, mixing weights, clusters.
+"""Topologies: which device sends to which, and the mixing weights: graphs, weights, clusters.
 
-Every topology is `links(round_index, survey, seed)`, a pure function of what all devices know, so
-that each of them computes the same graph without a message.
+Every topology has `links(round_index, survey, seed)`, a pure function of what all devices know, so
+every device computes the same graph without a message.
 """

@@ -1,10 +1,10 @@
 """Clusters of devices whose masks rarely collide: agglomerative nesting (AGNES).
 
-Start from single devices and merge, again and again, the feasible pair of clusters with the lowest
-collision rate, until no pair is feasible. Pure: every device computes the same clusters.
+The algorithm starts from single devices and repeatedly merges the feasible pair of clusters with the
+lowest collision rate, until no pair is feasible. It is pure: every device computes the same clusters.
 Source: arXiv 2602.20492, section IV-C; Eq 19 (collision rate), Eq 25 (power).
-Shapes: M devices, L modules, J masks, C clusters (slots 0…M-1; a merged cluster lives on in the slot of
-its lowest device).
+Shapes: M devices, L modules, J masks, C clusters (slots 0…M-1; a merged cluster keeps the slot of its
+lowest device).
 """
 
 from collections.abc import Sequence
@@ -21,33 +21,31 @@ from emulator.network.topology.graphs import FixedGraph
 from emulator.network.topology.mixing import metropolis_links
 
 TIE = 1e-9
-"""Collision rates (absolute) and channel costs (relative) closer than this count as equal, so that
-rounding decides neither ties nor the limit."""
+"""Collision rates (absolute) and channel costs (relative) that differ by less than this count as equal,
+so that rounding decides neither ties nor the limit."""
 
 Clusters = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class _Occupancy:
-    """Probability that no mask, and that exactly one mask of a group keeps a coordinate [..., L]."""
+    """Probabilities that none, and that exactly one, of a group of masks keeps a coordinate [..., L]."""
 
-    nobody: DoubleArray
+    none: DoubleArray
     one: DoubleArray
 
     def join(self, other: "_Occupancy") -> "_Occupancy":
-        """Of two independent groups together, element by element."""
-        return _Occupancy(
-            self.nobody * other.nobody, self.one * other.nobody + self.nobody * other.one
-        )
+        """The occupancy of two independent groups together, element by element."""
+        return _Occupancy(self.none * other.none, self.one * other.none + self.none * other.one)
 
     @property
     def collision(self) -> DoubleArray:
         """Probability that at least two masks keep a coordinate [..., L]."""
-        return 1.0 - self.nobody - self.one
+        return 1.0 - self.none - self.one
 
 
 def _occupancy(densities_JL: DoubleArray) -> _Occupancy:
-    """Of J independent masks with these densities in L modules."""
+    """The occupancy of J independent masks with these densities in L modules."""
     modules = densities_JL.shape[1]
     group = _Occupancy(np.ones(modules), np.zeros(modules))
     for density_L in densities_JL:
@@ -56,25 +54,25 @@ def _occupancy(densities_JL: DoubleArray) -> _Occupancy:
 
 
 def expected_collision_rate(survey: Survey, members: Sequence[int]) -> float:
-    """S(c) of a cluster: the share of coordinates that at least two of its masks keep, as expected.
+    """S(c) of a cluster: the expected share of coordinates that at least two of its masks keep.
 
     In a module S = 1 − Π(1−s_j) − Σ_j s_j Π_{z≠j}(1−s_z) (Eq 19) over the distinct task blocks, whose
-    masks count as independent; 0 for fewer than two. Modules are weighted by their entries. Computed by
-    adding one mask after the other, so that a density of 1 needs no division by 0.
+    masks count as independent; S = 0 for fewer than two blocks. Modules are weighted by their entries.
+    The masks are added one after the other, so that a density of 1 needs no division by 0.
     """
     lead_of = {int(survey.blocks[i]): i for i in sorted(members, reverse=True)}
     collision_L = _occupancy(survey.densities[sorted(lead_of.values())]).collision
     return max(0.0, float(np.average(collision_L, weights=survey.module_sizes)))
 
 
-def agnes(survey: Survey, max_collision_rate: float) -> Clusters:
-    """Sorted clusters of sorted device ids; every device is in exactly one.
+def build_clusters(survey: Survey, max_collision_rate: float) -> Clusters:
+    """Build sorted clusters of sorted device ids; every device is in exactly one cluster.
 
     S(c) = Σ n_l S_{c,l} / Σ n_l over the distinct task blocks of c: devices that share a block
-    collide by design. Merging is feasible if S <= max_collision_rate, all pairs are in range, and
-    Σ_j required_power_w[i, j, |c|-1] <= max_power_w[i] for every member i. Of the feasible pairs
-    that of least S is merged, ties by least Σ 1/mean_gain over the pairs of members, then by lowest
-    ids.
+    collide by design. A merge is feasible if S <= max_collision_rate, all pairs are in range, and
+    Σ_j required_power_w[i, j, |c|-1] <= max_power_w[i] for every member i. The feasible pair with the
+    least S is merged; ties are decided by the least Σ 1/mean_gain over the pairs of members, then by
+    the lowest ids.
     """
     nest = _Nest(survey, max_collision_rate)
     while (pair := nest.best_pair()) is not None:
@@ -91,8 +89,8 @@ class ClusterMesh(FixedGraph):
     )
 
     def clusters(self, survey: Survey) -> Clusters:
-        """The clusters that the links of every round follow."""
-        return agnes(survey, self.max_collision_rate)
+        """The clusters in which the links of every round lie."""
+        return build_clusters(survey, self.max_collision_rate)
 
     def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
         """All links, sorted by (receiver, sender)."""
@@ -103,15 +101,15 @@ class ClusterMesh(FixedGraph):
 class TaskMesh(FixedGraph):
     """A full mesh among the devices of each task; nothing between tasks.
 
-    Weights are by samples, w_ij = N_j / Σ N over the task, so that all its data count alike. Laws: one
-    exchange reaches the mean weighted by N, and agreement then stays; Σ N_i x_i is kept; for equal
-    shards every weight is 1/|group|.
+    Weights follow the samples, w_ij = N_j / Σ N over the task, so that all its data count equally. Laws:
+    after one exchange all devices of a task hold the mean weighted by N, and they keep it; Σ N_i x_i is
+    preserved; for equal shards every weight is 1/|group|.
     """
 
     kind: Literal["tasks"] = "tasks"
 
     def clusters(self, survey: Survey) -> Clusters:
-        """One cluster for each task block that some device holds, by lowest device."""
+        """One cluster for each task block that some device holds, sorted by the lowest device."""
         groups: dict[int, list[int]] = {}
         for device, block in enumerate(survey.blocks):
             groups.setdefault(int(block), []).append(device)
@@ -131,10 +129,10 @@ class TaskMesh(FixedGraph):
 
 
 class _Nest:
-    """The clusters so far and, for every pair of slots, what merging them would mean.
+    """The clusters so far and, for every pair of slots, the result of a merge.
 
-    Slot i holds the cluster whose lowest device is i, or nothing. All matrices [C, C] are symmetric
-    and true of slots that hold a cluster.
+    Slot i holds the cluster whose lowest device is i, or nothing. All matrices [C, C] are symmetric,
+    and valid for slots that hold a cluster.
     """
 
     def __init__(self, survey: Survey, max_collision_rate: float) -> None:
@@ -159,12 +157,12 @@ class _Nest:
         for slot in range(devices):
             self._rate_CC[slot] = self._rates(slot)
         self._open_CC = self._reach_CC & (self._rate_CC <= self._limit)
-        # Larger clusters are checked one by one; of single devices there are too many pairs for that.
+        # Single devices have too many pairs to check one by one, as `best_pair` does for larger clusters.
         served_CC = survey.required_power_w(1) <= survey.max_power_w[:, None]
         self._open_CC &= np.triu(served_CC & served_CC.T, k=1)
 
     def best_pair(self) -> tuple[int, int] | None:
-        """The feasible pair to merge next, lower slot first; None when there is none."""
+        """The feasible pair to merge next, lower slot first; None if there is none."""
         cost_CC = self._inside_C[:, None] + self._inside_C + self._between_CC
         while self._open_CC.any():
             least = self._rate_CC[self._open_CC].min()
@@ -196,26 +194,26 @@ class _Nest:
         self._open_CC[:, high] = False
 
     def _rates(self, slot: int) -> DoubleArray:
-        """S [C] of the cluster in a slot together with that of every other slot."""
+        """S [C] of the cluster in a slot merged with that of every other slot."""
         own = self._blocks[slot]
         others = [self._of(blocks - own) for blocks in self._blocks]
         together = self._of(own).join(
             _Occupancy(
-                np.stack([other.nobody for other in others]),
+                np.stack([other.none for other in others]),
                 np.stack([other.one for other in others]),
             )
         )
         return np.asarray(together.collision @ self._weights_L)
 
     def _of(self, blocks: frozenset[int]) -> _Occupancy:
-        """Occupancy of a set of task blocks, remembered."""
+        """Occupancy of a set of task blocks; results are cached."""
         if blocks not in self._known:
             devices = [self._first_of_block[block] for block in sorted(blocks)]
             self._known[blocks] = _occupancy(self._survey.densities[devices])
         return self._known[blocks]
 
     def _powers_fit(self, members: list[int]) -> bool:
-        """Whether every member can serve all others at once."""
+        """Whether every member has enough power to serve all other members."""
         others = len(members) - 1
         needed_cc = self._survey.required_power_w(others)[np.ix_(members, members)]
         needed_w = needed_cc[~np.eye(others + 1, dtype=np.bool_)].reshape(others + 1, others)

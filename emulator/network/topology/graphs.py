@@ -1,8 +1,8 @@
-"""Fixed graphs with Metropolis weights. All but `edges` and `none` must be connected, or ScenarioError
-names the islands.
+"""Fixed graphs with Metropolis weights.
 
-`round_index` is part of the door and changes nothing here (`FixedGraph`); `seed` matters to random
-graphs only.
+All graphs except `edges` and `none` must be connected; otherwise a ScenarioError names the islands.
+`links` takes `round_index` because the protocol demands it; it changes nothing here. `seed` matters for
+random graphs only.
 """
 
 from typing import ClassVar, Literal
@@ -21,23 +21,23 @@ from emulator.core.types.survey import Link, Survey
 from emulator.network.topology.mixing import metropolis_links
 
 MAX_DRAWS = 100
-"""A random graph is drawn anew until it is connected, at most so often."""
+"""Largest number of draws of a random graph, which is drawn again until it is connected."""
 
 
 class FixedGraph(BaseModel):
-    """A topology whose links are the same in every round, so that they are drawn but once."""
+    """A topology whose links are the same in every round, so that they are computed only once."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     fixed: ClassVar[bool] = True
 
 
 def is_fixed(topology: Topology) -> bool:
-    """Whether it says that its links are the same in every round."""
+    """Whether a topology declares that its links are the same in every round."""
     return bool(getattr(topology, "fixed", False))
 
 
 def islands(edge_MM: BoolArray) -> list[list[int]]:
-    """The connected parts of a graph, by least device: sorted devices of each.
+    """The connected parts of a graph, sorted by their lowest device: the sorted devices of each part.
 
     edge_MM [M, M]: an edge in one direction connects both ways.
     """
@@ -46,7 +46,7 @@ def islands(edge_MM: BoolArray) -> list[list[int]]:
 
 
 class Ring(FixedGraph):
-    """Device i and i+1 (mod M). Two devices have one edge, one device has none."""
+    """An edge between i and i+1 (mod M). Two devices have one edge, one device has none."""
 
     kind: Literal["ring"] = "ring"
 
@@ -58,7 +58,7 @@ class Ring(FixedGraph):
 
 
 class Complete(FixedGraph):
-    """Everybody with everybody, every weight 1/M."""
+    """An edge between every two devices; every weight is 1/M."""
 
     kind: Literal["complete"] = "complete"
 
@@ -68,7 +68,7 @@ class Complete(FixedGraph):
 
 
 class RandomGeometric(FixedGraph):
-    """Everybody with all within a radius of the surveyed positions."""
+    """An edge between every two devices whose distance in the survey is at most a radius."""
 
     kind: Literal["random_geometric"] = "random_geometric"
     radius_m: FiniteFloat = Field(gt=0, description="Largest distance of two neighbours [m].")
@@ -90,7 +90,7 @@ class ErdosRenyi(FixedGraph):
     probability: float = Field(gt=0, le=1, description="Probability of each edge.")
 
     def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
-        """All links, sorted by (receiver, sender). Raises ScenarioError if none is connected."""
+        """All links, sorted by (receiver, sender). Raises ScenarioError if no drawn graph is connected."""
         graph = nx.empty_graph(survey.devices)
         for draw in range(MAX_DRAWS):
             graph = nx.gnp_random_graph(
@@ -108,7 +108,7 @@ class RandomRegular(FixedGraph):
     degree: int = Field(ge=1, description="Neighbours of each device.")
 
     def unfit(self, devices: int) -> list[str]:
-        """Why there is no such graph of so many devices; empty where there is one."""
+        """The reason why no such graph exists for a number of devices; empty if one exists."""
         if self.degree < devices and self.degree * devices % 2 == 0:
             return []
         fitting = [d for d in range(1, devices) if d * devices % 2 == 0]
@@ -121,8 +121,8 @@ class RandomRegular(FixedGraph):
     def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
         """All links, sorted by (receiver, sender).
 
-        Raises ScenarioError if there is no such graph (degree >= M, or degree·M odd) or none drawn
-        is connected.
+        Raises ScenarioError if no such graph exists (degree >= M, or degree·M odd), or if no drawn
+        graph is connected.
         """
         devices = survey.devices
         if problems := self.unfit(devices):
@@ -136,11 +136,11 @@ class RandomRegular(FixedGraph):
 
 
 class RandomFeasible(FixedGraph):
-    """A random connected graph of so many edges, each device's within range and power limit.
+    """A random connected graph of num_edges edges within the range and the power limit of all devices.
 
-    Every pair that is drawn must be in range, and every device must be able to serve all its
-    neighbours at once: sum_j required_power[i, j, degree i] <= p_max. First a random spanning tree,
-    then further pairs, in keyed random order; drawn anew until all edges have found a place.
+    Every edge joins two devices in range, and every device must be able to serve all its neighbours
+    at once: sum_j required_power[i, j, degree i] <= p_max. A random spanning tree is drawn first, then
+    further pairs, in keyed random order. The draw is repeated until all edges have found a place.
     """
 
     kind: Literal["random_feasible"] = "random_feasible"
@@ -170,7 +170,7 @@ class RandomFeasible(FixedGraph):
         )
 
     def _grown(self, pairs: list[tuple[int, ...]], survey: Survey) -> "nx.Graph[int]":
-        """Edges in the given order, those that join two parts first, as long as powers allow."""
+        """The graph of the edges that the powers allow: first those that join two parts, in the given order."""
         graph: nx.Graph[int] = nx.empty_graph(survey.devices)
         parts: UnionFind[int] = UnionFind(range(survey.devices))
         rest = []
@@ -186,13 +186,13 @@ class RandomFeasible(FixedGraph):
 
 
 class ListedEdges(FixedGraph):
-    """The edges that the scenario lists: another run's graph, or one of one's own."""
+    """The edges that the scenario lists, such as the graph of another run."""
 
     kind: Literal["edges"] = "edges"
     edges: tuple[tuple[int, int], ...] = Field(description="Pairs of device ids; need not connect.")
 
     def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
-        """All links, sorted by (receiver, sender). Raises ScenarioError for a device that is not."""
+        """All links, sorted by (receiver, sender). Raises ScenarioError for an unknown device."""
         for edge in self.edges:
             if edge[0] == edge[1] or not all(0 <= i < survey.devices for i in edge):
                 raise ScenarioError(
@@ -205,7 +205,7 @@ class ListedEdges(FixedGraph):
 
 
 class Isolated(FixedGraph):
-    """Nobody with nobody."""
+    """A graph without edges: the devices train alone."""
 
     kind: Literal["none"] = "none"
 
@@ -215,7 +215,7 @@ class Isolated(FixedGraph):
 
 
 def _add_if_fed(graph: "nx.Graph[int]", low: int, high: int, survey: Survey) -> bool:
-    """Add an edge if both ends can then still serve all their neighbours at once."""
+    """Add an edge if both ends can still serve all their neighbours at once; return whether they can."""
     graph.add_edge(low, high)
     for device in (low, high):
         neighbours = list(graph[device])
@@ -227,12 +227,12 @@ def _add_if_fed(graph: "nx.Graph[int]", low: int, high: int, survey: Survey) -> 
 
 
 def _graph_seed(seed: int, draw: int) -> int:
-    """A seed for NetworkX, which draws by itself."""
+    """The seed of one draw of NetworkX, which has generators of its own."""
     return int(stream(seed, "topology", draw).integers(2**32))
 
 
 def _not_connected(graph: "nx.Graph[int]", what: str) -> ScenarioError:
-    """The error that names the islands of a graph."""
+    """An error that names the islands of a graph."""
     edge_MM = nx.to_numpy_array(graph, nodelist=sorted(graph)) > 0.0
     found = islands(edge_MM)
     named = " ".join("{" + " ".join(map(str, island)) + "}" for island in found)

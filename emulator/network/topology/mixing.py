@@ -12,7 +12,7 @@ from emulator.core.types.survey import Link
 
 
 def metropolis_links(edges: Iterable[tuple[int, int]], devices: int) -> tuple[Link, ...]:
-    """Both directions of every edge with w_ij = 1 / (1 + max(deg i, deg j)).
+    """Both directions of every edge, with weights w_ij = 1 / (1 + max(deg i, deg j)).
 
     Sorted by (receiver, sender). Law: with the own weight 1 - Σ_j w_ij > 0 the mixing matrix is
     symmetric and doubly stochastic; in a full mesh of c devices every weight is 1/c.
@@ -28,7 +28,7 @@ def metropolis_links(edges: Iterable[tuple[int, int]], devices: int) -> tuple[Li
 
 
 def mixing_matrix(links: Iterable[Link], devices: int) -> DoubleArray:
-    """[M, M]: row i holds the weights that device i gives; the diagonal is what is left to itself."""
+    """The mixing matrix [M, M]: row i holds the weights of receiver i, the diagonal its own weight."""
     weights_MM = np.zeros((devices, devices))
     for link in links:
         weights_MM[link.receiver, link.sender] = link.weight

@@ -1,4 +1,4 @@
-"""Packets back to messages: whatever survived, and what that says of every coordinate.
+"""Packets to messages: the values that survived, and the status of every coordinate.
 
 Shapes: N coordinates of the layout, n kept ones, Q data packets that survived of P, q kept
 coordinates that they hold.
@@ -15,22 +15,21 @@ from emulator.core.types.arrays import ByteArray, FloatArray, IndexArray
 from emulator.core.types.message import Coordinate, Known, Received, ValueType
 from emulator.network.wire.interleaving import (
     check_packets,
-    kept_by_pieces,
-    kept_of_known,
-    status_of_classes,
+    find_kept_by_mask,
+    find_kept_by_pieces,
+    mark_classes,
 )
 from emulator.network.wire.mask_coding import MaskCoding, read_pieces
 from emulator.network.wire.packets import HEAD_BYTES, Heads, MessageHeader
-from emulator.network.wire.quantisation import VALUE_BYTES, module_of, read_scaled, read_values
+from emulator.network.wire.quantisation import VALUE_BYTES, find_modules, read_scaled, read_values
 
 
 def decode(packets_data: Sequence[bytes], known: Known, arrival_s: float) -> Received:
-    """What the surviving packets of one message say; the message header packet comes first.
+    """Decode the surviving packets of one message, of which the message header packet is the first.
 
     Law: for every subset of data packets, in order, the coordinates of the survivors are RECEIVED
-    with the values as `quantise` rounds them; the others are NOT_SENT where that is known and LOST
-    where a lost packet may have held them. A mask alone leaves values at zero and marks the kept
-    coordinates RECEIVED.
+    with the values as `quantise` rounds them; the others are LOST if a lost packet may have held them,
+    and NOT_SENT otherwise. A mask alone leaves values at zero and marks the kept coordinates RECEIVED.
     Raises WireError if the bytes are not such packets, or if `known` lacks the mask (coding KNOWN)
     or the layout (int8 values) that they name.
     """
@@ -69,8 +68,11 @@ def decode(packets_data: Sequence[bytes], known: Known, arrival_s: float) -> Rec
 
 @dataclass(frozen=True, eq=False)
 class _Survivors:
-    """The header of a message and the data packets that arrived: checked heads, bytes, and where in
-    each packet the values begin and end [Q]; int8 scales lie just before them."""
+    """The header of a message and the data packets that arrived: checked heads and bytes.
+
+    values_from and values_to [Q]: where the values of each packet begin and end; int8 scales lie just
+    before the values.
+    """
 
     header: MessageHeader
     heads: Heads
@@ -81,7 +83,7 @@ class _Survivors:
 
     @classmethod
     def read(cls, packets_data: Sequence[bytes]) -> "_Survivors":
-        """Check all that can be checked without masks. Raises WireError."""
+        """The packets after all checks that need no mask. Raises WireError."""
         if not packets_data:
             raise WireError("message: got no packets, wanted its message header first")
         header = MessageHeader.read(packets_data[0])
@@ -107,14 +109,14 @@ class _Survivors:
         return cls(header, heads, packets, counts, from_Q, to_Q)
 
     def kept_by_pieces(self) -> IndexArray:
-        """The kept coordinates [q] by the packets' own mask pieces."""
+        """The kept coordinates [q], read from the mask pieces of the packets."""
         if not self.packets:
             return np.zeros(0, dtype=np.int64)
         heads = self.heads
         rows = zip(self.packets, self.values_to.tolist(), strict=True)
         pieces = [data[low:] for data, low in rows]
         if self.header.stride:
-            return kept_by_pieces(self.header, heads, pieces)
+            return find_kept_by_pieces(self.header, heads, pieces)
         kept_q = read_pieces(pieces, heads.firsts, heads.counts, self.header.rice_parameter)
         lasts = kept_q[np.cumsum(heads.counts) - 1]
         if (lasts >= heads.firsts + heads.spans).any():
@@ -124,10 +126,10 @@ class _Survivors:
         return kept_q
 
     def kept_by_mask(self, indices_n: IndexArray) -> IndexArray:
-        """The kept coordinates [q]: those of the mask in the packets' ranges or classes."""
+        """The kept coordinates [q]: those of the mask in the ranges or classes of the packets."""
         heads = self.heads
         if self.header.stride:
-            return kept_of_known(self.header, heads, indices_n)
+            return find_kept_by_mask(self.header, heads, indices_n)
         starts = np.searchsorted(indices_n, heads.firsts)
         stops = np.searchsorted(indices_n, heads.firsts + heads.spans)
         fits = np.array_equal(stops - starts, heads.counts)
@@ -139,14 +141,14 @@ class _Survivors:
         return np.concatenate([indices_n[:0], *(indices_n[low:high] for low, high in rows)])
 
     def status(self) -> ByteArray:
-        """[N] LOST in the holes between the ranges (or classes), NOT_SENT inside them."""
+        """Status [N]: LOST in the holes between the ranges (or classes), NOT_SENT inside them."""
         heads, size = self.heads, self.header.size
         if heads.indices.size == self.header.packets:
             return np.zeros(size, dtype=np.uint8)
         if self.header.stride:
-            return status_of_classes(self.header, heads)
+            return mark_classes(self.header, heads)
         status_N = np.full(size, Coordinate.LOST, dtype=np.uint8)
-        # The range of packet 0 reaches down to coordinate 0.
+        # The range of packet 0 begins at coordinate 0.
         lows = np.where(heads.indices == 0, 0, heads.firsts)
         rows = zip(lows.tolist(), (heads.firsts + heads.spans).tolist(), strict=True)
         for low, high in rows:
@@ -166,14 +168,14 @@ class _Survivors:
         return read_values(raw, value_type)
 
     def _scale_of_each(self, kept_q: IndexArray, layout: AdapterLayout | None) -> IndexArray:
-        """Which of all packets' scales is that of each value: a new one at every module's first
-        value in a packet."""
+        """The index of the scale of each value [q] among the scales of all packets. Each module has a
+        scale of its own in each packet."""
         if layout is None:
             digest = self.header.layout_digest.hex()
             raise WireError(f"{self.header.title}: layout {digest}: got none, wanted it for int8")
         if not kept_q.size:
             return kept_q
-        module_q = module_of(kept_q, layout)
+        module_q = find_modules(kept_q, layout)
         starts = np.cumsum(self.heads.counts) - self.heads.counts
         new_q = np.empty(kept_q.size, dtype=np.bool_)
         np.not_equal(module_q[1:], module_q[:-1], out=new_q[1:])
@@ -186,13 +188,13 @@ class _Survivors:
         return np.cumsum(new_q, dtype=np.int64) - 1
 
     def _joined(self, lows: IndexArray, highs: IndexArray) -> ByteArray:
-        """One slice of every packet, one after another."""
+        """One slice of every packet, concatenated."""
         rows = zip(self.packets, lows.tolist(), highs.tolist(), strict=True)
         return np.frombuffer(b"".join([data[low:high] for data, low, high in rows]), dtype=np.uint8)
 
 
 def _mask(header: MessageHeader, known: Known) -> Mask:
-    """The mask that a message header names. Raises WireError if the receiver does not hold it."""
+    """The mask that a message header names. Raises WireError unless the receiver holds it."""
     if header.coding is MaskCoding.FULL:
         return Mask.full(header.size)
     mask = known.masks.get(header.mask_digest)

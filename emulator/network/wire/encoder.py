@@ -1,8 +1,8 @@
-"""Messages to packets; decoder.py leads back.
+"""Messages to packets; decoder.py is the inverse.
 
-Shapes: N coordinates of the layout, n kept ones (entries), P data packets, Q of them that survived.
-The byte layout stands in packets.py, that of the mask pieces in mask_coding.py.
-Source of the figures: MTU 1500 - 28 (IPv4 + UDP) - 20 (our head) = 1452 bytes of data a packet.
+Shapes: N coordinates of the layout, n kept ones (entries), P data packets.
+packets.py defines the byte layout of packets, mask_coding.py that of mask pieces.
+A packet holds 1452 bytes of data by default: MTU 1500 - 28 (IPv4 + UDP) - 20 (packet head).
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from emulator.network.wire.mask_coding import (
     PADDING_BITS,
     GapCode,
     MaskCoding,
-    best_rice_parameter,
-    gaps_of,
+    find_gaps,
+    find_rice_parameter,
 )
 from emulator.network.wire.packets import (
     CHECKSUM_BYTES,
@@ -50,31 +50,31 @@ _VALUE_TYPES = {
 
 
 class WireFormat(BaseModel):
-    """How messages become packets (section `wire` of a scenario)."""
+    """The encoding of messages as packets (section `wire` of a scenario)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["packets"] = "packets"
     value_type: Literal["float32", "bfloat16", "float16", "int8"] = Field(
-        default="bfloat16", description="How methods write adapter values on the wire"
+        default="bfloat16", description="Number type of adapter values on the wire"
     )
     statistics_type: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="How methods write the routing statistics on the wire"
+        default="float32", description="Number type of the routing statistics on the wire"
     )
     error_feedback: bool = Field(
         default=False,
-        description="Methods add to what they send what rounding has held back in earlier rounds",
+        description="Whether methods add the rounding errors of earlier rounds to the values that they send",
     )
     lost_coordinates: LostCoordinates = Field(
         default="keep_own",
-        description="What stands for a value of a round that never came: the own one; nothing, the "
-        "others' weights scaled up; the last one that came; it is sent until it comes; or its whole "
-        "message counts as lost",
+        description="What replaces a lost value of a round: the receiver's own value; nothing, and the "
+        "weights of the others are scaled up; the last value received; a retransmission until it "
+        "arrives; or its whole message counts as lost",
     )
     interleave: bool = Field(
         default=False,
-        description="Whether a packet carries every so many-th value of a message instead of "
-        "neighbours (what must arrive anyway is never interleaved)",
+        description="Whether a packet carries every s-th value of a message instead of neighbouring "
+        "values (reliable messages are never interleaved)",
     )
     mtu_bytes: int = Field(
         default=1500,
@@ -84,8 +84,9 @@ class WireFormat(BaseModel):
     )
     mask_codec: Literal["smallest", "rice", "bitmap"] = Field(
         default="smallest",
-        description="Masks the receiver does not know: nothing for a full one and otherwise the "
-        "Rice parameter of fewest bits (0 is the bitmap); always Rice with k >= 1; always a bitmap",
+        description="Code of masks that the receiver does not hold: nothing for a full mask and "
+        "otherwise the Rice parameter of fewest bits (0 is the bitmap); always Rice with k >= 1; always "
+        "a bitmap",
     )
 
     @model_validator(mode="after")
@@ -99,11 +100,11 @@ class WireFormat(BaseModel):
 
     @property
     def number_type(self) -> ValueType:
-        """`value_type` as messages name it."""
+        """`value_type` as a `ValueType`."""
         return _VALUE_TYPES[self.value_type]
 
     def type_of(self, kind: Kind) -> ValueType:
-        """How the values of a kind of message travel."""
+        """The type of the values of a kind of message on the wire."""
         return _VALUE_TYPES[self.statistics_type if kind is Kind.STATISTICS else self.value_type]
 
     @property
@@ -112,12 +113,12 @@ class WireFormat(BaseModel):
         return self.mtu_bytes - IP_UDP_BYTES - HEAD_BYTES
 
     def encode(self, message: Message) -> tuple[Packet, ...]:
-        """The packets of a message; the first is the message header, and always reliable.
+        """Encode a message as packets; the first one is the message header, which is always reliable.
 
         Laws: `decode` of any surviving subset gives every surviving coordinate as
-        `values.quantise` has it; header + checksum + mask + payload bytes == len(data) of every
-        packet; the argument is untouched.
-        Raises WireError if the message contradicts itself, or a value or number does not fit.
+        `quantisation.quantise` rounds it; header + checksum + mask + payload bytes == len(data) of
+        every packet; the argument is not changed.
+        Raises WireError if the message contradicts itself, or if a value or number does not fit.
         """
         _check(message)
         coding, gaps = self._mask_code(message)
@@ -161,13 +162,13 @@ class WireFormat(BaseModel):
         )
 
     def _mask_code(self, message: Message) -> tuple[MaskCoding, GapCode | None]:
-        """How the mask travels, the fewest bytes first."""
+        """The coding of the mask with the fewest bytes that `mask_codec` allows, and its gaps if it is sent."""
         if message.mask.is_full and (message.mask_known or self.mask_codec == "smallest"):
             return MaskCoding.FULL, None
         if message.mask_known:
             return MaskCoding.KNOWN, None
-        gaps_n = gaps_of(message.mask.indices)
-        return MaskCoding.GAPS, GapCode(gaps_n, best_rice_parameter(gaps_n, *self._rice_range))
+        gaps_n = find_gaps(message.mask.indices)
+        return MaskCoding.GAPS, GapCode(gaps_n, find_rice_parameter(gaps_n, *self._rice_range))
 
     @property
     def _rice_range(self) -> tuple[int, int]:
@@ -177,7 +178,7 @@ class WireFormat(BaseModel):
         )
 
     def _cut(self, message: Message, gaps: GapCode | None) -> "_Cut":
-        """Which packet holds which entries: runs of them, or every so many-th one."""
+        """The entries of each packet: neighbouring entries, or every s-th one."""
         entries, indices_n = _Entries.of(message, gaps), message.mask.indices
         starts_P, stops_P = entries.cut(self.room_bytes)
         packets, must_arrive = starts_P.size, message.reliable
@@ -190,7 +191,7 @@ class WireFormat(BaseModel):
                 )
             firsts_P = indices_n[deal.order_n[deal.starts_P]]
             strides_P = np.full_like(firsts_P, deal.stride)
-            dealt = entries.dealt(deal)
+            dealt = entries.reorder(deal)
             return _Cut(dealt, deal.starts_P, deal.stops_P, firsts_P, strides_P, deal.stride)
         firsts_P = indices_n[starts_P]
         spans_P = np.append(firsts_P[1:], message.layout.size)[:packets] - firsts_P
@@ -199,8 +200,10 @@ class WireFormat(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class _Cut:
-    """Entries in the order of their packets: p holds start ... stop - 1 [P], with the last two fields
-    of its head; stride: 0 for ranges."""
+    """Entries in the order of their packets: packet p holds entries start ... stop - 1 [P].
+
+    firsts_P and spans_P: the last two fields of each head. stride: 0 for ranges.
+    """
 
     entries: "_Entries"
     starts_P: IndexArray
@@ -212,7 +215,7 @@ class _Cut:
 
 @dataclass(frozen=True, eq=False)
 class _Entries:
-    """The n entries of a message: what any run of them costs, and its bytes."""
+    """The n entries of a message: sizes and bytes of any run of entries."""
 
     count: int
     value_bytes: int
@@ -222,7 +225,7 @@ class _Entries:
 
     @classmethod
     def of(cls, message: Message, gaps: GapCode | None) -> "_Entries":
-        """Round the values of a message (WireError if they cannot be) and keep its gaps."""
+        """The rounded values of a message, and its gaps. Raises WireError if a value cannot be rounded."""
         values_n, count = message.values, message.mask.count
         if values_n is None:
             return cls(count, 0, memoryview(b""), None, gaps)
@@ -234,14 +237,14 @@ class _Entries:
         scaled = scale_by_module(floats_n, message.layout, message.mask.indices)
         return cls(count, width, scaled.levels_n.view(np.uint8).data, scaled, gaps)
 
-    def dealt(self, deal: Deal) -> "_Entries":
-        """The same entries class by class, their gaps those of the deal."""
+    def reorder(self, deal: Deal) -> "_Entries":
+        """The same entries class by class, with the gaps of the deal."""
         rows = np.frombuffer(self.values, dtype=np.uint8).reshape(-1, max(1, self.value_bytes))
         values = rows[deal.order_n].reshape(-1).data if self.value_bytes else self.values
         return _Entries(self.count, self.value_bytes, values, None, deal.gaps)
 
     def cut(self, room_bytes: int) -> tuple[IndexArray, IndexArray]:
-        """First entry of each packet and the one after its last: as many as fit, in order."""
+        """The first entry of each packet and the one after its last, with as many entries as fit."""
         if self.gaps or self.scaled:
             edges = np.asarray(self._cut_by_cost(room_bytes), dtype=np.int64)
             return edges[:-1], edges[1:]
@@ -252,7 +255,7 @@ class _Entries:
         return starts_P, np.minimum(starts_P + step, self.count)
 
     def _cut_by_cost(self, room_bytes: int) -> list[int]:
-        """Edges by binary search in the cumulative bits: logarithmic in n for each packet."""
+        """The edges of packets, by binary search in the cumulative bits: logarithmic in n for each packet."""
         cost_n = 8 * self.value_bytes * np.arange(self.count, dtype=np.int64)
         first_bits = 8 * self.value_bytes
         if self.gaps:
@@ -280,13 +283,13 @@ class _Entries:
         return self.gaps.piece_bytes(starts_P, stops_P) if self.gaps else np.zeros_like(starts_P)
 
     def _scales(self, starts_P: IndexArray, stops_P: IndexArray) -> IndexArray:
-        """Modules that each packet touches."""
+        """The number of modules of which each packet holds entries."""
         if self.scaled is None:
             return np.zeros_like(starts_P)
         return self.scaled.module_n[stops_P - 1] - self.scaled.module_n[starts_P] + 1
 
     def bodies(self, starts_P: IndexArray, stops_P: IndexArray) -> list[tuple[memoryview, ...]]:
-        """What follows the head of each packet, in parts."""
+        """The body of each packet, in parts."""
         columns: list[list[memoryview]] = []
         starts, stops, width = starts_P.tolist(), stops_P.tolist(), self.value_bytes
         if self.scaled:
@@ -306,7 +309,7 @@ class _Entries:
 
 
 def _check(message: Message) -> None:
-    """WireError unless layout, mask and values speak of the same coordinates."""
+    """Raise WireError unless layout, mask and values have the same coordinates."""
     where = f"message of device {message.source}, round {message.round_index}"
     mask, layout, values = message.mask, message.layout, message.values
     if mask.size != layout.size:

@@ -1,22 +1,23 @@
-"""Dealing entries out to packets like cards, so that a lost packet thins all modules alike.
+"""Interleaving: packets take turns in holding entries, so that a lost packet affects all modules equally.
 
-Contiguous packets lose neighbours: one packet, one module's rows. Interleaved, packet k of a message
-holds every s-th place from the k-th on (a *class*), s being the *stride* that the message header
-states and every head repeats; the head names the first entry's coordinate, so each packet still
-decodes alone and heads grow by nothing. Places are what both ends know: the kept coordinates in order
-where the receiver holds the mask (KNOWN, FULL), and otherwise (GAPS) all coordinates of the layout.
+The loss of a contiguous packet takes neighbouring values: rows of one module. With interleaving, packet
+k of a message holds every s-th place from the k-th on (a *class*). The message header states the
+*stride* s, and every head repeats it. The head names the coordinate of the first entry, so each packet
+still decodes alone, and heads do not grow. Both ends know the places: they are the kept coordinates in
+order if the receiver holds the mask (KNOWN, FULL), and otherwise (GAPS) all coordinates of the layout.
 
-KNOWN, FULL: s = P, classes differ by one entry at most; as many packets and bytes as contiguous ones.
-GAPS: the mask piece codes gaps in the strided domain, (x' - x) / s - 1, which are as long as
-contiguous ones are: an i.i.d. mask is as sparse among every s-th coordinate. Classes are not equally
-full, so s is the least that fits of those tried and the last per cents of packets stay empty.
-Measured for i.i.d. masks of 10^6 coordinates and densities of 0.01 ... 0.5, against contiguous packets:
-mask bytes within 0.2 %, packets 8 to 16 % more, all bytes on the air 0.3 to 0.5 % more. (Dealt out by
-kept entry, gaps would grow with s: 55 to 500 % more mask bytes.) A class may keep nothing; then it has
-no packet.
+KNOWN, FULL: s = P, and classes differ by at most one entry. Packets and bytes are as many as without
+interleaving.
+GAPS: the mask piece codes gaps in the strided domain, (x' - x) / s - 1. They are as long as contiguous
+gaps, because an i.i.d. mask has the same density among every s-th coordinate. Classes are not equally
+full; the stride is the least of those tried for which every packet has room, so that packets stay some
+per cent below their size limit. Measured for i.i.d. masks of 10^6 coordinates and densities of 0.01 ...
+0.5, against contiguous packets: mask bytes within 0.2 %, packets 8 to 16 % more, all bytes on the air 0.3
+to 0.5 % more. (With classes of kept entries, gaps would grow with s: 55 to 500 % more mask bytes.) A
+class without entries has no packet.
 
-Only what may stay lost is dealt out: not reliable messages, not those of one packet; nor int8 values,
-of which every packet would have to bring the scales of all modules.
+Three kinds of messages are not interleaved: reliable ones, those of a single packet, and those with
+int8 values, because every packet would have to contain the scales of all modules.
 
 Shapes: n entries, P packets, Q of them that survived, q entries in those, s classes.
 """
@@ -29,14 +30,14 @@ import numpy as np
 from emulator.core.errors import WireError
 from emulator.core.types.arrays import ByteArray, IndexArray
 from emulator.core.types.message import Coordinate
-from emulator.network.wire.mask_coding import GapCode, best_rice_parameter, read_pieces
+from emulator.network.wire.mask_coding import GapCode, find_rice_parameter, read_pieces
 from emulator.network.wire.packets import MAX_COUNT, Heads, MessageHeader
 
 
 @dataclass(frozen=True, eq=False)
 class Deal:
-    """Entries by class: order_n their old numbers, class by class; packet p holds start ... stop - 1
-    of the new order. gaps: those in the strided domain, if the mask travels."""
+    """Entries by class. order_n: the old numbers of the entries, class by class; packet p holds entries
+    start ... stop - 1 of this order. gaps: the gaps in the strided domain, if the mask is sent."""
 
     stride: int
     order_n: IndexArray
@@ -46,7 +47,7 @@ class Deal:
 
 
 def deal_by_entry(count: int, packets: int) -> Deal:
-    """So many entries of a mask that the receiver holds, equally among so many packets."""
+    """Deal the entries of a mask that the receiver holds equally to packets."""
     return _deal(np.arange(count, dtype=np.int64), packets)
 
 
@@ -57,22 +58,22 @@ def deal_by_coordinate(
     value_bytes: int,
     room_bytes: int,
 ) -> Deal:
-    """Entries whose mask travels, by coordinate: a stride under which every packet has room.
+    """Deal entries whose mask is sent by coordinate, with a stride for which every packet has room.
 
-    value_bytes: of one value, 0 for the mask alone. rice_range: the parameters to choose from.
+    value_bytes: bytes of one value, 0 for the mask alone. rice_range: least and largest Rice parameter.
     """
     stride = least_stride
     while True:
         deal = _deal(indices_n, stride)
         steps_n = np.diff(indices_n[deal.order_n], prepend=0) // stride - 1
         steps_n[deal.starts_P] = 0
-        gaps = GapCode(steps_n, best_rice_parameter(steps_n, *rice_range))
+        gaps = GapCode(steps_n, find_rice_parameter(steps_n, *rice_range))
         counts_P = deal.stops_P - deal.starts_P
         sizes_P = value_bytes * counts_P + gaps.piece_bytes(deal.starts_P, deal.stops_P)
         excess = max(int(sizes_P.max()) / room_bytes, int(counts_P.max()) / MAX_COUNT)
         if excess <= 1.0:
             return Deal(stride, deal.order_n, deal.starts_P, deal.stops_P, gaps)
-        # Half of the excess: the fullest class shrinks faster than the mean one grows.
+        # Half of the excess suffices: the fullest class shrinks faster than the mean class.
         stride += max(1, int(stride * (excess - 1.0) / 2))
 
 
@@ -84,13 +85,13 @@ def _deal(places_n: IndexArray, stride: int) -> Deal:
     return Deal(stride, order_n, stops_P - counts[counts > 0], stops_P, None)
 
 
-# ── back ─────────────────────────────────────────────────────────────────────────────────────────
+# ── decoding ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def kept_of_known(header: MessageHeader, heads: Heads, indices_n: IndexArray) -> IndexArray:
-    """The kept coordinates [q] of surviving packets, of a mask that the receiver holds.
+def find_kept_by_mask(header: MessageHeader, heads: Heads, indices_n: IndexArray) -> IndexArray:
+    """Find the kept coordinates [q] of surviving packets from a mask that the receiver holds.
 
-    Raises WireError where a head does not fit that mask.
+    Raises WireError if a head does not fit that mask.
     """
     packets, count = header.packets, indices_n.size
     starts_Q = np.searchsorted(indices_n, heads.firsts)
@@ -106,8 +107,10 @@ def kept_of_known(header: MessageHeader, heads: Heads, indices_n: IndexArray) ->
     return np.concatenate([indices_n[:0], *(indices_n[c::packets] for c in starts_Q.tolist())])
 
 
-def kept_by_pieces(header: MessageHeader, heads: Heads, pieces: Sequence[memoryview]) -> IndexArray:
-    """The kept coordinates [q] by the mask pieces of some packets. Raises WireError if one lies."""
+def find_kept_by_pieces(
+    header: MessageHeader, heads: Heads, pieces: Sequence[memoryview]
+) -> IndexArray:
+    """Find the kept coordinates [q] from the mask pieces of some packets. Raises WireError if a piece is wrong."""
     lost = np.diff(heads.indices, prepend=-1, append=header.packets) - 1
     empty = np.diff(heads.firsts % header.stride, prepend=-1, append=header.stride) - 1
     if (empty < lost).any():
@@ -122,8 +125,8 @@ def kept_by_pieces(header: MessageHeader, heads: Heads, pieces: Sequence[memoryv
     return kept_q
 
 
-def status_of_classes(header: MessageHeader, heads: Heads) -> ByteArray:
-    """[N] LOST in classes that a lost packet may have held, NOT_SENT in the others."""
+def mark_classes(header: MessageHeader, heads: Heads) -> ByteArray:
+    """Mark coordinates [N]: LOST in classes that a lost packet may have held, NOT_SENT in the others."""
     class_Q, stride = heads.firsts % header.stride, header.stride
     status_s = np.full(stride, Coordinate.LOST, dtype=np.uint8)
     status_s[class_Q] = Coordinate.NOT_SENT
@@ -136,7 +139,8 @@ def status_of_classes(header: MessageHeader, heads: Heads) -> ByteArray:
 
 
 def check_packets(header: MessageHeader, heads: Heads) -> None:
-    """Survivors are packets of this message in order, and add up with the lost. Raises WireError."""
+    """Raise WireError unless the survivors are packets of this message in order, and their entries and
+    those of the lost packets add up."""
     if (heads.spans != header.stride).any() or (heads.firsts >= header.size).any():
         raise WireError(f"{header.title}: got another stride, wanted {header.stride}")
     lost = np.diff(heads.indices, prepend=-1, append=header.packets) - 1

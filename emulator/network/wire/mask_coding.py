@@ -1,12 +1,12 @@
-"""Masks as bytes: Rice-coded gaps, of which the bitmap is the case k = 0.
+"""Masks as bytes: Rice-coded gaps, with the bitmap as the case k = 0.
 
 Shapes: n kept coordinates (entries) of a message, P packets that share them.
 The gap of an entry is the number of left-out coordinates since the entry before it. With parameter
-k, a gap g is g >> k zero bits and a one, and the k low bits of g. For k = 0 that is one bit for each
-coordinate: the bitmap. A packet's first entry is named by its header and coded with gap 0, so every
-packet decodes alone and a gap that is longer than a packet costs nothing.
+k, a gap g is coded as g >> k zero bits and a one, and the k low bits of g. For k = 0 this is one bit for
+each coordinate: the bitmap. The head of a packet names its first entry, which is coded with gap 0.
+Therefore every packet decodes alone, and the gap between two packets costs no bits.
 
-The piece of one packet with c entries, bits from the lowest of each byte:
+The mask piece of one packet with c entries; bits start from the lowest of each byte:
 
 | part       | bits                              | bytes                                 |
 |------------|-----------------------------------|---------------------------------------|
@@ -14,11 +14,11 @@ The piece of one packet with c entries, bits from the lowest of each byte:
 | high bits  | c * (k mod 8), bits 8*(k div 8) … | ceil(bits / 8); absent if k mod 8 = 0 |
 | low bytes  | c bytes, (k div 8) times          | c * (k div 8), lowest plane first     |
 
-Parts lie apart so that all entries of a message are coded and decoded by array operations.
+The parts are separate so that array operations code and decode all entries of a message at once.
 Source: Golomb 1966, "Run-length encodings"; Rice 1979 for powers of two. For an i.i.d. mask the
-best k costs at most 4.3 % more than the entropy up to a density of 0.6 (the worst case lies near 0.38,
-where k = 0 and k = 1 cost one bit a coordinate). Above, the bitmap is what is left, and the denser the
-mask the more it costs beside the entropy: 13 % at 0.7, twice at 0.9.
+best k costs at most 4.3 % more than the entropy up to a density of 0.6 (the worst case is near 0.38,
+where k = 0 and k = 1 both cost one bit per coordinate). Above 0.6 the bitmap is the best code, and it
+costs more than the entropy the denser the mask is: 13 % more at 0.7, twice as much at 0.9.
 """
 
 from collections.abc import Sequence
@@ -35,26 +35,26 @@ from emulator.core.types.arrays import ByteArray, IndexArray
 
 MAX_RICE_PARAMETER = 31
 PADDING_BITS = 14
-"""At most seven bits after the unary part of a mask piece and seven after its high bits."""
+"""Largest padding of a mask piece: seven bits after the unary part and seven after the high bits."""
 
 
 class MaskCoding(IntEnum):
-    """How a receiver learns which coordinates a message speaks of."""
+    """How a receiver gets the mask of a message."""
 
     KNOWN = 1
-    """It holds the mask already: the digest in the message header names it."""
+    """The receiver holds the mask already; the message header names it by its digest."""
     FULL = 2
-    """Every coordinate."""
+    """The mask keeps every coordinate."""
     GAPS = 3
-    """Each packet brings its own piece: Rice-coded gaps, k = 0 being the bitmap."""
+    """Each packet contains its own piece of the mask: Rice-coded gaps, or a bitmap for k = 0."""
 
 
 Column = list[memoryview]
-"""One part of every packet."""
+"""One part of every packet, in the order of the packets."""
 
 
-def gaps_of(indices_n: IndexArray) -> IndexArray:
-    """Left-out coordinates before each entry [n]; the first entry counts as 0."""
+def find_gaps(indices_n: IndexArray) -> IndexArray:
+    """Find the number of left-out coordinates before each entry [n]; 0 for the first entry."""
     gaps_n = np.empty(indices_n.size, dtype=np.int64)
     gaps_n[:1] = 0
     np.subtract(indices_n[1:], indices_n[:-1], out=gaps_n[1:])
@@ -63,15 +63,15 @@ def gaps_of(indices_n: IndexArray) -> IndexArray:
 
 
 def rice_bits(gaps_n: IndexArray, k: int) -> int:
-    """Bits of all gaps under parameter k, padding apart: n (1 + k) + Σ (g >> k)."""
+    """Bits of all gaps under parameter k, without padding: n (1 + k) + Σ (g >> k)."""
     return gaps_n.size * (1 + k) + int((gaps_n >> k).sum())
 
 
-def best_rice_parameter(gaps_n: IndexArray, least: int, most: int = MAX_RICE_PARAMETER) -> int:
-    """The k in least … most of fewest bits (the smallest of equal ones).
+def find_rice_parameter(gaps_n: IndexArray, least: int, most: int = MAX_RICE_PARAMETER) -> int:
+    """Find the k in least … most with the fewest bits (the smallest k among equals).
 
-    The bits are convex in k, since Σ ceil((g >> k) / 2), what one more k saves, only falls: so a walk
-    downhill from the guess for geometric gaps ends at the minimum.
+    The bits are convex in k, because Σ ceil((g >> k) / 2), the saving of k + 1 over k, does not rise
+    with k. Therefore a descent from the guess for geometric gaps ends at the minimum.
     """
     mean_gap = float(gaps_n.mean()) if gaps_n.size else 0.0
     guess = max(0, int(np.log2(np.log(2.0) * mean_gap + 1e-9)) if mean_gap > 1 else 0)
@@ -85,34 +85,34 @@ def best_rice_parameter(gaps_n: IndexArray, least: int, most: int = MAX_RICE_PAR
 
 
 def remainder_bytes(counts_P: IndexArray, k: int) -> IndexArray:
-    """Bytes of the k-bit remainders of so many entries, high bits and low bytes together."""
+    """Bytes of the k-bit remainders of counts_P entries [P], high bits and low bytes together."""
     return (counts_P * k + 7) >> 3
 
 
 @dataclass(frozen=True, eq=False)
 class GapCode:
-    """The gaps of one message under parameter k, ready to be cut anywhere."""
+    """The gaps of one message under parameter k; packets may divide them anywhere."""
 
     gaps_n: IndexArray
     k: int
 
     @cached_property
     def unary_n(self) -> IndexArray:
-        """Unary bits up to each entry, it included [n]."""
+        """Unary bits up to and including each entry [n]."""
         ends_n = self.gaps_n >> self.k
         ends_n += 1
         return np.cumsum(ends_n, out=ends_n)
 
     def cost_bits_n(self) -> IndexArray:
-        """Cumulative bits [n]: entries a+1 … b cost cost[b] - cost[a], and the first one 1 + k."""
+        """Cumulative bits [n]: entries a+1 … b cost cost[b] - cost[a], the first entry costs 1 + k."""
         return self.unary_n + self.k * np.arange(self.gaps_n.size, dtype=np.int64)
 
     def piece_bytes(self, starts_P: IndexArray, stops_P: IndexArray) -> IndexArray:
-        """Bytes of the piece of each packet, which holds entries start … stop - 1 (never none)."""
+        """Bytes of the mask piece of each packet, which holds entries start … stop - 1 (at least one)."""
         return self._unary_bytes(starts_P, stops_P) + remainder_bytes(stops_P - starts_P, self.k)
 
     def pieces(self, starts_P: IndexArray, stops_P: IndexArray) -> list[Column]:
-        """The parts of every packet's piece, in the order of the table above."""
+        """The parts of the mask piece of every packet, in the order of the table above."""
         columns = [self._unary(starts_P, stops_P)]
         if not self.k:
             return columns
@@ -145,10 +145,10 @@ class GapCode:
 def read_pieces(
     pieces_P: Sequence[memoryview], firsts_P: IndexArray, counts_P: IndexArray, k: int
 ) -> IndexArray:
-    """The kept coordinates of P pieces [Σ counts]: the inverse of `GapCode.pieces`.
+    """Read the kept coordinates of P pieces [Σ counts]: the inverse of `GapCode.pieces`.
 
-    firsts_P: coordinate of the first entry of each; counts_P: entries of each, at least 1.
-    Raises WireError where a piece does not hold exactly so many entries.
+    firsts_P: coordinate of the first entry of each piece; counts_P: entries of each piece, at least 1.
+    Raises WireError if a piece does not hold exactly that number of entries.
     """
     sizes_P = np.fromiter(map(len, pieces_P), dtype=np.int64, count=len(pieces_P))
     unary_P = sizes_P - remainder_bytes(counts_P, k)
@@ -167,8 +167,8 @@ def read_pieces(
         remainders_n = _read_remainders(rest, counts_P, k)
         if remainders_n[starts_P].any():
             raise WireError("mask piece: got a first entry with a remainder, wanted gap 0")
-        # Entry j lies (q_0 + … + q_j) << k, plus remainders, plus j after the first; the unary ones
-        # already hold the running sum of quotients.
+        # The distance of entry j from the first entry is (q_0 + … + q_j) << k, plus the remainders up to
+        # j, plus j. The places of the unary ones already contain the running sum of the quotients.
         coordinates_n = ones_n - entry_n
         coordinates_n <<= k
         coordinates_n += np.cumsum(remainders_n, dtype=np.int64)
@@ -180,7 +180,7 @@ def read_pieces(
 def _check_ones(
     ones_n: IndexArray, starts_P: IndexArray, counts_P: IndexArray, edges: IndexArray
 ) -> None:
-    """Every packet's unary part begins with a one, ends in its last byte, and has count ones."""
+    """Raise WireError unless each unary part begins with a one, ends in its last byte, and has count ones."""
     if ones_n.size != int(counts_P.sum()):
         raise WireError(f"mask pieces: got {ones_n.size} entries, wanted {int(counts_P.sum())}")
     lasts_P = starts_P + counts_P - 1
@@ -211,9 +211,9 @@ def _read_remainders(rest_P: Sequence[memoryview], counts_P: IndexArray, k: int)
 
 
 def _pack(entries_n: ByteArray, width: int, starts_P: IndexArray, stops_P: IndexArray) -> Column:
-    """`width` (1 … 7) low bits of each entry, each packet padded to a byte.
+    """Pack the `width` (1 … 7) low bits of each entry, and pad each packet to a byte.
 
-    Eight entries make one little-endian word of 8 * width bits: eight array operations in all.
+    Eight entries form one little-endian word of 8 * width bits, so eight array operations suffice.
     """
     counts_P = stops_P - starts_P
     groups = _edges((counts_P + 7) >> 3)
@@ -231,7 +231,7 @@ def _pack(entries_n: ByteArray, width: int, starts_P: IndexArray, stops_P: Index
 
 
 def _unpack(pieces: Sequence[bytes], width: int, counts: Sequence[int]) -> ByteArray:
-    """Entries [Σ counts] of pieces that `_pack` made."""
+    """The entries [Σ counts] of pieces that `_pack` made."""
     groups = [(count + 7) >> 3 for count in counts]
     padded = b"".join(
         [piece.ljust(width * group, b"\0") for piece, group in zip(pieces, groups, strict=True)]
@@ -249,7 +249,7 @@ def _unpack(pieces: Sequence[bytes], width: int, counts: Sequence[int]) -> ByteA
 
 
 def _edges(sizes: IndexArray) -> IndexArray:
-    """Where each of several parts begins, and where the last ends."""
+    """The start of each of several consecutive parts, and the end of the last part."""
     edges = np.zeros(sizes.size + 1, dtype=np.int64)
     np.cumsum(sizes, out=edges[1:])
     return edges

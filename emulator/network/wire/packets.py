@@ -1,4 +1,4 @@
-"""The byte layout of packets: heads, checksums, and cutting a burst back into messages.
+"""The byte layout of packets: heads, checksums, and the division of a burst into messages.
 
 Everything is little-endian. A message is one *message header packet* followed by P data packets.
 
@@ -6,7 +6,7 @@ Packet head, 20 bytes (16 count as header, the CRC as checksum):
 
 | at | bytes | field                                                                          |
 |----|-------|--------------------------------------------------------------------------------|
-| 0  | 4     | CRC-32 of all that follows it, see below                                       |
+| 0  | 4     | CRC-32 of all bytes after it, see below                                        |
 | 4  | 1     | magic: 0xD7 message header, 0xD8 data                                          |
 | 5  | 1     | bits 16 … 23 of the packet index                                               |
 | 6  | 2     | bits 0 … 15 of it: 0 … P-1 among the data packets                              |
@@ -39,12 +39,12 @@ After the head of a data packet with c entries:
 | values  | c * (4, 2, 2, 1, 1)              | if the message has values    | payload   |
 | mask    | see mask_coding.py               | coding GAPS                  | mask      |
 
-The CRC of a message header packet starts from 0, that of a data packet from the CRC of its message
-header packet: a packet of another message never passes for one of this.
+The CRC of a message header packet starts from 0, and the CRC of a data packet from the CRC of its
+message header packet. Therefore the CRC also detects a packet of another message.
 
-Ranges: packet i speaks of the coordinates from its first entry to just before the next packet's, and
-packet 0 also of those before its first entry, so the ranges of all packets tile [0, N). Of lost
-packets the receiver knows only that theirs is the hole between the survivors.
+Ranges: packet i covers the coordinates from its first entry up to the first entry of the next packet, and
+packet 0 also those before its first entry, so the ranges of all packets tile [0, N). The receiver knows
+that the ranges of lost packets are the holes between the survivors, and nothing more.
 """
 
 import struct
@@ -92,7 +92,7 @@ _HEAD_DTYPE = np.dtype(
 
 @dataclass(frozen=True)
 class MessageHeader:
-    """What the first packet of a message says. Law: `read(seal()) == self`."""
+    """The fields of the first packet of a message. Law: `read(seal()) == self`."""
 
     kind: Kind
     traffic: Traffic
@@ -108,16 +108,16 @@ class MessageHeader:
     layout_digest: bytes
     mask_digest: bytes
     stride: int = 0
-    """0: packets hold ranges; otherwise every so many-th place."""
+    """0: packets hold ranges; s > 0: a packet holds every s-th place."""
 
     @property
     def has_body(self) -> bool:
-        """Whether an entry costs bytes: without values, a known or full mask is in the header."""
+        """Whether entries cost bytes. A known or full mask without values fits into the header."""
         return self.value_type is not None or self.coding is MaskCoding.GAPS
 
     @property
     def title(self) -> str:
-        """The message in an error text."""
+        """The name of the message in an error text."""
         return f"message from device {self.source}, round {self.round_index}"
 
     def seal(self) -> bytes:
@@ -148,7 +148,7 @@ class MessageHeader:
 
     @classmethod
     def read(cls, data: bytes) -> "MessageHeader":
-        """The header of a message header packet. Raises WireError for anything else."""
+        """The header in a message header packet. Raises WireError for any other bytes."""
         if len(data) != MESSAGE_HEADER_BYTES:
             raise WireError(f"message header: got {len(data)} bytes, wanted {MESSAGE_HEADER_BYTES}")
         crc, *head, stride = _HEAD.unpack_from(data)
@@ -204,9 +204,9 @@ class Heads:
     spans: IndexArray
 
     def seal(self, bodies: Sequence[Sequence[memoryview]], message_header: bytes) -> list[bytes]:
-        """The packets with these heads, each with its checksum; a body comes as its parts.
+        """The packets with these heads and bodies, each with its checksum. bodies: the parts of each body.
 
-        Raises WireError if there are more than an index can tell apart.
+        Raises WireError if there are more packets than indices.
         """
         if len(bodies) > _MAX_PACKETS:
             raise WireError(f"data packets: got {len(bodies)}, wanted at most {_MAX_PACKETS}")
@@ -228,7 +228,7 @@ class Heads:
 
     @classmethod
     def read(cls, packets: Sequence[memoryview], message_header: bytes, title: str) -> "Heads":
-        """The heads of data packets. Raises WireError if one is not whole or not of this message."""
+        """The heads of data packets. Raises WireError if a packet is damaged or of another message."""
         lengths = np.fromiter(map(len, packets), dtype=np.int64, count=len(packets))
         if not packets:
             return cls(*[lengths] * 5)
@@ -250,16 +250,17 @@ class Heads:
         )
 
     def check_ranges(self, header: MessageHeader) -> None:
-        """Survivors lie in order inside [0, N), leave room for the lost, and add up with them.
+        """Raise WireError unless the surviving and the lost packets together can tile [0, N).
 
-        Raises WireError naming the first that does not.
+        The survivors must be in order, leave room for the lost packets, and have entries that add up
+        with theirs. The error names the first packet that does not fit.
         """
         title = header.title
-        # One hole before each survivor and one after the last, with the packets lost in it.
+        # There is a hole before each survivor and one after the last; `lost` counts the packets lost in it.
         lost = np.diff(self.indices, prepend=-1, append=header.packets) - 1
         holes = np.append(self.firsts, header.size) - np.append(0, self.firsts + self.spans)
         tiled = (lost >= 0) & (holes >= lost) & ((lost > 0) | (holes == 0))
-        # What comes before the first entry belongs to packet 0, however much it is.
+        # All coordinates before the first entry belong to packet 0.
         tiled[0] = lost[0] >= 0 and holes[0] >= lost[0]
         _require_all(tiled, title, "a range out of place", "ranges that tile the vector")
         filled = (self.counts >= 1) & (self.counts <= self.spans)
@@ -271,10 +272,11 @@ class Heads:
 
 
 def split_burst(data: bytes) -> list[list[bytes]]:
-    """The packets of each message of a burst: a plain concatenation of surviving packets.
+    """Split a burst, which is a concatenation of surviving packets, into the packets of each message.
 
     Every message begins with its message header packet. Law: splitting the concatenation gives the
-    packets back. Raises WireError if the bytes are not whole packets, beginning with such a one.
+    same packets again. Raises WireError if the bytes are not whole packets, or if the first packet is not
+    a message header packet.
     """
     messages: list[list[bytes]] = []
     low = 0
@@ -298,7 +300,7 @@ def split_burst(data: bytes) -> list[list[bytes]]:
 
 
 def _checksum_of(packet: bytes) -> int:
-    """The checksum that a packet states."""
+    """The checksum field of a packet."""
     return int.from_bytes(packet[:CHECKSUM_BYTES], "little")
 
 

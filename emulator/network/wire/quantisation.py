@@ -1,8 +1,8 @@
-"""Values as bytes: what a receiver will see of a number, and the bytes that carry it.
+"""Values as bytes: the rounding of numbers, and the bytes that carry them.
 
 Shapes: N coordinates of the layout, n kept ones (the values), R modules with at least one kept value.
-All bytes are little-endian. Values are finite by contract and stay so: what a type cannot hold
-(NaN, infinity, or a number that would round to infinity) raises WireError, never a silent NaN.
+All bytes are little-endian. Values are finite and remain finite: a number that a type cannot hold (NaN,
+infinity, or a number that rounds to infinity) raises WireError.
 
 | type     | bytes/value | rounding                                                              |
 |----------|-------------|-----------------------------------------------------------------------|
@@ -33,21 +33,21 @@ VALUE_BYTES = MappingProxyType(
         ValueType.BYTE: 1,
     }
 )
-"""Bytes of one value on the wire, int8 scales apart."""
+"""Bytes of one value on the wire, without int8 scales."""
 
 _BLOCK = 1 << 16
-"""Values rounded at a time, so that temporaries stay in the cache."""
+"""Values that are rounded at a time, so that temporaries stay in the cache."""
 
 _BFLOAT16_OVERFLOW = np.uint32(0x7F7F8000)
-"""Magnitude bits from which a float32 rounds to infinity; NaN and infinity lie above."""
+"""The least magnitude bits of a float32 that rounds to infinity; those of NaN and infinity are larger."""
 
 
 def round_trip(values: FloatArray | ByteArray, value_type: ValueType) -> FloatArray | ByteArray:
-    """The values as the receiver will see them, for types that round each value by itself.
+    """The values as the receiver gets them, for types that round each value separately.
 
-    values: any shape. Law: round_trip is idempotent, and decode(encode(m)) gives round_trip(values).
-    Raises WireError for a value the type cannot hold, and for INT8 (its scales need the layout: use
-    `quantise`).
+    values: any shape. Laws: round_trip is idempotent, and decode(encode(m)) gives round_trip(values).
+    Raises WireError for a value that the type cannot hold, and for INT8, whose scales need the layout
+    (use `quantise`).
     """
     raw = write_values(values.reshape(-1), value_type)
     return read_values(raw, value_type).reshape(values.shape)
@@ -56,10 +56,10 @@ def round_trip(values: FloatArray | ByteArray, value_type: ValueType) -> FloatAr
 def quantise(
     values_n: FloatArray | ByteArray, value_type: ValueType, layout: AdapterLayout, mask: Mask
 ) -> FloatArray | ByteArray:
-    """The kept values [n] as the receiver will see them, for every type.
+    """The kept values [n] as the receiver gets them, for every type.
 
     Law: decode(encode(m)).values[m.mask.indices] equals quantise(m.values, …) bit for bit.
-    Raises WireError for a value the type cannot hold.
+    Raises WireError for a value that the type cannot hold.
     """
     if value_type is not ValueType.INT8:
         return round_trip(values_n, value_type)
@@ -68,7 +68,7 @@ def quantise(
 
 
 def write_values(values_n: FloatArray | ByteArray, value_type: ValueType) -> ByteArray:
-    """The bytes of n values [n * VALUE_BYTES]; may share memory with the argument."""
+    """Write n values as bytes [n * VALUE_BYTES]; the result may share memory with the argument."""
     if value_type is ValueType.BYTE:
         if values_n.dtype != np.uint8:
             raise WireError(f"values: got {values_n.dtype}, wanted uint8 for raw bytes")
@@ -88,7 +88,7 @@ def write_values(values_n: FloatArray | ByteArray, value_type: ValueType) -> Byt
 
 
 def read_values(raw: ByteArray, value_type: ValueType) -> FloatArray | ByteArray:
-    """Values from their bytes, in fresh memory. Raises WireError if one is not finite."""
+    """Read values from their bytes into new memory. Raises WireError if a value is not finite."""
     if value_type is ValueType.BYTE:
         return raw.copy()
     if value_type is ValueType.FLOAT32:
@@ -107,7 +107,7 @@ def read_values(raw: ByteArray, value_type: ValueType) -> FloatArray | ByteArray
 
 @dataclass(frozen=True, eq=False)
 class Scaled:
-    """int8 levels [n] in -127 … 127, the scale of each module [R], and whose each value is [n]."""
+    """int8 levels [n] in -127 … 127, the scale of each module [R], and the module of each value [n]."""
 
     levels_n: NDArray[np.int8]
     scales: FloatArray
@@ -115,7 +115,7 @@ class Scaled:
 
 
 def scale_by_module(values_n: FloatArray, layout: AdapterLayout, indices_n: IndexArray) -> Scaled:
-    """int8 levels with one scale = max|v| / 127 per tensor of the layout that keeps a value.
+    """Round values to int8 levels, with one scale = max|v| / 127 per tensor of the layout that keeps a value.
 
     Law: |level * scale - v| <= scale / 2 up to float32 rounding; a module of zeros has scale 0.
     """
@@ -132,28 +132,31 @@ def scale_by_module(values_n: FloatArray, layout: AdapterLayout, indices_n: Inde
         _require_finite(scales_R * np.float32(127), ValueType.INT8)
     divisor_n = np.repeat(np.where(scales_R > 0, scales_R, np.float32(1)), counts_R)
     levels_n = np.rint(np.divide(values_n, divisor_n, out=divisor_n), out=divisor_n)
-    # A subnormal scale is itself rounded, and v / scale may then pass 127.
+    # A subnormal scale is rounded coarsely, so that v / scale may exceed 127.
     np.clip(levels_n, -127, 127, out=levels_n)
     module_n = np.repeat(np.arange(counts_R.size, dtype=np.int64), counts_R)
     return Scaled(levels_n.astype(np.int8), scales_R, module_n)
 
 
-def module_of(indices_n: IndexArray, layout: AdapterLayout) -> IndexArray:
-    """Which tensor of the layout each of some sorted coordinates lies in [n]."""
+def find_modules(indices_n: IndexArray, layout: AdapterLayout) -> IndexArray:
+    """Find the tensor of the layout that holds each of some sorted coordinates [n]."""
     return np.repeat(
         np.arange(len(layout.sizes), dtype=np.int64), _entries_by_module(indices_n, layout)
     )
 
 
-def tensors_of(indices_n: IndexArray, layout: AdapterLayout) -> int:
-    """In how many tensors of the layout some sorted coordinates lie: the scales of int8."""
+def count_tensors(indices_n: IndexArray, layout: AdapterLayout) -> int:
+    """Count the tensors of the layout in which some sorted coordinates lie: the scales of int8."""
     return int(np.count_nonzero(_entries_by_module(indices_n, layout)))
 
 
 def read_scaled(
     levels_n: NDArray[np.int8], scales_R: FloatArray, module_n: IndexArray
 ) -> FloatArray:
-    """Values from int8 levels and the scale of each one's run. Raises WireError if not finite."""
+    """Compute values from int8 levels and scales. Raises WireError if a value is not finite.
+
+    module_n: the index in scales_R of the scale of each value.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         values_n = levels_n.astype(np.float32) * scales_R[module_n]
     _require_finite(values_n, ValueType.INT8)
@@ -161,7 +164,7 @@ def read_scaled(
 
 
 def _entries_by_module(indices_n: IndexArray, layout: AdapterLayout) -> IndexArray:
-    """How many of the sorted coordinates lie in each tensor."""
+    """Number of the sorted coordinates in each tensor."""
     return np.diff(np.searchsorted(indices_n, np.asarray(layout.offsets, dtype=np.int64)))
 
 
@@ -176,8 +179,8 @@ def _bfloat16(floats_n: FloatArray) -> NDArray[np.uint16]:
         np.bitwise_and(bits, 0x7FFFFFFF, out=block)
         if block.max() >= _BFLOAT16_OVERFLOW:
             raise WireError(_not_finite(floats_n, block >= _BFLOAT16_OVERFLOW, low, "bfloat16"))
-        # Adding 0x7FFF plus the lowest kept bit carries exactly when the rest is above a half, or
-        # equal to it and the kept part odd.
+        # Adding 0x7FFF plus the lowest kept bit carries exactly if the rest is above a half, or equal
+        # to a half and the kept part is odd.
         np.right_shift(bits, 16, out=block)
         np.bitwise_and(block, 1, out=block)
         np.add(block, 0x7FFF, out=block)
@@ -188,7 +191,7 @@ def _bfloat16(floats_n: FloatArray) -> NDArray[np.uint16]:
 
 
 def _require_finite(values_n: NDArray[np.floating], value_type: ValueType) -> None:
-    """WireError naming the first value that is NaN or infinite (after rounding)."""
+    """Raise a WireError that names the first value that is NaN or infinite (after rounding)."""
     finite_n = np.isfinite(values_n)
     if not finite_n.all():
         raise WireError(_not_finite(values_n, ~finite_n, 0, value_type.name.lower()))

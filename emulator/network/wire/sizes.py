@@ -1,7 +1,7 @@
-"""What messages cost on the air, from counts alone: how many packets encoder.py would make of them.
+"""Sizes of messages on the air from counts alone: the number of packets that encoder.py would make.
 
-A message is its header packet and P data packets. Here it is known by its counts only: where in the
-vector its entries lie is not.
+A message consists of a header packet and P data packets. The functions here know the counts of a
+message, but not the places of its entries in the vector.
 """
 
 import math
@@ -19,11 +19,11 @@ INDEX_BYTES = 4
 
 @dataclass(frozen=True)
 class Counts:
-    """A message in counts; means over several equal ones need not be whole.
+    """The counts of a message; means over several similar messages need not be integers.
 
-    entries: n. value_type: of their values; None where a mask is sent alone. tensors: how many the
-    entries lie in. mask_bits: of all pieces of the mask that travels, 0 where none does; index_bytes:
-    of every entry's coordinate, where the mask travels as a list of them.
+    entries: n. value_type: type of the values; None if a mask is sent alone. tensors: number of tensors
+    in which the entries lie. mask_bits: bits of all mask pieces, 0 if the mask is not sent.
+    index_bytes: bytes of the coordinate of each entry, if the mask is sent as a list of coordinates.
     """
 
     entries: float
@@ -35,18 +35,19 @@ class Counts:
 
 @dataclass(frozen=True)
 class Size:
-    """The data packets of a message, and their bytes on the air, heads and IPv4+UDP included."""
+    """The number of data packets of a message, and their bytes on the air with heads and IPv4+UDP."""
 
     packets: int
     air_bytes: float
 
 
-def size_of(counts: Counts, room_bytes: int) -> Size:
-    """The data packets of a message that may carry room_bytes each, filled one after the other.
+def estimate_size(counts: Counts, room_bytes: int) -> Size:
+    """Estimate the data packets of a message, each of which carries up to room_bytes of payload and mask.
 
-    Laws: what `WireFormat.encode` makes of it, exactly without int8 and mask pieces. int8 repeats the
-    scale of a tensor in every packet that it reaches into: SCALE_BYTES too many for each packet that
-    happens to end where a tensor does. Mask pieces are taken as equally long everywhere.
+    Law: without int8 values and mask pieces, the result is exactly that of `WireFormat.encode`. int8
+    repeats the scale of a tensor in every packet that holds values of it, so the estimate is
+    SCALE_BYTES too large for each packet that ends together with a tensor. Mask pieces count as equally
+    long everywhere.
     """
     scaled = counts.value_type is ValueType.INT8
     width = VALUE_BYTES[counts.value_type] if counts.value_type else 0
@@ -68,9 +69,9 @@ def size_of(counts: Counts, room_bytes: int) -> Size:
 
 
 def random_mask_bits(density: float) -> float:
-    """Bits an entry of a mask that keeps each coordinate with the same probability, Rice-coded.
+    """Bits per entry of a Rice-coded mask that keeps each coordinate with the same probability.
 
-    The least over k of 1 + k + E[g >> k], with P(g) = d (1-d)^g: so E[g >> k] = q/(1-q) for
+    This is the minimum over k of 1 + k + E[g >> k]. As P(g) = d (1-d)^g, E[g >> k] = q/(1-q) with
     q = (1-d)^(2^k).
     """
     left_out = [math.pow(1.0 - density, 2**k) for k in range(MAX_RICE_PARAMETER + 1)]

@@ -1,4 +1,4 @@
-"""What is said of a network that falls apart, held against the channel itself."""
+"""The description of a network in islands, compared with the channel itself."""
 
 import re
 
@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from emulator.cli.app import app
 from emulator.core.errors import ScenarioError
-from emulator.network.islands import Reach, joined
+from emulator.network.islands import Reach, require_connected
 from emulator.scenario.load import read_preset
 
 NLOS = ["devices=2", "channel.line_of_sight={kind: never}", "channel.shadowing.kind=none"]
@@ -15,7 +15,7 @@ NLOS = ["devices=2", "channel.line_of_sight={kind: never}", "channel.shadowing.k
 
 def join(preset, *overrides):
     scenario = read_preset(preset, overrides).scenario
-    joined(Reach(*scenario.bind_air(), scenario.access, scenario.seed))
+    require_connected(Reach(*scenario.bind_air(), scenario.access, scenario.seed))
 
 
 def problem(preset, *overrides):
@@ -121,7 +121,7 @@ FALL_APART = {
 
 @pytest.mark.parametrize("kind", FALL_APART)
 @pytest.mark.parametrize("seed", range(4))
-def test_who_follows_an_advice_has_a_connected_network(kind, seed):
+def test_a_network_with_an_advised_setting_is_connected(kind, seed):
     preset, overrides = FALL_APART[kind]
     overrides = [*overrides, "devices=10", f"seed={seed}"]
     line = problem(preset, *overrides)
@@ -132,7 +132,7 @@ def test_who_follows_an_advice_has_a_connected_network(kind, seed):
 
 
 @pytest.mark.parametrize("kind", ["a slot each", "own bands"])
-def test_or_more_is_said_where_more_power_cannot_cost_time(kind):
+def test_or_more_is_written_where_more_power_cannot_cost_time(kind):
     preset, overrides = FALL_APART[kind]
     overrides = [*overrides, "devices=10"]
     keys, value = re.findall(
@@ -142,7 +142,7 @@ def test_or_more_is_said_where_more_power_cannot_cost_time(kind):
         join(preset, *overrides, *(f"{key}={factor * float(value)}" for key in keys.split(" and ")))
 
 
-def test_or_more_is_not_said_where_more_power_may_cost_slots():
+def test_or_more_is_not_written_where_more_power_may_cost_slots():
     preset, overrides = FALL_APART["shared slots"]
     line = problem(preset, *overrides, "devices=10")
     assert "channel.max_power_w and channel.power.power_w to " in line
@@ -182,16 +182,25 @@ def test_check_finds_islands_before_anything_is_loaded(tmp_path):
     assert CliRunner().invoke(app, [*asked, "method.kind=local"]).exit_code == 0
 
 
-def test_of_a_channel_of_ones_own_the_power_is_named_without_keys():
+def test_the_power_of_a_users_own_channel_is_named_without_keys():
     scenario = read_preset("paper", ["devices=2", "channel.max_power_w=1e-9"]).scenario
     channel, access = scenario.bind_air()
     protocol_only = OwnChannel(channel)
     with pytest.raises(ScenarioError, match=r"the power of each device to \S+ or more \("):
-        joined(Reach(protocol_only, access, scenario.access, scenario.seed))
+        require_connected(Reach(protocol_only, access, scenario.access, scenario.seed))
+
+
+def test_a_users_own_channel_may_name_the_keys_of_its_power():
+    scenario = read_preset("paper", ["devices=2", "channel.max_power_w=1e-9"]).scenario
+    channel, access = scenario.bind_air()
+    own = OwnChannel(channel)
+    own.power_keys = lambda power_w: ["channel.amplifier_w"] if power_w > 1e-9 else []
+    with pytest.raises(ScenarioError, match=r"or channel.amplifier_w to \S+ or more \("):
+        require_connected(Reach(own, access, scenario.access, scenario.seed))
 
 
 class OwnChannel:
-    """What the protocol of a channel says, and nothing else."""
+    """A channel with the members of the protocol only."""
 
     def __init__(self, channel):
         self.max_power_w = channel.max_power_w

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from emulator.network.channel.access import OfdmaAccess
 from emulator.network.channel.ideal import Ideal
-from emulator.network.relay_paths import Network, Paths, paths_taken
+from emulator.network.relay_paths import Network, RelayPaths, find_paths_taken
 
 SLOWER = (1, 2, 3, 6)
-"""How often the airtime of the fastest link another one has."""
+"""The ratio of the airtime of a link to that of the fastest link."""
 
 
 @st.composite
 def networks(draw):
-    """Who is in range, and by how much slower than 12 Mb/s, alike in both directions."""
+    """Pairs in range, and the factor by which they are slower than 12 Mb/s, equal in both directions."""
     devices = draw(st.integers(2, 6))
     slower_MM = np.zeros((devices, devices), dtype=np.int64)
     for i in range(devices):
@@ -27,10 +27,10 @@ def networks(draw):
     return slower_MM
 
 
-def paths_of(slower_MM) -> Paths:
+def paths_of(slower_MM) -> RelayPaths:
     with np.errstate(divide="ignore"):
         rates_MM = np.where(slower_MM > 0, 12e6 / slower_MM, 0.0)
-    return Paths(slower_MM > 0, lambda: rates_MM)
+    return RelayPaths(slower_MM > 0, lambda: rates_MM)
 
 
 @settings(deadline=None)
@@ -51,20 +51,20 @@ def test_of_least_airtime_then_fewest_hops_then_lowest_ids(slower_MM):
             wanted = min(every, key=cost, default=None)
             if slower_MM[sender, receiver]:
                 wanted = (sender, receiver)
-            assert paths.path(sender, receiver) == wanted
+            assert paths.find_path(sender, receiver) == wanted
 
 
 def test_a_pair_in_range_is_served_directly_even_where_a_relay_would_be_faster():
     slower_MM = np.array([[0, 1, 6], [1, 0, 1], [6, 1, 0]])
-    assert paths_of(slower_MM).path(0, 2) == (0, 2)
-    assert paths_of(slower_MM).relayed() == []
+    assert paths_of(slower_MM).find_path(0, 2) == (0, 2)
+    assert paths_of(slower_MM).find_relayed() == []
 
 
 def test_hops_of_one_airtime_are_equal_however_it_is_rounded():
     rates_MM = np.full((4, 4), 3e5)
     rates_MM[0, 2] = rates_MM[2, 0] = 3e5 * (1 + 1e-12)
     near_MM = np.array([[0, 1, 1, 0], [1, 0, 0, 1], [1, 0, 0, 1], [0, 1, 1, 0]], dtype=bool)
-    assert Paths(near_MM, lambda: rates_MM).relayed() == [
+    assert RelayPaths(near_MM, lambda: rates_MM).find_relayed() == [
         (0, 1, 3),
         (1, 0, 2),
         (2, 0, 1),
@@ -76,7 +76,7 @@ def test_rates_are_asked_for_only_where_some_pair_is_out_of_range():
     def never():
         raise AssertionError
 
-    assert Paths(~np.eye(3, dtype=bool), never).relayed() == []
+    assert RelayPaths(~np.eye(3, dtype=bool), never).find_relayed() == []
 
 
 class Counted:
@@ -105,7 +105,7 @@ def test_a_state_of_the_network_is_worked_out_once(moving, judged):
     channel = Counted(Ideal().bind(4, 0), moving=moving)
     network = Network(channel, OfdmaAccess(bandwidth_hz=1e6))
     for time_s in (0.0, 0.0, 1.0, 2.0, 2.0):
-        assert network.at(time_s).path(0, 3) == (0, 3)
+        assert network.at(time_s).find_path(0, 3) == (0, 3)
     assert channel.judged == judged
 
 
@@ -118,5 +118,5 @@ def test_paths_taken_are_read_from_the_records(burst):
     ]
     again = [burst(3, 2, exchange_index=1, origin=3, destination=1, hop=0)]
     again += [burst(2, 1, exchange_index=1, origin=3, destination=1, hop=1)]
-    assert paths_taken([direct, *again, *hops]) == [(3, 2, 1), (3, 2, 1, 0)]
-    assert paths_taken([direct, burst(0, 1)]) == []
+    assert find_paths_taken([direct, *again, *hops]) == [(3, 2, 1), (3, 2, 1, 0)]
+    assert find_paths_taken([direct, burst(0, 1)]) == []

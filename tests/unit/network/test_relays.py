@@ -13,7 +13,7 @@ from emulator.core.records import check_account, check_carried
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.message import Coordinate, Known, ValueType
 from emulator.core.types.steps import Send
-from emulator.network.channel.access import OfdmaAccess, TdmaAccess, bound_access
+from emulator.network.channel.access import OfdmaAccess, TdmaAccess, bind_access
 from emulator.network.channel.aloha import AlohaAccess
 from emulator.network.channel.availability import Offline
 from emulator.network.channel.energy import FixedPower
@@ -57,7 +57,7 @@ def line(probability=0.0, apart_m=10.0, **fields):
 
 def shim(device=0, model=None, access=OFDMA, seed=0):
     channel = (model or line()).bind(4, seed)
-    return Shim(device, WireFormat(), bound_access(access, channel, seed), channel)
+    return Shim(device, WireFormat(), bind_access(access, channel, seed), channel)
 
 
 def message(receivers, seed=0, **changes):
@@ -152,7 +152,7 @@ def test_what_several_get_goes_once_over_the_hops_they_share(access):
     assert all(record.last_hop for record in records)
 
 
-def test_who_gets_nothing_itself_passes_on_to_the_lowest_of_several():
+def test_a_relay_that_is_no_receiver_passes_on_to_the_lowest_of_several():
     _, records = shim(1).emit(send(message([0, 3], source=1)), 0)
     assert ends(records) == [(1, 0, 1, 0, 0), (1, 2, 1, 3, 0), (2, 3, 1, 3, 1)]
     assert [record.first_hop for record in records] == [True, True, False]
@@ -175,7 +175,7 @@ def test_a_relay_passes_a_senders_messages_on_in_turn():
     assert second[1].start_s == max(second[0].arrival_s, first[1].arrival_s)
 
 
-def test_a_hop_waits_for_a_relay_that_is_away():
+def test_a_hop_waits_for_a_relay_that_is_offline():
     model = line(offline=(Offline(device=1, from_s=0.0, to_s=3.0),))
     _, records = shim(model=model).emit(send(message([2])), 0)
     assert records[0].start_s == 3.0

@@ -1,4 +1,4 @@
-"""The shim: every byte is accounted, nothing is lost that the channel did not lose."""
+"""The shim: it accounts for every byte, and only the channel loses packets."""
 
 import math
 import struct
@@ -80,7 +80,7 @@ sends = st.lists(
 
 @settings(max_examples=30, deadline=None)
 @given(sends)
-def test_over_the_ideal_channel_everybody_hears_exactly_what_was_said(said):
+def test_over_the_ideal_channel_all_devices_receive_exactly_what_was_sent(said):
     wire = WireFormat()
     bursts, records = shim(wire=wire).emit(replace(said, now_s=2.5), 7)
     assert [burst.receiver for burst in bursts] == sorted(
@@ -102,7 +102,7 @@ def test_over_the_ideal_channel_everybody_hears_exactly_what_was_said(said):
                 assert np.array_equal(got.values[each.mask.indices], each.values)
 
 
-def test_nobody_waits_for_the_radio_over_the_ideal_channel():
+def test_no_device_waits_for_the_radio_over_the_ideal_channel():
     air = shim()
     for exchange_index in range(3):
         bursts, _ = air.emit(send(message(), now_s=1.0), exchange_index)
@@ -171,7 +171,7 @@ def test_packets_add_up_over_many_bursts():
     assert lost / (sent - header_packets) == pytest.approx(0.2, abs=0.06)
 
 
-def test_a_record_counts_what_its_messages_say():
+def test_a_record_counts_the_values_and_masks_of_its_messages():
     values = message(density=0.2)
     expert = message(1, 0.1, kind=Kind.EXPERT, mask_known=False, reliable=True)
     statistics = message(2, kind=Kind.STATISTICS, reliable=True)
@@ -275,7 +275,7 @@ def test_neighbours_share_the_band_at_the_same_time():
     assert len({record.start_s for record in records}) == 1
 
 
-def test_a_message_is_serialised_once_however_many_hear_it(monkeypatch):
+def test_a_message_is_serialised_once_for_any_number_of_receivers(monkeypatch):
     encoded = []
     encode = WireFormat.encode
     monkeypatch.setattr(
@@ -294,7 +294,7 @@ def test_a_silent_device_puts_nothing_on_the_air():
 # ── order and refusal ────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_inbox_is_ordered_by_arrival_then_sender():
+def test_an_inbox_keeps_the_order_of_the_bursts_which_the_driver_sorts():
     def burst_of(sender, arrival_s):
         said = message(receivers=(0,), source=sender, origin=sender)
         (burst,), _ = shim(device=sender).emit(send(said), 0)
@@ -302,7 +302,7 @@ def test_an_inbox_is_ordered_by_arrival_then_sender():
 
     bursts = [burst_of(3, 1.0), burst_of(1, 2.0), burst_of(2, 1.0)]
     received = shim().collect(send(message()), bursts).received
-    assert [(each.arrival_s, each.source) for each in received] == [(1.0, 2), (1.0, 3), (2.0, 1)]
+    assert [(each.arrival_s, each.source) for each in received] == [(1.0, 3), (2.0, 1), (1.0, 2)]
 
 
 @pytest.mark.parametrize(
@@ -339,8 +339,8 @@ def test_an_absent_neighbour_does_not_keep_the_radio_from_others():
 
 
 @pytest.mark.parametrize("cast", ["unicast", "broadcast"])
-def test_what_was_put_off_has_the_radio_for_itself(cast):
-    """Three messages for somebody who is away until 100 s, one who says something while they go out."""
+def test_a_delayed_transmission_has_the_radio_alone(cast):
+    """Three messages for a device that is offline until 100 s, and one that is sent meanwhile."""
     model = lossy(0.0, offline=({"device": 2, "from_s": 0.5, "to_s": 100.0},))
     air = shim(model, access=OfdmaAccess(bandwidth_hz=1e6, cast=cast))
     spans = []
@@ -350,7 +350,7 @@ def test_what_was_put_off_has_the_radio_for_itself(cast):
         (burst,), _ = air.emit(send(message(receivers=receivers), now_s=now_s), exchange_index)
         spans.append((burst.start_s, burst.arrival_s))
     assert spans[0][0] == 100.0
-    assert spans[2][0] == 3.0  # who is there is not kept waiting
+    assert spans[2][0] == 3.0  # a device that is online does not wait
     first, second, _, third, last = spans
     assert second[0] == first[1]
     assert third[0] == second[1]

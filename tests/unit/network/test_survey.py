@@ -158,7 +158,7 @@ def test_powers_are_worked_out_once_for_each_number_of_neighbours_that_is_asked_
     assert asked == [(1e4, 1.0)]
 
 
-def test_who_is_told_the_same_gets_the_same_survey() -> None:
+def test_equal_introductions_give_equal_surveys() -> None:
     air, message = world(), message_of(10)
 
     def surveyed(samples: list[int], density: float, size: int = SIZE) -> Survey:

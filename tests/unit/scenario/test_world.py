@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from emulator.core.errors import ScenarioError
 from emulator.core.types.data import Example
-from emulator.network.flooding import hop_counts
+from emulator.network.flooding import count_hops
 from emulator.network.topology.graphs import Ring
 from emulator.scenario.world import MOST_HELD, build_world, held_out
 
@@ -88,4 +88,4 @@ def test_hops_are_those_of_the_undirected_graph(devices, probability, seed):
     assume(nx.is_connected(graph))
     lengths = dict(nx.all_pairs_shortest_path_length(graph))
     wanted = [[lengths[i][j] for j in range(devices)] for i in range(devices)]
-    assert hop_counts(heard_MM).tolist() == wanted
+    assert count_hops(heard_MM).tolist() == wanted

@@ -74,7 +74,7 @@ def test_every_repetition_waits_for_a_round_trip():
     assert free.acks.airtime_s == free.acks.energy_j == 0.0
 
 
-def test_nobody_waits_for_the_last_acknowledgement():
+def test_the_sender_does_not_wait_for_the_last_acknowledgement():
     (reception,) = _link(losses=BernoulliLoss(probability=0.0)).transmit(packets_of(3, (0,)), GRANT)
     assert reception.arrival_s == pytest.approx(GRANT.start_s + 3 * PACKET_BITS / 1e6)
     assert reception.acks.num_bytes == ack_bytes(1)
@@ -128,7 +128,7 @@ def test_an_acknowledgement_has_the_rate_of_the_last_bits():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 60), st.sampled_from([0.0, 0.3, 0.6]))
-def test_what_is_not_lost_at_the_deadline_came_in_time_round_trips_included(
+def test_packets_that_are_not_lost_arrive_by_the_deadline_with_their_round_trips(
     exchange_index, count, probability
 ):
     fields = {"losses": BernoulliLoss(probability=probability), "arq_max_tries": 3}

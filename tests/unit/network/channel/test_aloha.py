@@ -41,11 +41,11 @@ def _turns(schedule, sender, *receivers, ready_s=0.0):
 
 @cache
 def _sends(schedule, chunks):
-    """Who sends when, slot by slot [M, S]."""
+    """Whether each device sends in each slot [M, S]."""
     return np.array(
         [
             np.concatenate([schedule.sends(device, chunk) for chunk in range(chunks)])
-            for device in range(len(schedule.heard))
+            for device in range(len(schedule.in_range_of))
         ]
     )
 
@@ -53,7 +53,7 @@ def _sends(schedule, chunks):
 def _carries(schedule, sender, receiver, chunks):
     """Slot by slot, by the rule [S]."""
     sends_MS = _sends(schedule, chunks)
-    others = set(schedule.heard[receiver]) - {sender}
+    others = set(schedule.in_range_of[receiver]) - {sender}
     return np.array(
         [
             sends_S[sender] and not sends_S[receiver] and not any(sends_S[i] for i in others)
@@ -70,9 +70,9 @@ def _carries(schedule, sender, receiver, chunks):
     [
         (_everybody(2), (1, 0), 1),
         (_everybody(8), (3, 5), 7),
-        (LINE, (1, 0), 1),  # 0 hears nobody but 1
-        (LINE, (1, 2), 2),  # 2 hears 3 besides
-        (LINE, (0, 2), 3),  # out of hearing, and both neighbours of 2 disturb
+        (LINE, (1, 0), 1),  # only 1 is in range of 0
+        (LINE, (1, 2), 2),  # 3 is in range of 2 as well
+        (LINE, (0, 2), 3),  # out of range, and both neighbours of 2 interfere
     ],
 )
 def test_the_share_that_carries_is_p_times_1_minus_p_to_the_n(hears_MM, link, disturbers):
@@ -92,7 +92,7 @@ def test_the_expected_share_against_the_references(references):
         assert schedule.share(1)[1] == pytest.approx(row["p_link"], abs=1e-8)
 
 
-def test_most_gets_through_where_p_is_one_over_all_that_may_speak():
+def test_most_slots_carry_at_p_of_one_over_the_number_of_senders():
     factors = (0.4, 0.7, 1.0, 1.4, 2.5)
     through = [
         _turns(_bound(_everybody(8), factor / 8), 0, 1)[0].carrying_s(150 * CHUNK_S)
@@ -101,7 +101,7 @@ def test_most_gets_through_where_p_is_one_over_all_that_may_speak():
     assert factors[int(np.argmax(through))] == 1.0
 
 
-def test_the_expected_share_is_that_of_who_hears_the_most():
+def test_the_expected_share_is_that_of_the_receiver_with_most_devices_in_range():
     schedule = _bound(LINE, 0.25)
     assert schedule.share(1) == (1e6, 0.25 * 0.75**2)
     assert schedule.share(3) == (1e6, pytest.approx(0.25 * 0.75**2 / 3))
@@ -109,11 +109,11 @@ def test_the_expected_share_is_that_of_who_hears_the_most():
     assert not schedule.powers_add_up
 
 
-# ── who disturbs whom ────────────────────────────────────────────────────────────────────────────
+# ── collisions ───────────────────────────────────────────────────────────────────────────────────
 
 
 @given(st.integers(2, 6), st.floats(0.2, 1.0), st.integers(0, 1000))
-def test_no_slot_carries_while_the_receiver_or_whom_it_hears_sends(devices, density, seed):
+def test_no_slot_carries_while_the_receiver_or_a_device_in_its_range_sends(devices, density, seed):
     hears_MM = nx.to_numpy_array(nx.gnp_random_graph(devices, density, seed=seed)) > 0.0
     schedule = _bound(hears_MM, 0.3, seed)
     (turns,) = _turns(schedule, 0, 1)
@@ -253,7 +253,7 @@ def test_airtime_and_energy_are_those_of_all_slots_tried(first_slot):
     assert reception.attempts.tolist() == [1] * 5  # collisions are no tries of packets
 
 
-def test_who_is_cut_off_has_tried_until_the_deadline():
+def test_a_transfer_that_is_cut_off_has_tried_until_the_deadline():
     packets = _packets(5)
     for first_slot in range(0, 3000, 37):
         channel, schedule = _fixed(late="lose", deadline_s=0.25), _bound(_everybody(4), 0.3)

@@ -51,7 +51,7 @@ def _packets(count: int, reliable_every: int = 0, size: int = 1472) -> tuple[Pac
 
 
 def _power_w(snr_db: float, bandwidth_hz: float = BAND_HZ) -> float:
-    """What gives that mean SNR over a gain of 1."""
+    """The power that gives a mean SNR over a gain of 1."""
     return linear_from_db(snr_db) * noise_w(bandwidth_hz, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Devices that are away: transfers wait for both ends, deadlines do not."""
+"""Offline devices: transfers wait for both ends, deadlines do not."""
 
 import pytest
 from hypothesis import given
@@ -9,7 +9,7 @@ from emulator.core.errors import ScenarioError
 from emulator.core.types.packet import Packet
 from emulator.core.types.transmission import Request
 from emulator.network.channel.access import IdealAccess
-from emulator.network.channel.availability import Offline, all_there_s
+from emulator.network.channel.availability import Offline, earliest_presence_s
 from emulator.network.channel.energy import FixedPower
 from emulator.network.channel.fading import NoFading
 from emulator.network.channel.model import Wireless
@@ -34,7 +34,7 @@ def _channel(*offline, **fields):
 
 
 def _sent(channel, packets, sender, receiver, start_s):
-    """What becomes of packets that are ready at a time."""
+    """The reception of packets that are ready at a time."""
     request = Request(sender, (receiver,), 0, start_s, 0)
     grants = channel.set_powers(IdealAccess().plan([request]), [request])
     (reception,) = channel.transmit(packets, grants[0])
@@ -55,7 +55,7 @@ def test_a_transfer_waits_for_both_ends_and_lasts_as_long_as_ever():
     assert _sent(channel, _packets(True), 2, 0, 6.0).arrival_s == 7.0
 
 
-def test_what_is_late_because_somebody_was_away_is_lost_like_any_other():
+def test_packets_late_because_a_device_was_offline_are_lost_like_others():
     channel = _channel(_away(1, 0.0, 4.5), deadline_s=6.0, late="lose")
     reception = _sent(channel, _packets(True, False, False), 0, 1, 0.0)
     assert reception.arrived.tolist() == [True, False, False]
@@ -78,10 +78,10 @@ def test_the_earliest_moment_at_which_all_are_there(absences, start):
         return any(o.device in (0, 1) and o.from_s <= time_s < o.to_s for o in offline)
 
     slow = next(time_s for time_s in range(start, 60) if not away(time_s))
-    assert all_there_s(offline, (0, 1), float(start)) == slow
+    assert earliest_presence_s(offline, (0, 1), float(start)) == slow
 
 
-def test_strangers_and_times_that_run_backwards_are_refused():
+def test_unknown_devices_and_times_that_run_backwards_are_refused():
     with pytest.raises(
         ScenarioError, match=r"channel\.offline: got devices \[3\], wanted some of 0"
     ):

@@ -1,6 +1,7 @@
 """Placement and access: each against its formula or distribution."""
 
 import math
+from types import SimpleNamespace
 
 import networkx as nx
 import numpy as np
@@ -17,7 +18,8 @@ from emulator.network.channel.access import (
     OfdmaAccess,
     Slots,
     TdmaAccess,
-    distance_2_colours,
+    colour_two_hops,
+    find_slot_conflicts,
 )
 from emulator.network.channel.placement import (
     DiscPlacement,
@@ -51,6 +53,12 @@ def test_twice_the_bandwidth_is_twice_the_noise(bandwidth_hz, noise_figure_db):
     assert noise_w(2.0 * bandwidth_hz, noise_figure_db) == 2.0 * once
 
 
+def test_a_users_own_scheme_with_slots_has_slot_conflicts():
+    own = SimpleNamespace(slot_of=(0, 1, 0))
+    assert find_slot_conflicts(own, [(2, 0), (0, 1), (2, 0), (1, 1)]) == [(2, 0)]
+    assert find_slot_conflicts(SimpleNamespace(), [(2, 0)]) == []
+
+
 # ── placement ────────────────────────────────────────────────────────────────────────────────────
 
 PLACEMENTS = [
@@ -60,7 +68,7 @@ PLACEMENTS = [
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_another_device_moves_nobody_and_another_seed_moves_all(placement):
+def test_another_device_moves_no_other_and_another_seed_moves_all(placement):
     few, many = placement.place(5, seed=3), placement.place(9, seed=3)
     assert np.array_equal(few, many[:5])
     assert not np.any(few == placement.place(5, seed=4))
@@ -144,14 +152,16 @@ def _hears(graph) -> np.ndarray:
 
 def test_slots_are_as_few_as_the_references_say(references):
     for row in references("schedules")["distance_2_slots"]["rows"]:
-        colours = distance_2_colours(_hears(GRAPHS[row["graph"]]))
+        colours = colour_two_hops(_hears(GRAPHS[row["graph"]]))
         assert 1 + max(colours) == row["slots"], row["graph"]
 
 
 @given(st.integers(1, 20), st.floats(0.0, 1.0), st.integers(0, 1000))
-def test_nobody_hears_two_of_a_slot_or_one_of_its_own(devices, probability, seed):
+def test_no_device_is_in_range_of_two_senders_of_a_slot_or_of_one_of_its_own(
+    devices, probability, seed
+):
     graph = nx.gnp_random_graph(devices, probability, seed=seed)
-    colours = distance_2_colours(_hears(graph))
+    colours = colour_two_hops(_hears(graph))
     assert set(colours) == set(range(1 + max(colours)))
     for device in graph:
         heard = [colours[other] for other in graph[device]]

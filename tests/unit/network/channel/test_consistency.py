@@ -1,4 +1,4 @@
-"""The parts of a channel held against each other: what is refused, what is noted, what is fine."""
+"""Consistency of the parts of a channel: contradictions, doubts, and parts that fit."""
 
 import warnings
 
@@ -47,11 +47,11 @@ def test_two_carriers_are_refused_with_both_named():
         read_preset("urban_sidelink", [TWO, "channel.path_loss.fc_ghz=28"])
     assert caught.value.problems == (
         "urban_sidelink: channel.fading.fc_ghz: got 5.9 with path_loss.fc_ghz 28, wanted one carrier "
-        "(channel.fc_ghz is that of every part which says none)",
+        "(channel.fc_ghz is that of every part which states none)",
     )
 
 
-def test_each_part_may_still_say_its_own_carrier():
+def test_each_part_may_still_state_its_own_carrier():
     parts = ["channel.path_loss.fc_ghz=28", "channel.fading.fc_ghz=28"]
     (note,) = notes("urban_sidelink", *parts)
     assert note.startswith("channel.fc_ghz: 5.9 changes nothing: path_loss.fc_ghz is 28, fading")
@@ -86,7 +86,7 @@ def test_a_scenario_with_one_carrier_reads_back_to_itself(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", ["fast", -1, 0, ".nan"])
-def test_a_carrier_that_is_none_is_told_once(wrong):
+def test_a_carrier_that_is_none_is_reported_once(wrong):
     with pytest.raises(ScenarioError) as caught:
         read_preset("urban_sidelink", [TWO, f"channel.fc_ghz={wrong}"])
     assert caught.value.problems[0].startswith("urban_sidelink: channel.fc_ghz: got ")
@@ -221,14 +221,14 @@ def test_a_sidelink_of_66_km_is_noted_and_its_formula_goes_on():
     assert -10.0 * np.log10(gain) == pytest.approx(nlos_db)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        channel.path_loss.path_loss_db(np.array([66000.0]), np.array([True]))  # told once
+        channel.path_loss.path_loss_db(np.array([66000.0]), np.array([True]))  # reported once
 
 
-# ── channels of somebody's own ───────────────────────────────────────────────────────────────────
+# ── a user's own channel ─────────────────────────────────────────────────────────────────────────
 
 
 class OwnChannel(Wireless):
-    """A channel from outside the house that doubts itself."""
+    """A user's own channel that reports a doubt."""
 
     kind: str = "tests.own:OwnChannel"
 
@@ -236,7 +236,7 @@ class OwnChannel(Wireless):
         return [f"channel: made for 1 kHz, got {bandwidth_hz:g} Hz"]
 
 
-def test_a_channel_of_somebodys_own_may_say_its_doubts(monkeypatch):
+def test_a_users_own_channel_may_report_doubts(monkeypatch):
     monkeypatch.setattr("emulator.core.plugins.find", lambda path: OwnChannel)
-    told = read_preset("paper", ["channel.kind=tests.own:OwnChannel"]).notes
-    assert "channel: made for 1 kHz, got 20000 Hz" in told
+    notes = read_preset("paper", ["channel.kind=tests.own:OwnChannel"]).notes
+    assert "channel: made for 1 kHz, got 20000 Hz" in notes

@@ -1,4 +1,4 @@
-"""The stairs of the channel quality indicator."""
+"""Rates over the channel quality indicator: a step function of the SNR."""
 
 import math
 

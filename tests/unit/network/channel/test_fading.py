@@ -77,7 +77,7 @@ def test_rician_power_against_the_references(references):
 
 
 @pytest.mark.parametrize("fading", FADINGS)
-def test_every_block_has_one_draw_whoever_asks_first(fading):
+def test_every_block_has_one_draw_in_any_order_of_calls(fading):
     powers = _powers(fading, 2000)
     backwards = fading.bind(11)
     assert np.array_equal(powers[::-1], [backwards.power(0, b, 2, 5) for b in range(1999, -1, -1)])

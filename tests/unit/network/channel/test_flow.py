@@ -96,7 +96,7 @@ def test_block_ends_come_to_an_end():
 
 
 @given(st.floats(1e-3, 10.0), st.floats(0.0, 1e4), st.integers(1, 50))
-def test_blocks_of_a_run_begin_at_the_same_times_for_everybody(block_s, start_s, block):
+def test_blocks_of_a_run_begin_at_the_same_times_for_all_transfers(block_s, start_s, block):
     blocks = Blocks.over_time(block_s, start_s)
     assert 0.0 < blocks.lasts_s(0) <= block_s
     begins_s = start_s + blocks.start_s(block)
@@ -105,7 +105,7 @@ def test_blocks_of_a_run_begin_at_the_same_times_for_everybody(block_s, start_s,
     assert blocks.at(0.0) == 0
 
 
-def test_who_starts_at_the_end_of_a_block_starts_in_the_next():
+def test_a_transfer_that_starts_at_the_end_of_a_block_starts_in_the_next():
     late = 0.1 * 3  # 0.30000000000000004, and 0.3 // 0.1 is 2
     for start_s in (0.3, late):
         assert Blocks.over_time(0.1, start_s).first == 3
@@ -139,7 +139,7 @@ def test_a_transfer_that_starts_within_a_block_gets_the_rest_of_it(rates, start_
 # ── blocks without a rate ────────────────────────────────────────────────────────────────────────
 
 
-def test_nobody_is_on_the_air_where_the_rate_is_0():
+def test_no_device_transmits_at_rate_0():
     rates = [10.0, 0.0, 0.0, 40.0]
     flow = BlockFlow(lambda block: rates[block % 4], Blocks(2.0))
     assert flow.finish_times_s(np.array([20.0, 60.0])).tolist() == [2.0, 7.0]
@@ -156,7 +156,7 @@ def test_own_slots_in_blocks_of_rate_0_stay_empty():
     assert flow.airtime_s(end_s) == 1.5
 
 
-def test_who_waits_too_long_gives_up():
+def test_a_sender_that_waits_too_long_gives_up():
     rates = [10.0, 0.0, 0.0, 10.0, 0.0, 0.0, 0.0, 10.0]
     flow = BlockFlow(lambda block: rates[block % 8], Blocks(1.0), max_wait_s=2.5)
     assert flow.finish_times_s(np.array([5.0, 15.0, 25.0])).tolist() == [0.5, 3.5, math.inf]

@@ -108,7 +108,7 @@ def test_a_gain_holds_from_its_time_to_the_next(file):
 
 
 def test_gains_that_have_not_changed_are_the_same_array(file):
-    """So that paths are worked out once for each time of the file, not at each question."""
+    """Then paths are computed once for each time of the file, and not at each call."""
     table = FileGain(path=file(GAINS + "0,0,1,-80\n5,0,1,-90\n")).bind(2)
     assert table.mean_gain(0.5) is table.mean_gain(4.9)
     assert table.mean_gain(5.0) is table.mean_gain(77.0)
@@ -175,7 +175,7 @@ def test_wrong_gains_are_refused_line_by_line(file, rows, problems):
         ("1_0,0,0", "device: got '1_0', wanted a whole number"),
     ],
 )
-def test_a_number_that_cannot_be_meant_is_told_with_its_line(file, row, told):
+def test_an_unusable_number_is_reported_with_its_line(file, row, told):
     with pytest.raises(ScenarioError) as error:
         FilePlacement(path=file(f"{PLACES}{row}\n")).place(1, seed=1)
     assert error.value.problems[0].startswith("table.csv:2: ")
@@ -196,7 +196,7 @@ def test_no_path_is_a_gain_of_nothing(file, written):
 
 
 @pytest.mark.parametrize("written", ["nan", "inf", "+Infinity", "none", "", "1_0", "0x10"])
-def test_what_is_no_gain_is_told_what_to_write(file, written):
+def test_a_value_that_is_no_gain_is_refused_with_what_is_wanted(file, written):
     with pytest.raises(ScenarioError) as error:
         FileGain(path=file(f"{GAINS}0,0,1,{written}\n")).bind(2)
     assert error.value.problems == (
@@ -221,7 +221,7 @@ SHARED = {
 
 @pytest.mark.parametrize(("rate", "losses", "power", "access"), PARTS)
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_a_pair_without_a_path_is_never_in_range_and_its_link_budget_says_so(
+def test_a_pair_without_a_path_is_never_in_range_also_in_its_link_budget(
     tmp_path, file, rate, losses, power, access
 ):
     path = file(f"{GAINS}0,0,1,-60\n0,0,2,-9999\n0,1,2,-70\n")
@@ -245,7 +245,7 @@ def test_a_pair_without_a_path_is_never_in_range_and_its_link_budget_says_so(
     assert needed_MM[0, 2] == math.inf
 
 
-def test_the_figures_of_an_air_without_any_path(file, monkeypatch):
+def test_the_figures_of_a_channel_without_any_path(file, monkeypatch):
     monkeypatch.setattr("emulator.analysis.channel.plots.DENSITIES", (0.5,))
     monkeypatch.setattr("emulator.analysis.channel.plots.MASK_SIZE", 1 << 10)
     path = file(f"{GAINS}0,0,1,-inf\n")

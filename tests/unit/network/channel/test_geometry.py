@@ -1,10 +1,11 @@
-"""Everything between positions and gains at once: reciprocal, pure in time, one link like all."""
+"""Gains from positions: reciprocal, pure in time, and equal for one link and for all links."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emulator.core.units import gain_from_path_loss
 from emulator.network.channel.geometry import Geometry
 from emulator.network.channel.line_of_sight import AlwaysLineOfSight, UmiLineOfSight
 from emulator.network.channel.mobility import RandomWaypoint, Static
@@ -20,7 +21,7 @@ WALK = RandomWaypoint(min_speed_m_per_s=1.0, max_speed_m_per_s=5.0)
 
 def _street(seed, mobility=WALK, devices=5):
     path_loss = UmiPathLoss(fc_ghz=3.5)
-    path_loss.warned.add("distance_2d_m")  # where they happen to meet is not what is tested
+    path_loss.warned.add("distance_2d_m")  # distances below the range are not tested here
     return Geometry(
         mobility.bind(STREET, devices, seed),
         UmiLineOfSight().bind(seed),
@@ -37,6 +38,14 @@ def test_one_link_is_an_entry_of_all_both_ways(seed, time_s):
     assert np.diag(gain).tolist() == [0.0] * 5
     fresh = _street(seed)
     assert fresh.gain(1, 3, time_s) == fresh.gain(3, 1, time_s) == gain[1, 3]
+
+
+def test_the_parts_of_a_loss_make_up_the_gain():
+    geometry = _street(2)
+    pairs = [(0, 1), (3, 2), (4, 0)]
+    losses = geometry.pair_losses(pairs, 7.0)
+    gains = gain_from_path_loss(losses.path_loss_db + losses.shadowing_db)
+    assert gains.tolist() == [geometry.gain(i, j, 7.0) for i, j in pairs]
 
 
 def test_without_states_and_shadows_it_is_the_path_loss_alone():

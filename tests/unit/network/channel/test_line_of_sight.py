@@ -75,7 +75,7 @@ def test_a_high_antenna_of_a_macro_cell_sees_more():
     assert high.probability(distance_m) == pytest.approx(low.probability(distance_m) * more)
 
 
-def test_clutter_is_as_the_user_says():
+def test_clutter_has_the_values_of_the_scenario():
     law = InfLineOfSight(variant="sl", clutter_density=0.5, clutter_size_m=4.0)
     assert law.probability(np.array([8.0])) == pytest.approx(0.25)
     assert (law.field_m, InfLineOfSight(variant="sl").field_m) == (2.0, 5.0)

@@ -49,7 +49,7 @@ def _transfer(limits, key=(1, 0, 0, 1), block=ENDLESS) -> Transfer:
 
 
 def _outcome(losses, limits, key=(1, 0, 0, 1), block=ENDLESS):
-    return losses.outcome(_transfer(limits, key, block))
+    return losses.draw_outcome(_transfer(limits, key, block))
 
 
 def _both_ways(losses, limits, block=ENDLESS):
@@ -95,7 +95,7 @@ def test_repeating_until_delivered_takes_one_over_one_minus_p():
 
 
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(1, 4), st.floats(0, 0.99))
-def test_a_packet_keeps_its_luck_whatever_follows_it(few, more, tries, probability):
+def test_the_fate_of_a_packet_does_not_depend_on_later_packets(few, more, tries, probability):
     losses = BernoulliLoss(probability=probability)
     short = _outcome(losses, _limits(few, tries), (1, 2, 3, 4))
     long = _outcome(losses, _limits(few + more, tries), (1, 2, 3, 4))
@@ -120,7 +120,7 @@ def test_without_loss_every_packet_arrives_at_once(losses):
     assert outcome.attempts.tolist() == [1] * 7
 
 
-def test_who_has_no_try_stays_off_the_air():
+def test_a_packet_without_a_try_is_not_sent():
     limits = np.array([0, 1, 0, 5], dtype=np.int64)
     for losses in (Lossless(), BernoulliLoss(probability=0.1), GilbertElliottLoss(p=0.1, r=0.9)):
         outcome = _outcome(losses, limits)
@@ -183,7 +183,7 @@ def test_packets_take_turns_on_the_tries_of_the_chains(limits, exchange_index, r
     limits_P = np.array(limits, dtype=np.int64)
     transfer = _transfer(limits_P, (1, exchange_index, 0, 1))
     transfer = replace(transfer, receivers=tuple(range(1, 1 + receivers)))
-    outcome = losses.outcome(transfer)
+    outcome = losses.draw_outcome(transfer)
     passed = iter(losses.successes(transfer, int(limits_P.sum())).T)
     for limit, arrived, attempts in zip(limits, outcome.arrived.T, outcome.attempts, strict=True):
         made, through = 0, np.zeros(receivers, dtype=bool)
@@ -213,13 +213,13 @@ def test_a_packet_for_several_is_tried_until_the_last_of_them_has_it(losses):
     alone = _transfer(_limits(200, 1000))
     block = _block(1.0, 1.0)
     both = replace(alone, receivers=(1, 2), blocks=lambda: iter([block]))
-    together = losses.outcome(both)
+    together = losses.draw_outcome(both)
     assert together.arrived.all()
     if isinstance(losses, GilbertElliottLoss):  # a chain goes on while the other still needs tries
         return
-    each = [losses.outcome(replace(alone, receivers=(r,))).attempts for r in (1, 2)]
+    each = [losses.draw_outcome(replace(alone, receivers=(r,))).attempts for r in (1, 2)]
     assert np.array_equal(together.attempts, np.maximum(*each))
-    few = losses.outcome(replace(both, limits_P=_limits(200, 2)))
+    few = losses.draw_outcome(replace(both, limits_P=_limits(200, 2)))
     assert np.array_equal(few.arrived, np.array(each) <= 2)
 
 
@@ -271,7 +271,7 @@ def test_outage_with_arq(closed_forms):
 @pytest.mark.parametrize(
     ("kind", "threshold_db"), [(OutageLoss, -3.0), (LogisticLoss, 0.0)], ids=["outage", "logistic"]
 )
-def test_joint_luck_loses_the_same_both_ways_at_equal_snr(kind, threshold_db):
+def test_joint_draws_lose_the_same_packets_both_ways_at_equal_snr(kind, threshold_db):
     limits, block = _limits(300, 2), _block(1.0)
     joint, apart = (
         kind(threshold_db=threshold_db, symmetry=symmetry) for symmetry in ("joint", "independent")
@@ -285,7 +285,7 @@ def test_joint_luck_loses_the_same_both_ways_at_equal_snr(kind, threshold_db):
     assert np.array_equal(
         alone[0].arrived, _outcome(kind(threshold_db=threshold_db), limits, (1, 2, 3, 4)).arrived
     )
-    # The same luck still: with more power, more of the same packets get through.
+    # The draws are the same: with more power, more of the same packets arrive.
     stronger = _outcome(joint, limits, (1, 2, 4, 3), _block(1.05))
     assert np.all(stronger.arrived >= forth.arrived)
 

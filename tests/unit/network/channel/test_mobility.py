@@ -1,4 +1,4 @@
-"""Walks: continuous, bounded, inside, and the same for whoever asks in whatever order."""
+"""Walks: continuous, bounded, inside the area, and the same in any order of calls."""
 
 import numpy as np
 import pytest
@@ -22,14 +22,14 @@ AREAS = [DISC, RectanglePlacement(width_m=30.0, height_m=80.0), GridPlacement(sp
 
 
 @pytest.mark.parametrize("mobility", [Static(), WALK])
-def test_everybody_starts_where_they_were_placed(mobility):
+def test_all_devices_start_at_their_placement(mobility):
     trajectories = mobility.bind(DISC, 5, seed=2)
     assert np.array_equal(trajectories.positions_m(0.0), DISC.place(5, seed=2))
     assert np.array_equal(trajectories.positions_m(-1.0), DISC.place(5, seed=2))
     assert mobility.bind(DISC, 0, seed=2).positions_m(3.0).shape == (0, 2)
 
 
-def test_who_stands_stands():
+def test_static_devices_do_not_move():
     trajectories = Static().bind(DISC, 3, seed=2)
     assert np.array_equal(trajectories.positions_m(1e6), trajectories.positions_m(0.0))
     assert np.array_equal(trajectories.position_m(2, 5.0), trajectories.positions_m(5.0)[2])
@@ -48,7 +48,7 @@ def test_positions_depend_on_the_time_alone_not_on_what_was_asked_before(times_s
 
 
 @pytest.mark.parametrize("placement", AREAS, ids=lambda placement: placement.kind)
-def test_nobody_jumps_or_runs_and_all_stay_inside(placement):
+def test_devices_keep_to_speed_range_and_area(placement):
     trajectories = WALK.bind(placement, 6, seed=3)
     times_s = np.arange(0.0, 600.0, 0.25)
     ways_m = np.array([trajectories.positions_m(time_s) for time_s in times_s])
@@ -89,7 +89,7 @@ def test_targets_fill_the_area_evenly():
     assert stats.kstest(radius**2, "uniform").pvalue > 1e-3
 
 
-def test_another_device_changes_nobodys_way():
+def test_another_device_changes_no_trajectory():
     few, many = WALK.bind(DISC, 3, seed=5), WALK.bind(DISC, 6, seed=5)
     assert np.array_equal(few.positions_m(77.0), many.positions_m(77.0)[:3])
     assert not np.any(few.positions_m(77.0) == WALK.bind(DISC, 3, seed=6).positions_m(77.0))

@@ -1,4 +1,4 @@
-"""The whole air: Eq 25, exact arrival, reliability, lateness, reciprocity, the ideal channel."""
+"""The whole channel: Eq 25, exact arrival, reliability, lateness, reciprocity, the ideal channel."""
 
 import math
 import sys
@@ -27,7 +27,7 @@ CONFIGS = Path(__file__).resolve().parents[4] / "configs/channels"
 
 sys.path.append(str(Path(__file__).parents[4] / "support"))
 
-from toy_air import BAND_HZ, GRANT, PACKET_BITS, packets_of, slow_link, speak  # noqa: E402
+from toy_air import BAND_HZ, GRANT, PACKET_BITS, packets_of, send_by_access, slow_link  # noqa: E402
 
 # ── geometry ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -79,7 +79,7 @@ def test_least_power_meets_the_deadline_exactly(seed, neighbours, count, gap_db,
         max_power_w=1e15,
     ).bind(6, seed)
     packets = packets_of(count)
-    for grant in speak(channel, 0, range(1, neighbours + 1), packets):
+    for grant in send_by_access(channel, 0, range(1, neighbours + 1), packets):
         (reception,) = channel.transmit(packets, grant)
         assert reception.airtime_s == pytest.approx(deadline_s, rel=1e-9)
         assert reception.arrival_s == 10.0 + reception.airtime_s
@@ -109,8 +109,8 @@ def test_powers_stay_below_the_limit_and_keep_their_proportions():
     channel = model.bind(6, seed=3)
     generous = model.model_copy(update={"max_power_w": 1e12}).bind(6, seed=3)
     packets = packets_of(11)
-    limited = [grant.tx_power_w for grant in speak(channel, 0, range(1, 6), packets)]
-    wanted = [grant.tx_power_w for grant in speak(generous, 0, range(1, 6), packets)]
+    limited = [grant.tx_power_w for grant in send_by_access(channel, 0, range(1, 6), packets)]
+    wanted = [grant.tx_power_w for grant in send_by_access(generous, 0, range(1, 6), packets)]
     assert sum(wanted) > 0.2
     assert sum(limited) == pytest.approx(0.2, rel=1e-12)
     assert np.array(limited) / limited[0] == pytest.approx(np.array(wanted) / wanted[0])
@@ -119,21 +119,21 @@ def test_powers_stay_below_the_limit_and_keep_their_proportions():
 def test_a_hopeless_size_still_gives_finite_powers():
     channel = Wireless().bind(3, seed=3)
     packets = packets_of(10_000)
-    powers = [grant.tx_power_w for grant in speak(channel, 0, (1, 2), packets)]
+    powers = [grant.tx_power_w for grant in send_by_access(channel, 0, (1, 2), packets)]
     assert sum(powers) == pytest.approx(0.2)
     assert min(powers) > 0.0
 
 
 def test_a_capped_rate_asks_for_no_more_than_its_cap_needs():
     channel = Wireless(rate=ShannonRate(max_bit_per_s_hz=2.0), fading=NoFading()).bind(2, seed=0)
-    (grant,) = speak(channel, 0, (1,), packets_of(50))
+    (grant,) = send_by_access(channel, 0, (1,), packets_of(50))
     assert channel.signal.snr(grant, 0)[0] == pytest.approx(3.0)
     assert channel.at(0.0).required_power_w(75_000, BAND_HZ, 1.0)[0, 1] == math.inf
 
 
 def test_fixed_power_is_shared_equally_whatever_is_asked():
     channel = Wireless(power=FixedPower(power_w=0.12)).bind(4, seed=0)
-    grants = speak(channel, 0, (1, 2, 3), packets_of(2))
+    grants = send_by_access(channel, 0, (1, 2, 3), packets_of(2))
     assert [grant.tx_power_w for grant in grants] == pytest.approx([0.04] * 3)
 
 
@@ -150,7 +150,7 @@ def test_in_range_means_one_packet_in_time_at_full_power():
     assert np.array_equal(near, near.T)
 
 
-def test_without_geometry_everybody_is_in_range_on_any_band():
+def test_without_geometry_all_devices_are_in_range_on_any_band():
     channel = slow_link(10e6)
     assert channel.at(0.0).in_range(math.inf, 1.0).tolist() == [[False, True], [True, False]]
     assert channel.at(0.0).required_power_w(1500, math.inf, 1.0).tolist() == [
@@ -167,7 +167,7 @@ def test_arrival_solves_the_integral_over_the_fades():
         fading=RayleighFading(coherence_s=0.05), power=FixedPower(power_w=1e-7)
     ).bind(2, seed=5)
     packets = packets_of(20)
-    (grant,) = speak(channel, 0, (1,), packets)
+    (grant,) = send_by_access(channel, 0, (1,), packets)
     (reception,) = channel.transmit(packets, grant)
     blocks = int(reception.airtime_s / 0.05)
     assert blocks > 5
@@ -179,13 +179,13 @@ def test_arrival_solves_the_integral_over_the_fades():
     assert carried == pytest.approx(20 * PACKET_BITS, rel=1e-9)
 
 
-def test_the_samepackets_of_grant_and_seed_give_the_same_reception():
+def test_equal_packets_grant_and_seed_give_the_same_reception():
     model = Wireless(losses=BernoulliLoss(probability=0.3))
     packets = packets_of(50, reliable=(0,))
     receptions = []
     for _ in range(2):
         channel = model.bind(3, seed=9)
-        (grant,) = speak(channel, 0, (2,), packets)
+        (grant,) = send_by_access(channel, 0, (2,), packets)
         receptions += channel.transmit(packets, grant)
     first, second = receptions
     assert np.array_equal(first.arrived, second.arrived)
@@ -203,7 +203,7 @@ def test_every_attempt_takes_its_time_with_28_bytes_of_headers():
     assert np.all(reception.attempts[~reception.arrived] == 3)
 
 
-def test_reliablepackets_of_are_repeated_and_others_tried_once():
+def test_reliable_packets_are_repeated_and_others_tried_once():
     channel = slow_link(1e6, losses=BernoulliLoss(probability=0.5))
     reliable = tuple(range(0, 100, 2))
     (reception,) = channel.transmit(packets_of(100, reliable), GRANT)
@@ -230,7 +230,9 @@ def test_an_endless_band_with_a_shannon_rate_is_wrong_input():
     for model in [Wireless(), Wireless(power=FixedPower(power_w=0.1))]:
         channel = model.bind(2, seed=0)
         with pytest.raises(ScenarioError, match="access: got an infinite bandwidth"):
-            channel.transmit(packets, *speak(channel, 0, (1,), packets, access=IdealAccess()))
+            channel.transmit(
+                packets, *send_by_access(channel, 0, (1,), packets, access=IdealAccess())
+            )
 
 
 def test_nothing_to_send_takes_no_time():
@@ -242,7 +244,7 @@ def test_nothing_to_send_takes_no_time():
 # ── late ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_waiting_brings_everything_late():
+def test_with_wait_all_packets_arrive_late():
     (reception,) = slow_link(10 * PACKET_BITS).transmit(packets_of(15), GRANT)
     assert reception.arrived.all()
     assert reception.airtime_s == pytest.approx(1.5)
@@ -265,7 +267,7 @@ def test_losing_cuts_the_transfer_at_the_deadline():
     assert reception.late
 
 
-def test_reliablepackets_of_go_on_after_the_deadline():
+def test_reliable_packets_go_on_after_the_deadline():
     channel = slow_link(10.5 * PACKET_BITS, late="lose")
     (reception,) = channel.transmit(packets_of(15, reliable=(0, 12, 13)), GRANT)
     assert np.flatnonzero(reception.arrived).tolist() == [*range(10), 12, 13]
@@ -275,7 +277,7 @@ def test_reliablepackets_of_go_on_after_the_deadline():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 60), st.sampled_from([0.0, 0.3, 0.6]))
-def test_the_deadline_never_changes_what_was_through_before_it(exchange_index, count, probability):
+def test_the_deadline_never_changes_what_arrived_before_it(exchange_index, count, probability):
     grant = Grant(0, (1,), 10.0, math.inf, 0.1, exchange_index)
     fields = {"losses": BernoulliLoss(probability=probability), "arq_max_tries": 3}
     packets = packets_of(count, reliable=tuple(range(0, count, 7)))
@@ -307,7 +309,7 @@ def test_energy_is_power_times_airtime_circuits_included():
 def test_the_ideal_channel_passes_everything_through():
     channel = Ideal().bind(3, seed=1)
     packets = packets_of(9, reliable=(0,))
-    (grant,) = speak(channel, 0, (2,), packets, access=IdealAccess())
+    (grant,) = send_by_access(channel, 0, (2,), packets, access=IdealAccess())
     (reception,) = channel.transmit(packets, grant)
     assert reception.arrived.all()
     assert reception.attempts.tolist() == [1] * 9
@@ -334,7 +336,7 @@ def test_presets_fill_the_models_and_carry_a_message(name):
     channel = model.bind(5, seed=1)
     packets = packets_of(5, reliable=tuple(range(5)), size=1260)
     schedule = access.bind(channel.at(0.0).in_range(access.bandwidth_hz, 1.0), 0)
-    for grant in speak(channel, 0, (1, 2, 3), packets, access=schedule):
+    for grant in send_by_access(channel, 0, (1, 2, 3), packets, access=schedule):
         assert channel.transmit(packets, grant)[0].arrived.all()
 
 

@@ -1,4 +1,4 @@
-"""Links without a path: a gain of exactly 0, which no power and no rate law gets anything over."""
+"""Links without a path: at a gain of exactly 0, no power and no rate law carries any bit."""
 
 import math
 
@@ -46,7 +46,7 @@ def test_a_loss_of_more_than_300_db_is_no_path():
 
 
 @pytest.mark.parametrize(("rate", "power"), LAWS)
-def test_whoever_has_no_path_is_out_of_range(rate, power):
+def test_a_device_without_a_path_is_out_of_range(rate, power):
     snapshot = bound(rate, power).at(0.0)
     assert snapshot.mean_gain[0, 1] > 0.0
     assert snapshot.mean_gain[:, 2].tolist() == [0.0, 0.0, 0.0]

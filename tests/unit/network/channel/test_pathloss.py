@@ -179,7 +179,7 @@ def test_each_path_takes_the_loss_of_its_own_state(distance_m, family, seen):
         (InfPathLoss(fc_ghz=3.5, variant="sl"), 601.0, 600.0, "inf: distance_3d_m: got 601"),
     ],
 )  # fmt: skip
-def test_beyond_its_range_a_distance_counts_as_the_nearest_and_one_warning_says_so(
+def test_a_distance_out_of_range_counts_as_the_nearest_with_one_warning(
     family, beyond, nearest, said
 ):
     model = family.model_copy()
@@ -188,9 +188,9 @@ def test_beyond_its_range_a_distance_counts_as_the_nearest_and_one_warning_says_
     assert clamped == loss_db(model, nearest)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert loss_db(model, beyond) == clamped  # said once
+        assert loss_db(model, beyond) == clamped  # warned once
     with pytest.warns(ValidityWarning):
-        loss_db(type(model)(**family.model_dump()), beyond)  # another object says it again
+        loss_db(type(model)(**family.model_dump()), beyond)  # another object warns again
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_shadowing_as_the_standards_have_it(family, sigma_db, decorrelation_m):
 
 
 @pytest.mark.parametrize("family", STATELESS[:-1], ids=lambda family: family.kind)
-def test_a_family_without_shadowing_says_where_to_give_it(family):
+def test_a_family_without_shadowing_names_the_field_to_set(family):
     with pytest.raises(ScenarioError, match=r"shadowing\.sigma_db: got none with path_loss\.kind"):
         family.sigma_db(np.array([True]))
     with pytest.raises(ScenarioError, match=r"shadowing\.decorrelation_m: got none .* wanted a"):

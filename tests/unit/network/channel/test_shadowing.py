@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from emulator.core.errors import ScenarioError
-from emulator.network.channel.gaussian_field import WAVES, pair_field
+from emulator.network.channel.gaussian_field import WAVES, draw_pair_field
 from emulator.network.channel.pathloss import PowerLawPathLoss
 from emulator.network.channel.shadowing import LogNormalShadowing, NoShadowing
 from emulator.network.channel.tr38901 import UmiPathLoss
@@ -31,7 +31,7 @@ def ensemble():
     first_m = np.zeros((len(walked_m), 2))
     first_m[-1] = [0.0, 10.0]
     second_m = np.stack([np.full(len(walked_m), FAR_M), walked_m], axis=1)
-    fields = (pair_field(seed, "test", 10.0, FEW_WAVES) for seed in range(SEEDS))
+    fields = (draw_pair_field(seed, "test", 10.0, FEW_WAVES) for seed in range(SEEDS))
     return np.array([field.between(first_m, second_m) for field in fields])
 
 
@@ -65,7 +65,7 @@ def _assert_correlation(here, there, expected):
 def test_the_variance_is_one_however_near_the_ends_are(apart_m):
     first_m, second_m = np.zeros((1, 2)), np.array([[apart_m, 0.0]])
     values = np.array(
-        [pair_field(seed, "test", 10.0).between(first_m, second_m)[0] for seed in range(1500)]
+        [draw_pair_field(seed, "test", 10.0).between(first_m, second_m)[0] for seed in range(1500)]
     )
     assert stats.kstest(values, "norm").pvalue > LEAST_P
 
@@ -74,7 +74,7 @@ def test_the_variance_is_one_however_near_the_ends_are(apart_m):
 def test_one_field_is_normal_over_many_places(seed):
     # Pairs tens of decorrelation distances apart are as good as independent.
     ends = np.random.default_rng(seed).uniform(0.0, 1e5, (2, 2000, 2))
-    values = pair_field(seed, "test", 10.0).between(*ends)
+    values = draw_pair_field(seed, "test", 10.0).between(*ends)
     assert stats.kstest(values, "norm").pvalue > LEAST_P
     # Excess kurtosis of a sum of K cosines is about -1.5/K; the error of this sample is 0.11.
     assert abs(stats.kurtosis(values)) < 0.4
@@ -82,7 +82,7 @@ def test_one_field_is_normal_over_many_places(seed):
 
 @given(st.integers(0, 2**32), st.integers(2, 12))
 def test_the_field_is_reciprocal_and_the_same_alone_or_among_many(seed, devices):
-    field = pair_field(seed, "test", 10.0)
+    field = draw_pair_field(seed, "test", 10.0)
     positions_m = np.random.default_rng(seed).uniform(-100.0, 100.0, (devices, 2))
     matrix = field.between(positions_m[:, None], positions_m[None])
     assert np.array_equal(matrix, matrix.T)
@@ -93,12 +93,12 @@ def test_the_field_is_reciprocal_and_the_same_alone_or_among_many(seed, devices)
 def test_fields_differ_by_seed_and_purpose():
     ends = np.zeros((1, 2)), np.array([[50.0, 0.0]])
     values = {
-        float(pair_field(seed, purpose, 10.0).between(*ends)[0])
+        float(draw_pair_field(seed, purpose, 10.0).between(*ends)[0])
         for seed in (1, 2)
         for purpose in ("line_of_sight", "shadowing")
     }
     assert len(values) == 4
-    assert pair_field(1, "x", 10.0).phase_K.size == WAVES
+    assert draw_pair_field(1, "x", 10.0).phase_K.size == WAVES
 
 
 # ── shadowing ────────────────────────────────────────────────────────────────────────────────────
@@ -112,8 +112,8 @@ def test_shadowing_is_the_field_times_the_deviation_of_the_state():
     ends = np.random.default_rng(0).uniform(0.0, 500.0, (2, 6, 2))
     seen = np.array([True, False] * 3)
     drawn_db = _shadows(LogNormalShadowing()).between_db(*ends, seen)
-    los_db = 4.0 * pair_field(1, "shadowing/los", 10.0).between(*ends)
-    nlos_db = 7.82 * pair_field(1, "shadowing/nlos", 13.0).between(*ends)
+    los_db = 4.0 * draw_pair_field(1, "shadowing/los", 10.0).between(*ends)
+    nlos_db = 7.82 * draw_pair_field(1, "shadowing/nlos", 13.0).between(*ends)
     assert np.array_equal(drawn_db, np.where(seen, los_db, nlos_db))
     given_db = _shadows(LogNormalShadowing(sigma_db=2.0, decorrelation_m=13.0)).between_db(
         *ends, ~seen

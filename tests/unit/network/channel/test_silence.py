@@ -1,4 +1,4 @@
-"""Nobody sends where the rate is 0: no airtime, no energy, and an end to waiting."""
+"""No device transmits at rate 0: no airtime, no energy, and a limit of waiting."""
 
 import sys
 from pathlib import Path
@@ -27,7 +27,7 @@ BLOCK_S = 0.05
 
 
 def _power_w(snr_db):
-    """What gives that mean SNR over a gain of 1."""
+    """The power that gives a mean SNR over a gain of 1."""
     return linear_from_db(snr_db) * noise_w(BAND_HZ, 0.0)
 
 
@@ -61,7 +61,7 @@ def _usable(channel, grant, times_s):
 
 
 def _own(grant, times_s):
-    """Whether the sender's own time runs at times after the start of a grant, in vain or not."""
+    """Whether the sender's own time runs at times after the start of a grant, collisions included."""
     if grant.slots is None:
         return np.ones(times_s.shape, dtype=bool)
     step_s = times_s[1] - times_s[0]
@@ -70,12 +70,12 @@ def _own(grant, times_s):
     return np.diff(passed) > 0.5 * step_s
 
 
-EVERYBODY = ~np.eye(4, dtype=bool)
+ALL_IN_RANGE = ~np.eye(4, dtype=bool)
 ACCESSES = {
     "ofdma": OfdmaAccess(bandwidth_hz=BAND_HZ),
     "broadcast": OfdmaAccess(bandwidth_hz=BAND_HZ, cast="broadcast"),
-    "tdma": TdmaAccess(bandwidth_hz=BAND_HZ).bind(EVERYBODY, 0),
-    "aloha": AlohaAccess(bandwidth_hz=BAND_HZ, send_probability=0.3).bind(EVERYBODY, 0),
+    "tdma": TdmaAccess(bandwidth_hz=BAND_HZ).bind(ALL_IN_RANGE, 0),
+    "aloha": AlohaAccess(bandwidth_hz=BAND_HZ, send_probability=0.3).bind(ALL_IN_RANGE, 0),
 }
 
 
@@ -140,10 +140,10 @@ def test_what_waits_too_long_is_lost(late):
     ("max_wait_s", "ends_s"), [(60.0, 2.0), (2.0, 2.0), (0.5, 0.5), (None, 2.0)]
 )
 @pytest.mark.parametrize("kind", ["ofdma", "broadcast", "tdma", "aloha"])
-def test_what_is_lost_on_a_dead_link_is_held_until_the_deadline_or_given_up_before(
+def test_packets_lost_at_rate_0_are_held_until_the_deadline_or_given_up_before(
     kind, max_wait_s, ends_s
 ):
-    """Nothing is through at 0 s on a link that carries nothing."""
+    """On a link that carries nothing, no bit has been sent at 0 s."""
     dead = {"fading": NoFading(), "late": "lose", "deadline_s": 2.0, "max_wait_s": max_wait_s}
     channel, packets = _air(4, snr_db=-40.0, **dead), packets_of(3)
     receivers = (1, 2) if kind == "broadcast" else (1,)
@@ -157,7 +157,7 @@ def test_what_is_lost_on_a_dead_link_is_held_until_the_deadline_or_given_up_befo
 
 
 def test_a_link_that_falls_silent_ends_its_transfer_at_the_deadline():
-    """What came through before counts, and its last bit is not the end."""
+    """Packets that arrived before count, and the transfer does not end with their last bit."""
     channel, packets = _air(snr_db=-11.0, late="lose", deadline_s=1e3), packets_of(400, size=40)
     grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(-11.0), 0)
     dead_s = _dead_from_s(channel, grant)
@@ -183,7 +183,7 @@ def test_a_reliable_packet_without_a_link_is_one_clear_line(late, losses):
     assert str(caught.value) == wanted
 
 
-def test_who_waits_for_ever_gives_up_where_there_will_never_be_a_rate(monkeypatch):
+def test_a_sender_without_max_wait_gives_up_if_the_rate_stays_0(monkeypatch):
     frozen = _air(fading=NoFading(), max_wait_s=None)
     grant = Grant(0, (1,), 0.0, BAND_HZ, _power_w(-9.0), 0)
     for reliable in [(), (0,)]:
@@ -206,7 +206,7 @@ def test_a_wait_that_has_an_end_may_have_any_number_of_blocks(monkeypatch):
     assert reception.arrival_s == 1.0
 
 
-def test_round_trips_end_by_the_deadline_in_slots_in_vain_too():
+def test_round_trips_end_by_the_deadline_in_slots_with_collisions_too():
     """What is lost when late has its round trips before Γ, each of them once."""
     late = 0
     for exchange in range(40):

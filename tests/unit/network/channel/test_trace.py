@@ -44,11 +44,11 @@ def test_a_chance_takes_1504_bytes():
 def test_the_file_loops_and_its_last_line_is_the_next_zero():
     flow = _flow([0, 5, 10])
     bits = 12_032.0 * np.arange(1, 8)
-    # The chance at 0 is gone for who starts at 0; that of the next loop comes with the last line.
+    # A transfer that starts at 0 cannot use the chance at 0; its next loop begins with the last line.
     assert flow.finish_times_s(bits) == pytest.approx([0.005, 0.01, 0.01, 0.015, 0.02, 0.02, 0.025])
 
 
-def test_chances_before_the_start_are_gone():
+def test_chances_before_the_start_are_not_used():
     assert _flow([5, 10], start_s=0.007).finish_times_s(np.array([1.0])) == pytest.approx([0.003])
     assert _flow([5, 10], start_s=0.01).finish_times_s(np.array([1.0])) == pytest.approx([0.005])
     assert _flow([5, 10], start_s=123.456).finish_times_s(np.array([1.0])) == pytest.approx([0.004])

@@ -1,4 +1,4 @@
-"""The walk of tries through coherence blocks, against one that takes them one at a time."""
+"""The walk of tries through coherence blocks, against a walk that makes one try at a time."""
 
 import math
 
@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.network.channel.losses import BernoulliLoss
-from emulator.network.channel.transfer import Block, Outcome, Transfer, tries_needed, walk_blocks
+from emulator.network.channel.transfer import (
+    Block,
+    Transfer,
+    TransferOutcome,
+    tries_needed,
+    walk_blocks,
+)
 
 
 def _law(block, bits_W):
@@ -16,7 +22,7 @@ def _law(block, bits_W):
 
 
 def _block(snr, end_bits, receivers=1) -> Block:
-    """Other receivers hear the sender better and better."""
+    """Each receiver has a higher SNR than the one before."""
     return Block(snr * 1.5 ** np.arange(receivers), None, end_bits)
 
 
@@ -33,8 +39,8 @@ def _transfer(limits, bits, blocks, exchange_index=0, room=None, receivers=1) ->
     )
 
 
-def _one_try_at_a_time(transfer, blocks, law, symmetry) -> Outcome:
-    luck_RP = np.exp(transfer.log_luck(symmetry))
+def _one_try_at_a_time(transfer, blocks, law, symmetry) -> TransferOutcome:
+    luck_RP = np.exp(transfer.log_uniform(symmetry))
     arrived, attempts, now = [], [], 0.0
     for luck_R, limit, bits, room in zip(
         luck_RP.T, transfer.limits_P, transfer.bits_P, transfer.room_P, strict=True
@@ -48,7 +54,7 @@ def _one_try_at_a_time(transfer, blocks, law, symmetry) -> Outcome:
         arrived.append(lost_R < luck_R)
         attempts.append(made)
     arrived_RP = np.array(arrived, dtype=bool).reshape(-1, len(transfer.receivers)).T
-    return Outcome(arrived_RP, np.array(attempts, dtype=np.int64))
+    return TransferOutcome(arrived_RP, np.array(attempts, dtype=np.int64))
 
 
 block_lists = st.lists(
@@ -93,13 +99,13 @@ def test_a_constant_probability_is_the_geometric_law(count, tries, probability, 
     walked = walk_blocks(
         transfer, lambda block, bits_W: np.full((1, bits_W.size), probability), "independent"
     )
-    geometric = BernoulliLoss(probability=probability).outcome(transfer)
+    geometric = BernoulliLoss(probability=probability).draw_outcome(transfer)
     assert np.array_equal(walked.arrived, geometric.arrived)
     assert np.array_equal(walked.attempts, geometric.attempts)
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 4))
-def test_a_packet_keeps_its_luck_whatever_follows_it(few, more, tries):
+def test_the_fate_of_a_packet_does_not_depend_on_later_packets(few, more, tries):
     blocks = [_block(900.0 + 100.0 * (n % 7), 1500.0 * (n + 1)) for n in range(100)]
     blocks.append(_block(900.0, math.inf))
     short, long = (
@@ -124,7 +130,7 @@ def test_a_try_belongs_to_the_block_in_which_it_starts():
     assert walked.attempts.tolist() == [3, 1, 1]
 
 
-def test_packets_without_a_block_try_in_vain():
+def test_tries_of_packets_without_a_block_fail():
     walked = walk_blocks(
         _transfer([2, 3, 4], [100.0] * 3, [_block(1e9, 150.0)]),
         lambda block, bits_W: bits_W[None] * 0,
@@ -134,7 +140,7 @@ def test_packets_without_a_block_try_in_vain():
     assert walked.attempts.tolist() == [1, 1, 4]
 
 
-def test_tries_needed_is_the_first_whose_product_is_below_the_luck():
+def test_tries_needed_is_the_first_try_whose_product_is_below_u():
     luck = np.array([1.0, 0.5, 0.25, 0.2, 1e-9])
     tries = tries_needed(np.log(luck), math.log(0.5))
     assert tries.tolist() == [1.0, 2.0, 3.0, 3.0, 30.0]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from emulator.core.types.survey import Survey
-from emulator.network.topology.clusters import ClusterMesh, agnes, expected_collision_rate
+from emulator.network.topology.clusters import ClusterMesh, build_clusters, expected_collision_rate
 
 
 def _eq_19(densities) -> float:
@@ -121,7 +121,7 @@ def _in_range(survey, members) -> bool:
 
 
 def _slow_agnes(survey, limit):
-    """Every pair evaluated afresh in every step, formulas as printed."""
+    """Every pair is evaluated again in every step, with the formulas as printed."""
     clusters = [(device,) for device in range(survey.devices)]
     while True:
         options = []
@@ -147,13 +147,13 @@ _limits = st.sampled_from([0.0, 0.05, 0.1, 0.3, 1.0])
 @settings(max_examples=300, deadline=None)
 @given(_surveys(), _limits)
 def test_agnes_equals_the_slow_reference(survey, limit):
-    assert agnes(survey, limit) == _slow_agnes(survey, limit)
+    assert build_clusters(survey, limit) == _slow_agnes(survey, limit)
 
 
 @settings(max_examples=200, deadline=None)
 @given(_surveys(), _limits)
 def test_clusters_never_exceed_their_limits(survey, limit):
-    clusters = agnes(survey, limit)
+    clusters = build_clusters(survey, limit)
     assert sorted(i for members in clusters for i in members) == list(range(survey.devices))
     assert clusters == tuple(sorted(tuple(sorted(members)) for members in clusters))
     for members in clusters:
@@ -168,7 +168,7 @@ def test_clusters_never_exceed_their_limits(survey, limit):
 def test_every_device_finds_the_same_clusters_and_changes_nothing(survey, limit):
     fields = [field.name for field in dataclasses.fields(survey)]
     copy = deepcopy(survey)
-    assert agnes(copy, limit) == agnes(survey, limit)
+    assert build_clusters(copy, limit) == build_clusters(survey, limit)
     assert all(np.array_equal(getattr(copy, name), getattr(survey, name)) for name in fields)
 
 
@@ -189,19 +189,19 @@ def _line(devices: int, densities, blocks=None) -> Survey:
     )
 
 
-def test_equal_densities_are_settled_by_the_channel_and_then_by_ids():
+def test_equal_densities_are_decided_by_the_channel_and_then_by_ids():
     # S of two is .0625 and of three .156: pairs form, the closest and lowest first.
-    assert agnes(_line(5, 0.25), 0.1) == ((0, 1), (2, 3), (4,))
+    assert build_clusters(_line(5, 0.25), 0.1) == ((0, 1), (2, 3), (4,))
 
 
 def test_devices_of_one_task_do_not_collide():
-    assert agnes(_line(6, 0.9, blocks=[0, 1, 0, 1, 0, 1]), 0.1) == ((0, 2, 4), (1, 3, 5))
+    assert build_clusters(_line(6, 0.9, blocks=[0, 1, 0, 1, 0, 1]), 0.1) == ((0, 2, 4), (1, 3, 5))
 
 
-def test_without_masks_nobody_shares_a_cluster_unless_everything_may_collide():
+def test_without_masks_clusters_are_single_devices_unless_everything_may_collide():
     survey = _line(4, 1.0)
-    assert agnes(survey, 0.99) == ((0,), (1,), (2,), (3,))
-    assert agnes(survey, 1.0) == ((0, 1, 2, 3),)
+    assert build_clusters(survey, 0.99) == ((0,), (1,), (2,), (3,))
+    assert build_clusters(survey, 1.0) == ((0, 1, 2, 3),)
 
 
 def test_power_counts_all_neighbours_at_once():
@@ -211,7 +211,10 @@ def test_power_counts_all_neighbours_at_once():
         return np.full((3, 3), 0.6)
 
     # Alone each link fits; serving two neighbours takes 1.2 of 1.
-    assert agnes(dataclasses.replace(survey, required_power_w=power), 1.0) == ((0, 1), (2,))
+    assert build_clusters(dataclasses.replace(survey, required_power_w=power), 1.0) == (
+        (0, 1),
+        (2,),
+    )
 
 
 @pytest.mark.parametrize("sharing", ["as_needed", "equally", "in_turn"])
@@ -222,7 +225,7 @@ def test_a_device_is_no_neighbour_of_itself(sharing):
         return np.full((4, 4), 0.6 / neighbours)
 
     survey = dataclasses.replace(_line(4, 0.01), required_power_w=power, power_sharing=sharing)
-    assert agnes(survey, 1.0) == ((0, 1, 2, 3),)
+    assert build_clusters(survey, 1.0) == ((0, 1, 2, 3),)
 
 
 def test_the_mesh_joins_members_only_with_equal_weights():
@@ -238,5 +241,5 @@ def test_the_mesh_joins_members_only_with_equal_weights():
 
 def test_many_equal_devices_double_until_the_limit():
     assert _eq_19([0.02] * 16) < 0.1 < _eq_19([0.02] * 32)
-    clusters = agnes(_line(128, 0.02), 0.1)
+    clusters = build_clusters(_line(128, 0.02), 0.1)
     assert clusters == tuple(tuple(range(low, low + 16)) for low in range(0, 128, 16))

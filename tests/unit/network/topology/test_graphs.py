@@ -97,7 +97,7 @@ def test_random_geometric_joins_exactly_those_within_the_radius():
 
 
 @pytest.mark.parametrize(("devices", "degree"), [(10, 3), (16, 4), (5, 4), (2, 1)])
-def test_random_regular_gives_everybody_the_same_degree(devices, degree):
+def test_random_regular_gives_all_devices_the_same_degree(devices, degree):
     links = RandomRegular(degree=degree).links(0, _survey(devices), 1)
     received = np.bincount([link.receiver for link in links], minlength=devices)
     assert set(received) == {degree}
@@ -175,12 +175,12 @@ def test_listed_edges_are_the_graph():
 
 
 @pytest.mark.parametrize("edge", [(1, 1), (0, 4), (-1, 2)])
-def test_an_edge_to_nobody_is_refused(edge):
+def test_an_edge_to_an_unknown_device_is_refused(edge):
     with pytest.raises(ScenarioError, match=r"topology.edges: got \[.*\], wanted two different"):
         ListedEdges(edges=(edge,)).links(0, _survey(4), 1)
 
 
-def test_nobody_is_linked_when_isolated():
+def test_isolated_devices_have_no_links():
     assert Isolated().links(0, _survey(4), 1) == ()
 
 

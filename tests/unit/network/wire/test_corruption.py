@@ -108,7 +108,7 @@ def test_noise_is_noticed(noise):
 @settings(max_examples=600, deadline=None)
 @given(st.sampled_from(MESSAGES), st.data())
 def test_a_wrong_sender_with_right_checksums_never_crashes_the_receiver(packets, data):
-    """Heads and headers that lie give WireError or a well-formed message, nothing else."""
+    """Wrong heads and headers give WireError or a well-formed message, nothing else."""
     forged = [bytearray(packet) for packet in packets]
     victim = data.draw(st.sampled_from(forged))
     head = MESSAGE_HEADER_BYTES if victim is forged[0] else 30

@@ -257,8 +257,8 @@ def test_the_section_of_the_scenario():
 
 
 @pytest.mark.parametrize("codec", ["smallest", "rice", "bitmap"])
-def test_a_whole_vector_is_understood_by_who_knows_no_mask(codec):
-    """Whatever codes the masks: who introduces itself has not told any mask before."""
+def test_a_full_vector_decodes_without_a_known_mask(codec):
+    """Under every mask codec: an introduction comes before any mask."""
     said = make_message(1, 50, 1.0, ValueType.FLOAT32, mask_known=True)
     packets = WireFormat(mask_codec=codec).encode(said)
     got = decode([packet.data for packet in packets], Known(), 0.0)

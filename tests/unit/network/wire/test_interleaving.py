@@ -97,7 +97,7 @@ def slow_status(
 
 @settings(max_examples=80, deadline=None)
 @given(messages(), wires(), st.integers(0, 2**32), st.sampled_from([0.0, 0.3, 0.8, 1.0]))
-def test_any_survivors_say_what_the_definition_says(
+def test_any_survivors_decode_as_defined(
     message: Message, wire: WireFormat, seed: int, loss: float
 ) -> None:
     packets = data_of(wire, message)
@@ -160,7 +160,7 @@ def test_what_both_ends_know_costs_as_much_as_in_ranges(density: float) -> None:
 
 
 @pytest.mark.parametrize("density", [0.01, 0.1, 0.5])
-def test_gaps_are_as_long_among_every_so_many_th_coordinate(density: float) -> None:
+def test_gaps_are_as_long_among_every_sth_coordinate(density: float) -> None:
     mask = Mask.from_dense(stream(3, "gaps").random(300_000) < density)
     message = message_of(mask, ValueType.BFLOAT16, mask_known=False)
     ranges, classes = (WireFormat(interleave=i).encode(message) for i in (False, True))
@@ -171,7 +171,7 @@ def test_gaps_are_as_long_among_every_so_many_th_coordinate(density: float) -> N
 
 
 @pytest.mark.parametrize("mask_known", [True, False])
-def test_a_lost_packet_thins_all_modules_alike(mask_known: bool) -> None:
+def test_a_lost_packet_thins_all_modules_equally(mask_known: bool) -> None:
     mask = Mask.from_dense(stream(4, "thin").random(40_000) < 0.25)
     message = message_of(mask, ValueType.BFLOAT16, mask_known, modules=10)
     worst = {}

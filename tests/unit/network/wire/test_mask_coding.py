@@ -13,8 +13,8 @@ from emulator.network.wire import WireFormat
 from emulator.network.wire.mask_coding import (
     MAX_RICE_PARAMETER,
     GapCode,
-    best_rice_parameter,
-    gaps_of,
+    find_gaps,
+    find_rice_parameter,
     read_pieces,
     rice_bits,
 )
@@ -63,14 +63,14 @@ def test_sizes_of_the_reference(references):
         wanted = min(rice_form(mask.density, k) for k in range(16))
         assert mask_bits(mask) / N == pytest.approx(wanted, rel=0.01), row["density"]
         assert mask_bits(mask) / N <= 1.025 * row["golomb_opt"] * mask.density / row["density"]
-        k = best_rice_parameter(gaps_of(mask.indices), 0)
+        k = find_rice_parameter(find_gaps(mask.indices), 0)
         assert rice_form(row["density"], k) <= 1.001 * row["rice_best"]
 
 
 @given(st.lists(st.integers(0, 5000), max_size=60), st.integers(0, 2))
 def test_the_walk_finds_the_best_parameter(gaps, least):
     gaps_n = np.array(gaps, dtype=np.int64)
-    k = best_rice_parameter(gaps_n, least)
+    k = find_rice_parameter(gaps_n, least)
     assert k >= least
     costs = [rice_bits(gaps_n, other) for other in range(least, MAX_RICE_PARAMETER + 1)]
     assert rice_bits(gaps_n, k) == min(costs)
@@ -87,7 +87,7 @@ def test_pieces_have_the_size_of_the_formula_and_read_back(gaps, k, data):
     cuts = data.draw(st.sets(st.integers(1, len(gaps) - 1))) if len(gaps) > 1 else set()
     edges = np.array([0, *sorted(cuts), len(gaps)], dtype=np.int64)
     starts_P, stops_P = edges[:-1], edges[1:]
-    code = GapCode(gaps_of(indices_n), k)
+    code = GapCode(find_gaps(indices_n), k)
     columns = code.pieces(starts_P, stops_P)
     pieces = [memoryview(b"".join(parts)) for parts in zip(*columns, strict=True)]
     sizes = [
@@ -102,7 +102,7 @@ def test_pieces_have_the_size_of_the_formula_and_read_back(gaps, k, data):
 def test_a_bitmap_is_the_bits_themselves():
     kept = np.random.default_rng(3).random(501) < 0.5
     kept[[0, 500]] = True
-    code = GapCode(gaps_of(np.flatnonzero(kept)), 0)
+    code = GapCode(find_gaps(np.flatnonzero(kept)), 0)
     (unary,) = code.pieces(np.array([0]), np.array([int(kept.sum())]))
     assert bytes(unary[0]) == np.packbits(kept, bitorder="little").tobytes()
 
@@ -118,7 +118,7 @@ def test_a_bitmap_is_the_bits_themselves():
         (b"\x01", 1, 3),  # no room for the remainder
     ],
 )
-def test_pieces_that_lie_are_refused(piece, count, k):
+def test_wrong_pieces_are_refused(piece, count, k):
     with pytest.raises(WireError, match="mask piece"):
         read_pieces([memoryview(piece)], np.array([5]), np.array([count]), k)
 

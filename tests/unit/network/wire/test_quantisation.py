@@ -12,7 +12,7 @@ from emulator.core.errors import WireError
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.message import ValueType
 from emulator.network.wire import quantise, round_trip
-from emulator.network.wire.quantisation import module_of, read_values, write_values
+from emulator.network.wire.quantisation import find_modules, read_values, write_values
 
 ROUNDED = (ValueType.FLOAT32, ValueType.BFLOAT16, ValueType.FLOAT16)
 HALF_RANGE = st.floats(-60000, 60000, width=32)
@@ -126,4 +126,4 @@ def test_int8_alone_asks_for_a_layout():
 
 def test_module_of_every_coordinate():
     wanted = [i for i, size in enumerate(LAYOUT.sizes) for _ in range(size)]
-    assert module_of(np.arange(LAYOUT.size), LAYOUT).tolist() == wanted
+    assert find_modules(np.arange(LAYOUT.size), LAYOUT).tolist() == wanted

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.message import Kind, Message, Traffic, ValueType
 from emulator.core.types.packet import ACK_BYTES, IP_UDP_BYTES, ack_bytes
-from emulator.network.wire import WireFormat, tensors_of
+from emulator.network.wire import WireFormat, count_tensors
 from emulator.network.wire.packets import HEAD_BYTES, SCALE_BYTES
-from emulator.network.wire.sizes import Counts, random_mask_bits, size_of
+from emulator.network.wire.sizes import Counts, estimate_size, random_mask_bits
 
 LAYOUT = AdapterLayout(tuple("abcd"), ((70, 80), (1,), (3000,), (16, 64)))
 PLAIN = [ValueType.FLOAT32, ValueType.BFLOAT16, ValueType.FLOAT16]
@@ -47,7 +47,7 @@ def room(mtu_bytes=1500):
 @settings(max_examples=40, deadline=None)
 def test_values_of_known_coordinates_are_exact(density, value_type, mtu_bytes, seed):
     said = message(density, value_type, mask_known=True, seed=seed)
-    size = size_of(Counts(said.mask.count, value_type), room(mtu_bytes))
+    size = estimate_size(Counts(said.mask.count, value_type), room(mtu_bytes))
     assert (size.packets, size.air_bytes) == made(said, mtu_bytes)[:2]
 
 
@@ -55,8 +55,8 @@ def test_values_of_known_coordinates_are_exact(density, value_type, mtu_bytes, s
 @settings(max_examples=40, deadline=None)
 def test_int8_is_exact_but_for_packets_that_end_with_a_tensor(density, mtu_bytes, seed):
     said = message(density, ValueType.INT8, mask_known=True, seed=seed)
-    tensors = tensors_of(said.mask.indices, LAYOUT)
-    size = size_of(Counts(said.mask.count, ValueType.INT8, tensors), room(mtu_bytes))
+    tensors = count_tensors(said.mask.indices, LAYOUT)
+    size = estimate_size(Counts(said.mask.count, ValueType.INT8, tensors), room(mtu_bytes))
     packets, air_bytes, _ = made(said, mtu_bytes)
     assert size.packets == packets
     too_many = (size.air_bytes - air_bytes) / SCALE_BYTES
@@ -70,24 +70,24 @@ def test_mask_pieces_are_nearly_right(density, value_type, values):
     said = message(density, value_type, mask_known=False, values=values)
     packets, air_bytes, mask_bytes = made(said)
     of_values = value_type if values else None
-    tensors = tensors_of(said.mask.indices, LAYOUT)
-    size = size_of(Counts(said.mask.count, of_values, tensors, 8.0 * mask_bytes), room())
+    tensors = count_tensors(said.mask.indices, LAYOUT)
+    size = estimate_size(Counts(said.mask.count, of_values, tensors, 8.0 * mask_bytes), room())
     assert size.packets == packets
     assert size.air_bytes == pytest.approx(air_bytes, abs=SCALE_BYTES)
 
 
 def test_a_list_of_coordinates_is_four_bytes_more_an_entry():
-    assert size_of(Counts(1000, ValueType.FLOAT32, index_bytes=4), 1452).packets == math.ceil(
+    assert estimate_size(Counts(1000, ValueType.FLOAT32, index_bytes=4), 1452).packets == math.ceil(
         1000 / 181
     )
-    assert size_of(Counts(1000, None, index_bytes=4), 1452) == size_of(
+    assert estimate_size(Counts(1000, None, index_bytes=4), 1452) == estimate_size(
         Counts(1000, ValueType.FLOAT32), 1452
     )
 
 
 def test_nothing_needs_no_packet():
     for counts in (Counts(0, ValueType.INT8), Counts(7, None), Counts(0, None, mask_bits=3.0)):
-        assert size_of(counts, 1452).packets == size_of(counts, 1452).air_bytes == 0
+        assert estimate_size(counts, 1452).packets == estimate_size(counts, 1452).air_bytes == 0
 
 
 def test_an_acknowledgement_has_a_bit_for_each_packet():

@@ -1,4 +1,4 @@
-"""One air for several: broadcasts, slots, interference of those who share a slot."""
+"""A band that several devices share: broadcasts, slots, and interference within a slot."""
 
 import sys
 from dataclasses import replace
@@ -25,19 +25,19 @@ CONFIGS = Path(__file__).resolve().parents[4] / "configs/channels"
 
 sys.path.append(str(Path(__file__).parents[4] / "support"))
 
-from toy_air import BAND_HZ, GRANT, PACKET_BITS, packets_of, slow_link, speak  # noqa: E402
+from toy_air import BAND_HZ, GRANT, PACKET_BITS, packets_of, send_by_access, slow_link  # noqa: E402
 
 # ── several receivers ────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_weakest_listener_sets_rate_and_power_of_a_broadcast():
+def test_the_weakest_receiver_sets_rate_and_power_of_a_broadcast():
     placement = FixedPlacement(positions_m=((0.0, 0.0), (100.0, 0.0), (0.0, 200.0)))
     channel = Wireless(placement=placement, fading=NoFading(), max_power_w=10.0).bind(3, seed=0)
     packets = packets_of(4)
     requests = [Request(0, (1, 2), air_bytes(packets), 10.0, 0)]
     access = OfdmaAccess(bandwidth_hz=BAND_HZ, cast="broadcast")
     (both,) = channel.set_powers(access.plan(requests), requests)
-    (far,) = speak(channel, 0, (2,), packets)
+    (far,) = send_by_access(channel, 0, (2,), packets)
     assert both.tx_power_w == far.tx_power_w
     near, further = channel.transmit(packets, both)
     assert near.arrival_s == further.arrival_s == pytest.approx(11.0)
@@ -46,7 +46,7 @@ def test_the_weakest_listener_sets_rate_and_power_of_a_broadcast():
     )
 
 
-def test_a_broadcast_repeats_a_reliable_packet_until_everybody_has_it():
+def test_a_broadcast_repeats_a_reliable_packet_until_all_receivers_have_it():
     channel = slow_link(1e6, 3, losses=BernoulliLoss(probability=0.5))
     packets = packets_of(200, reliable=tuple(range(0, 200, 2)))
     grant = replace(GRANT, receivers=(1, 2))
@@ -133,7 +133,7 @@ def test_least_power_counts_the_own_slots_that_are_left(start_s):
     )  # in the last own slot: no more power than needed
 
 
-def test_who_received_before_the_deadline_keeps_what_another_still_lacked():
+def test_a_packet_received_before_the_deadline_stays_received_where_another_receiver_lacks_it():
     fields = {"losses": BernoulliLoss(probability=0.5), "arq_max_tries": 3, "late": "lose"}
     packets = packets_of(8)
     lost = 0
@@ -166,7 +166,7 @@ def test_a_whole_exchange_has_one_fade_even_where_devices_move():
     assert last != pytest.approx(first, rel=1e-2)
 
 
-def test_what_aslow_link_cannot_bring_in_time_is_lost_and_not_tried():
+def test_packets_that_a_slow_link_cannot_send_in_time_are_lost_without_a_try():
     channel = Wireless(
         path_loss=NoPathLoss(),
         fading=RayleighFading(coherence_s=1e-3),
