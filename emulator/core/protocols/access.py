@@ -20,8 +20,8 @@ class Access(Protocol):
         """The whole band of one sender [Hz]."""
         ...
 
-    def bind(self, hears_MM: BoolArray, seed: int) -> BoundAccess:
-        """The scheme of one run. hears_MM[i, j] [M, M]: whether device i is in range of device j."""
+    def bind(self, in_range_MM: BoolArray, seed: int) -> BoundAccess:
+        """The scheme of one run. in_range_MM[i, j] [M, M]: whether device i is in range of device j."""
         ...
 
 

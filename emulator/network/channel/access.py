@@ -51,7 +51,7 @@ class IdealAccess(BaseModel):
         """unicast: every receiver is served separately."""
         return "unicast"
 
-    def bind(self, hears_MM: BoolArray, seed: int) -> Self:
+    def bind(self, in_range_MM: BoolArray, seed: int) -> Self:
         """The same for any graph."""
         return self
 
@@ -86,7 +86,7 @@ class OfdmaAccess(BaseModel):
         default="unicast", description="Whether one transmission serves several receivers."
     )
 
-    def bind(self, hears_MM: BoolArray, seed: int) -> Self:
+    def bind(self, in_range_MM: BoolArray, seed: int) -> Self:
         """The same for any graph."""
         return self
 
@@ -132,11 +132,11 @@ class TdmaAccess(BaseModel):
         default="unicast", description="Whether one transmission serves several receivers."
     )
 
-    def bind(self, hears_MM: BoolArray, seed: int) -> "TdmaSchedule":
+    def bind(self, in_range_MM: BoolArray, seed: int) -> "TdmaSchedule":
         """The schedule of a run; devices that move keep their slots."""
         if self.reuse == "none":
-            return TdmaSchedule(self, tuple(range(len(hears_MM))))
-        return TdmaSchedule(self, colour_two_hops(hears_MM))
+            return TdmaSchedule(self, tuple(range(len(in_range_MM))))
+        return TdmaSchedule(self, colour_two_hops(in_range_MM))
 
 
 @dataclass(frozen=True)
@@ -263,21 +263,21 @@ def split_slots(
         served[of_sender] += 1
 
 
-def colour_two_hops(hears_MM: BoolArray) -> tuple[int, ...]:
+def colour_two_hops(in_range_MM: BoolArray) -> tuple[int, ...]:
     """Colour the devices with 0 ... n-1, so that no two devices within two hops have the same colour.
 
     The result is the best of DSATUR and COLOURING_DRAWS greedy colourings in random order. n is the least
     possible number on small graphs, and close to it on large ones (the problem is NP-hard). Source:
     Ramanathan, "A unified framework and algorithm for channel assignment in wireless networks", 1999.
     """
-    graph = nx.from_numpy_array(hears_MM | hears_MM.T)
+    graph = nx.from_numpy_array(in_range_MM | in_range_MM.T)
     near = nx.power(graph, 2)
     draws = stream(0, "colouring")
-    orders = [draws.permutation(len(hears_MM)).tolist() for _ in range(COLOURING_DRAWS)]
+    orders = [draws.permutation(len(in_range_MM)).tolist() for _ in range(COLOURING_DRAWS)]
     colourings = [nx.greedy_color(near, strategy="DSATUR")]
     colourings += [nx.greedy_color(near, strategy=lambda *_, o=order: o) for order in orders]
     best = min(colourings, key=lambda colour_of: max(colour_of.values()))
-    return tuple(best[device] for device in range(len(hears_MM)))
+    return tuple(best[device] for device in range(len(in_range_MM)))
 
 
 def make_grant(

@@ -60,9 +60,9 @@ class AlohaAccess(BaseModel):
         default="unicast", description="Every receiver is served separately."
     )
 
-    def bind(self, hears_MM: BoolArray, seed: int) -> "AlohaSchedule":
+    def bind(self, in_range_MM: BoolArray, seed: int) -> "AlohaSchedule":
         """The draws of a run. Raises ScenarioError if less than LEAST_SHARE of the slots carry bits."""
-        in_range_of = tuple(tuple(np.flatnonzero(hears_M).tolist()) for hears_M in hears_MM)
+        in_range_of = tuple(tuple(np.flatnonzero(hears_M).tolist()) for hears_M in in_range_MM)
         schedule = AlohaSchedule(self, seed, in_range_of)
         share, most = schedule.share(1)[1], schedule.most_disturbers
         if share < LEAST_SHARE:

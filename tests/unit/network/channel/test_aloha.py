@@ -29,9 +29,9 @@ def _everybody(devices):
     return ~np.eye(devices, dtype=bool)
 
 
-def _bound(hears_MM, probability, seed=1, slot_s=SLOT_S):
+def _bound(in_range_MM, probability, seed=1, slot_s=SLOT_S):
     access = AlohaAccess(bandwidth_hz=1e6, slot_s=slot_s, send_probability=probability)
-    return access.bind(hears_MM, seed)
+    return access.bind(in_range_MM, seed)
 
 
 def _turns(schedule, sender, *receivers, ready_s=0.0):
@@ -66,7 +66,7 @@ def _carries(schedule, sender, receiver, chunks):
 
 
 @pytest.mark.parametrize(
-    ("hears_MM", "link", "disturbers"),
+    ("in_range_MM", "link", "disturbers"),
     [
         (_everybody(2), (1, 0), 1),
         (_everybody(8), (3, 5), 7),
@@ -75,9 +75,9 @@ def _carries(schedule, sender, receiver, chunks):
         (LINE, (0, 2), 3),  # out of range, and both neighbours of 2 interfere
     ],
 )
-def test_the_share_that_carries_is_p_times_1_minus_p_to_the_n(hears_MM, link, disturbers):
+def test_the_share_that_carries_is_p_times_1_minus_p_to_the_n(in_range_MM, link, disturbers):
     for probability in (0.1, 0.35):
-        (turns,) = _turns(_bound(hears_MM, probability), *link)
+        (turns,) = _turns(_bound(in_range_MM, probability), *link)
         slots = 60 * CHUNK_SLOTS
         good = round(turns.carrying_s(60 * CHUNK_S) / SLOT_S)
         sent = good + round(turns.in_vain_s(60 * CHUNK_S) / SLOT_S)
@@ -114,8 +114,8 @@ def test_the_expected_share_is_that_of_the_receiver_with_most_devices_in_range()
 
 @given(st.integers(2, 6), st.floats(0.2, 1.0), st.integers(0, 1000))
 def test_no_slot_carries_while_the_receiver_or_a_device_in_its_range_sends(devices, density, seed):
-    hears_MM = nx.to_numpy_array(nx.gnp_random_graph(devices, density, seed=seed)) > 0.0
-    schedule = _bound(hears_MM, 0.3, seed)
+    in_range_MM = nx.to_numpy_array(nx.gnp_random_graph(devices, density, seed=seed)) > 0.0
+    schedule = _bound(in_range_MM, 0.3, seed)
     (turns,) = _turns(schedule, 0, 1)
     carries_S = _carries(schedule, 0, 1, 1)
     ends_s = (np.arange(CHUNK_SLOTS) + 1) * SLOT_S
