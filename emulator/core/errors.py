@@ -78,7 +78,7 @@ def did_you_mean(got: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def told_once(problems: "Sequence[ErrorDetails]") -> "list[ErrorDetails]":
+def drop_consequences(problems: "Sequence[ErrorDetails]") -> "list[ErrorDetails]":
     """What pydantic found, without lists that are too short only because wrong items do not count."""
     outside = {p["loc"][:depth] for p in problems for depth in range(len(p["loc"]))}
     return [p for p in problems if p["type"] != "too_short" or p["loc"] not in outside]

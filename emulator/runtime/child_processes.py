@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from typing import Generic, NoReturn, Self, TypeVar
 
-from emulator.runtime.signals import SIGNALS, handled, heeded, uninterrupted
-from emulator.runtime.transport.pipe import Done, Failure, Message, Outlet, opened
+from emulator.runtime.signals import SIGNALS, ignore_interrupts, list_handled_signals, set_handlers
+from emulator.runtime.transport.pipe import Done, Failure, Outlet, PostedMessage, parse_posting
 
 FORK = multiprocessing.get_context("fork")
 
@@ -48,25 +48,25 @@ class Children(Generic[Name]):
     """
 
     def __init__(self) -> None:
-        self._living: dict[Name, _Child] = {}
+        self._running: dict[Name, _Child] = {}
         self._handlers = ExitStack()
 
     def __enter__(self) -> Self:
         # SIGINT as well: a shell's background job would ignore it
-        interrupts = handled(dict.fromkeys(heeded(), signal.default_int_handler))
+        interrupts = set_handlers(dict.fromkeys(list_handled_signals(), signal.default_int_handler))
         self._handlers.enter_context(interrupts)
         return self
 
     def __exit__(self, *error: object) -> None:
         with self._handlers:
-            with uninterrupted():
-                self._end_all()
+            with ignore_interrupts():
+                self._terminate_all()
             gc.unfreeze()
 
     @property
     def names(self) -> frozenset[Name]:
         """The children that have not ended."""
-        return frozenset(self._living)
+        return frozenset(self._running)
 
     def fork(self, name: Name, main: Main) -> None:
         """Start a child.
@@ -75,77 +75,79 @@ class Children(Generic[Name]):
         the parent's that owns a thread is taken down in a child, where that thread does not exist.
         """
         here, there = FORK.Pipe(duplex=False)
-        inherited = (here, *(child.connection for child in self._living.values()))
-        process = FORK.Process(target=_live, args=(main, Outlet(there), inherited))
+        inherited = (here, *(child.connection for child in self._running.values()))
+        process = FORK.Process(target=_run_child, args=(main, Outlet(there), inherited))
         gc.freeze()
-        with _signals_held_back():
+        with _hold_back_signals():
             process.start()
-            self._living[name] = _Child(process, here)
+            self._running[name] = _Child(process, here)
         there.close()
 
-    def wait(self, timeout_s: float | None = None) -> list[tuple[Name, Message | Done | Failure]]:
+    def wait(
+        self, timeout_s: float | None = None
+    ) -> list[tuple[Name, PostedMessage | Done | Failure]]:
         """What children post from now on; Done or Failure for one that has ended, which is reaped.
 
         Waits until something happens, at most `timeout_s`; that may be nothing that is returned.
         """
-        names = {child.connection: name for name, child in self._living.items()}
+        names = {child.connection: name for name, child in self._running.items()}
         ready = wait(list(names), timeout_s)
-        taken = [(names[each], self._take(names[each])) for each in ready if each in names]
+        taken = [(names[each], self._receive(names[each])) for each in ready if each in names]
         return [(name, posted) for name, posted in taken if posted is not None]
 
-    def _take(self, name: Name) -> Message | Done | Failure | None:
-        child = self._living[name]
+    def _receive(self, name: Name) -> PostedMessage | Done | Failure | None:
+        child = self._running[name]
         try:
             posting = child.connection.recv_bytes()
         except (EOFError, OSError):  # OSError: it died while it posted
             return self._reap(name)
-        posted = opened(posting)
-        if isinstance(posted, Message):
+        posted = parse_posting(posting)
+        if isinstance(posted, PostedMessage):
             return posted
         child.verdict = posted
         return None
 
     def _reap(self, name: Name) -> Done | Failure:
         """How a child that posts no more has ended."""
-        child = self._living[name]
+        child = self._running[name]
         child.process.join()
         code = child.process.exitcode or 0
-        del self._living[name]
+        del self._running[name]
         child.connection.close()
         child.process.close()
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return child.verdict or Failure("failed", f"its process ended unexpectedly ({how})")
 
-    def _end_all(self) -> None:
-        for child in self._living.values():
+    def _terminate_all(self) -> None:
+        for child in self._running.values():
             child.process.terminate()
         deadline_s = time.monotonic() + _TERMINATE_S
-        for child in self._living.values():
+        for child in self._running.values():
             child.process.join(max(0.0, deadline_s - time.monotonic()))
             if child.process.exitcode is None:
                 child.process.kill()
                 child.process.join()
             child.connection.close()
             child.process.close()
-        self._living.clear()
+        self._running.clear()
 
 
-def _live(main: Main, outlet: Outlet, inherited: tuple[Connection, ...]) -> NoReturn:
+def _run_child(main: Main, outlet: Outlet, inherited: tuple[Connection, ...]) -> NoReturn:
     """The whole of a child."""
     try:
-        _leave_to_parent(inherited)
+        _detach_from_parent(inherited)
         main(outlet)
-        outlet.done()
+        outlet.post_done()
         _exit(0)
     except KeyboardInterrupt:
         _exit(130)
     except BaseException as error:
         with suppress(OSError):
-            outlet.failed(Failure.of(error))
+            outlet.post_failure(Failure.of(error))
         _exit(1)
 
 
-def _leave_to_parent(inherited: tuple[Connection, ...]) -> None:
+def _detach_from_parent(inherited: tuple[Connection, ...]) -> None:
     """Give up what is the parent's: descriptors, signal handling, life after its death."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -170,7 +172,7 @@ def _exit(code: int) -> NoReturn:
 
 
 @contextmanager
-def _signals_held_back() -> Iterator[None]:
+def _hold_back_signals() -> Iterator[None]:
     """Deliver SIGNALS later: to a child when it can handle them, to the parent when it knows the child."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:

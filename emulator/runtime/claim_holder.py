@@ -34,12 +34,12 @@ class Holder:
     def from_bytes(cls, data: bytes) -> "Holder | None":
         """What `to_bytes` wrote; None for anything else."""
         try:
-            told = json.loads(data)
+            fields = json.loads(data)
             return cls(
-                int(told["pid"]),
-                str(told["host"]),
-                str(told["started"]),
-                float(told["process_started_s"]),
+                int(fields["pid"]),
+                str(fields["host"]),
+                str(fields["started"]),
+                float(fields["process_started_s"]),
             )
         except (ValueError, LookupError, TypeError, RecursionError, OverflowError):
             return None
@@ -54,7 +54,7 @@ class Holder:
         return self.host == socket.gethostname()
 
     @property
-    def lives(self) -> bool:
+    def is_running(self) -> bool:
         """Whether the process still runs; of a process of this host only."""
         try:
             process = psutil.Process(self.pid)
@@ -67,7 +67,7 @@ class Holder:
         return f"process {self.pid} on {self.host}, since {self.started}"
 
 
-def holder_in(marker: Path) -> Holder | None:
+def read_holder(marker: Path) -> Holder | None:
     """Whose claim a file is; None where there is none, or one that cannot be read."""
     try:
         if not marker.is_file():  # a pipe would be waited for

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.places import check_place
-from emulator.runtime.claim_holder import Holder, holder_in
-from emulator.runtime.kept_files import is_written, kept_elsewhere, listed, write_files
+from emulator.runtime.claim_holder import Holder, read_holder
+from emulator.runtime.kept_files import format_names, is_written, write_elsewhere, write_files
 
 RUNNING = "running.json"
 """The name of the claim in a run's folder."""
@@ -26,7 +26,7 @@ PARTIAL = ".partial"
 _FIRST, _LAST = "scenario.yaml", "summary.json"
 """What makes a folder a run's, and what makes that run whole: put in place first and last."""
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 """Takes one line for the user."""
 
 Stamp = tuple[int, int, int]
@@ -39,7 +39,12 @@ class Claim:
     """A folder that is this run's until it is released."""
 
     def __init__(
-        self, out: Path, own: Holder, before: Mapping[str, Stamp], made: tuple[Path, ...], say: Say
+        self,
+        out: Path,
+        own: Holder,
+        before: Mapping[str, Stamp],
+        made: tuple[Path, ...],
+        print_line: PrintLine,
     ) -> None:
         """before: what was there when the run began and may be replaced. made: folders it made."""
         self._out = out
@@ -47,7 +52,7 @@ class Claim:
         self._own = own
         self._before = before
         self._made = made
-        self._say = say
+        self._print_line = print_line
 
     def put(self, files: Mapping[str, bytes]) -> None:
         """Write all files (path in the folder -> bytes) and give the folder back.
@@ -57,56 +62,58 @@ class Claim:
         names the folder in which they are kept instead.
         """
         try:
-            strange = self._put(files)
+            changed = self._put(files)
         except (OSError, _LostError) as error:
             why = error.strerror if isinstance(error, OSError) else error
-            where = kept_elsewhere(self._place, files)
+            where = write_elsewhere(self._place, files)
             raise EmulatorError(f"--out: {self._out}: {why}; {where}") from None
-        told = {"put there meanwhile": strange, "not written by a run": self._foreign(files)}
-        for what, names in told.items():
+        status = {"put there meanwhile": changed, "not written by a run": self._find_foreign(files)}
+        for what, names in status.items():
             if names:
-                self._say(f"note: --out: {self._out}: {what} and left as it is: {listed(names)}")
+                self._print_line(
+                    f"note: --out: {self._out}: {what} and left as it is: {format_names(names)}"
+                )
 
     def release(self) -> None:
         """Give the folder back; what this run made there goes, if it is empty or unfinished."""
         marker = self._place / RUNNING
-        if self._own.pid == os.getpid() and holder_in(marker) == self._own:
-            _clear(self._place)
+        if self._own.pid == os.getpid() and read_holder(marker) == self._own:
+            _remove_claim(self._place)
         for folder in self._made:
             with suppress(OSError):
                 folder.rmdir()
 
     def _put(self, files: Mapping[str, bytes]) -> set[str]:
         """Raises OSError or _LostError; returns the names of what others have put there."""
-        self._hold()
+        self._check_held()
         partial = self._place / PARTIAL
         shutil.rmtree(partial, ignore_errors=True)
         write_files(partial, files)
-        strange = self._strange()
-        if clash := sorted(strange & {name.split("/")[0] for name in files}):
+        changed = self._find_changed()
+        if clash := sorted(changed & {name.split("/")[0] for name in files}):
             raise _LostError(f"{', '.join(clash)} was put there meanwhile")
-        self._carry_over(self._foreign(files), partial)
-        self._replace(partial, set(self._foreign(files)))
-        return strange
+        self._carry_over(self._find_foreign(files), partial)
+        self._replace(partial, set(self._find_foreign(files)))
+        return changed
 
-    def _hold(self) -> None:
+    def _check_held(self) -> None:
         """Make sure that the folder is there and still this run's."""
         marker = self._place / RUNNING
         if not marker.exists():  # somebody has removed it, or all of the folder
             self._place.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
-                _make(marker, self._own)
-        if (holder := holder_in(marker)) != self._own:
+                _write_marker(marker, self._own)
+        if (holder := read_holder(marker)) != self._own:
             raise _LostError(f"taken over by {holder or 'nobody knows whom'}")
 
-    def _strange(self) -> set[str]:
+    def _find_changed(self) -> set[str]:
         """Names in the folder that hold what others put there, or changed, since the run began."""
-        now = _contents(self._place)
+        now = _list_contents(self._place)
         return {
             path.split("/")[0] for path, stamp in now.items() if self._before.get(path) != stamp
         }
 
-    def _foreign(self, files: Mapping[str, bytes]) -> list[str]:
+    def _find_foreign(self, files: Mapping[str, bytes]) -> list[str]:
         """Files that were there when the run began and that no run writes."""
         return [
             path
@@ -155,13 +162,13 @@ class _LostError(Exception):
 
 
 @contextmanager
-def claimed(out: Path, *, force: bool, say: Say) -> Iterator[Claim]:
+def claim_folder(out: Path, *, force: bool, print_line: PrintLine) -> Iterator[Claim]:
     """The folder is this run's from here on; what is not put into it leaves no trace.
 
     say: gets a note where the claim of a process that is gone is taken over. Raises ScenarioError as
     `check_folder` does.
     """
-    claim = _claim(out, force, say)
+    claim = _make_claim(out, force, print_line)
     try:
         yield claim
     finally:
@@ -181,7 +188,7 @@ def check_folder(out: Path, *, force: bool) -> None:
             [f"--out: got {out}, whose {RUNNING} is no regular file, wanted another folder"]
         )
     if marker.exists():
-        _check_holder(out, holder_in(marker), force)
+        _check_holder(out, read_holder(marker), force)
     if not out.is_dir() or not any(entry.name not in (RUNNING, PARTIAL) for entry in out.iterdir()):
         return
     if not force:
@@ -205,25 +212,25 @@ def check_figures_folder(out: Path, *, force: bool) -> None:
 
 def clear_remains(out: Path) -> None:
     """Remove what a killed run has left in its folder, and the folder if nothing else is in it."""
-    holder = holder_in(out / RUNNING)
-    if holder is not None and holder.is_here and not holder.lives:
-        _clear(out)
+    holder = read_holder(out / RUNNING)
+    if holder is not None and holder.is_here and not holder.is_running:
+        _remove_claim(out)
         with suppress(OSError):
             out.rmdir()
 
 
-def _claim(out: Path, force: bool, say: Say) -> Claim:
+def _make_claim(out: Path, force: bool, print_line: PrintLine) -> Claim:
     check_folder(out, force=force)
     made = tuple(place for place in (out, *out.parents) if not place.exists())
     own = Holder.own()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        earlier = _take(out, own, force)
+        earlier = _acquire(out, own, force)
         shutil.rmtree(out / PARTIAL, ignore_errors=True)
-        before = _contents(out) if force else {}
+        before = _list_contents(out) if force else {}
     except OSError as error:
-        if holder_in(out / RUNNING) == own:
-            _clear(out)
+        if read_holder(out / RUNNING) == own:
+            _remove_claim(out)
         for folder in made:
             with suppress(OSError):
                 folder.rmdir()
@@ -233,16 +240,16 @@ def _claim(out: Path, force: bool, say: Say) -> Claim:
         ) from None
     if earlier is not None:
         made = made or (out,)  # by the run that did not end
-        say(f"note: --out: {out}: takes the place of a run that did not end ({earlier})")
-    return Claim(out, own, before, made, say)
+        print_line(f"note: --out: {out}: takes the place of a run that did not end ({earlier})")
+    return Claim(out, own, before, made, print_line)
 
 
-def _take(out: Path, own: Holder, force: bool) -> Holder | str | None:
+def _acquire(out: Path, own: Holder, force: bool) -> Holder | str | None:
     """Make the claim, or take over that of a process which is gone; returns whose, if any."""
     marker = out / RUNNING
     while True:
         with suppress(FileExistsError):
-            _make(marker, own)
+            _write_marker(marker, own)
             return None
         with suppress(FileNotFoundError), marker.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # of several who find it, one
@@ -255,7 +262,7 @@ def _take(out: Path, own: Holder, force: bool) -> Holder | str | None:
                 return holder or "nobody knows whose"
 
 
-def _make(marker: Path, own: Holder) -> None:
+def _write_marker(marker: Path, own: Holder) -> None:
     """Raises FileExistsError where there is a claim."""
     with marker.open("xb") as file:
         try:
@@ -269,7 +276,7 @@ def _make(marker: Path, own: Holder) -> None:
 def _check_holder(out: Path, holder: Holder | None, force: bool) -> None:
     """Refuse a folder in which a run is under way, or may be."""
     if holder is not None and holder.is_here:
-        if holder.lives:
+        if holder.is_running:
             raise ScenarioError(
                 [f"--out: got {out}, where a run is under way ({holder}), wanted another folder"]
             )
@@ -284,26 +291,26 @@ def _check_holder(out: Path, holder: Holder | None, force: bool) -> None:
         )
 
 
-def _contents(folder: Path) -> dict[str, Stamp]:
+def _list_contents(folder: Path) -> dict[str, Stamp]:
     """All paths in a folder but the claim's own, with what shows that one was changed."""
     found: dict[str, Stamp] = {}
     for entry in folder.iterdir():
         if entry.name not in (RUNNING, PARTIAL):
-            _look(entry, entry.name, found)
+            _scan(entry, entry.name, found)
     return found
 
 
-def _look(path: Path, name: str, found: dict[str, Stamp]) -> None:
+def _scan(path: Path, name: str, found: dict[str, Stamp]) -> None:
     if path.is_dir() and not path.is_symlink():
         found[name] = FOLDER
         for entry in path.iterdir():
-            _look(entry, f"{name}/{entry.name}", found)
+            _scan(entry, f"{name}/{entry.name}", found)
     else:
-        told = path.lstat()
-        found[name] = (told.st_ino, told.st_size, told.st_mtime_ns)
+        status = path.lstat()
+        found[name] = (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def _clear(folder: Path) -> None:
+def _remove_claim(folder: Path) -> None:
     """Remove a claim, and what was not put in place."""
     shutil.rmtree(folder / PARTIAL, ignore_errors=True)
     with suppress(OSError):

@@ -15,7 +15,7 @@ from emulator.runtime.transport.store import Notes
 from emulator.scenario.world import World, accelerator_of, with_features
 
 
-def settled(world: World, notes: Notes) -> World:
+def place_on_gpu(world: World, notes: Notes) -> World:
     """The world as this device's process sees it: weights on its GPU, questions read there.
 
     GPUs are dealt out to the processes of a host in turn.
@@ -23,7 +23,7 @@ def settled(world: World, notes: Notes) -> World:
     if accelerator_of(world.scenario) == "cpu":
         return world
     host, gpus = platform.node(), torch.cuda.device_count()
-    turn = notes.turn(f"GPUs of {host}")
+    turn = notes.take_turn(f"GPUs of {host}")
     if world.scenario.backend == "nccl" and turn >= gpus:
         raise ScenarioError(
             [
@@ -40,7 +40,7 @@ def settled(world: World, notes: Notes) -> World:
     return with_features(world)
 
 
-def settled_alone(world: World) -> World:
+def place_on_first_gpu(world: World) -> World:
     """The same where one process leads all lives: on the first GPU."""
     if accelerator_of(world.scenario) == "cpu":
         return world

@@ -157,7 +157,7 @@ class Respondent:
         return first
 
 
-def respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respondent:
+def load_respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respondent:
     """Load a device of a finished run; overrides are those of a scenario, e.g. `router.top_m=2`.
 
     Raises ScenarioError for a folder that holds no run, a device it lacks, and files that are broken;
@@ -175,13 +175,13 @@ def respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respond
     if not 0 <= device < scenario.devices:
         raise ScenarioError([f"--device: got {device}, wanted 0 ... {scenario.devices - 1}"])
     folder = run / "experts" / f"device-{device:02d}"
-    fitted = _router(folder / "router.safetensors") if scenario.method.routes else {}
+    fitted = _read_router(folder / "router.safetensors") if scenario.method.routes else {}
     backbone = scenario.backbone.load()
     routed_to = scenario.tasks.names if scenario.method.routes else ()
-    return Respondent(scenario, backbone, _experts(folder, backbone, routed_to), fitted)
+    return Respondent(scenario, backbone, _read_experts(folder, backbone, routed_to), fitted)
 
 
-def shown(reply: Reply) -> str:
+def format_reply(reply: Reply) -> str:
     """A reply as four lines, more where part of the prompt was left unread or is not known."""
     by = " + ".join(reply.answered_by) or "the backbone alone"
     gates = ", ".join(f"{name} {gate:.3f}" for name, gate in reply.gates)
@@ -209,7 +209,7 @@ def check_texts(texts: Iterable[str], where: str) -> None:
             raise ScenarioError([f"{where}: got {text!a}, wanted text in UTF-8"]) from None
 
 
-def prompts_in(file: Path) -> list[str]:
+def read_prompts(file: Path) -> list[str]:
     """One prompt a line, empty lines left out."""
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")
@@ -218,10 +218,10 @@ def prompts_in(file: Path) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
-def _experts(folder: Path, backbone: Backbone, tasks: Sequence[str]) -> dict[str, Expert]:
+def _read_experts(folder: Path, backbone: Backbone, tasks: Sequence[str]) -> dict[str, Expert]:
     """All experts of a device by the name of their folder, in gate order. tasks: where questions go."""
     path = folder / "experts.json"
-    rows = read_experts(_file(path))
+    rows = read_experts(_check_file(path))
     for index, row in enumerate(rows):
         if tasks and row.task not in tasks:
             wanted = f"one of {', '.join(tasks)}"
@@ -229,14 +229,14 @@ def _experts(folder: Path, backbone: Backbone, tasks: Sequence[str]) -> dict[str
         if row.form != rows[0].form:
             wanted = f"{rows[0].form} as in 0.form"
             raise ScenarioError([f"{path}: {index}.form: got {row.form!r}, wanted {wanted}"])
-    return {row.folder: _expert(folder / row.folder, row, backbone) for row in rows}
+    return {row.folder: _read_expert(folder / row.folder, row, backbone) for row in rows}
 
 
-def _expert(folder: Path, row: ExpertRow, backbone: Backbone) -> Expert:
+def _read_expert(folder: Path, row: ExpertRow, backbone: Backbone) -> Expert:
     """One expert, its tensors checked against the backbone."""
     whole = row.form == "weights"
     path = folder / ("model.safetensors" if whole else "adapter_model.safetensors")
-    data = _bytes(path)
+    data = _read_bytes(path)
     try:
         if whole:
             tensors = model_differences(data, backbone.model)
@@ -249,10 +249,10 @@ def _expert(folder: Path, row: ExpertRow, backbone: Backbone) -> Expert:
     return Expert(row.task, row.samples, 1.0 if whole else row.scaling, tensors, row.form)
 
 
-def _router(path: Path) -> dict[str, FloatArray]:
+def _read_router(path: Path) -> dict[str, FloatArray]:
     """The fitted router's tensors."""
     try:
-        fitted: dict[str, FloatArray] = load(_bytes(path))
+        fitted: dict[str, FloatArray] = load(_read_bytes(path))
     except SafetensorError as error:
         raise ScenarioError([f"{path}: got no safetensors ({error}), wanted a router"]) from None
     for name, values in fitted.items():  # its thresholds may be infinite
@@ -261,11 +261,11 @@ def _router(path: Path) -> dict[str, FloatArray]:
     return fitted
 
 
-def _bytes(path: Path) -> bytes:
-    return _file(path).read_bytes()
+def _read_bytes(path: Path) -> bytes:
+    return _check_file(path).read_bytes()
 
 
-def _file(path: Path) -> Path:
+def _check_file(path: Path) -> Path:
     if not is_file(path):
         raise ScenarioError([f"{path}: no such file, wanted the folder of a finished run"])
     return path

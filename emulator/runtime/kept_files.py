@@ -24,17 +24,17 @@ def is_written(path: str) -> bool:
     return _WRITTEN.fullmatch(path) is not None
 
 
-def listed(names: Iterable[str]) -> str:
+def format_names(names: Iterable[str]) -> str:
     """Names in order, the first of them where they are many."""
     first = sorted(names)
     more = f" and {len(first) - MOST_LISTED} more" if len(first) > MOST_LISTED else ""
     return ", ".join(first[:MOST_LISTED]) + more
 
 
-def kept_elsewhere(place: Path, files: Mapping[str, bytes]) -> str:
+def write_elsewhere(place: Path, files: Mapping[str, bytes]) -> str:
     """Write files beside a folder, or wherever they can be written; says where, or that nowhere."""
     tried = []
-    for parent in _other_parents(place):
+    for parent in _list_other_parents(place):
         tried.append(str(parent))
         with suppress(OSError):
             return f"the result is kept in {_write_beside(parent, place.name, files)}"
@@ -49,7 +49,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         target.write_bytes(data)
 
 
-def _other_parents(place: Path) -> list[Path]:
+def _list_other_parents(place: Path) -> list[Path]:
     """Where a result may be kept that cannot be put in its place: beside it, else elsewhere."""
     parents = [place.parent]
     with suppress(OSError):

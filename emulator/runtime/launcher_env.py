@@ -10,7 +10,7 @@ from emulator.core.errors import ScenarioError
 from emulator.runtime.transport.peers import Address
 
 
-def environment_world() -> tuple[int, int] | None:
+def read_launcher_world() -> tuple[int, int] | None:
     """(process_rank, world_size) as a launcher set them; None when there is no launcher.
 
     Raises ScenarioError when only one is set or they make no sense.
@@ -18,7 +18,7 @@ def environment_world() -> tuple[int, int] | None:
     rank, world = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
     if rank is None and world is None:
         return None
-    process_rank, world_size = _number("RANK"), _number("WORLD_SIZE")
+    process_rank, world_size = _read_number("RANK"), _read_number("WORLD_SIZE")
     if not 0 <= process_rank < world_size:
         raise ScenarioError(
             [f"RANK: got {process_rank}, wanted 0 <= RANK < WORLD_SIZE = {world_size}"]
@@ -26,7 +26,7 @@ def environment_world() -> tuple[int, int] | None:
     return process_rank, world_size
 
 
-def devices_here(
+def find_local_devices(
     place: tuple[int, int] | None, devices: int, devices_per_host: int | None
 ) -> range:
     """The devices of this process, or of its children. Raises ScenarioError when counts do not fit."""
@@ -62,12 +62,12 @@ def devices_here(
     raise ScenarioError([problem])
 
 
-def meeting_address() -> Address:
+def read_rendezvous_address() -> Address:
     """Where the store is. Raises ScenarioError where MASTER_ADDR or MASTER_PORT make no sense."""
     host = os.environ.get("MASTER_ADDR")
     if not host:
         raise ScenarioError(["MASTER_ADDR: not set, wanted the host of device 0"])
-    port = _number("MASTER_PORT")
+    port = _read_number("MASTER_PORT")
     if not 1 <= port <= 65535:
         raise ScenarioError([f"MASTER_PORT: got {port}, wanted a port (1 to 65535)"])
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -79,7 +79,7 @@ def serves_store(process_rank: int) -> bool:
     return process_rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)
 
 
-def _number(name: str) -> int:
+def _read_number(name: str) -> int:
     text = os.environ.get(name, "")
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise ScenarioError([f"{name}: got {text!r}, wanted a number"])

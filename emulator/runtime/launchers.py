@@ -17,21 +17,21 @@ import torch
 
 from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.runtime.launcher_env import (
-    devices_here,
-    environment_world,
-    meeting_address,
+    find_local_devices,
+    read_launcher_world,
+    read_rendezvous_address,
     serves_store,
 )
-from emulator.runtime.processes import ChildMain, Conclude, Crew, OnMessage, nothing
+from emulator.runtime.processes import ChildMain, Conclude, HostDevices, OnMessage, do_nothing
 from emulator.runtime.transport.gloo import Transport
 from emulator.runtime.transport.network_interface import use_interface_towards
-from emulator.runtime.transport.peers import Address, Patience
-from emulator.runtime.transport.shutdown import Together, leave_together
+from emulator.runtime.transport.peers import Address, Timeouts
+from emulator.runtime.transport.shutdown import ShutdownGroup, leave_together
 from emulator.runtime.transport.store import StoreHost
 from emulator.scenario.schema import Scenario
 
 
-def terms_of(scenario: Scenario, devices_per_host: int | None) -> dict[str, str]:
+def collect_terms(scenario: Scenario, devices_per_host: int | None) -> dict[str, str]:
     """What all hosts must have been told alike, by name; files may lie in different folders."""
     terms = {"--devices-per-host": str(devices_per_host or "nothing")}
 
@@ -51,9 +51,9 @@ def terms_of(scenario: Scenario, devices_per_host: int | None) -> dict[str, str]
 def run_launched(
     child_main: ChildMain,
     on_message: OnMessage,
-    patience: Patience,
+    timeouts: Timeouts,
     terms: Mapping[str, str] | None = None,
-    conclude: Conclude = nothing,
+    conclude: Conclude = do_nothing,
 ) -> None:
     """Run this process's device; what it posts goes to `on_message` here, in the same process.
 
@@ -62,27 +62,29 @@ def run_launched(
     been told alike. Raises what `child_main` and `leave_together` raise, and EmulatorError, naming
     address and port, when the store cannot be reached or its port is in use.
     """
-    device, devices = _place()
-    address = meeting_address()
+    device, devices = _read_place()
+    address = read_rendezvous_address()
     use_interface_towards(address.host)
     torch.set_num_threads(1)
-    with _store(device, devices, address):
-        with Transport(device, devices, address, patience, terms=terms) as transport:
+    with _serve_store(device, devices, address):
+        with Transport(device, devices, address, timeouts, terms=terms) as transport:
             child_main(transport, lambda _, header, blob: on_message(device, header, blob))
             if device == 0:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        leave_together(Together(device, devices, address, patience.stall_timeout_s), conclude)
+        leave_together(ShutdownGroup(device, devices, address, timeouts.stall_timeout_s), conclude)
 
 
-def launched_crew(devices: int, devices_per_host: int, terms: Mapping[str, str]) -> Crew:
+def assign_launched_devices(
+    devices: int, devices_per_host: int, terms: Mapping[str, str]
+) -> HostDevices:
     """The devices that this process forks, of as many as there are; the last host may have fewer.
 
     Raises ScenarioError when counts do not fit, EmulatorError when the store's port is in use.
     """
-    place = _place()
-    address = meeting_address()
-    return Crew(
-        ids=devices_here(place, devices, devices_per_host),
+    place = _read_place()
+    address = read_rendezvous_address()
+    return HostDevices(
+        ids=find_local_devices(place, devices, devices_per_host),
         devices=devices,
         address=address,
         listener=_listen(address) if serves_store(place[0]) else None,
@@ -91,22 +93,22 @@ def launched_crew(devices: int, devices_per_host: int, terms: Mapping[str, str])
     )
 
 
-def _place() -> tuple[int, int]:
-    world = environment_world()
+def _read_place() -> tuple[int, int]:
+    world = read_launcher_world()
     if world is None:
         raise ScenarioError(["RANK and WORLD_SIZE: not set, wanted a launcher's environment"])
     return world
 
 
 @contextmanager
-def _store(device: int, devices: int, address: Address) -> Iterator[None]:
+def _serve_store(device: int, devices: int, address: Address) -> Iterator[None]:
     """Serve the store, where this process does, until all have left."""
     if not serves_store(device):
         yield
         return
     with StoreHost(_listen(address), address, devices) as host:
         yield
-        host.await_farewell()
+        host.await_shutdown()
 
 
 def _listen(address: Address) -> socket.socket:

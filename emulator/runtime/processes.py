@@ -18,13 +18,13 @@ from multiprocessing.synchronize import Semaphore
 import torch
 
 from emulator.runtime.child_processes import FORK, Children
-from emulator.runtime.drivers.core_permits import cores_here, released
-from emulator.runtime.signals import uninterrupted
+from emulator.runtime.drivers.core_permits import count_cores, release_core
+from emulator.runtime.signals import ignore_interrupts
 from emulator.runtime.transport.gloo import Transport
 from emulator.runtime.transport.network_interface import LOOPBACK, use_interface_towards
-from emulator.runtime.transport.peers import Address, Patience
-from emulator.runtime.transport.pipe import NO_ROUND, Failure, Json, Message, Outlet
-from emulator.runtime.transport.shutdown import Together, leave_together
+from emulator.runtime.transport.peers import Address, Timeouts
+from emulator.runtime.transport.pipe import NO_ROUND, Failure, Json, Outlet, PostedMessage
+from emulator.runtime.transport.shutdown import ShutdownGroup, leave_together
 from emulator.runtime.transport.store import StoreHost
 
 OnMessage = Callable[[int, Mapping[str, Json], bytes], None]
@@ -39,12 +39,12 @@ ChildMain = Callable[[Transport, Post], None]
 Conclude = Callable[[], None]
 """What is left to do, by one process, when all devices have come to their end."""
 
-_BLAME_S = 2.0
+_ROOT_CAUSE_WAIT_S = 2.0
 """How long to wait for the failure itself when a device only reports that it lost another."""
 
 
 @dataclass(frozen=True)
-class Crew:
+class HostDevices:
     """The devices of one machine, and where they meet those of others."""
 
     ids: range
@@ -60,22 +60,22 @@ class Crew:
     """Which of how many machines it is."""
 
 
-def nothing() -> None:
+def do_nothing() -> None:
     """Nothing is left to do."""
 
 
-def whole_crew(devices: int) -> Crew:
+def assign_all_devices(devices: int) -> HostDevices:
     """All devices on this machine."""
     listener = socket.create_server((LOOPBACK, 0), backlog=devices)
-    return Crew(range(devices), devices, Address(*listener.getsockname()), listener)
+    return HostDevices(range(devices), devices, Address(*listener.getsockname()), listener)
 
 
 def run_forked(
-    crew: Crew,
+    host_devices: HostDevices,
     child_main: ChildMain,
     on_message: OnMessage,
-    patience: Patience,
-    conclude: Conclude = nothing,
+    timeouts: Timeouts,
+    conclude: Conclude = do_nothing,
 ) -> None:
     """Run `child_main` in one forked child per device; return when all have ended well.
 
@@ -86,52 +86,56 @@ def run_forked(
     KeyboardInterrupt on SIGINT, SIGTERM or SIGHUP, and what `conclude` and `leave_together` raise.
     """
     with ExitStack() as until_all_leave:
-        _supervise(crew, child_main, on_message, patience, until_all_leave)
-        rank, machines = crew.place
+        _supervise(host_devices, child_main, on_message, timeouts, until_all_leave)
+        rank, machines = host_devices.place
         if machines == 1:
             conclude()
         else:
-            group = Together(rank, machines, crew.address, patience.stall_timeout_s)
+            group = ShutdownGroup(rank, machines, host_devices.address, timeouts.stall_timeout_s)
             leave_together(group, conclude)
 
 
 def _supervise(
-    crew: Crew,
+    host_devices: HostDevices,
     child_main: ChildMain,
     on_message: OnMessage,
-    patience: Patience,
+    timeouts: Timeouts,
     until_all_leave: ExitStack,
 ) -> None:
     """Fork the children and wait for their end; the store, if it is served here, stays open."""
-    listener = crew.listener or nullcontext()
-    cores = FORK.Semaphore(cores_here()) if len(crew.ids) > cores_here() else None
+    listener = host_devices.listener or nullcontext()
+    cores = FORK.Semaphore(count_cores()) if len(host_devices.ids) > count_cores() else None
     with listener, Children[int]() as children:
-        for device in crew.ids:
-            children.fork(device, partial(_run_device, device, crew, child_main, patience, cores))
-        if crew.listener is None:
+        for device in host_devices.ids:
+            children.fork(
+                device, partial(_run_device, device, host_devices, child_main, timeouts, cores)
+            )
+        if host_devices.listener is None:
             _await_end(children, on_message)
             return
-        host = until_all_leave.enter_context(StoreHost(crew.listener, crew.address, crew.devices))
+        host = until_all_leave.enter_context(
+            StoreHost(host_devices.listener, host_devices.address, host_devices.devices)
+        )
         _await_end(children, on_message)
-        with uninterrupted():  # all results are there
-            host.await_farewell()
+        with ignore_interrupts():  # all results are there
+            host.await_shutdown()
 
 
 def _await_end(children: Children[int], on_message: OnMessage) -> None:
     """Take what the devices post until all have ended well; raise the failure that began it all."""
     rounds = dict.fromkeys(children.names, NO_ROUND)
     failures: dict[int, Failure] = {}
-    blame_until_s = math.inf
+    root_cause_until_s = math.inf
     while children.names:
-        timeout_s = max(0.0, blame_until_s - time.monotonic()) if failures else None
+        timeout_s = max(0.0, root_cause_until_s - time.monotonic()) if failures else None
         for device, posted in children.wait(timeout_s):
-            if isinstance(posted, Message):
+            if isinstance(posted, PostedMessage):
                 rounds[device] = posted.round_index
                 on_message(device, posted.header, posted.blob)
             elif isinstance(posted, Failure):
                 failures[device] = posted
-                blame_until_s = min(blame_until_s, time.monotonic() + _BLAME_S)
-        last_word = blame_until_s < time.monotonic() or not children.names
+                root_cause_until_s = min(root_cause_until_s, time.monotonic() + _ROOT_CAUSE_WAIT_S)
+        last_word = root_cause_until_s < time.monotonic() or not children.names
         first = [device for device, failure in failures.items() if failure.peer is None]
         if first or (failures and last_word):
             device = (first or list(failures))[0]
@@ -140,22 +144,24 @@ def _await_end(children: Children[int], on_message: OnMessage) -> None:
 
 def _run_device(
     device: int,
-    crew: Crew,
+    host_devices: HostDevices,
     child_main: ChildMain,
-    patience: Patience,
+    timeouts: Timeouts,
     cores: Semaphore | None,
     outlet: Outlet,
 ) -> None:
     """All that a child does."""
-    if crew.listener is not None:
-        crew.listener.close()
+    if host_devices.listener is not None:
+        host_devices.listener.close()
     torch.set_num_threads(1)
-    use_interface_towards(crew.address.host)
+    use_interface_towards(host_devices.address.host)
     idle: Callable[[], AbstractContextManager[None]] = (
-        partial(released, cores) if cores else nullcontext
+        partial(release_core, cores) if cores else nullcontext
     )
     with (
         cores or nullcontext(),
-        Transport(device, crew.devices, crew.address, patience, idle, crew.terms) as transport,
+        Transport(
+            device, host_devices.devices, host_devices.address, timeouts, idle, host_devices.terms
+        ) as transport,
     ):
-        child_main(transport, outlet.message)
+        child_main(transport, outlet.post_message)

@@ -12,11 +12,11 @@ from rich.text import Text
 MOST_ROWS = 24
 """More devices than this are shown as one line of means."""
 
-TOLD_EVERY_S = 30.0
+REPORT_INTERVAL_S = 30.0
 """How often a log learns how far the run is."""
 
 
-class Progress:
+class ProgressView:
     """Per device: round, loss, emulated time, bytes on the air."""
 
     def __init__(self, title: str, devices: Sequence[int], rounds: int, console: Console) -> None:
@@ -29,9 +29,9 @@ class Progress:
         self._live = Live(console=console, refresh_per_second=4, transient=True)
         self._shown = console.is_terminal
         self._console = console
-        self._told_s = time.monotonic()
+        self._reported_s = time.monotonic()
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressView":
         if self._shown:
             self._live.start()
             self._live.update(self._table())
@@ -60,8 +60,8 @@ class Progress:
         self._rows[device] = (rounds_done, loss, now_s, total)
         if self._shown:
             self._live.update(self._table())
-        elif time.monotonic() - self._told_s >= TOLD_EVERY_S:
-            self._told_s = time.monotonic()
+        elif time.monotonic() - self._reported_s >= REPORT_INTERVAL_S:
+            self._reported_s = time.monotonic()
             done = min(row[0] for row in self._rows.values())
             line = f"{self._title}: {done} of {self._rounds} rounds done by all"
             self._console.print(line, highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from emulator.core.types.arrays import FloatArray
 from emulator.core.types.records import LinkRecord, MetricRecord
 from emulator.core.types.result import DeviceResult, Expert
 from emulator.core.types.survey import Link
-from emulator.runtime.drivers.lifecycle import Outcome
+from emulator.runtime.drivers.lifecycle import LifeOutcome
 
 _LENGTH = struct.Struct("<Q")
 
@@ -36,7 +36,7 @@ class Cost:
     peak_gpu_mb: float = 0.0
 
 
-def pack(outcome: Outcome, cost: Cost) -> bytes:
+def encode_result(outcome: LifeOutcome, cost: Cost) -> bytes:
     """One blob: length of the JSON, JSON, safetensors. `unpack(pack(x))` equals x."""
     result = outcome.result
     experts = (result.own_expert, *result.experts)
@@ -65,15 +65,15 @@ def pack(outcome: Outcome, cost: Cost) -> bytes:
     return b"".join((_LENGTH.pack(len(head)), head, save(whole)))
 
 
-def unpack(blob: bytes) -> tuple[Outcome, Cost]:
+def decode_result(blob: bytes) -> tuple[LifeOutcome, Cost]:
     """The outcome and cost again. Raises EmulatorError for bytes that `pack` did not write."""
     try:
-        return _unpacked(blob)
+        return _decode(blob)
     except (struct.error, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise EmulatorError(f"result of a device: got {len(blob)} bytes of no result") from error
 
 
-def _unpacked(blob: bytes) -> tuple[Outcome, Cost]:
+def _decode(blob: bytes) -> tuple[LifeOutcome, Cost]:
     (length,) = _LENGTH.unpack_from(blob)
     document: dict[str, Any] = json.loads(blob[_LENGTH.size : _LENGTH.size + length])
     tensors = load(blob[_LENGTH.size + length :])
@@ -106,4 +106,4 @@ def _unpacked(blob: bytes) -> tuple[Outcome, Cost]:
         rounds=document["rounds"],
     )
     records = tuple(LinkRecord(**row) for row in document["ledger"])
-    return Outcome(result, records), Cost(**document["cost"])
+    return LifeOutcome(result, records), Cost(**document["cost"])

@@ -25,7 +25,7 @@ from emulator.learning.evaluation import check_finite
 from emulator.network.channel.access import served_in_turns
 from emulator.network.relay_paths import paths_taken
 from emulator.network.wire.quantisation import VALUE_BYTES
-from emulator.runtime.drivers.lifecycle import Outcome
+from emulator.runtime.drivers.lifecycle import LifeOutcome
 from emulator.scenario.load import dump_scenario
 from emulator.scenario.world import World, accelerator_of
 
@@ -33,8 +33,8 @@ ARITHMETIC_VARIABLES = ("ATEN_CPU_", "DNNL_", "GOTO", "MKL_", "OMP_", "ONEDNN_",
 """How variables begin that may choose other instructions for sums, and so their last digits."""
 
 
-def run_files(
-    world: World, outcomes: Sequence[Outcome], driver: str, machine: Mapping[str, float]
+def build_run_files(
+    world: World, outcomes: Sequence[LifeOutcome], driver: str, machine: Mapping[str, float]
 ) -> dict[str, bytes]:
     """Every file of a run: path in the folder -> bytes. outcomes: of all devices, in order.
 
@@ -70,31 +70,31 @@ def run_files(
     )
     files = {
         "scenario.yaml": dump_scenario(scenario).encode(),
-        "environment.json": _json(environment(driver, accelerator_of(scenario))),
+        "environment.json": _encode_json(describe_environment(driver, accelerator_of(scenario))),
         "metrics.parquet": parquet(metrics, MetricRecord),
         "ledger.parquet": parquet(ledger, LinkRecord),
-        "topology.json": _json(
-            _topology(world, results)
-            | {"paths": paths_taken(ledger), "in_turns": in_turns(world, outcomes)}
+        "topology.json": _encode_json(
+            _describe_topology(world, results)
+            | {"paths": paths_taken(ledger), "in_turns": find_shared_slots(world, outcomes)}
         ),
-        "summary.json": _json({**summary, **parameters, **machine}),
+        "summary.json": _encode_json({**summary, **parameters, **machine}),
     }
     for result in results:
-        files |= _device_files(world, result)
+        files |= _build_device_files(world, result)
     return files
 
 
-def in_turns(world: World, outcomes: Sequence[Outcome]) -> list[tuple[int, int]]:
+def find_shared_slots(world: World, outcomes: Sequence[LifeOutcome]) -> list[tuple[int, int]]:
     """The links (sender, receiver) that were used though both ends have the same slot."""
     used = ((r.sender, r.receiver) for outcome in outcomes for r in outcome.link_records)
     return served_in_turns(world.access, used)
 
 
-def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
+def _build_device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
     """The own expert as a folder; all experts and the router it answers with."""
     name = f"device-{result.device:02d}"
     folders = {f"adapters/{name}": result.own_expert}
-    places = expert_folders([expert.task for expert in result.experts])
+    places = name_expert_folders([expert.task for expert in result.experts])
     folders |= {
         f"experts/{name}/{place}": e for place, e in zip(places, result.experts, strict=True)
     }
@@ -103,9 +103,9 @@ def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
     files = {
         f"{folder}/{file}": data
         for folder, expert in folders.items()
-        for file, data in _expert_files(world, expert).items()
+        for file, data in _build_expert_files(world, expert).items()
     }
-    files[f"experts/{name}/experts.json"] = _json(
+    files[f"experts/{name}/experts.json"] = _encode_json(
         [
             {
                 "task": e.task,
@@ -122,7 +122,7 @@ def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
     return files
 
 
-def _expert_files(world: World, expert: Expert) -> Mapping[str, bytes]:
+def _build_expert_files(world: World, expert: Expert) -> Mapping[str, bytes]:
     """A low-rank expert as a PEFT folder, whole weights as a model folder."""
     backbone = world.backbone
     if expert.form == "weights":
@@ -130,7 +130,7 @@ def _expert_files(world: World, expert: Expert) -> Mapping[str, bytes]:
     return peft_files(expert, backbone)
 
 
-def expert_folders(tasks: Sequence[str]) -> list[str]:
+def name_expert_folders(tasks: Sequence[str]) -> list[str]:
     """Where experts of these tasks lie: under the task's name, the second of a task under `NAME~2`."""
     return [
         task if task not in tasks[:index] else f"{task}~{tasks[:index].count(task) + 1}"
@@ -138,7 +138,7 @@ def expert_folders(tasks: Sequence[str]) -> list[str]:
     ]
 
 
-def _topology(world: World, results: Sequence[DeviceResult]) -> dict[str, Any]:
+def _describe_topology(world: World, results: Sequence[DeviceResult]) -> dict[str, Any]:
     """Where devices stand, who is with whom, who mixes whom."""
     return {
         "positions_m": world.channel.at(0.0).positions_m.tolist(),
@@ -151,11 +151,11 @@ def _topology(world: World, results: Sequence[DeviceResult]) -> dict[str, Any]:
     }
 
 
-def _json(value: Any) -> bytes:
+def _encode_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def environment(driver: str, accelerator: str) -> dict[str, Any]:
+def describe_environment(driver: str, accelerator: str) -> dict[str, Any]:
     """Where and with what it runs; the one description that differs between machines."""
     packages = ("torch", "transformers", "peft", "numpy", "scipy", "pyarrow", "safetensors")
     versions = {}

@@ -38,7 +38,7 @@ def open_standard_streams() -> None:
 
 
 @contextmanager
-def output_told() -> Iterator[None]:
+def report_output_errors() -> Iterator[None]:
     """Standard output that cannot be written is one line and exit code 1; without a reader, no line."""
     try:
         try:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from multiprocessing.synchronize import Semaphore
 
 
-def cores_here() -> int:
+def count_cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -18,7 +18,7 @@ def cores_here() -> int:
 
 
 @contextmanager
-def released(core: Semaphore) -> Iterator[None]:
+def release_core(core: Semaphore) -> Iterator[None]:
     """While this device waits, another computes. A device that fails meanwhile needs no core any more."""
     core.release()
     yield

@@ -16,14 +16,14 @@ OnCommit = Callable[[int, Commit, tuple[LinkRecord, ...]], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class LifeOutcome:
     """What a life came to, and every link record it caused, in order."""
 
     result: DeviceResult
     link_records: tuple[LinkRecord, ...]
 
 
-class Walk:
+class LifeRunner:
     """One life, led from Send to Send; commits are answered on the way."""
 
     def __init__(self, device: int, life: Life, air: Air, on_commit: OnCommit) -> None:
@@ -33,7 +33,7 @@ class Walk:
         self._on_commit = on_commit
         self._records: list[LinkRecord] = []
         self._committed = 0
-        self._outcome: Outcome | None = None
+        self._outcome: LifeOutcome | None = None
 
     def start(self) -> Send | None:
         """The first Send, or None when the life ended without one."""
@@ -51,7 +51,7 @@ class Walk:
         ordered = sorted(bursts, key=lambda burst: (burst.arrival_s, burst.sender))
         inbox = self._air.collect(send, ordered)
         following = self._next(lambda: self._life.send(inbox))
-        _check_promise(self.device, send, following)
+        _check_next_send(self.device, send, following)
         return following
 
     def close(self) -> None:
@@ -59,7 +59,7 @@ class Walk:
         self._life.close()
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> LifeOutcome:
         """What the ended life came to."""
         if self._outcome is None:
             raise ProtocolError(f"device {self.device}: its life has not ended yet")
@@ -72,7 +72,7 @@ class Walk:
                 self._commit(step)
                 step = self._life.send(Inbox((), step.now_s))
         except StopIteration as end:
-            self._outcome = Outcome(end.value, tuple(self._records))
+            self._outcome = LifeOutcome(end.value, tuple(self._records))
             return None
         return step
 
@@ -82,19 +82,19 @@ class Walk:
         self._on_commit(self.device, commit, fresh)
 
 
-def _check_promise(device: int, send: Send, following: Send | None) -> None:
+def _check_next_send(device: int, send: Send, following: Send | None) -> None:
     """Raise ProtocolError unless who does not wait speaks again when it said, and after inf no more."""
     if send.next_s is None:
         return
-    speaks_s = math.inf if following is None or following.next_s is None else following.now_s
-    if speaks_s < send.next_s or (math.isfinite(send.next_s) and math.isinf(speaks_s)):
+    following_s = math.inf if following is None or following.next_s is None else following.now_s
+    if following_s < send.next_s or (math.isfinite(send.next_s) and math.isinf(following_s)):
         raise ProtocolError(
-            f"device {device}: got a Send without waiting at {speaks_s:g} s, wanted one at "
+            f"device {device}: got a Send without waiting at {following_s:g} s, wanted one at "
             f"{send.next_s:g} s, as promised: one exchange a round"
         )
 
 
-def not_awaited(sender: int, receiver: int, exchange_index: int) -> ProtocolError:
+def unexpected_burst_error(sender: int, receiver: int, exchange_index: int) -> ProtocolError:
     """A burst nobody asked for."""
     return ProtocolError(
         f"exchange {exchange_index}: device {sender} sends to device {receiver}, "
@@ -102,7 +102,7 @@ def not_awaited(sender: int, receiver: int, exchange_index: int) -> ProtocolErro
     )
 
 
-def not_sent(sender: int, receiver: int, exchange_index: int) -> ProtocolError:
+def missing_burst_error(sender: int, receiver: int, exchange_index: int) -> ProtocolError:
     """A wait that nobody will end."""
     return ProtocolError(
         f"exchange {exchange_index}: device {receiver} waits for device {sender}, "

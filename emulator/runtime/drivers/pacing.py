@@ -37,7 +37,7 @@ class Pacer:
             self._sleep(ahead_s)
         self._lags_s.append(-ahead_s)
 
-    def lag(self) -> dict[str, float]:
+    def summarise_lag(self) -> dict[str, float]:
         """Wall time by which frames left too late: median, 99th percentile, maximum [s], and how many."""
         lags_s = np.array(self._lags_s or [0.0])
         p50_s, p99_s = np.percentile(lags_s, [50, 99]).tolist()
@@ -49,7 +49,7 @@ class Pacer:
         }
 
 
-def moments(
+def schedule_frames(
     bursts: Sequence[Burst], frame_counts: Sequence[int]
 ) -> Iterator[tuple[float, int, int]]:
     """(emulated time, burst, frame) of all frames of an exchange, in the order of time.

@@ -41,7 +41,9 @@ class Failure:
             return cls("protocol", str(error), None, trace)
         if isinstance(error, EmulatorError):
             return cls("failed", str(error), None, trace)
-        return cls("failed", f"{type(error).__name__}: {error}{_place_of(error)}", None, trace)
+        return cls(
+            "failed", f"{type(error).__name__}: {error}{_describe_location(error)}", None, trace
+        )
 
     def to_error(self, device: int, round_index: int) -> EmulatorError:
         """The exception to raise in the parent, of one line; the child's traceback is a note to it."""
@@ -59,7 +61,7 @@ class Failure:
         return error
 
 
-def _place_of(error: BaseException) -> str:
+def _describe_location(error: BaseException) -> str:
     """`, mine.py:12 in exchange`: the innermost line that is no library's."""
     libraries = (*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), "<frozen ")
     frames = traceback.extract_tb(error.__traceback__)
@@ -68,7 +70,7 @@ def _place_of(error: BaseException) -> str:
 
 
 @dataclass(frozen=True)
-class Message:
+class PostedMessage:
     """Something a device has to say, and the round it is in."""
 
     round_index: int
@@ -87,15 +89,15 @@ class Outlet:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def message(self, round_index: int, header: Mapping[str, Json], blob: bytes) -> None:
+    def post_message(self, round_index: int, header: Mapping[str, Json], blob: bytes) -> None:
         """Post a message."""
         self._post({"message": dict(header), "round": round_index}, blob)
 
-    def done(self) -> None:
+    def post_done(self) -> None:
         """Post the good end."""
         self._post({"done": True}, b"")
 
-    def failed(self, failure: Failure) -> None:
+    def post_failure(self, failure: Failure) -> None:
         """Post the bad end."""
         fields: dict[str, Json] = {
             "kind": failure.kind,
@@ -109,13 +111,13 @@ class Outlet:
         self._connection.send_bytes(b"\n".join((json.dumps(envelope).encode(), blob)))
 
 
-def opened(posting: bytes) -> Message | Done | Failure:
+def parse_posting(posting: bytes) -> PostedMessage | Done | Failure:
     """One posting, as the parent has received it."""
     head, _, blob = posting.partition(b"\n")
     envelope: Mapping[str, Json] = json.loads(head)
     match envelope:
         case {"message": dict(header), "round": int(round_index)}:
-            return Message(round_index, header, blob)
+            return PostedMessage(round_index, header, blob)
         case {"done": True}:
             return Done()
         case {"failed": {"kind": str(kind), "text": str(text), "peer": peer, "trace": str(trace)}}:
