@@ -1,7 +1,8 @@
-"""Child processes that are forked from this one, post to it over a pipe each, and end with it.
+"""Child processes: they are forked from this process, post to it over one pipe each, and end with it.
 
-Runs fork their devices and experiments their runs. A child ignores SIGINT and SIGHUP, which a terminal
-sends to all of them: it obeys its parent alone, and the system ends it when its parent ends (Linux).
+A run forks its devices, and an experiment forks its runs. A terminal sends SIGINT and SIGHUP to parent
+and children, so the children ignore both; the parent ends them. On Linux the system ends a child when
+its parent ends.
 """
 
 import ctypes
@@ -24,13 +25,13 @@ from emulator.runtime.transport.pipe import Done, Failure, Outlet, PostedMessage
 FORK = multiprocessing.get_context("fork")
 
 Main = Callable[[Outlet], None]
-"""All that a child does. It ends well when this returns, and fails with what this raises."""
+"""The function that a child runs. The child succeeds when it returns, and fails with what it raises."""
 
 Name = TypeVar("Name", bound=Hashable)
 
 _PR_SET_PDEATHSIG = 1
 _TERMINATE_S = 3.0
-"""How long a child may take to end once it is told to."""
+"""How long a child may take to end after SIGTERM [s]; SIGKILL follows."""
 
 
 @dataclass
@@ -41,10 +42,10 @@ class _Child:
 
 
 class Children(Generic[Name]):
-    """The living children of this process, by name.
+    """The running children of this process, by name.
 
-    As a context, to be entered in the main thread: no child outlives it, and SIGINT, SIGTERM and SIGHUP
-    raise KeyboardInterrupt inside it.
+    A context manager, to be entered in the main thread. Inside it SIGINT, SIGTERM and SIGHUP raise
+    KeyboardInterrupt; at its end it terminates all children.
     """
 
     def __init__(self) -> None:
@@ -65,14 +66,14 @@ class Children(Generic[Name]):
 
     @property
     def names(self) -> frozenset[Name]:
-        """The children that have not ended."""
+        """The names of the children that have not ended."""
         return frozenset(self._running)
 
     def fork(self, name: Name, main: Main) -> None:
         """Start a child.
 
-        The heap so far stays shared in memory: no garbage collector touches it any more, and nothing of
-        the parent's that owns a thread is taken down in a child, where that thread does not exist.
+        The garbage collector leaves all present objects alone from now on. So their pages stay shared,
+        and no child finalises a parent's object that owns a thread, which does not exist in the child.
         """
         here, there = FORK.Pipe(duplex=False)
         inherited = (here, *(child.connection for child in self._running.values()))
@@ -86,9 +87,9 @@ class Children(Generic[Name]):
     def wait(
         self, timeout_s: float | None = None
     ) -> list[tuple[Name, PostedMessage | Done | Failure]]:
-        """What children post from now on; Done or Failure for one that has ended, which is reaped.
+        """Return what children post; for a child that has ended, reap it and return Done or Failure.
 
-        Waits until something happens, at most `timeout_s`; that may be nothing that is returned.
+        The call waits until some child posts or ends, at most `timeout_s`. The list may be empty.
         """
         names = {child.connection: name for name, child in self._running.items()}
         ready = wait(list(names), timeout_s)
@@ -99,7 +100,7 @@ class Children(Generic[Name]):
         child = self._running[name]
         try:
             posting = child.connection.recv_bytes()
-        except (EOFError, OSError):  # OSError: it died while it posted
+        except (EOFError, OSError):  # OSError: the child ended while it posted
             return self._reap(name)
         posted = parse_posting(posting)
         if isinstance(posted, PostedMessage):
@@ -108,7 +109,7 @@ class Children(Generic[Name]):
         return None
 
     def _reap(self, name: Name) -> Done | Failure:
-        """How a child that posts no more has ended."""
+        """Return how a child that posts no more has ended, and forget it."""
         child = self._running[name]
         child.process.join()
         code = child.process.exitcode or 0
@@ -133,7 +134,7 @@ class Children(Generic[Name]):
 
 
 def _run_child(main: Main, outlet: Outlet, inherited: tuple[Connection, ...]) -> NoReturn:
-    """The whole of a child."""
+    """Run `main` in a child and end the process; the parent gets Done or Failure."""
     try:
         _detach_from_parent(inherited)
         main(outlet)
@@ -148,7 +149,7 @@ def _run_child(main: Main, outlet: Outlet, inherited: tuple[Connection, ...]) ->
 
 
 def _detach_from_parent(inherited: tuple[Connection, ...]) -> None:
-    """Give up what is the parent's: descriptors, signal handling, life after its death."""
+    """Close the parent's descriptors, reset its signal handlers, and end with the parent."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -164,7 +165,7 @@ def _detach_from_parent(inherited: tuple[Connection, ...]) -> None:
 
 
 def _exit(code: int) -> NoReturn:
-    """End this process without taking down what the parent built."""
+    """End this process without finalising the objects of the parent."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
@@ -173,7 +174,7 @@ def _exit(code: int) -> NoReturn:
 
 @contextmanager
 def _hold_back_signals() -> Iterator[None]:
-    """Deliver SIGNALS later: to a child when it can handle them, to the parent when it knows the child."""
+    """Block SIGNALS: a child gets them once it can handle them, the parent once it has stored the child."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

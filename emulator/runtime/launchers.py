@@ -1,7 +1,7 @@
-"""The same run under a launcher, which starts processes here and elsewhere and sets their environment.
+"""A run under a launcher, which starts the processes of all hosts and sets their environment.
 
-Each process is one device, or a parent that forks all devices of its host. torchrun's agent serves the
-store itself; otherwise the process of RANK 0 does.
+Each process is one device, or a parent that forks all devices of its host. Under torchrun its agent
+serves the store; otherwise the process of RANK 0 does.
 """
 
 import errno
@@ -32,7 +32,7 @@ from emulator.scenario.schema import Scenario
 
 
 def collect_terms(scenario: Scenario, devices_per_host: int | None) -> dict[str, str]:
-    """What all hosts must have been told alike, by name; files may lie in different folders."""
+    """Collect the settings that must be equal on all hosts, by name; of a file only its name counts."""
     terms = {"--devices-per-host": str(devices_per_host or "nothing")}
 
     def add(name: str, value: Any) -> None:
@@ -55,12 +55,12 @@ def run_launched(
     terms: Mapping[str, str] | None = None,
     conclude: Conclude = do_nothing,
 ) -> None:
-    """Run this process's device; what it posts goes to `on_message` here, in the same process.
+    """Run this process's device; what it posts goes to `on_message` in the same process.
 
-    When all devices have come to their end, device 0 calls `conclude`; all return after that, and ignore
-    SIGTERM from then on (device 0 from when it has all results). terms: what all processes must have
-    been told alike. Raises what `child_main` and `leave_together` raise, and EmulatorError, naming
-    address and port, when the store cannot be reached or its port is in use.
+    When all devices have finished, device 0 calls `conclude`; after that all return. From then on they
+    ignore SIGTERM (device 0 from when it has all results). terms: settings that must be equal in all
+    processes. Raises what `child_main` and `leave_together` raise, and EmulatorError, with address and
+    port, when the store cannot be reached or its port is in use.
     """
     device, devices = _read_place()
     address = read_rendezvous_address()
@@ -77,9 +77,10 @@ def run_launched(
 def assign_launched_devices(
     devices: int, devices_per_host: int, terms: Mapping[str, str]
 ) -> HostDevices:
-    """The devices that this process forks, of as many as there are; the last host may have fewer.
+    """Assign to this process, as one host of several, the devices that it forks.
 
-    Raises ScenarioError when counts do not fit, EmulatorError when the store's port is in use.
+    devices: on all hosts; the last host may get fewer than the others. Raises ScenarioError when the
+    counts do not fit, EmulatorError when the store's port is in use.
     """
     place = _read_place()
     address = read_rendezvous_address()
@@ -102,7 +103,7 @@ def _read_place() -> tuple[int, int]:
 
 @contextmanager
 def _serve_store(device: int, devices: int, address: Address) -> Iterator[None]:
-    """Serve the store, where this process does, until all have left."""
+    """Serve the store, if that is this process's part, until all devices have left."""
     if not serves_store(device):
         yield
         return

@@ -1,9 +1,9 @@
-"""One child process per device of this machine, forked from one warmed parent and watched by it.
+"""One child process per device of this machine, forked and supervised by one parent.
 
-The parent imports and loads what all devices share, starts no threads and touches no accelerator,
-then forks: its direct children are exactly its devices. It serves the store (of several parents one
-does), takes what they post, and ends them all when one fails or somebody interrupts. Where they are more
-than the cores, no more than these compute at a time.
+The parent imports and loads what all devices share, without starting threads or using an accelerator.
+Then it forks: its direct children are exactly its devices. It serves the store (of several parents one
+does), receives what the children post, and ends them all when one fails or the user interrupts. At most
+as many children compute at a time as there are cores.
 """
 
 import math
@@ -28,44 +28,44 @@ from emulator.runtime.transport.shutdown import ShutdownGroup, leave_together
 from emulator.runtime.transport.store import StoreHost
 
 OnMessage = Callable[[int, Mapping[str, Json], bytes], None]
-"""Called with a device, the header it posted and the bytes it posted with it."""
+"""The parent calls it with a device, and with the header and the bytes that the device posted."""
 
 Post = Callable[[int, Mapping[str, Json], bytes], None]
-"""How a device posts: the round it is in, a header that JSON can write, and bytes."""
+"""A device posts with it: its round, a header that JSON can represent, and bytes."""
 
 ChildMain = Callable[[Transport, Post], None]
-"""A device's whole run in its own process."""
+"""The whole run of a device in its own process."""
 
 Conclude = Callable[[], None]
-"""What is left to do, by one process, when all devices have come to their end."""
+"""The last step of a run, which one process takes when all devices have finished."""
 
 _ROOT_CAUSE_WAIT_S = 2.0
-"""How long to wait for the failure itself when a device only reports that it lost another."""
+"""How long to wait for the first failure after a device has reported that it lost another [s]."""
 
 
 @dataclass(frozen=True)
 class HostDevices:
-    """The devices of one machine, and where they meet those of others."""
+    """The devices of one machine, and the store over which they reach the devices of others."""
 
     ids: range
     devices: int
-    """On all machines."""
+    """Number of devices on all machines."""
     address: Address
-    """Of the store."""
+    """Address of the store."""
     listener: socket.socket | None
-    """The store's, where this machine is to serve it."""
+    """Listening socket of the store where this machine serves it, else None."""
     terms: Mapping[str, str] | None = None
-    """What all machines must have been told alike."""
+    """Settings that must be equal on all machines; None: not compared."""
     place: tuple[int, int] = (0, 1)
-    """Which of how many machines it is."""
+    """(rank of this machine, number of machines)."""
 
 
 def do_nothing() -> None:
-    """Nothing is left to do."""
+    """The conclusion of a run that has none."""
 
 
 def assign_all_devices(devices: int) -> HostDevices:
-    """All devices on this machine."""
+    """Assign all devices of a run to this machine, and open the socket of its store."""
     listener = socket.create_server((LOOPBACK, 0), backlog=devices)
     return HostDevices(range(devices), devices, Address(*listener.getsockname()), listener)
 
@@ -77,12 +77,12 @@ def run_forked(
     timeouts: Timeouts,
     conclude: Conclude = do_nothing,
 ) -> None:
-    """Run `child_main` in one forked child per device; return when all have ended well.
+    """Run `child_main` in one forked child per device; return when all have succeeded.
 
-    Of several machines the first calls `conclude` then, and all return after that. To be called in the
-    main thread. Whatever happens, no child outlives this call.
-    Raises DeviceFailedError in one line (device, last round, cause; the child's traceback is a note)
-    when a child fails or dies, ProtocolError and ScenarioError as the child raised them,
+    The first of several machines then calls `conclude`, and all return after that. It must be called in
+    the main thread. No child outlives this call.
+    Raises DeviceFailedError in one line (device, last round, cause; the child's traceback is a note) when
+    a child fails or ends unexpectedly, ProtocolError and ScenarioError as the child raised them,
     KeyboardInterrupt on SIGINT, SIGTERM or SIGHUP, and what `conclude` and `leave_together` raise.
     """
     with ExitStack() as until_all_leave:
@@ -102,7 +102,7 @@ def _supervise(
     timeouts: Timeouts,
     until_all_leave: ExitStack,
 ) -> None:
-    """Fork the children and wait for their end; the store, if it is served here, stays open."""
+    """Fork the children and wait for their end; a store that is served here stays open after it."""
     listener = host_devices.listener or nullcontext()
     cores = FORK.Semaphore(count_cores()) if len(host_devices.ids) > count_cores() else None
     with listener, Children[int]() as children:
@@ -122,7 +122,10 @@ def _supervise(
 
 
 def _await_end(children: Children[int], on_message: OnMessage) -> None:
-    """Take what the devices post until all have ended well; raise the failure that began it all."""
+    """Receive what the devices post until all have succeeded; raise the failure that caused the others.
+
+    A device that lost another only reports a consequence, so a short wait for the cause follows.
+    """
     rounds = dict.fromkeys(children.names, NO_ROUND)
     failures: dict[int, Failure] = {}
     root_cause_until_s = math.inf
@@ -135,10 +138,10 @@ def _await_end(children: Children[int], on_message: OnMessage) -> None:
             elif isinstance(posted, Failure):
                 failures[device] = posted
                 root_cause_until_s = min(root_cause_until_s, time.monotonic() + _ROOT_CAUSE_WAIT_S)
-        last_word = root_cause_until_s < time.monotonic() or not children.names
-        first = [device for device, failure in failures.items() if failure.peer is None]
-        if first or (failures and last_word):
-            device = (first or list(failures))[0]
+        waited = root_cause_until_s < time.monotonic() or not children.names
+        causes = [device for device, failure in failures.items() if failure.peer is None]
+        if causes or (failures and waited):
+            device = (causes or list(failures))[0]
             raise failures[device].to_error(device, rounds[device])
 
 
@@ -150,7 +153,7 @@ def _run_device(
     cores: Semaphore | None,
     outlet: Outlet,
 ) -> None:
-    """All that a child does."""
+    """Run one device: the body of a child process."""
     if host_devices.listener is not None:
         host_devices.listener.close()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""The live view of a run: one line per device; where nobody watches, a line now and then."""
+"""The progress of a run: a live table on a terminal, in a log one line from time to time."""
 
 import time
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 MOST_ROWS = 24
-"""More devices than this are shown as one line of means."""
+"""The table shows more devices than this as one row of means."""
 
 REPORT_INTERVAL_S = 30.0
-"""How often a log learns how far the run is."""
+"""Shortest time between two lines in a log [s]."""
 
 
 class ProgressView:
-    """Per device: round, loss, emulated time, bytes on the air."""
+    """Round, loss, emulated time [s] and air bytes [kB] of every device, for the user."""
 
     def __init__(self, title: str, devices: Sequence[int], rounds: int, console: Console) -> None:
         self._title = title
@@ -47,7 +47,7 @@ class ProgressView:
             self._live.stop()
 
     def stage(self, text: str) -> None:
-        """What the run as a whole is doing."""
+        """Show the stage of the run: loading, running or writing."""
         self._stage = text
         if self._shown:
             self._live.update(self._table())
@@ -55,7 +55,7 @@ class ProgressView:
     def update(
         self, device: int, rounds_done: int, loss: float, now_s: float, air_bytes: int
     ) -> None:
-        """A device has finished a round."""
+        """Record that a device has finished a round. air_bytes: those of the round, added up here."""
         total = self._rows[device][3] + air_bytes
         self._rows[device] = (rounds_done, loss, now_s, total)
         if self._shown:

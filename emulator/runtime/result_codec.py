@@ -1,4 +1,4 @@
-"""What a device leaves behind, as bytes that travel: JSON and safetensors, never pickle."""
+"""A device's result as bytes, for its way to device 0: JSON and safetensors, never pickle."""
 
 import json
 import struct
@@ -22,10 +22,10 @@ _LENGTH = struct.Struct("<Q")
 
 @dataclass(frozen=True)
 class Cost:
-    """What the process of a device used of the real machine.
+    """The real resources that the process of a device used.
 
-    data_bytes_to: what it handed to torch.distributed for each device; empty in one process.
-    peak_gpu_mb: of its own tensors; 0 without a GPU.
+    data_bytes_to: data bytes that it passed to torch.distributed, by receiver; empty in one process.
+    pacing: lags of its frames, None without a pacer. peak_gpu_mb: of its own tensors; 0 without a GPU.
     """
 
     cpu_s: float
@@ -37,7 +37,7 @@ class Cost:
 
 
 def encode_result(outcome: LifeOutcome, cost: Cost) -> bytes:
-    """One blob: length of the JSON, JSON, safetensors. `unpack(pack(x))` equals x."""
+    """Encode a result: length of the JSON, JSON, safetensors. `decode_result` gives back both arguments."""
     result = outcome.result
     experts = (result.own_expert, *result.experts)
     document = {
@@ -66,7 +66,7 @@ def encode_result(outcome: LifeOutcome, cost: Cost) -> bytes:
 
 
 def decode_result(blob: bytes) -> tuple[LifeOutcome, Cost]:
-    """The outcome and cost again. Raises EmulatorError for bytes that `pack` did not write."""
+    """Decode a result. Raises EmulatorError for bytes that `encode_result` did not write."""
     try:
         return _decode(blob)
     except (struct.error, ValueError, LookupError, TypeError, SafetensorError) as error:

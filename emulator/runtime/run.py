@@ -1,4 +1,4 @@
-"""One run from scenario to output folder: choose the driver, supervise, write. All I/O is here."""
+"""One run from scenario to output folder: choose the driver, supervise it, write the files."""
 
 import multiprocessing
 import resource
@@ -49,36 +49,36 @@ from emulator.scenario.world import World, build_world
 DRIVERS = ("many_processes", "one_process")
 
 MOST_NAMED = 6
-"""Links that a note names; the rest is counted."""
+"""The most links that a note names; it gives the number of the others."""
 
 OnWritten = Callable[[Path], None]
-"""Called with the folder when all files of a run are in it."""
+"""Called with the folder once all files of a run are in it."""
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What to run, how, and where to."""
+    """A scenario to run, the driver for it, and the output folder."""
 
     scenario: Scenario
     driver: str
     out: Path
     force: bool
     devices_per_host: int | None = None
-    """Under a launcher: this process is the parent of so many devices, not one itself."""
+    """Under a launcher: the number of devices that this process forks; None: it is one device itself."""
     air: tuple[BoundChannel, BoundAccess] | None = None
-    """The scenario's channel and access where they are bound already: that takes seconds for many devices."""
+    """The bound channel and access, if the caller has them; binding takes seconds for many devices."""
 
 
 def run_scenario(
     request: RunRequest, console: Console, on_written: OnWritten = lambda folder: None
 ) -> Path | None:
-    """Run a scenario and write its folder; returns the folder where this process wrote it.
+    """Run a scenario and write its folder; return the folder if this process wrote it, else None.
 
     Under a launcher (RANK and WORLD_SIZE are set) this process is one device, or the parent of its
-    host's, and the one with device 0 writes. The folder is claimed before anything is loaded. Raises
-    ScenarioError for wrong input, DeviceFailedError for the death of a device, and KeyboardInterrupt on
-    SIGINT and SIGTERM; in all three cases nothing is written. What is there to be written is written
-    whatever comes, in another folder where it must be (EmulatorError), and `wrote` is called then.
+    host's devices; the process with device 0 writes. The folder is claimed before anything is loaded.
+    Raises ScenarioError for wrong input, DeviceFailedError when a device fails, and KeyboardInterrupt on
+    SIGINT and SIGTERM; in these cases nothing is written. Once results exist they are always written, and
+    `on_written` is called; if the folder cannot take them, another one does and EmulatorError is raised.
     """
     started_s = time.monotonic()
     place = read_launcher_world()
@@ -92,7 +92,7 @@ def run_scenario(
 
     notes = Console(file=console.file, quiet=watched is not console)
 
-    def print_line(line: str) -> None:  # what a result rests on, also where the console is quiet
+    def print_line(line: str) -> None:  # notes on the result are printed even with --quiet
         notes.print(line, highlight=False, markup=False, soft_wrap=True)
 
     if place is not None and place[1] > 1:
@@ -133,9 +133,9 @@ def run_scenario(
 
 
 def check_run(request: RunRequest) -> list[str]:
-    """Check and load what `run` would, and write nothing; returns notes.
+    """Check and load what `run_scenario` would, and write nothing; return notes.
 
-    A folder that only other files keep a run from is a note. Raises ScenarioError as `run` does.
+    An output folder that a run would refuse is a note. Raises ScenarioError as `run_scenario` does.
     """
     _check_driver(request, read_launcher_world())
     check_place(request.out)
@@ -148,7 +148,7 @@ def check_run(request: RunRequest) -> list[str]:
 
 
 def _check_driver(request: RunRequest, place: tuple[int, int] | None) -> None:
-    """Raise ScenarioError for a driver that does not exist or does not fit."""
+    """Raise ScenarioError for an unknown driver, or one that the launcher or the clock excludes."""
     if request.driver not in DRIVERS:
         raise ScenarioError(
             [f"--driver: got {request.driver!r}, wanted one of {', '.join(DRIVERS)}"]
@@ -165,7 +165,7 @@ def _check_driver(request: RunRequest, place: tuple[int, int] | None) -> None:
 
 
 def _check_surroundings(request: RunRequest, place: tuple[int, int] | None) -> None:
-    """What would only fail while it runs. Raises ScenarioError."""
+    """Check limits of the system that a run would meet only later. Raises ScenarioError."""
     forks = request.driver == "many_processes" and (
         place is None or request.devices_per_host is not None
     )
@@ -187,14 +187,14 @@ def _check_surroundings(request: RunRequest, place: tuple[int, int] | None) -> N
 def _claim_output(
     request: RunRequest, place: tuple[int, int] | None, print_line: PrintLine
 ) -> AbstractContextManager[Claim | None]:
-    """The claim on the output folder; none for a process that does not write."""
+    """Claim the output folder; a process that does not write gets None."""
     if place is None or place[0] == 0:
         return claim_folder(request.out, force=request.force, print_line=print_line)
     return nullcontext()
 
 
 def _assign_devices(request: RunRequest, place: tuple[int, int] | None) -> HostDevices:
-    """The devices that this process forks."""
+    """Assign to this process the devices that it forks."""
     scenario, per_host = request.scenario, request.devices_per_host
     if place is None or per_host is None:
         return assign_all_devices(scenario.devices)
@@ -202,7 +202,10 @@ def _assign_devices(request: RunRequest, place: tuple[int, int] | None) -> HostD
 
 
 def _choose_timeouts(scenario: Scenario) -> Timeouts:
-    """Who does not wait, or plays in wall time, may be silent towards others for many rounds."""
+    """Choose how long devices wait for each other.
+
+    Devices that do not wait, or that run in wall time, may send nothing to another for many rounds.
+    """
     together = isinstance(scenario.schedule, Synchronous) and not isinstance(scenario.clock, Paced)
     silent_rounds = 1 if together else scenario.rounds
     return Timeouts(stall_timeout_s=scenario.stall_timeout_s * silent_rounds)
@@ -211,9 +214,9 @@ def _choose_timeouts(scenario: Scenario) -> Timeouts:
 def _build_files(
     request: RunRequest, world: World, blobs: Sequence[bytes], parent_cpu_s: float, started_s: float
 ) -> tuple[dict[str, bytes], list[str]]:
-    """The files of a run from what all devices left behind, and notes on what its results rest on.
+    """Build the files of a run from the results of all devices, and notes on assumptions of the result.
 
-    parent_cpu_s: of what children share.
+    blobs: by `encode_result`. parent_cpu_s: CPU time before the fork, which the children share.
     """
     scenario = world.scenario
     unpacked = sorted(
@@ -242,21 +245,21 @@ def _build_files(
 
 
 def describe_shared_slots(links: Sequence[tuple[int, int]]) -> list[str]:
-    """A note on links within one slot; nothing where there are none."""
+    """Describe links (sender, receiver) within one slot in one note; none without such links."""
     named = ", ".join(f"{i} -> {j}" for i, j in links[:MOST_NAMED])
     more = f" and {len(links) - MOST_NAMED} more" if len(links) > MOST_NAMED else ""
-    told = (
+    note = (
         f"access.reuse: links {named}{more} join devices that share a slot (they were out of range at the "
         "start) and were served as if the two took turns (in_turns in topology.json)"
     )
-    return [told] if links else []
+    return [note] if links else []
 
 
 # ── drivers ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def _run_in_one_process(world: World, progress: ProgressView, blobs: list[bytes]) -> None:
-    """All lives in turn; what they leave behind goes to `blobs`."""
+    """Run all lives in turn; append their encoded results to `blobs`."""
     world = place_on_first_gpu(world)
     devices = range(world.scenario.devices)
     metrics: dict[int, list[MetricRecord]] = {device: [] for device in devices}
@@ -287,7 +290,7 @@ def _run_forked(
     host_devices: HostDevices,
     conclude: Conclude,
 ) -> None:
-    """One child per device of this machine; what device 0 gathered and posted goes to `blobs`."""
+    """Run one child per device of this machine; append what device 0 has gathered to `blobs`."""
     import torch._dynamo  # noqa: F401  # every optimiser imports it: once here, not in each child
 
     def on_message(device: int, header: Mapping[str, Json], blob: bytes) -> None:
@@ -306,7 +309,7 @@ def _run_forked(
 def _run_launched(
     world: World, progress: ProgressView, blobs: list[bytes], conclude: Conclude
 ) -> None:
-    """This process is one device of a launcher's; device 0 has what all left behind in `blobs`."""
+    """Run one device of a launcher in this process; device 0 appends all results to `blobs`."""
 
     def child(transport: Transport, post: Post) -> None:
         blobs.extend(_run_device(world, transport, post))
@@ -321,7 +324,7 @@ def _run_launched(
 
 
 def _run_device(world: World, transport: Transport, post: Post) -> list[bytes]:
-    """Lead this process's device to its end; device 0 returns the results of all, others nothing."""
+    """Run this process's device to its end; device 0 returns all encoded results, others none."""
     metrics: list[MetricRecord] = []
     device, world = transport.device, place_on_gpu(world, transport.notes)
     if world.scenario.backend == "nccl":
@@ -353,7 +356,7 @@ def _build_shim(world: World, device: int) -> Shim:
 
 
 def _with_metrics(outcome: LifeOutcome, committed: list[MetricRecord]) -> LifeOutcome:
-    """The outcome with the measurements of all rounds, not only those since the last commit."""
+    """Return the outcome with the measurements of all rounds, not only those since the last commit."""
     records = (*committed, *outcome.result.records)
     return replace(outcome, result=replace(outcome.result, records=records))
 
@@ -376,11 +379,11 @@ def _show_progress(progress: ProgressView, device: int, header: Mapping[str, Any
 
 
 def _peak_rss_mb() -> float:
-    """Peak resident memory of this process, shared pages included."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # psutil knows none of Linux
+    """Peak resident memory of this process [MB], with shared pages."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # psutil has no peak on Linux
     return peak * (1 if psutil.MACOS else 1024) / 1e6
 
 
 def own_memory_mb() -> float:
-    """Memory that only this process holds; 0 where the system does not tell."""
+    """Memory that only this process holds [MB]; 0 where the system does not report it."""
     return float(getattr(psutil.Process().memory_full_info(), "uss", 0)) / 1e6

@@ -1,4 +1,4 @@
-"""Every file of a run, as bytes."""
+"""The content of every file in a run's output folder."""
 
 import json
 import os
@@ -30,16 +30,16 @@ from emulator.scenario.load import dump_scenario
 from emulator.scenario.world import World, accelerator_of
 
 ARITHMETIC_VARIABLES = ("ATEN_CPU_", "DNNL_", "GOTO", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_")
-"""How variables begin that may choose other instructions for sums, and so their last digits."""
+"""Prefixes of variables that may select other instructions for sums, and so change their last digits."""
 
 
 def build_run_files(
     world: World, outcomes: Sequence[LifeOutcome], driver: str, machine: Mapping[str, float]
 ) -> dict[str, bytes]:
-    """Every file of a run: path in the folder -> bytes. outcomes: of all devices, in order.
+    """Build every file of a run: path in the folder -> bytes.
 
-    machine: what the run used of the real machine, the last keys of summary.json. Raises
-    EmulatorError when the account does not add up.
+    outcomes: of all devices, in order. machine: the real resources that the run used, the last keys of
+    summary.json. Raises EmulatorError when the byte account does not add up.
     """
     scenario = world.scenario
     results = [outcome.result for outcome in outcomes]
@@ -85,13 +85,13 @@ def build_run_files(
 
 
 def find_shared_slots(world: World, outcomes: Sequence[LifeOutcome]) -> list[tuple[int, int]]:
-    """The links (sender, receiver) that were used though both ends have the same slot."""
+    """Find the links (sender, receiver) that were used although both devices have the same slot."""
     used = ((r.sender, r.receiver) for outcome in outcomes for r in outcome.link_records)
     return served_in_turns(world.access, used)
 
 
 def _build_device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
-    """The own expert as a folder; all experts and the router it answers with."""
+    """Build a device's files: its own expert, all experts that it answers with, and its router."""
     name = f"device-{result.device:02d}"
     folders = {f"adapters/{name}": result.own_expert}
     places = name_expert_folders([expert.task for expert in result.experts])
@@ -123,7 +123,7 @@ def _build_device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
 
 
 def _build_expert_files(world: World, expert: Expert) -> Mapping[str, bytes]:
-    """A low-rank expert as a PEFT folder, whole weights as a model folder."""
+    """Build a PEFT folder for a low-rank expert, a model folder for whole weights."""
     backbone = world.backbone
     if expert.form == "weights":
         return model_files(expert, backbone.model)
@@ -131,7 +131,7 @@ def _build_expert_files(world: World, expert: Expert) -> Mapping[str, bytes]:
 
 
 def name_expert_folders(tasks: Sequence[str]) -> list[str]:
-    """Where experts of these tasks lie: under the task's name, the second of a task under `NAME~2`."""
+    """Name a folder for the expert of each task: the task's name; `NAME~2` for its second expert."""
     return [
         task if task not in tasks[:index] else f"{task}~{tasks[:index].count(task) + 1}"
         for index, task in enumerate(tasks)
@@ -139,7 +139,7 @@ def name_expert_folders(tasks: Sequence[str]) -> list[str]:
 
 
 def _describe_topology(world: World, results: Sequence[DeviceResult]) -> dict[str, Any]:
-    """Where devices stand, who is with whom, who mixes whom."""
+    """Describe positions [m], clusters, and links with their mixing weights."""
     return {
         "positions_m": world.channel.at(0.0).positions_m.tolist(),
         "clusters": results[0].clusters,
@@ -156,7 +156,7 @@ def _encode_json(value: Any) -> bytes:
 
 
 def describe_environment(driver: str, accelerator: str) -> dict[str, Any]:
-    """Where and with what it runs; the one description that differs between machines."""
+    """Describe the machine and the package versions; only this file differs between machines."""
     packages = ("torch", "transformers", "peft", "numpy", "scipy", "pyarrow", "safetensors")
     versions = {}
     for package in ("wireless-dfl-emulator", *packages):

@@ -1,4 +1,4 @@
-"""What both drivers share: one life led from Send to Send, and who must hear from whom."""
+"""What both drivers share: they run a life from Send to Send, and check that sends and waits match."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -12,19 +12,19 @@ from emulator.core.types.steps import Commit, Inbox, Send
 from emulator.core.types.transmission import Burst
 
 OnCommit = Callable[[int, Commit, tuple[LinkRecord, ...]], None]
-"""Called with the device, its commit, and the link records since its last commit."""
+"""A driver calls it with the device, its commit, and the link records since its last commit."""
 
 
 @dataclass(frozen=True, eq=False)
 class LifeOutcome:
-    """What a life came to, and every link record it caused, in order."""
+    """The result of a life, and all of its link records in order."""
 
     result: DeviceResult
     link_records: tuple[LinkRecord, ...]
 
 
 class LifeRunner:
-    """One life, led from Send to Send; commits are answered on the way."""
+    """Runs one life from Send to Send, and answers its commits on the way."""
 
     def __init__(self, device: int, life: Life, air: Air, on_commit: OnCommit) -> None:
         self.device = device
@@ -36,18 +36,18 @@ class LifeRunner:
         self._outcome: LifeOutcome | None = None
 
     def start(self) -> Send | None:
-        """The first Send, or None when the life ended without one."""
+        """Return the first Send, or None when the life ended without one."""
         return self._next(lambda: next(self._life))
 
     def emit(self, send: Send, exchange_index: int) -> tuple[Burst, ...]:
-        """Put a Send on the air; its link records join the account."""
+        """Transmit a Send: return its bursts and keep its link records. Raises ProtocolError."""
         bursts, records = self._air.emit(send, exchange_index)
         self._records.extend(records)
         _check_outbox(self.device, exchange_index, bursts, send.wait_for)
         return bursts
 
     def answer(self, send: Send, bursts: Iterable[Burst]) -> Send | None:
-        """Hand over the bursts a Send waited for; the next Send, or None when the life ended."""
+        """Pass on the bursts that a Send waited for; return the next Send, or None at the life's end."""
         ordered = sorted(bursts, key=lambda burst: (burst.arrival_s, burst.sender))
         inbox = self._air.collect(send, ordered)
         following = self._next(lambda: self._life.send(inbox))
@@ -55,12 +55,12 @@ class LifeRunner:
         return following
 
     def close(self) -> None:
-        """Let the life run its `finally` blocks where it stopped half-way."""
+        """Close the generator, so that a life that has not ended runs its `finally` blocks."""
         self._life.close()
 
     @property
     def outcome(self) -> LifeOutcome:
-        """What the ended life came to."""
+        """The outcome of the ended life. Raises ProtocolError before its end."""
         if self._outcome is None:
             raise ProtocolError(f"device {self.device}: its life has not ended yet")
         return self._outcome
@@ -83,7 +83,10 @@ class LifeRunner:
 
 
 def _check_next_send(device: int, send: Send, following: Send | None) -> None:
-    """Raise ProtocolError unless who does not wait speaks again when it said, and after inf no more."""
+    """Raise ProtocolError unless a Send without waiting is followed by one at its `next_s`.
+
+    After `next_s` = inf no other may follow.
+    """
     if send.next_s is None:
         return
     following_s = math.inf if following is None or following.next_s is None else following.now_s
@@ -95,7 +98,7 @@ def _check_next_send(device: int, send: Send, following: Send | None) -> None:
 
 
 def unexpected_burst_error(sender: int, receiver: int, exchange_index: int) -> ProtocolError:
-    """A burst nobody asked for."""
+    """The error for a burst for which its receiver does not wait."""
     return ProtocolError(
         f"exchange {exchange_index}: device {sender} sends to device {receiver}, "
         f"which does not wait for it"
@@ -103,7 +106,7 @@ def unexpected_burst_error(sender: int, receiver: int, exchange_index: int) -> P
 
 
 def missing_burst_error(sender: int, receiver: int, exchange_index: int) -> ProtocolError:
-    """A wait that nobody will end."""
+    """The error for a receiver that waits for a burst that is never sent."""
     return ProtocolError(
         f"exchange {exchange_index}: device {receiver} waits for device {sender}, "
         f"which sends it nothing"
@@ -113,7 +116,10 @@ def missing_burst_error(sender: int, receiver: int, exchange_index: int) -> Prot
 def _check_outbox(
     device: int, exchange_index: int, bursts: Sequence[Burst], wait_for: Sequence[int]
 ) -> None:
-    """Raise ProtocolError unless bursts go once to each receiver and the wait names others, sorted."""
+    """Raise ProtocolError unless each receiver gets one burst and `wait_for` is sorted, without doubles.
+
+    Neither may name the device itself.
+    """
     where = f"exchange {exchange_index}, device {device}"
     receivers = [burst.receiver for burst in bursts]
     if len(set(receivers)) != len(receivers) or device in receivers:

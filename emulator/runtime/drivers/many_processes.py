@@ -1,4 +1,4 @@
-"""One life in this process, the others elsewhere."""
+"""The driver of one process per device: this process runs one life and exchanges bursts with the others."""
 
 from emulator.core.protocols.driver import Air, Life
 from emulator.runtime.drivers.lifecycle import LifeOutcome, LifeRunner, OnCommit
@@ -14,9 +14,10 @@ def run_life(
     first_exchange: int = 0,
     pacer: Pacer | None = None,
 ) -> LifeOutcome:
-    """Lead one life to its end, its bursts carried by the transport, paced if asked for.
+    """Run one life to its end. The transport carries its bursts, in wall time where there is a pacer.
 
-    Law: the outcome equals that of one_process.run for this device. Raises what exchange raises.
+    Law: the outcome equals that of one_process.run_lives for this device. Raises what
+    `Transport.exchange` raises.
     """
     runner = LifeRunner(transport.device, life, air, on_commit)
     try:

@@ -1,4 +1,4 @@
-"""All lives in turn, in one process: the reference driver, and what a debugger wants."""
+"""The reference driver: it runs all lives in turn in one process, which also suits a debugger."""
 
 from collections.abc import Mapping
 
@@ -20,12 +20,12 @@ def run_lives(
     on_commit: OnCommit,
     first_exchange: int = 0,
 ) -> dict[int, LifeOutcome]:
-    """Lead every life to its end: together from exchange to exchange, or each by its own clock.
+    """Run every life to its end: together from exchange to exchange, or each by its own clock.
 
-    Law: a life sees exactly the inboxes that many_processes would give it. Lives make the same number
-    of Sends; one that has ended neither sends nor waits. `first_exchange` is the index of the first
-    Send (more than 0 for a resumed run).
-    Raises ProtocolError where a burst and a wait do not match, naming sender, receiver and exchange.
+    first_exchange: index of the first Send, more than 0 for a resumed run. All lives make the same number
+    of Sends; a life that has ended neither sends nor waits.
+    Law: a life gets exactly the inboxes that many_processes would give it.
+    Raises ProtocolError, with sender, receiver and exchange, where a burst and a wait do not match.
     """
     runners = {
         device: LifeRunner(device, lives[device], airs[device], on_commit)
@@ -42,18 +42,18 @@ def run_lives(
 
 
 class _AllLives:
-    """Where all lives stand: the Send each is at, and the index of that Send."""
+    """The state of all lives: the Send that each has reached, its index, and bursts not yet received."""
 
     def __init__(self, runners: Mapping[int, LifeRunner], first_exchange: int) -> None:
         self._runners = runners
         self._index = dict.fromkeys(runners, first_exchange)
-        self._received: dict[int, list[Burst]] = {device: [] for device in runners}
+        self._pending: dict[int, list[Burst]] = {device: [] for device in runners}
         self.sends: dict[int, Send] = {}
         for device, runner in runners.items():
             self._set_send(device, runner.start())
 
     def step(self) -> None:
-        """The next thing that happens: the earliest who does not wait speaks, else all at once."""
+        """Process the earliest Send without waiting, or, without any, one exchange of all lives."""
         without_wait = [
             (send.now_s, i) for i, send in self.sends.items() if send.next_s is not None
         ]
@@ -73,27 +73,27 @@ class _AllLives:
         self._set_send(device, self._runners[device].answer(self.sends[device], bursts))
 
     def _step_one(self, device: int) -> None:
-        """Nobody can still say anything that arrives before now_s: all others are at a later time."""
+        """Process one Send. All others are at a later time, so nothing new arrives before its now_s."""
         send = self.sends[device]
         for burst in self._runners[device].emit(send, self._index[device]):
-            self._received[burst.receiver].append(burst)
-        arrived = [b for b in self._received[device] if b.arrival_s < send.now_s]
+            self._pending[burst.receiver].append(burst)
+        arrived = [b for b in self._pending[device] if b.arrival_s < send.now_s]
         for burst in arrived:
             if burst.sender not in send.listen_to:
                 raise unexpected_burst_error(burst.sender, device, burst.exchange_index)
-        self._received[device] = [b for b in self._received[device] if b.arrival_s >= send.now_s]
+        self._pending[device] = [b for b in self._pending[device] if b.arrival_s >= send.now_s]
         self._answer(device, arrived)
 
     def _step_all(self) -> None:
-        """One exchange of all; what nobody has heard of the time before is gone."""
-        for received in self._received.values():
-            received.clear()
+        """Process one exchange of all lives; bursts that were not received before it are dropped."""
+        for pending in self._pending.values():
+            pending.clear()
         inboxes = self._carry()
         for device in list(self.sends):
             self._answer(device, inboxes[device])
 
     def _carry(self) -> dict[int, list[Burst]]:
-        """Put every Send on the air and sort the bursts by receiver."""
+        """Transmit every Send and return the bursts by receiver."""
         sends = self.sends
         inboxes: dict[int, list[Burst]] = {device: [] for device in sends}
         for device, send in sends.items():

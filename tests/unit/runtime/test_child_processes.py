@@ -95,7 +95,7 @@ import os, time
 from emulator.runtime.child_processes import Children
 with Children() as children:
     children.fork(0, lambda _: time.sleep(600))
-    children.fork(1, lambda outlet: outlet.message(0, {"pid": os.getpid()}, b""))
+    children.fork(1, lambda outlet: outlet.post_message(0, {"pid": os.getpid()}, b""))
     (_, posted), *_ = children.wait()
     print(os.getpid(), flush=True)
     time.sleep(600)
