@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import TextIO
 
 from emulator.core.errors import ScenarioError
-from emulator.runtime.surroundings import check_working_folder, open_standard_streams, output_told
+from emulator.runtime.surroundings import (
+    check_working_folder,
+    open_standard_streams,
+    report_output_errors,
+)
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # before NumPy is imported, or it is too late
@@ -17,7 +21,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads would no
 def main() -> None:
     """Run the command line."""
     open_standard_streams()
-    with output_told():
+    with report_output_errors():
         try:
             check_working_folder()
             _call()

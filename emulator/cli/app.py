@@ -93,9 +93,9 @@ def run(
 ) -> None:
     """Run a scenario and write everything it came to into a folder."""
     with _clear_messages() as ending:
-        from emulator.runtime.launcher_env import environment_world
+        from emulator.runtime.launcher_env import read_launcher_world
 
-        place = environment_world()
+        place = read_launcher_world()
         speaks = place is None or place[0] == 0
         if place is not None and speaks and not quiet:  # in a container's log all else comes late
             sys.stderr.write(f"{scenario.name}: loading\n")
@@ -103,16 +103,15 @@ def run(
         reading = _read(scenario, override, more, speaks=speaks)
         ending.scenario = scenario.name
         from emulator.analysis.channel.link_budget import describe_relays
-        from emulator.runtime.run import Order, rehearse
-        from emulator.runtime.run import run as run_order
+        from emulator.runtime.run import RunRequest, check_run, run_scenario
 
         chosen = reading.scenario
         air = chosen.bind_air() if speaks else None
         _note(describe_relays(chosen, air) if air else [])
         folder = out or Path("runs") / chosen.run_name
-        order = Order(chosen, driver, folder, force, devices_per_host, air)
+        request = RunRequest(chosen, driver, folder, force, devices_per_host, air)
         if dry_run:
-            found = rehearse(order)
+            found = check_run(request)
             if speaks:
                 _note(found)
                 done = (
@@ -122,7 +121,7 @@ def run(
             sys.stdout.write(f"{chosen.devices}\n")
             return
         console = Console(stderr=True, quiet=quiet and not sys.stderr.isatty())
-        written = run_order(order, console, ending.all_is_in)
+        written = run_scenario(request, console, ending.all_is_in)
         if written is not None and not quiet:
             from emulator.analysis.run_tables import compare_runs
 
@@ -204,14 +203,22 @@ def reproduce(
 ) -> None:
     """Draw the tables and figures of the paper; what is there already is not run again."""
     with _clear_messages("the finished runs are kept, the same command goes on from there"):
-        from emulator.experiments.reproduce import asked, outlook, reproduce
+        from emulator.experiments.reproduce import (
+            list_runs,
+            plan_experiments,
+            reproduce_experiments,
+        )
 
         chosen_rows = tuple(label.strip() for label in rows.split(",")) if rows is not None else ()
-        todo = asked(name, suite, seeds, chosen_rows, [*(override or []), *(more or [])])
+        planned = plan_experiments(
+            name, suite, seeds, chosen_rows, [*(override or []), *(more or [])]
+        )
         if dry_run:
-            sys.stdout.writelines(f"{line}\n" for line in outlook(todo, out))
+            sys.stdout.writelines(f"{line}\n" for line in list_runs(planned, out))
             return
-        reproduce(todo, out, jobs, lambda line: print(line, file=sys.stderr, flush=True))
+        reproduce_experiments(
+            planned, out, jobs, lambda line: print(line, file=sys.stderr, flush=True)
+        )
 
 
 @app.command()
@@ -235,9 +242,14 @@ def infer(
 ) -> None:
     """Let a device of a finished run answer, and show which of its experts did."""
     with _clear_messages():
-        from emulator.runtime.inference import check_texts, prompts_in, respondent, shown
+        from emulator.runtime.inference import (
+            check_texts,
+            format_reply,
+            load_respondent,
+            read_prompts,
+        )
 
-        asked = [*(prompts or []), *(prompts_in(file) if file else [])]
+        asked = [*(prompts or []), *(read_prompts(file) if file else [])]
         options = [option.strip() for option in choices.split(",")] if choices is not None else []
         check_texts(asked, "PROMPT")
         check_texts(options, "--choices")
@@ -249,9 +261,9 @@ def infer(
             raise ScenarioError([f"--choices: got {choices!r}, wanted two or more, each once"])
         if not all(prompt.strip() for prompt in asked):
             raise ScenarioError(["PROMPT: got an empty one, wanted some text"])
-        answering = respondent(run, device, override or [])
+        answering = load_respondent(run, device, override or [])
         for prompt in asked:
-            sys.stdout.write(shown(answering.reply(prompt, options, max_tokens, task)))
+            sys.stdout.write(format_reply(answering.reply(prompt, options, max_tokens, task)))
 
 
 @app.command()
@@ -340,18 +352,20 @@ def plot(
         reading = read_named(scenario, [*(override or []), *(more or [])])
         _tell_notes(reading)
         from emulator.analysis.channel.plots import draw_channel_figures
-        from emulator.runtime.folder_claim import check_figures_folder, claimed
-        from emulator.runtime.signals import uninterrupted
+        from emulator.runtime.folder_claim import check_figures_folder, claim_folder
+        from emulator.runtime.signals import ignore_interrupts
         from emulator.scenario.load import dump_scenario
 
         folder = out or Path("runs") / "channel" / reading.scenario.name
         check_figures_folder(folder, force=force)
-        with claimed(folder, force=force, say=lambda line: print(line, file=sys.stderr)) as claim:
+        with claim_folder(
+            folder, force=force, print_line=lambda line: print(line, file=sys.stderr)
+        ) as claim:
             figures = draw_channel_figures(reading.scenario)
             files = {"scenario.yaml": dump_scenario(reading.scenario).encode()}
             for picture in figures.pictures:
                 files |= picture.render()
-            with uninterrupted():
+            with ignore_interrupts():
                 claim.put(files)
                 ending.all_is_in(folder)
         sys.stdout.writelines(f"{folder / name}\n" for name in files)
@@ -372,9 +386,9 @@ def _read(
     path: Path, overrides: list[str] | None, more: list[str] | None, *, speaks: bool
 ) -> "Reading":
     """The scenario; its notes go to standard error."""
-    from emulator.experiments.load import read_no_experiment
+    from emulator.experiments.load import read_scenario_only
 
-    reading = read_no_experiment(path, [*(overrides or []), *(more or [])])
+    reading = read_scenario_only(path, [*(overrides or []), *(more or [])])
     if speaks:
         _tell_notes(reading)
     return reading

@@ -129,7 +129,7 @@ def closest(got: str, known: Iterable[str]) -> str:
     return next(iter(swapped or difflib.get_close_matches(got, words, n=1, cutoff=0.6)), "")
 
 
-def told_once(problems: "Sequence[ErrorDetails]") -> "list[ErrorDetails]":
+def drop_consequences(problems: "Sequence[ErrorDetails]") -> "list[ErrorDetails]":
     """What pydantic found, without lists that are too short only because wrong items do not count."""
     outside = {p["loc"][:depth] for p in problems for depth in range(len(p["loc"]))}
     return [p for p in problems if p["type"] != "too_short" or p["loc"] not in outside]

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from emulator.core.csv_file import csv_text
 from emulator.core.run_files import metric_table
 from emulator.experiments.columns import Column, column
-from emulator.experiments.runs import RunLine, estimate_of, places
+from emulator.experiments.runs import RunLine, estimate_column, list_places
 from emulator.experiments.schema import Bars, Chart, Front, Layers, Lines, Scatter
 from emulator.experiments.statistics import estimate
 from emulator.experiments.tables import Drawn
@@ -61,7 +61,8 @@ def _lines(chart: Lines, drawn: Drawn) -> Drawing:
     table: list[list[object]] = []
     for index, row in enumerate(drawn.rows):
         found = [
-            (x, estimate_of(drawn.lines, row.label, chart.column, x)) for x in places(drawn.lines)
+            (x, estimate_column(drawn.lines, row.label, chart.column, x))
+            for x in list_places(drawn.lines)
         ]
         along = [(x, value) for x, value in found if value is not None]
         figure.add_scatter(
@@ -79,7 +80,9 @@ def _lines(chart: Lines, drawn: Drawn) -> Drawing:
 def _bars(chart: Bars, drawn: Drawn) -> Drawing:
     """Mean and interval of every row."""
     as_text = column(chart.column)
-    found = [(row.label, estimate_of(drawn.lines, row.label, chart.column)) for row in drawn.rows]
+    found = [
+        (row.label, estimate_column(drawn.lines, row.label, chart.column)) for row in drawn.rows
+    ]
     bars = [(label, value) for label, value in found if value is not None]
     figure = _figure(drawn.title, "", as_text.title)
     figure.add_bar(
@@ -127,9 +130,9 @@ def _against(
     table: list[tuple[str, float | None, float, float, float | None]] = []
     for index, row in enumerate(drawn.rows):
         found = [
-            (place, estimate_of(drawn.lines, row.label, x_name, place), y)
-            for place in places(drawn.lines)
-            if (y := estimate_of(drawn.lines, row.label, y_name, place)) is not None
+            (place, estimate_column(drawn.lines, row.label, x_name, place), y)
+            for place in list_places(drawn.lines)
+            if (y := estimate_column(drawn.lines, row.label, y_name, place)) is not None
         ]
         mine = [(place, x, y) for place, x, y in found if x is not None]
         figure.add_scatter(

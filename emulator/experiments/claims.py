@@ -11,25 +11,29 @@ from itertools import pairwise
 from typing import Any
 
 from emulator.experiments.columns import column
-from emulator.experiments.differences import MISSING, difference_sentence, margins_of_difference
-from emulator.experiments.runs import RunLine, by_seed, places
+from emulator.experiments.differences import (
+    MISSING,
+    compute_difference_margins,
+    write_difference_sentence,
+)
+from emulator.experiments.runs import RunLine, collect_by_seed, list_places
 from emulator.experiments.schema import Bound, Claim, Difference, Growth, Order, Saving
 from emulator.experiments.significance import ONE_SEED, Family, Verdict
-from emulator.experiments.statistics import Estimate, estimate, largest_share, paired
+from emulator.experiments.statistics import Estimate, estimate, estimate_paired, largest_share
 
 Margins = Mapping[Any, Estimate | None]
 """What has to be above 0, by what it is called; None where runs are missing."""
 
 
-def family_of(claims: Sequence[Claim], lines: Sequence[RunLine]) -> Family:
+def collect_family(claims: Sequence[Claim], lines: Sequence[RunLine]) -> Family:
     """All tests of these claims."""
-    return Family.of(m for claim in claims for m in margins_of(claim, lines).values())
+    return Family.of(m for claim in claims for m in compute_margins(claim, lines).values())
 
 
-def sentence(claim: Claim, lines: Sequence[RunLine], family: Family) -> str:
+def write_sentence(claim: Claim, lines: Sequence[RunLine], family: Family) -> str:
     """What the runs say about a claim of the family; where runs are missing, that it cannot be judged."""
     if isinstance(claim, Difference):
-        return difference_sentence(claim, lines, family)
+        return write_difference_sentence(claim, lines, family)
     if isinstance(claim, Order):
         return _order(claim, lines, family)
     if isinstance(claim, Saving):
@@ -39,16 +43,18 @@ def sentence(claim: Claim, lines: Sequence[RunLine], family: Family) -> str:
     return _growth(claim, lines, family)
 
 
-def margins_of(claim: Claim, lines: Sequence[RunLine]) -> Margins:
+def compute_margins(claim: Claim, lines: Sequence[RunLine]) -> Margins:
     """All that a claim wants above 0. A bound is about every single run: it has none."""
     if isinstance(claim, Difference):
         return {
-            k: m for x in places(lines) for k, m in margins_of_difference(claim, lines, x).items()
+            k: m
+            for x in list_places(lines)
+            for k, m in compute_difference_margins(claim, lines, x).items()
         }
     if isinstance(claim, Order):
         _, x = _last_place(lines)
-        values = {row: by_seed(lines, row, claim.column, x) for row in claim.rows}
-        return {(a, b): paired(values[b], values[a]) for a, b in pairwise(claim.rows)}
+        values = {row: collect_by_seed(lines, row, claim.column, x) for row in claim.rows}
+        return {(a, b): estimate_paired(values[b], values[a]) for a, b in pairwise(claim.rows)}
     if isinstance(claim, Saving):
         saved = _saved(claim, lines)
         return {(): saved and replace(saved, mean=saved.mean - claim.percent / 100)}
@@ -62,7 +68,7 @@ def _order(claim: Order, lines: Sequence[RunLine], family: Family) -> str:
     where, _ = _last_place(lines)
     heading = column(claim.column).heading
     what = f"Order {' < '.join(f'`{row}`' for row in claim.rows)} in {heading}{where}"
-    margins = margins_of(claim, lines)
+    margins = compute_margins(claim, lines)
     steps = {pair: margin for pair, margin in margins.items() if margin is not None}
     if len(steps) < len(margins):
         return f"{what}: {MISSING}"
@@ -78,8 +84,8 @@ def _order(claim: Order, lines: Sequence[RunLine], family: Family) -> str:
 def _saved(claim: Saving, lines: Sequence[RunLine]) -> Estimate | None:
     """The share that `row` has less than `against`, seed by seed; None where runs are missing."""
     _, x = _last_place(lines)
-    ours = by_seed(lines, claim.row, claim.column, x)
-    theirs = by_seed(lines, claim.against, claim.column, x)
+    ours = collect_by_seed(lines, claim.row, claim.column, x)
+    theirs = collect_by_seed(lines, claim.against, claim.column, x)
     seeds = [seed for seed in sorted(ours.keys() & theirs.keys()) if theirs[seed]]
     return estimate([1 - ours[seed] / theirs[seed] for seed in seeds]) if seeds else None
 
@@ -89,7 +95,7 @@ def _saving(claim: Saving, lines: Sequence[RunLine], family: Family) -> str:
     heading = column(claim.column).heading
     what = f"`{claim.row}` has {claim.percent:g} % less {heading} than `{claim.against}`{where}"
     what += f" ({claim.source})"
-    saved, margin = _saved(claim, lines), margins_of(claim, lines)[()]
+    saved, margin = _saved(claim, lines), compute_margins(claim, lines)[()]
     if saved is None or margin is None:
         return f"{what}: {MISSING}"
     share = column("accuracy")
@@ -105,7 +111,7 @@ def _bound(claim: Bound, lines: Sequence[RunLine]) -> str:
     most = claim.at_most / as_text.scale
     what = f"`{claim.row}` never has more than {as_text.number(most)} {as_text.unit} "
     what += as_text.heading
-    found = [by_seed(lines, claim.row, claim.column, x) for x in places(lines)]
+    found = [collect_by_seed(lines, claim.row, claim.column, x) for x in list_places(lines)]
     values = [value for of_seeds in found for value in of_seeds.values()]
     if not values:
         return f"{what}: {MISSING}"
@@ -126,12 +132,16 @@ def _bound(claim: Bound, lines: Sequence[RunLine]) -> str:
 
 def _of_growth(claim: Growth, lines: Sequence[RunLine]) -> Margins:
     """From the first place to the last, and, where there are more, from each to the next."""
-    found = {x: by_seed(lines, claim.row, claim.column, x) for x in places(lines) if x is not None}
+    found = {
+        x: collect_by_seed(lines, claim.row, claim.column, x)
+        for x in list_places(lines)
+        if x is not None
+    }
     along = [x for x, values in found.items() if values]
     if len(along) < 2:
         return {}
     pairs = [(along[0], along[-1]), *(pairwise(along) if len(along) > 2 else ())]
-    return {(a, b): paired(found[b], found[a]) for a, b in pairs}
+    return {(a, b): estimate_paired(found[b], found[a]) for a, b in pairs}
 
 
 def _growth(claim: Growth, lines: Sequence[RunLine], family: Family) -> str:
@@ -152,5 +162,5 @@ def _growth(claim: Growth, lines: Sequence[RunLine], family: Family) -> str:
 
 def _last_place(lines: Sequence[RunLine]) -> tuple[str, float | None]:
     """Where a claim is judged, in words and as the place itself."""
-    x = places(lines)[-1] if lines else None
+    x = list_places(lines)[-1] if lines else None
     return ("" if x is None else f" at {x:g}"), x

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from emulator.experiments.columns import Column, column
-from emulator.experiments.runs import RunLine, by_seed, estimate_of, places
+from emulator.experiments.runs import RunLine, collect_by_seed, estimate_column, list_places
 from emulator.experiments.schema import Difference
 from emulator.experiments.significance import Family, Verdict
-from emulator.experiments.statistics import Estimate, paired
+from emulator.experiments.statistics import Estimate, estimate_paired
 
 MISSING = "cannot be judged, runs are missing."
 TOUCH = "the rows' intervals touch"
 
 
-def margins_of_difference(
+def compute_difference_margins(
     claim: Difference, lines: Sequence[RunLine], x: float | None
 ) -> dict[tuple[float | None, str], Estimate | None]:
     """At one place: the direction (named ""), and what is left to each promise."""
@@ -46,7 +46,7 @@ def _judged(
     At least so many points are promised of rows whose own intervals do not touch.
     """
     judged = {}
-    for (_, promise), margin in margins_of_difference(claim, lines, x).items():
+    for (_, promise), margin in compute_difference_margins(claim, lines, x).items():
         if margin is None:
             continue
         judged[promise] = family.verdict(margin), family.words(margin)
@@ -56,10 +56,10 @@ def _judged(
     return judged
 
 
-def difference_sentence(claim: Difference, lines: Sequence[RunLine], family: Family) -> str:
+def write_difference_sentence(claim: Difference, lines: Sequence[RunLine], family: Family) -> str:
     """Direction, whether intervals touch, what we promise of the size, and the paper's beside it."""
     what, as_text = _compared(claim), column(claim.column)
-    found = [(x, _gap(claim, lines, x)) for x in places(lines)]
+    found = [(x, _gap(claim, lines, x)) for x in list_places(lines)]
     gaps = [(x, gap) for x, gap in found if gap is not None]
     if not gaps:
         return f"{what}: {MISSING}"
@@ -107,8 +107,8 @@ def _where(found: Sequence[tuple[float | None, Verdict]]) -> str:
 
 def _gap(claim: Difference, lines: Sequence[RunLine], x: float | None) -> Estimate | None:
     """The paired difference at one place; None where runs are missing."""
-    above = by_seed(lines, claim.above, claim.column, x)
-    return paired(above, by_seed(lines, claim.below, _below_column(claim), x))
+    above = collect_by_seed(lines, claim.above, claim.column, x)
+    return estimate_paired(above, collect_by_seed(lines, claim.below, _below_column(claim), x))
 
 
 def _compared(claim: Difference) -> str:
@@ -136,8 +136,8 @@ def _size(gap: Estimate, name: str, theirs: float, as_text: Column) -> str:
 
 def _touching(claim: Difference, lines: Sequence[RunLine], x: float | None) -> str:
     """Whether the intervals of the two rows touch at one place; nothing where one has none."""
-    first = estimate_of(lines, claim.above, claim.column, x)
-    second = estimate_of(lines, claim.below, _below_column(claim), x)
+    first = estimate_column(lines, claim.above, claim.column, x)
+    second = estimate_column(lines, claim.below, _below_column(claim), x)
     if first is None or second is None or min(first.count, second.count) == 1:
         return ""
     return TOUCH if first.touches(second) else "the rows' intervals do not touch"

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from emulator.core.errors import ScenarioError, shown, told_once
+from emulator.core.errors import ScenarioError, drop_consequences, shown
 from emulator.core.names import NAME, is_name
 from emulator.core.validation_errors import explained
 from emulator.core.yaml_file import Raw, read_mapping
@@ -47,14 +47,14 @@ OVERRIDES = ("overrides", "fixed")
 """Keys that hold parts of scenarios."""
 
 
-def experiment_folder() -> Path:
+def find_experiment_folder() -> Path:
     """Where experiments lie: inside an installed package, or beside it in a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "configs" / "experiments"
     return installed if installed.is_dir() else package.parent / "configs" / "experiments"
 
 
-def read_no_experiment(path: Path, overrides: Sequence[str]) -> Reading:
+def read_scenario_only(path: Path, overrides: Sequence[str]) -> Reading:
     """A scenario, as `read_scenario`; of an experiment in its place one line says so."""
     try:
         return read_scenario(path, overrides)
@@ -68,21 +68,27 @@ def read_no_experiment(path: Path, overrides: Sequence[str]) -> Reading:
         raise
 
 
-def experiment_names() -> tuple[str, ...]:
+def list_experiments() -> tuple[str, ...]:
     """The experiments that come with the package."""
-    return tuple(sorted(p.stem for p in experiment_folder().glob("*.yaml") if p.stem != "suites"))
+    return tuple(
+        sorted(p.stem for p in find_experiment_folder().glob("*.yaml") if p.stem != "suites")
+    )
 
 
 def read_experiment(name: str) -> Experiment:
     """An experiment by name, or from a YAML file of one's own. ScenarioError with all problems."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else experiment_folder() / f"{name}.yaml"
-    if not name.endswith((".yaml", ".yml")) and name not in experiment_names():
-        known = ", ".join(experiment_names())
+    path = (
+        Path(name)
+        if name.endswith((".yaml", ".yml"))
+        else find_experiment_folder() / f"{name}.yaml"
+    )
+    if not name.endswith((".yaml", ".yml")) and name not in list_experiments():
+        known = ", ".join(list_experiments())
         raise ScenarioError([f"NAME: got {name!r}, wanted all, a YAML file, or one of {known}"])
     if not is_name(path.stem):
         raise ScenarioError([f"NAME: got {shown(path.stem)} for its results, wanted {NAME}"])
     raw = read_mapping(path, "an experiment")
-    raw = _with_the_keys_of_others(raw, path.name)
+    raw = _add_keys_of_like(raw, path.name)
     if raw.keys().isdisjoint(("rows", "suites", "columns")):
         raise ScenarioError(
             [
@@ -93,17 +99,17 @@ def read_experiment(name: str) -> Experiment:
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:
-        raise ScenarioError(_lines(error, path.name, Experiment)) from None
+        raise ScenarioError(_format_problems(error, path.name, Experiment)) from None
 
 
-def _with_the_keys_of_others(raw: Raw, where: str) -> Raw:
+def _add_keys_of_like(raw: Raw, where: str) -> Raw:
     """An experiment with the keys it has not from the one that it is `like`, of the package."""
     if "like" not in raw:
         return raw
-    if (name := raw["like"]) not in (known := experiment_names()):
+    if (name := raw["like"]) not in (known := list_experiments()):
         raise ScenarioError([f"{where}: like: got {name!r}, wanted one of {', '.join(known)}"])
-    theirs = read_mapping(experiment_folder() / f"{name}.yaml", "an experiment")
-    return _with_the_keys_of_others(theirs, f"{name}.yaml") | raw
+    theirs = read_mapping(find_experiment_folder() / f"{name}.yaml", "an experiment")
+    return _add_keys_of_like(theirs, f"{name}.yaml") | raw
 
 
 def _anchor_overrides(raw: Any, folder: Path) -> None:
@@ -117,35 +123,35 @@ def _anchor_overrides(raw: Any, folder: Path) -> None:
 
 def read_suites() -> Mapping[str, Suite]:
     """All suites by name."""
-    path = experiment_folder() / "suites.yaml"
+    path = find_experiment_folder() / "suites.yaml"
     problems, suites = [], {}
     for name, raw in read_mapping(path, "suites").items():
         try:
             suites[name] = Suite.model_validate(raw)
         except ValidationError as error:
-            problems += _lines(error, f"{path.name}: {name}", Suite)
+            problems += _format_problems(error, f"{path.name}: {name}", Suite)
     if problems:
         raise ScenarioError(problems)
     return suites
 
 
-def suite_scenario(suite: Suite) -> Path:
+def find_suite_scenario(suite: Suite) -> Path:
     """The scenario file of a suite."""
-    return experiment_folder() / suite.scenario
+    return find_experiment_folder() / suite.scenario
 
 
-def _lines(error: ValidationError, where: str, part: type[Part]) -> list[str]:
+def _format_problems(error: ValidationError, where: str, part: type[Part]) -> list[str]:
     """where: key.path: got, wanted; one line per problem. part: what the whole should be."""
     lines = []
-    for problem in told_once(error.errors()):
+    for problem in drop_consequences(error.errors()):
         path = ".".join(str(key) for key in problem["loc"])
-        known = sorted(_part_at(problem["loc"][:-1], part).model_fields)
+        known = sorted(_find_part(problem["loc"][:-1], part).model_fields)
         unknown = problem["type"] == "extra_forbidden"
         lines += explained(problem, path, known=known if unknown else ())
     return [f"{where}: {line}" for line in lines]
 
 
-def _part_at(place: Sequence[int | str], whole: type[Part]) -> type[Part]:
+def _find_part(place: Sequence[int | str], whole: type[Part]) -> type[Part]:
     """What stands at a place of an experiment file."""
     part = whole
     for key in place:

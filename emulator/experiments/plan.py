@@ -19,7 +19,7 @@ from emulator.core.errors import ScenarioError, did_you_mean
 from emulator.core.records import read_ledger
 from emulator.core.run_files import read_topology
 from emulator.core.yaml_file import Raw, read_mapping
-from emulator.experiments.load import read_experiment, read_suites, suite_scenario
+from emulator.experiments.load import find_suite_scenario, read_experiment, read_suites
 from emulator.experiments.schema import (
     Axis,
     Experiment,
@@ -28,7 +28,7 @@ from emulator.experiments.schema import (
     Point,
     Suite,
     SuiteUse,
-    merged,
+    merge_overrides,
 )
 from emulator.learning.tasks.hub import Hub
 from emulator.learning.tasks.jsonl import JsonLines
@@ -41,12 +41,12 @@ Key = tuple[str, float | None, int]
 
 RATE = "method.learning_rate"
 
-STAND_IN: Raw = {"topology": {"kind": "complete"}}
+PLACEHOLDER_GRAPH: Raw = {"topology": {"kind": "complete"}}
 """The graph under which a row is checked before its own is known."""
 
 
 @dataclass(frozen=True)
-class Wish:
+class Selection:
     """What the user asks of an experiment; empty or None: as the experiment has it."""
 
     suite: str
@@ -56,7 +56,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PlannedRun:
     """One run: its row, place and seed, and the overrides of the suite's scenario that make it.
 
     after: the run whose clusters and message size fix this one's graph.
@@ -96,29 +96,29 @@ class Plan:
     experiment: Experiment
     rows: tuple[PlannedRow, ...]
     axis: Axis | None
-    everything: tuple[Wanted, ...]
-    wanted: tuple[Wanted, ...]
+    all_runs: tuple[PlannedRun, ...]
+    selected_runs: tuple[PlannedRun, ...]
     common: Overrides
     overrides: Overrides
 
 
-def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
+def plan_runs(name: str, experiment: Experiment, selection: Selection) -> Plan:
     """All runs of an experiment, each checked as far as it can be before the first of them.
 
     Raises ScenarioError with every problem: an unknown suite or row, or a scenario that is wrong.
     """
-    suite_name, suite, use = _suite_of(name, experiment, wish.suite)
+    suite_name, suite, use = _find_suite(name, experiment, selection.suite)
     axis = use.axis or experiment.axis
-    rows, chosen = _rows_of(experiment, use, wish.rows)
-    seeds = range(1, (wish.seeds or use.seeds) + 1)
+    rows, chosen = _select_rows(experiment, use, selection.rows)
+    seeds = range(1, (selection.seeds or use.seeds) + 1)
     points: Sequence[Point | None] = axis.points if axis else (None,)
-    everything = tuple(
-        Wanted(
+    all_runs = tuple(
+        PlannedRun(
             row=row,
             x=point.x if point else None,
             seed=seed,
-            base=suite_scenario(suite),
-            overrides=_overrides(suite, use, row, point, wish, seed),
+            base=find_suite_scenario(suite),
+            overrides=_merge_run_overrides(suite, use, row, point, selection, seed),
             after=(experiment.reference, point.x if point else None, seed)
             if row.needs_reference and experiment.reference is not None
             else None,
@@ -127,7 +127,7 @@ def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
         for seed in range(1, max(seeds[-1], use.seeds) + 1)
         for row in rows
     )
-    wanted = tuple(run for run in everything if run.row.label in chosen and run.seed in seeds)
+    wanted = tuple(run for run in all_runs if run.row.label in chosen and run.seed in seeds)
     _check(name, wanted)
     return Plan(
         name,
@@ -136,21 +136,21 @@ def plan(name: str, experiment: Experiment, wish: Wish) -> Plan:
         experiment,
         rows,
         axis,
-        everything,
+        all_runs,
         wanted,
         use.overrides,
-        wish.overrides,
+        selection.overrides,
     )
 
 
-def _check(name: str, wanted: Sequence[Wanted]) -> None:
+def _check(name: str, wanted: Sequence[PlannedRun]) -> None:
     """Every run's scenario, and the data of each folder once; a problem of all rows is told once."""
     rows_with: dict[str, dict[str, None]] = {}
     read: list[JsonLines] = []
     for run in wanted:
         try:
             _check_seed(run)
-            tasks = resolve(run, STAND_IN if run.after else {}).tasks
+            tasks = resolve(run, PLACEHOLDER_GRAPH if run.after else {}).tasks
             if isinstance(tasks, Hub) and tasks.folder is not None:
                 tasks = tasks.in_folder(tasks.folder)
             if isinstance(tasks, JsonLines) and tasks not in read:
@@ -159,30 +159,30 @@ def _check(name: str, wanted: Sequence[Wanted]) -> None:
         except ScenarioError as error:
             for problem in error.problems:
                 rows_with.setdefault(problem, {})[run.row.label] = None
-    everybody = {run.row.label for run in wanted}
+    all_labels = {run.row.label for run in wanted}
     lines: list[str] = []
     for problem, labels in rows_with.items():
-        whose = [""] if labels.keys() == everybody else [f"{label}: " for label in labels]
+        whose = [""] if labels.keys() == all_labels else [f"{label}: " for label in labels]
         lines += [f"{name}: {label}{problem}" for label in whose]
     if lines:
         raise ScenarioError(lines)
 
 
-def _check_seed(run: Wanted) -> None:
+def _check_seed(run: PlannedRun) -> None:
     if (got := run.overrides["seed"]) != run.seed:
         raise ScenarioError([f"seed: got {got!r}, wanted none (--seeds N runs seeds 1 ... N)"])
 
 
-def resolve(wanted: Wanted, graph: Raw) -> Scenario:
+def resolve(wanted: PlannedRun, graph: Raw) -> Scenario:
     """The complete scenario of a run; `graph` are the overrides that put it on its graph."""
-    overrides = merged(wanted.overrides, graph)
+    overrides = merge_overrides(wanted.overrides, graph)
     ordered = sorted(overrides.items(), key=lambda item: not item[0].endswith("kind"))
     return read_scenario(
         wanted.base, [f"{key}={json.dumps(value)}" for key, value in ordered]
     ).scenario
 
 
-def graph_overrides(wanted: Wanted, reference: Path) -> Raw:
+def derive_graph_overrides(wanted: PlannedRun, reference: Path) -> Raw:
     """The topology that a row takes from the folder of its reference run.
 
     A random graph gets as many edges as the clusters have, and one less than there are devices at
@@ -198,21 +198,21 @@ def graph_overrides(wanted: Wanted, reference: Path) -> Raw:
     return {"topology": topology | ({"message_bytes": message_bytes} if message_bytes else {})}
 
 
-def run_folder(store: Path, scenario: Scenario) -> Path:
+def name_run_folder(store: Path, scenario: Scenario) -> Path:
     """Where a scenario's run lies: equal scenarios share it, different ones do not.
 
     The name depends on what differs from the defaults, so that a key which joins the scenario with a
     default that changes nothing leaves old runs where they are found; and on the content of what is
     not the emulator's: plug-ins, task files, tables of a channel. (Of a backbone its name has to do.)
     """
-    told = json.dumps(_told(scenario), sort_keys=True)
-    told += "".join(_content(path) for path in sorted(_files_of(scenario)))
-    digest = hashlib.blake2b(told.encode(), digest_size=4).hexdigest()
+    chosen = json.dumps(_non_default_values(scenario), sort_keys=True)
+    chosen += "".join(_digest_file(path) for path in sorted(_find_own_files(scenario)))
+    digest = hashlib.blake2b(chosen.encode(), digest_size=4).hexdigest()
     method = scenario.method.kind.rsplit(":", 1)[-1]
     return store / f"{method}-{digest}-{scenario.seed}"
 
 
-def is_whole(folder: Path, scenario: Scenario) -> bool:
+def is_complete(folder: Path, scenario: Scenario) -> bool:
     """Whether the folder holds a finished run of exactly this scenario."""
     if not (folder / "summary.json").is_file():
         return False
@@ -222,9 +222,9 @@ def is_whole(folder: Path, scenario: Scenario) -> bool:
         return False
 
 
-def _told(section: BaseModel) -> Raw:
+def _non_default_values(section: BaseModel) -> Raw:
     """What a section says beyond its defaults, and of what says anything its kind."""
-    told: Raw = {}
+    chosen: Raw = {}
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         by_default = not field.is_required() and value == field.get_default(
@@ -233,13 +233,13 @@ def _told(section: BaseModel) -> Raw:
         if name != "kind" and by_default:
             continue
         if isinstance(value, BaseModel):
-            told[name] = _told(value)
+            chosen[name] = _non_default_values(value)
         else:
-            told[name] = section.model_dump(mode="json", include={name})[name]
-    return told
+            chosen[name] = section.model_dump(mode="json", include={name})[name]
+    return chosen
 
 
-def _files_of(section: BaseModel) -> set[Path]:
+def _find_own_files(section: BaseModel) -> set[Path]:
     """The files of the user's own that a section names: a plug-in's module, data."""
     files = set()
     if ":" in str(getattr(section, "kind", "")):
@@ -251,25 +251,25 @@ def _files_of(section: BaseModel) -> set[Path]:
     for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, BaseModel):
-            files |= _files_of(value)
+            files |= _find_own_files(value)
         elif name == "path" and isinstance(value, str | Path):
             files.add(Path(value))
     return {file for file in files if file.is_file()}
 
 
-def _content(path: Path) -> str:
+def _digest_file(path: Path) -> str:
     """A digest of a file, read again only when it has changed."""
     state = path.stat()
-    return _digest(path, state.st_mtime_ns, state.st_size)
+    return _digest_version(path, state.st_mtime_ns, state.st_size)
 
 
 @cache
-def _digest(path: Path, _changed_ns: int, _size: int) -> str:
+def _digest_version(path: Path, _changed_ns: int, _size: int) -> str:
     return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
-def found(
-    runs: Sequence[Wanted], store: Path, known: Mapping[Key, Path] | None = None
+def find_runs(
+    runs: Sequence[PlannedRun], store: Path, known: Mapping[Key, Path] | None = None
 ) -> dict[Key, Path]:
     """The folders of those runs that are there; a run whose reference is not there is not."""
     folders = dict(known or {})
@@ -277,32 +277,32 @@ def found(
         if run.key in folders or (run.after is not None and run.after not in folders):
             continue
         try:
-            graph = graph_overrides(run, folders[run.after]) if run.after else {}
+            graph = derive_graph_overrides(run, folders[run.after]) if run.after else {}
             scenario = resolve(run, graph)
         except ScenarioError:
             continue
-        if is_whole(folder := run_folder(store, scenario), scenario):
+        if is_complete(folder := name_run_folder(store, scenario), scenario):
             folders[run.key] = folder
     return folders
 
 
 def parse_overrides(texts: Sequence[str]) -> Overrides:
     """`key.path=value` of the command line."""
-    told: Overrides = {}
+    chosen: Overrides = {}
     for text in texts:
         keys, value = parse_override(text)
-        told = merged(told, {".".join(keys): value})
-    return told
+        chosen = merge_overrides(chosen, {".".join(keys): value})
+    return chosen
 
 
-def knows(name: str, suite: str) -> bool:
+def supports_suite(name: str, suite: str) -> bool:
     """Whether an experiment of the package can run on a suite."""
     known = read_suites().get(suite)
     family = (known.family if known else None) or suite
     return family in read_experiment(name).suites
 
 
-def _suite_of(name: str, experiment: Experiment, wished: str) -> tuple[str, Suite, SuiteUse]:
+def _find_suite(name: str, experiment: Experiment, wished: str) -> tuple[str, Suite, SuiteUse]:
     """The suite, and the part of the experiment that is meant for it."""
     suites = read_suites()
     if unknown := sorted(experiment.suites.keys() - suites.keys()):
@@ -319,7 +319,7 @@ def _suite_of(name: str, experiment: Experiment, wished: str) -> tuple[str, Suit
     return wished, suite, experiment.suites[family]
 
 
-def _rows_of(
+def _select_rows(
     experiment: Experiment, use: SuiteUse, wished: Sequence[str]
 ) -> tuple[tuple[PlannedRow, ...], set[str]]:
     """The rows to draw; and of them those asked for, with the reference where one needs it."""
@@ -337,46 +337,53 @@ def _rows_of(
     return tuple(row for row in rows if row.label in drawn), chosen
 
 
-def _overrides(
-    suite: Suite, use: SuiteUse, row: PlannedRow, point: Point | None, wish: Wish, seed: int
+def _merge_run_overrides(
+    suite: Suite,
+    use: SuiteUse,
+    row: PlannedRow,
+    point: Point | None,
+    selection: Selection,
+    seed: int,
 ) -> Raw:
     """From the general to the particular; what the user sets on the command line comes last."""
     place = point.overrides if point else {}
     back = {key for key, value in row.fixed.items() if value is None and key in place}
     place, fixed = ({k: v for k, v in x.items() if k not in back} for x in (place, row.fixed))
-    told = merged(suite.overrides, use.overrides, row.overrides, place, fixed)
-    kind = _method_of(suite, told)
+    chosen = merge_overrides(suite.overrides, use.overrides, row.overrides, place, fixed)
+    kind = _find_method_kind(suite, chosen)
     rates = suite.learning_rates
     rate = rates.get(row.label.split(" on ")[0], rates.get(kind))
-    if rate is not None and RATE not in told:
-        told[RATE] = rate
+    if rate is not None and RATE not in chosen:
+        chosen[RATE] = rate
     if row.graph == "mesh":
-        told = merged(told, {"topology": {"kind": "complete"}})
-    return _by_entries(merged({"seed": seed}, told, wish.overrides), suite)
+        chosen = merge_overrides(chosen, {"topology": {"kind": "complete"}})
+    return _select_task_entries(merge_overrides({"seed": seed}, chosen, selection.overrides), suite)
 
 
-def _method_of(suite: Suite, told: Raw) -> str:
+def _find_method_kind(suite: Suite, chosen: Raw) -> str:
     """The kind of a row's method: its own, or that of the suite's scenario."""
-    if "method.kind" in told:
-        return str(told["method.kind"])
-    section = told.get("method") or read_mapping(suite_scenario(suite), "a scenario").get("method")
+    if "method.kind" in chosen:
+        return str(chosen["method.kind"])
+    section = chosen.get("method") or read_mapping(find_suite_scenario(suite), "a scenario").get(
+        "method"
+    )
     return str(section.get("kind")) if isinstance(section, dict) else ""
 
 
-def _by_entries(told: Raw, suite: Suite) -> Raw:
+def _select_task_entries(chosen: Raw, suite: Suite) -> Raw:
     """`tasks.names` where a suite's tasks are entries with columns of their own (hub): those entries."""
-    names = told.get("tasks.names")
+    names = chosen.get("tasks.names")
     if not isinstance(names, list):
-        return told
-    entries = read_mapping(suite_scenario(suite), "a scenario").get("tasks", {}).get("tasks")
+        return chosen
+    entries = read_mapping(find_suite_scenario(suite), "a scenario").get("tasks", {}).get("tasks")
     if entries is None:
-        return told
+        return chosen
     entry_of = {entry["name"]: entry for entry in entries}
     if unknown := [name for name in names if name not in entry_of]:
         known = ", ".join(entry_of)
         raise ScenarioError([f"tasks.names: got {x!r}, wanted some of {known}" for x in unknown])
-    rest = {key: value for key, value in told.items() if key != "tasks.names"}
-    return merged(rest, {"tasks.tasks": [entry_of[name] for name in names]})
+    rest = {key: value for key, value in chosen.items() if key != "tasks.names"}
+    return merge_overrides(rest, {"tasks.tasks": [entry_of[name] for name in names]})
 
 
 def _message_bytes(reference: Path) -> int:

@@ -15,35 +15,35 @@ from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.places import check_drawings_folder, check_place, writing
 from emulator.core.yaml_file import Raw
 from emulator.experiments.charts import draw
-from emulator.experiments.load import experiment_names, read_experiment
+from emulator.experiments.load import list_experiments, read_experiment
 from emulator.experiments.plan import (
     RATE,
     Key,
     Plan,
-    Wanted,
-    Wish,
-    found,
-    graph_overrides,
-    is_whole,
-    knows,
+    PlannedRun,
+    Selection,
+    derive_graph_overrides,
+    find_runs,
+    is_complete,
+    name_run_folder,
     parse_overrides,
-    plan,
+    plan_runs,
     resolve,
-    run_folder,
+    supports_suite,
 )
-from emulator.experiments.runs import RunLine, by_seed, lines_csv, read_run
+from emulator.experiments.runs import RunLine, collect_by_seed, format_csv, read_run
 from emulator.experiments.schema import MOST_SEEDS
 from emulator.experiments.statistics import estimate
-from emulator.experiments.tables import Drawn, check_columns, document
-from emulator.experiments.worker_pool import Workers, default_jobs
+from emulator.experiments.tables import Drawn, build_document, check_columns
+from emulator.experiments.worker_pool import Workers, choose_jobs
 from emulator.scenario.schema import Scenario
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 """Takes one line for the user."""
 
 
 @dataclass
-class Progress:
+class PlanProgress:
     """What has become of a plan's runs."""
 
     folders: dict[Key, Path] = field(default_factory=dict)
@@ -57,27 +57,27 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Todo:
+class PlannedWork:
     """What was asked for, all of it checked."""
 
     plans: tuple[Plan, ...]
 
 
-def asked(
+def plan_experiments(
     name: str,
     suite: str,
     seeds: int | None,
     rows: tuple[str, ...],
     overrides: Sequence[str],
-) -> Todo:
+) -> PlannedWork:
     """The plans behind NAME: one experiment's, or with `all` those of every one of the package that
     knows the suite, but `tune`. Raises ScenarioError with every problem before anything is run.
     """
     if seeds is not None and seeds > MOST_SEEDS:
         raise ScenarioError([f"--seeds: got {seeds}, wanted at most {MOST_SEEDS}"])
-    wish = Wish(suite, seeds, rows, parse_overrides(overrides))
+    selection = Selection(suite, seeds, rows, parse_overrides(overrides))
     names = (
-        [n for n in experiment_names() if n != "tune" and knows(n, suite)]
+        [n for n in list_experiments() if n != "tune" and supports_suite(n, suite)]
         if name == "all"
         else [name]
     )
@@ -85,29 +85,31 @@ def asked(
     for each in names:
         experiment = read_experiment(each)
         check_columns(experiment, each)
-        plans.append(plan(Path(each).stem, experiment, wish))
-    return Todo(tuple(plans))
+        plans.append(plan_runs(Path(each).stem, experiment, selection))
+    return PlannedWork(tuple(plans))
 
 
-def outlook(todo: Todo, out: Path | None) -> list[str]:
+def list_runs(planned: PlannedWork, out: Path | None) -> list[str]:
     """One line per run, with those that are there marked, and at last how many are lacking.
 
     Raises ScenarioError for a folder that cannot be written to, as `reproduce` does.
     """
-    _check_folders(todo, out)
+    _check_folders(planned, out)
     told, lacking = [], 0
-    for each in todo.plans:
-        store, _ = _folders(each, out, several=len(todo.plans) > 1)
-        there = found(each.wanted, store)
-        lacking += len(each.wanted) - len(there)
+    for each in planned.plans:
+        store, _ = _choose_folders(each, out, several=len(planned.plans) > 1)
+        there = find_runs(each.selected_runs, store)
+        lacking += len(each.selected_runs) - len(there)
         told += [
             f"{each.name}: {wanted.title}{' (there)' if wanted.key in there else ''}"
-            for wanted in each.wanted
+            for wanted in each.selected_runs
         ]
     return [*told, f"{lacking} of {len(told)} to run, into {store}"]
 
 
-def reproduce(todo: Todo, out: Path | None, jobs: int | None, say: Say) -> None:
+def reproduce_experiments(
+    planned: PlannedWork, out: Path | None, jobs: int | None, print_line: PrintLine
+) -> None:
     """Run what is lacking and draw each experiment as soon as its runs are there.
 
     out: the drawings' folder, the runs in `runs` inside it; by default runs/reproduce/SUITE/NAME, and
@@ -115,35 +117,37 @@ def reproduce(todo: Todo, out: Path | None, jobs: int | None, say: Say) -> None:
     Raises ScenarioError before anything runs where that cannot be written; EmulatorError at the end
     when runs have failed; lets KeyboardInterrupt through at once, with every finished run kept.
     """
-    _check_folders(todo, out)
+    _check_folders(planned, out)
     failed = 0
-    for each in todo.plans:
-        store, drawings = _folders(each, out, several=len(todo.plans) > 1)
-        at_a_time = min(jobs or default_jobs(each.memory_mb), len(each.wanted))
-        say(f"{each.name} on {each.suite}: {len(each.wanted)} runs, {at_a_time} at a time")
+    for each in planned.plans:
+        store, drawings = _choose_folders(each, out, several=len(planned.plans) > 1)
+        at_a_time = min(jobs or choose_jobs(each.memory_mb), len(each.selected_runs))
+        print_line(
+            f"{each.name} on {each.suite}: {len(each.selected_runs)} runs, {at_a_time} at a time"
+        )
         with Workers(at_a_time) as workers:
-            progress = Walk(each, store, workers, say).to_its_end()
+            progress = PlanRunner(each, store, workers, print_line).run_all()
         there = len(progress.folders) - len(progress.seconds)
-        progress.folders |= found(each.everything, store, progress.folders)
+        progress.folders |= find_runs(each.all_runs, store, progress.folders)
         drawn = "nothing drawn"
         if progress.folders:
             with writing(drawings):
                 write_drawings(each, progress, drawings)
             drawn = str(drawings / "table.md")
         failed += len(progress.causes)
-        say(
+        print_line(
             f"{each.name}: {len(progress.seconds)} runs new, {there} were there, "
             f"{len(progress.causes)} failed: {drawn}"
         )
     if failed:
-        total = sum(len(each.wanted) for each in todo.plans)
+        total = sum(len(each.selected_runs) for each in planned.plans)
         raise EmulatorError(
             f"{failed} of {total} runs failed; tables and figures are drawn from others if there are "
             "any, and the same command tries those again"
         )
 
 
-def _folders(each: Plan, out: Path | None, *, several: bool) -> tuple[Path, Path]:
+def _choose_folders(each: Plan, out: Path | None, *, several: bool) -> tuple[Path, Path]:
     """Where the runs of an experiment lie, and where its tables and figures go."""
     shared = Path("runs") / "reproduce" / each.suite
     if out is None and each.overrides:  # beside the experiment's own tables, not in their place
@@ -155,10 +159,10 @@ def _folders(each: Plan, out: Path | None, *, several: bool) -> tuple[Path, Path
     return out / "runs", out / each.name if several else out
 
 
-def _check_folders(todo: Todo, out: Path | None) -> None:
+def _check_folders(planned: PlannedWork, out: Path | None) -> None:
     """Raise ScenarioError where runs, tables or figures cannot be written, or not without harm."""
-    for each in todo.plans:
-        store, drawings = _folders(each, out, several=len(todo.plans) > 1)
+    for each in planned.plans:
+        store, drawings = _choose_folders(each, out, several=len(planned.plans) > 1)
         check_place(drawings)
         check_place(store)
         if out is not None:
@@ -168,31 +172,31 @@ def _check_folders(todo: Todo, out: Path | None) -> None:
 # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
 
-class Walk:
+class PlanRunner:
     """One plan being carried out: runs that are there are taken, the others run, references first."""
 
-    def __init__(self, each: Plan, store: Path, workers: Workers, say: Say) -> None:
+    def __init__(self, each: Plan, store: Path, workers: Workers, print_line: PrintLine) -> None:
         self._plan = each
         self._store = store
         self._workers = workers
-        self._say = say
+        self._print_line = print_line
         self._scenarios: dict[Key, Scenario] = {}
-        self._started: dict[Path, Wanted] = {}
-        self.progress = Progress()
+        self._started: dict[Path, PlannedRun] = {}
+        self.progress = PlanProgress()
 
-    def to_its_end(self) -> Progress:
+    def run_all(self) -> PlanProgress:
         """Returns when every run is there or has failed."""
         with writing(self._store):
             self._store.mkdir(parents=True, exist_ok=True)
-        waiting = list(self._plan.wanted)
+        waiting = list(self._plan.selected_runs)
         while waiting or self._workers.running:
-            still = [wanted for wanted in waiting if not self._settle(wanted)]
+            still = [wanted for wanted in waiting if not self._advance(wanted)]
             others_may_follow, waiting = len(still) < len(waiting), still
             if self._workers.running and not others_may_follow:
-                self._take_ended()
+                self._collect_ended()
         return self.progress
 
-    def _settle(self, wanted: Wanted) -> bool:
+    def _advance(self, wanted: PlannedRun) -> bool:
         """Take, start or give up a waiting run; False where it has to wait on."""
         progress, after = self.progress, wanted.after
         if after in progress.causes:
@@ -203,10 +207,10 @@ class Walk:
         scenario = self._scenario(wanted)
         if scenario is None:
             return True
-        folder = run_folder(self._store, scenario)
+        folder = name_run_folder(self._store, scenario)
         if folder in self._workers.running:
             return False
-        if is_whole(folder, scenario):
+        if is_complete(folder, scenario):
             progress.folders[wanted.key] = folder
             return True
         if folder in self._started:  # an equal scenario of another row has failed
@@ -218,36 +222,40 @@ class Walk:
         self._workers.start(scenario, folder)
         return True
 
-    def _scenario(self, wanted: Wanted) -> Scenario | None:
+    def _scenario(self, wanted: PlannedRun) -> Scenario | None:
         """The run's scenario, its graph included; None, and the cause noted, where it has none."""
         if wanted.key not in self._scenarios:
             try:
                 graph: Raw = {}
                 if wanted.after is not None:
-                    graph = graph_overrides(wanted, self.progress.folders[wanted.after])
+                    graph = derive_graph_overrides(wanted, self.progress.folders[wanted.after])
                 self._scenarios[wanted.key] = resolve(wanted, graph)
             except EmulatorError as error:
                 self._give_up(wanted, "; ".join(str(error).splitlines()))
         return self._scenarios.get(wanted.key)
 
-    def _take_ended(self) -> None:
+    def _collect_ended(self) -> None:
         """Wait for a run to end and tell of it."""
-        for ended in self._workers.next_ended():
+        for ended in self._workers.wait_for_ended():
             wanted = self._started[ended.folder]
             if ended.cause:
                 self._give_up(wanted, ended.cause)
                 continue
             self.progress.seconds.append(ended.seconds)
             self.progress.folders[wanted.key] = ended.folder
-            total = len(self._plan.wanted)
-            self._say(progress_line(wanted, ended.folder, self.progress, total, self._workers.jobs))
+            total = len(self._plan.selected_runs)
+            self._print_line(
+                format_progress(wanted, ended.folder, self.progress, total, self._workers.jobs)
+            )
 
-    def _give_up(self, wanted: Wanted, cause: str) -> None:
+    def _give_up(self, wanted: PlannedRun, cause: str) -> None:
         self.progress.causes[wanted.key] = cause
-        self._say(f"failed: {wanted.title}: {cause}")
+        self._print_line(f"failed: {wanted.title}: {cause}")
 
 
-def progress_line(wanted: Wanted, folder: Path, progress: Progress, total: int, jobs: int) -> str:
+def format_progress(
+    wanted: PlannedRun, folder: Path, progress: PlanProgress, total: int, jobs: int
+) -> str:
     """`[3/50] lora, seed 2: 17.5 % in 61 s; about 12 min left`."""
     line = read_run(wanted.row.label, wanted.x, folder)
     left_s = estimate(progress.seconds).mean * (total - progress.known) / jobs
@@ -261,15 +269,15 @@ def progress_line(wanted: Wanted, folder: Path, progress: Progress, total: int, 
 # ── drawing ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def write_drawings(each: Plan, progress: Progress, folder: Path) -> None:
+def write_drawings(each: Plan, progress: PlanProgress, folder: Path) -> None:
     """results.csv, table.md, the figures with their data, and what `tune` has chosen."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
         read_run(run.row.label, run.x, progress.folders[run.key])
-        for run in each.everything
+        for run in each.all_runs
         if run.key in progress.folders
     ]
-    here = {line.row for line in lines} | {run.row.label for run in each.wanted}
+    here = {line.row for line in lines} | {run.row.label for run in each.selected_runs}
     drawn = Drawn(
         name=each.name,
         suite=each.suite,
@@ -278,25 +286,25 @@ def write_drawings(each: Plan, progress: Progress, folder: Path) -> None:
         lines=lines,
         common=each.common,
         overrides=each.overrides,
-        learning_rates=_rates(each.everything),
+        learning_rates=_list_rates(each.all_runs),
         missing=[
             f"{wanted.title}: {progress.causes[wanted.key]}"
-            for wanted in each.wanted
+            for wanted in each.selected_runs
             if wanted.key in progress.causes
         ],
         axis_label=each.axis.label if each.axis else "",
     )
-    (folder / "table.md").write_text(document(drawn), encoding="utf-8")
-    (folder / "results.csv").write_text(lines_csv(lines), encoding="utf-8")
+    (folder / "table.md").write_text(build_document(drawn), encoding="utf-8")
+    (folder / "results.csv").write_text(format_csv(lines), encoding="utf-8")
     for chart in each.experiment.charts:
         draw(chart, drawn).write(folder)
     if each.experiment.chooses_rates:
-        rates = best_places(lines)
+        rates = find_best_places(lines)
         text = "".join(f"{row}: {rate!r}\n" for row, rate in rates.items())
         (folder / "learning_rates.yaml").write_text(text, encoding="utf-8")
 
 
-def _rates(runs: Sequence[Wanted]) -> dict[str, float]:
+def _list_rates(runs: Sequence[PlannedRun]) -> dict[str, float]:
     """The learning rate that an experiment or its suite gives a row; without rows that have several."""
     given: dict[str, set[float]] = {}
     for run in runs:
@@ -304,12 +312,12 @@ def _rates(runs: Sequence[Wanted]) -> dict[str, float]:
     return {row: rates.pop() for row, rates in given.items() if len(rates) == 1}
 
 
-def best_places(lines: Sequence[RunLine]) -> dict[str, float]:
+def find_best_places(lines: Sequence[RunLine]) -> dict[str, float]:
     """The place on the axis where each row's mean accuracy is highest; of equals the lowest."""
     best: dict[str, tuple[float, float]] = {}
     for row in dict.fromkeys(line.row for line in lines):
         for x in sorted({line.x for line in lines if line.row == row and line.x is not None}):
-            values = by_seed(lines, row, "accuracy", x)
+            values = collect_by_seed(lines, row, "accuracy", x)
             mean = estimate(list(values.values())).mean if values else -1.0
             if row not in best or mean > best[row][1]:
                 best[row] = (x, mean)

@@ -81,7 +81,7 @@ def read_run(row: str, x: float | None, folder: Path) -> RunLine:
     )
 
 
-def lines_csv(lines: Sequence[RunLine]) -> str:
+def format_csv(lines: Sequence[RunLine]) -> str:
     """One line per run, its values unrounded; folders by name."""
     tasks = sorted({task for line in lines for task in line.per_task})
     head = ["row", "x", "seed", "method", "devices", "rounds", *RUN_COLUMNS]
@@ -96,7 +96,7 @@ def lines_csv(lines: Sequence[RunLine]) -> str:
     return csv_text(head, rows)
 
 
-def by_seed(
+def collect_by_seed(
     lines: Iterable[RunLine], row: str, column: str, x: float | None = None
 ) -> dict[int, float]:
     """A row's values of one column by seed (at one place of the axis); without those it has not."""
@@ -108,15 +108,15 @@ def by_seed(
     return found
 
 
-def estimate_of(
+def estimate_column(
     lines: Iterable[RunLine], row: str, column: str, x: float | None = None
 ) -> Estimate | None:
     """The mean over seeds with its interval; None where nothing was measured."""
-    values = by_seed(lines, row, column, x)
+    values = collect_by_seed(lines, row, column, x)
     return estimate([values[seed] for seed in sorted(values)]) if values else None
 
 
-def places(lines: Iterable[RunLine]) -> list[float | None]:
+def list_places(lines: Iterable[RunLine]) -> list[float | None]:
     """The places on the axis, in order; [None] for an experiment without one."""
     found = {line.x for line in lines}
     return sorted(found, key=lambda x: -1.0 if x is None else x)

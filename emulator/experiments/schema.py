@@ -105,7 +105,7 @@ class Axis(Part):
     @field_validator("points")
     @classmethod
     def _apart(cls, points: tuple[Point, ...]) -> tuple[Point, ...]:
-        if twice := _repeated([f"{point.x:g}" for point in points]):
+        if twice := _find_repeated([f"{point.x:g}" for point in points]):
             raise ValueError(f"got x {', '.join(twice)} twice, wanted every place once")
         return points
 
@@ -189,7 +189,7 @@ class Growth(Part):
 Claim = Annotated[Difference | Order | Saving | Bound | Growth, Field(discriminator="kind")]
 
 
-def rows_of(claim: Claim) -> dict[str, str]:
+def list_rows(claim: Claim) -> dict[str, str]:
     """The rows a claim speaks of, by the key that names each."""
     keys = ("above", "below", "row", "against")
     named = {key: getattr(claim, key) for key in keys if key in type(claim).model_fields}
@@ -275,15 +275,17 @@ class Experiment(Part):
     def _names_are_known(self) -> "Experiment":
         """Every row that is spoken of exists. Raises one ValueError with all problems."""
         known = [row.label for row in self.planned_rows()]
-        problems = [f"rows: got {x!r} twice, wanted every label once" for x in _repeated(known)]
-        spoken = {"reference": self.reference, "baseline": self.baseline}
+        problems = [
+            f"rows: got {x!r} twice, wanted every label once" for x in _find_repeated(known)
+        ]
+        used = {"reference": self.reference, "baseline": self.baseline}
         for index, claim in enumerate(self.claims):
-            spoken |= {f"claims.{index}.{key}": row for key, row in rows_of(claim).items()}
+            used |= {f"claims.{index}.{key}": row for key, row in list_rows(claim).items()}
         for suite, use in self.suites.items():
             for key in ("rows", "without"):
                 listed = enumerate(getattr(use, key))
-                spoken |= {f"suites.{suite}.{key}.{i}": x for i, x in listed}
-        for where, label in spoken.items():
+                used |= {f"suites.{suite}.{key}.{i}": x for i, x in listed}
+        for where, label in used.items():
             if label is not None and label not in known:
                 problems.append(f"{where}: got {label!r}, wanted one of {', '.join(known)}")
         if self.reference is None and any(r.needs_reference for r in self.planned_rows()):
@@ -291,13 +293,15 @@ class Experiment(Part):
         own = [row.label for row in self.planned_rows() if row.graph == "own"]
         if self.reference in known and self.reference not in own:
             problems.append(f"reference: got {self.reference!r}, wanted a row on its own graph")
-        problems += [f"columns: got {x!r} twice, wanted each once" for x in _repeated(self.columns)]
-        problems += self._say_nothing()
+        problems += [
+            f"columns: got {x!r} twice, wanted each once" for x in _find_repeated(self.columns)
+        ]
+        problems += self._find_empty_statements()
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
-    def _say_nothing(self) -> list[str]:
+    def _find_empty_statements(self) -> list[str]:
         """Claims and charts that could say nothing: along no axis, or of a row beside itself."""
         problems = []
         has_axis = self.axis is not None or all(use.axis for use in self.suites.values())
@@ -330,11 +334,11 @@ class Experiment(Part):
         )
 
 
-def _repeated(labels: Sequence[str]) -> list[str]:
+def _find_repeated(labels: Sequence[str]) -> list[str]:
     return sorted({label for label in labels if labels.count(label) > 1})
 
 
-def merged(*layers: Overrides) -> Raw:
+def merge_overrides(*layers: Overrides) -> Raw:
     """Overrides over overrides: a later one wins, and one of a whole section drops those inside it."""
     result: Raw = {}
     for layer in layers:

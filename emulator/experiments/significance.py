@@ -44,7 +44,7 @@ class Family:
 
     def adjusted(self, margin: Estimate) -> float:
         """The adjusted p value of one of the family's margins."""
-        return holm(self.p_values)[self.p_values.index(p_value(margin))]
+        return adjust_holm(self.p_values)[self.p_values.index(p_value(margin))]
 
     def verdict(self, margin: Estimate) -> Verdict:
         """Whether a margin of the family is significantly above 0, or below it."""
@@ -64,7 +64,7 @@ class Family:
         return f"{self.verdict(margin)} ({_in_words(self.adjusted(margin))})"
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def adjust_holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p values, in the order given. Law: no family has a false rejection more often than ALPHA.
 
     The k-th smallest of m is multiplied by m - k + 1, and none is smaller than those before it.

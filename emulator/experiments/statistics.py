@@ -54,7 +54,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(fmean(values), quantile * stdev(values) / math.sqrt(count), count)
 
 
-def paired(values: Mapping[int, float], against: Mapping[int, float]) -> Estimate | None:
+def estimate_paired(values: Mapping[int, float], against: Mapping[int, float]) -> Estimate | None:
     """The estimate of values[seed] - against[seed] over the seeds both have; None without any."""
     seeds = sorted(values.keys() & against.keys())
     return estimate([values[seed] - against[seed] for seed in seeds]) if seeds else None

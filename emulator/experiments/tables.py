@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from emulator.core.errors import ScenarioError, shown
 from emulator.core.names import is_name
-from emulator.experiments.claims import family_of, sentence
+from emulator.experiments.claims import collect_family, write_sentence
 from emulator.experiments.columns import COLUMNS, column
-from emulator.experiments.runs import RunLine, by_seed, estimate_of, places
-from emulator.experiments.schema import Experiment, Overrides, PlannedRow, rows_of
+from emulator.experiments.runs import RunLine, collect_by_seed, estimate_column, list_places
+from emulator.experiments.schema import Experiment, Overrides, PlannedRow, list_rows
 from emulator.experiments.significance import Family, Verdict
-from emulator.experiments.statistics import Estimate, estimate, paired
+from emulator.experiments.statistics import Estimate, estimate, estimate_paired
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Drawn:
 
 def check_columns(experiment: Experiment, name: str) -> None:
     """Raise ScenarioError where an experiment speaks of a column that no run has."""
-    spoken = {f"columns.{i}": text for i, text in enumerate(experiment.columns)}
+    used = {f"columns.{i}": text for i, text in enumerate(experiment.columns)}
     for index, chart in enumerate(experiment.charts):
         names = ("column", "cost", "against")
-        spoken |= {f"charts.{index}.{k}": getattr(chart, k, "accuracy") for k in names}
+        used |= {f"charts.{index}.{k}": getattr(chart, k, "accuracy") for k in names}
     for index, claim in enumerate(experiment.claims):
-        spoken[f"claims.{index}.column"] = claim.column
+        used[f"claims.{index}.column"] = claim.column
         if below := getattr(claim, "below_column", None):
-            spoken[f"claims.{index}.below_column"] = below
-    wrong = {w: c for w, c in spoken.items() if c not in COLUMNS and not _is_of_a_task(c)}
+            used[f"claims.{index}.below_column"] = below
+    wrong = {w: c for w, c in used.items() if c not in COLUMNS and not _is_of_a_task(c)}
     if wrong:
         known = ", ".join(COLUMNS)
         raise ScenarioError(
@@ -68,21 +68,21 @@ def _is_of_a_task(column: str) -> bool:
     return (prefix, slash) == ("accuracy", "/") and is_name(task)
 
 
-def document(drawn: Drawn) -> str:
+def build_document(drawn: Drawn) -> str:
     """The whole Markdown file."""
     experiment = drawn.experiment
     parts = [f"# {drawn.title}\n\n{experiment.about}", _provenance(drawn)]
-    for x in places(drawn.lines):
+    for x in list_places(drawn.lines):
         if x is not None:
             parts.append(f"## {drawn.axis_label}: {x:g}")
         parts.append(_main_table(drawn, x))
-    if places(drawn.lines) == [None]:
+    if list_places(drawn.lines) == [None]:
         parts.append("## Accuracy by task [%]\n\n" + _task_table(drawn))
     here = {row.label for row in drawn.rows}
-    judged = [claim for claim in experiment.claims if here.issuperset(rows_of(claim).values())]
+    judged = [claim for claim in experiment.claims if here.issuperset(list_rows(claim).values())]
     if judged:
-        family = family_of(judged, drawn.lines)
-        told = [f"- {sentence(claim, drawn.lines, family)}" for claim in judged]
+        family = collect_family(judged, drawn.lines)
+        told = [f"- {write_sentence(claim, drawn.lines, family)}" for claim in judged]
         if left_out := len(experiment.claims) - len(judged):
             told.append(f"- {left_out} more need rows that were not run.")
         parts.append(f"## What holds\n\n{_correction(family)}\n\n" + "\n".join(told))
@@ -172,10 +172,10 @@ def _main_table(drawn: Drawn, x: float | None) -> str:
     head += [f"paper, {name} [%]" for name in papers]
     rows = []
     for row in drawn.rows:
-        seeds = by_seed(drawn.lines, row.label, "bytes_total", x)
+        seeds = collect_by_seed(drawn.lines, row.label, "bytes_total", x)
         cells = [row.label, str(len(seeds))]
         cells += [
-            column(name).estimate(estimate_of(drawn.lines, row.label, name, x))
+            column(name).estimate(estimate_column(drawn.lines, row.label, name, x))
             for name in experiment.columns
         ]
         if baseline:
@@ -193,8 +193,8 @@ def _gap(drawn: Drawn, row: str, x: float | None) -> Estimate | None:
     baseline = drawn.experiment.baseline
     if baseline is None or row == baseline:
         return None
-    accuracy = (by_seed(drawn.lines, label, "accuracy", x) for label in (row, baseline))
-    return paired(*accuracy)
+    accuracy = (collect_by_seed(drawn.lines, label, "accuracy", x) for label in (row, baseline))
+    return estimate_paired(*accuracy)
 
 
 def _against(gap: Estimate | None, family: Family) -> str:
@@ -208,8 +208,8 @@ def _against(gap: Estimate | None, family: Family) -> str:
 
 def _bytes_against(drawn: Drawn, row: str, baseline: str, x: float | None) -> str:
     """The ratio of all bytes, seed by seed; none to a baseline that sends nothing."""
-    ours = by_seed(drawn.lines, row, "bytes_total", x)
-    theirs = by_seed(drawn.lines, baseline, "bytes_total", x)
+    ours = collect_by_seed(drawn.lines, row, "bytes_total", x)
+    theirs = collect_by_seed(drawn.lines, baseline, "bytes_total", x)
     shared = sorted(ours.keys() & theirs.keys())
     ratios = [ours[seed] / theirs[seed] for seed in shared if theirs[seed]]
     return f"{100 * estimate(ratios).mean:.1f} %" if ratios else "-"
@@ -219,7 +219,10 @@ def _task_table(drawn: Drawn) -> str:
     tasks = sorted({task for line in drawn.lines for task in line.per_task})
     names = [f"accuracy/{task}" for task in tasks]
     rows = [
-        [row.label, *(column(n).estimate(estimate_of(drawn.lines, row.label, n)) for n in names)]
+        [
+            row.label,
+            *(column(n).estimate(estimate_column(drawn.lines, row.label, n)) for n in names),
+        ]
         for row in drawn.rows
     ]
     return markdown_table(["", *tasks], rows)

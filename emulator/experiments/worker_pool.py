@@ -15,15 +15,15 @@ from rich.console import Console
 
 from emulator.core.errors import EmulatorError, LifeFailedError
 from emulator.runtime.child_processes import Children
-from emulator.runtime.drivers.core_permits import cores_here
+from emulator.runtime.drivers.core_permits import count_cores
 from emulator.runtime.folder_claim import clear_remains
-from emulator.runtime.run import Order, run
-from emulator.runtime.transport.pipe import Failure, Message
+from emulator.runtime.run import RunRequest, run_scenario
+from emulator.runtime.transport.pipe import Failure, PostedMessage
 from emulator.scenario.schema import Scenario
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedRun:
     """A run has ended: well (`cause` is empty), or why not."""
 
     folder: Path
@@ -36,7 +36,7 @@ class Workers:
 
     def __init__(self, jobs: int, work: Callable[[Scenario, Path], None] | None = None) -> None:
         self.jobs = jobs
-        self._work = work or _run_whole
+        self._work = work or _run_one
         self._children = Children[Path]()
         self._started_s: dict[Path, float] = {}
 
@@ -63,21 +63,21 @@ class Workers:
     def start(self, scenario: Scenario, folder: Path) -> None:
         """Begin a run; only where there is room."""
         self._started_s[folder] = time.monotonic()
-        self._children.fork(folder, lambda _: _lead(self._work, scenario, folder))
+        self._children.fork(folder, lambda _: _run_worker(self._work, scenario, folder))
 
-    def next_ended(self) -> list[Ended]:
+    def wait_for_ended(self) -> list[EndedRun]:
         """Wait for at least one run to end; those that have."""
-        ended: list[Ended] = []
+        ended: list[EndedRun] = []
         while self.running and not ended:
             for folder, posted in self._children.wait():
-                if not isinstance(posted, Message):
+                if not isinstance(posted, PostedMessage):
                     seconds = time.monotonic() - self._started_s[folder]
                     cause = posted.text if isinstance(posted, Failure) else ""
-                    ended.append(Ended(folder, seconds, "; ".join(cause.splitlines())))
+                    ended.append(EndedRun(folder, seconds, "; ".join(cause.splitlines())))
         return ended
 
 
-def _lead(work: Callable[[Scenario, Path], None], scenario: Scenario, folder: Path) -> None:
+def _run_worker(work: Callable[[Scenario, Path], None], scenario: Scenario, folder: Path) -> None:
     """All that a worker does. A traceback is for the file beside the run's folder that the error names."""
     notes = folder.with_name(f"{folder.name}.failed.txt")
     try:
@@ -93,12 +93,12 @@ def _lead(work: Callable[[Scenario, Path], None], scenario: Scenario, folder: Pa
     notes.unlink(missing_ok=True)
 
 
-def _run_whole(scenario: Scenario, folder: Path) -> None:
+def _run_one(scenario: Scenario, folder: Path) -> None:
     """One run, silent; an unfinished or differing one in its place is replaced."""
-    run(Order(scenario, "one_process", folder, force=True), Console(quiet=True))
+    run_scenario(RunRequest(scenario, "one_process", folder, force=True), Console(quiet=True))
 
 
-def default_jobs(memory_mb: float) -> int:
+def choose_jobs(memory_mb: float) -> int:
     """As many runs at a time as there are cores and memory for; at least one."""
     available_mb = psutil.virtual_memory().available / 1e6
-    return max(1, min(cores_here(), int(available_mb // memory_mb)))
+    return max(1, min(count_cores(), int(available_mb // memory_mb)))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from emulator.core.errors import told_once
+from emulator.core.errors import drop_consequences
 from emulator.core.protocols.context import DeviceContext
 from emulator.core.protocols.method import AdapterMethod
 from emulator.core.types.adapter import LostCoordinates
@@ -56,7 +56,7 @@ class ExpertsOnce(BaseModel):
         try:
             _ = self.inner
         except ValidationError as error:
-            problems = told_once(error.errors())
+            problems = drop_consequences(error.errors())
             lines = [line for found in problems for line in self._lines_of(found)]
             raise ValueError("\n".join(lines)) from None
         return self

@@ -127,7 +127,7 @@ class CheckpointWriter:
 def remove_all_but(run_folder: Path, devices: int, keep: int) -> None:
     """Remove the rounds before the last complete ones; called when all devices have ended."""
     folder = run_folder / FOLDER
-    complete = [r for r in _rounds(folder) if not missing_in(run_folder, devices, r)]
+    complete = [r for r in _rounds(folder) if not find_missing_devices(run_folder, devices, r)]
     for round_index in _rounds(folder):
         if len(complete) >= keep and round_index < complete[-keep]:
             shutil.rmtree(_round_folder(folder, round_index), ignore_errors=True)
@@ -136,12 +136,12 @@ def remove_all_but(run_folder: Path, devices: int, keep: int) -> None:
 def newest_complete(run_folder: Path, devices: int) -> int | None:
     """The last round of which every device has a checkpoint that is whole; None where there is none."""
     for round_index in reversed(_rounds(run_folder / FOLDER)):
-        if not missing_in(run_folder, devices, round_index):
+        if not find_missing_devices(run_folder, devices, round_index):
             return round_index
     return None
 
 
-def missing_in(run_folder: Path, devices: int, round_index: int) -> list[int]:
+def find_missing_devices(run_folder: Path, devices: int, round_index: int) -> list[int]:
     """The devices without a whole checkpoint of a round."""
     folder = _round_folder(run_folder / FOLDER, round_index)
     return [i for i in range(devices) if not _is_whole(folder, i)]

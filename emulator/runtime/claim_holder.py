@@ -1,4 +1,4 @@
-"""Which process a folder belongs to while it runs there, and whether that process is still alive."""
+"""The process that has claimed a folder for its run, and whether it is still running."""
 
 import json
 import os
@@ -15,62 +15,66 @@ _SAME_START_S = 10.0
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that runs in a folder."""
+    """The process that has claimed a folder."""
 
     pid: int
     host: str
     started: str
-    """When it claimed the folder, ISO 8601."""
+    """Time of the claim, ISO 8601."""
     process_started_s: float
-    """When the process began [s since 1970]: later processes may have the same number."""
+    """Start of the process [s since 1970]; it tells the process from later ones of the same number."""
 
     @classmethod
     def own(cls) -> "Holder":
-        """This process, now."""
+        """This process with the present time."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(os.getpid(), socket.gethostname(), now, psutil.Process().create_time())
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Holder | None":
-        """What `to_bytes` wrote; None for anything else."""
+        """The holder that `to_bytes` wrote; None for any other bytes."""
         try:
-            told = json.loads(data)
+            fields = json.loads(data)
             return cls(
-                int(told["pid"]),
-                str(told["host"]),
-                str(told["started"]),
-                float(told["process_started_s"]),
+                int(fields["pid"]),
+                str(fields["host"]),
+                str(fields["started"]),
+                float(fields["process_started_s"]),
             )
         except (ValueError, LookupError, TypeError, RecursionError, OverflowError):
             return None
 
     def to_bytes(self) -> bytes:
-        """As JSON."""
+        """Return the holder as JSON; `from_bytes` reads it."""
         return (json.dumps(asdict(self), indent=2) + "\n").encode()
 
     @property
     def is_here(self) -> bool:
-        """Whether it ran on this host, so that its death can be seen."""
+        """Whether the process belongs to this host, where `is_running` can be asked."""
         return self.host == socket.gethostname()
 
     @property
-    def lives(self) -> bool:
-        """Whether the process still runs; of a process of this host only."""
+    def is_running(self) -> bool:
+        """Whether the process still runs. It is valid only for a process of this host."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.process_started_s) < _SAME_START_S
             return same and process.status() != psutil.STATUS_ZOMBIE
-        except (psutil.NoSuchProcess, ValueError, OverflowError):  # or none could have that number
+        except (
+            psutil.NoSuchProcess,
+            ValueError,
+            OverflowError,
+        ):  # or no process can have the number
             return False
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.started}"
 
 
-def holder_in(marker: Path) -> Holder | None:
-    """Whose claim a file is; None where there is none, or one that cannot be read."""
+def read_holder(marker: Path) -> Holder | None:
+    """Read the holder from a claim file; None where there is no file or it cannot be read."""
     try:
-        if not marker.is_file():  # a pipe would be waited for
+        if not marker.is_file():  # reading a pipe would block
             return None
         return Holder.from_bytes(marker.read_bytes())
     except OSError:

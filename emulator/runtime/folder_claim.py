@@ -1,8 +1,9 @@
-"""The output folder of a run is its own from its first moment: claimed, then filled, then left.
+"""The output folder of a run: the run claims it at its start, fills it, and releases it at its end.
 
-While a run lasts, `running.json` in its folder says which process runs there. The file is made
-exclusively, so of two runs one has it. A process that is killed leaves it behind; the next run sees that
-the process is gone and takes the folder over. What others put into the folder meanwhile stays there.
+During a run `running.json` in its folder names the process that runs there. The file is created
+exclusively, so only one of two runs gets it. A killed process leaves its claim behind; the next run
+finds that the process has ended and takes the folder over. Files that others put into the folder during
+the run stay there.
 """
 
 import fcntl
@@ -14,100 +15,107 @@ from pathlib import Path
 
 from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.places import check_place
-from emulator.runtime.claim_holder import Holder, holder_in
-from emulator.runtime.kept_files import is_written, kept_elsewhere, listed, write_files
+from emulator.runtime.claim_holder import Holder, read_holder
+from emulator.runtime.kept_files import format_names, is_written, write_elsewhere, write_files
 
 RUNNING = "running.json"
-"""The name of the claim in a run's folder."""
+"""Name of the claim file in a run's folder."""
 
 PARTIAL = ".partial"
-"""Where, in a run's folder, its files are written before they are put in place."""
+"""Folder inside a run's folder in which all files are written before they are moved into place."""
 
 _FIRST, _LAST = "scenario.yaml", "summary.json"
-"""What makes a folder a run's, and what makes that run whole: put in place first and last."""
+"""The first file marks a folder as a run's, the last one marks the run as complete."""
 
-Say = Callable[[str], None]
-"""Takes one line for the user."""
+PrintLine = Callable[[str], None]
+"""Prints one line for the user."""
 
 Stamp = tuple[int, int, int]
-"""Of a file: inode, bytes, time of its last change [ns]; zeros for a folder."""
+"""Inode, size [bytes] and time of the last change [ns] of a file; zeros for a folder."""
 
 FOLDER: Stamp = (0, 0, 0)
 
 
 class Claim:
-    """A folder that is this run's until it is released."""
+    """A folder that this run holds until it releases it."""
 
     def __init__(
-        self, out: Path, own: Holder, before: Mapping[str, Stamp], made: tuple[Path, ...], say: Say
+        self,
+        out: Path,
+        own: Holder,
+        before: Mapping[str, Stamp],
+        made: tuple[Path, ...],
+        print_line: PrintLine,
     ) -> None:
-        """before: what was there when the run began and may be replaced. made: folders it made."""
+        """before: the replaceable content at the start. made: folders that the claim has created."""
         self._out = out
         self._place = out.resolve()
         self._own = own
         self._before = before
         self._made = made
-        self._say = say
+        self._print_line = print_line
 
     def put(self, files: Mapping[str, bytes]) -> None:
-        """Write all files (path in the folder -> bytes) and give the folder back.
+        """Write all files (path in the folder -> bytes) and remove the claim.
 
-        Of what is there, only that which was there when the run began and which runs write is replaced;
-        a note names what else was there. Raises EmulatorError where the files cannot be put there; it
-        names the folder in which they are kept instead.
+        Only files that were there at the start and that a run writes are replaced; a note names the
+        others. Raises EmulatorError where the files cannot be written; it names the folder in which they
+        are kept instead.
         """
         try:
-            strange = self._put(files)
+            changed = self._put(files)
         except (OSError, _LostError) as error:
             why = error.strerror if isinstance(error, OSError) else error
-            where = kept_elsewhere(self._place, files)
+            where = write_elsewhere(self._place, files)
             raise EmulatorError(f"--out: {self._out}: {why}; {where}") from None
-        told = {"put there meanwhile": strange, "not written by a run": self._foreign(files)}
-        for what, names in told.items():
+        kept = {"put there meanwhile": changed, "not written by a run": self._find_foreign(files)}
+        for what, names in kept.items():
             if names:
-                self._say(f"note: --out: {self._out}: {what} and left as it is: {listed(names)}")
+                self._print_line(
+                    f"note: --out: {self._out}: {what} and left as it is: {format_names(names)}"
+                )
 
     def release(self) -> None:
-        """Give the folder back; what this run made there goes, if it is empty or unfinished."""
+        """Remove the claim, unfinished files, and the folders that the claim created if they are empty."""
         marker = self._place / RUNNING
-        if self._own.pid == os.getpid() and holder_in(marker) == self._own:
-            _clear(self._place)
+        if self._own.pid == os.getpid() and read_holder(marker) == self._own:
+            _remove_claim(self._place)
         for folder in self._made:
             with suppress(OSError):
                 folder.rmdir()
 
     def _put(self, files: Mapping[str, bytes]) -> set[str]:
-        """Raises OSError or _LostError; returns the names of what others have put there."""
-        self._hold()
+        """Write the files; return the names that others have put there. Raises OSError or _LostError."""
+        self._check_held()
         partial = self._place / PARTIAL
         shutil.rmtree(partial, ignore_errors=True)
         write_files(partial, files)
-        strange = self._strange()
-        if clash := sorted(strange & {name.split("/")[0] for name in files}):
+        changed = self._find_changed()
+        if clash := sorted(changed & {name.split("/")[0] for name in files}):
             raise _LostError(f"{', '.join(clash)} was put there meanwhile")
-        self._carry_over(self._foreign(files), partial)
-        self._replace(partial, set(self._foreign(files)))
-        return strange
+        self._carry_over(self._find_foreign(files), partial)
+        self._replace(partial, set(self._find_foreign(files)))
+        return changed
 
-    def _hold(self) -> None:
-        """Make sure that the folder is there and still this run's."""
+    def _check_held(self) -> None:
+        """Create the folder again where it was removed. Raises _LostError where another run holds it."""
         marker = self._place / RUNNING
-        if not marker.exists():  # somebody has removed it, or all of the folder
+        if not marker.exists():  # it was removed, alone or with the folder
             self._place.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
-                _make(marker, self._own)
-        if (holder := holder_in(marker)) != self._own:
-            raise _LostError(f"taken over by {holder or 'nobody knows whom'}")
+                _write_marker(marker, self._own)
+        if (holder := read_holder(marker)) != self._own:
+            raise _LostError(f"taken over by {holder or 'an unknown process'}")
 
-    def _strange(self) -> set[str]:
-        """Names in the folder that hold what others put there, or changed, since the run began."""
-        now = _contents(self._place)
+    def _find_changed(self) -> set[str]:
+        """Return the top names of what others have added or changed since the start."""
+        now = _list_contents(self._place)
         return {
             path.split("/")[0] for path, stamp in now.items() if self._before.get(path) != stamp
         }
 
-    def _foreign(self, files: Mapping[str, bytes]) -> list[str]:
-        """Files that were there when the run began and that no run writes."""
+    def _find_foreign(self, files: Mapping[str, bytes]) -> list[str]:
+        """Return the files that were there at the start and that no run writes."""
         return [
             path
             for path, stamp in self._before.items()
@@ -115,19 +123,19 @@ class Claim:
         ]
 
     def _carry_over(self, foreign: Sequence[str], partial: Path) -> None:
-        """Put files of others into the new folders in which they lay. Raises _LostError for no place."""
+        """Copy files that no run writes into the new folders. Raises _LostError where one is in the way."""
         for path in foreign:
             target = partial / path
             if not (partial / path.split("/")[0]).exists():
-                continue  # nothing new is put in its place
+                continue  # its folder is not replaced
             if any(place.is_file() for place in target.parents) or target.exists():
                 raise _LostError(f"{path}, which is not written by a run, is in the way")
             target.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):  # somebody has removed it meanwhile
+            with suppress(FileNotFoundError):  # it was removed during the run
                 shutil.copy2(self._place / path, target, follow_symlinks=False)
 
     def _replace(self, partial: Path, foreign: Set[str]) -> None:
-        """Remove what was there before and is replaced or carried over; put the new in its place."""
+        """Remove the old files that are replaced or carried over, and move the new ones into place."""
         new = {entry.name for entry in partial.iterdir()}
         replaced = new | {path.split("/")[0] for path in self._before if is_written(path)}
         for path in sorted(self._before, key=lambda path: (path == _FIRST, -path.count("/"))):
@@ -137,7 +145,7 @@ class Claim:
             old = self._place / path
             with suppress(FileNotFoundError):
                 if old.is_dir() and not old.is_symlink():
-                    with suppress(OSError):  # something strange is in it
+                    with suppress(OSError):  # it holds a file of others
                         old.rmdir()
                 else:
                     old.unlink()
@@ -151,17 +159,17 @@ class Claim:
 
 
 class _LostError(Exception):
-    """The folder is not this run's any more."""
+    """This run does not hold the folder any more."""
 
 
 @contextmanager
-def claimed(out: Path, *, force: bool, say: Say) -> Iterator[Claim]:
-    """The folder is this run's from here on; what is not put into it leaves no trace.
+def claim_folder(out: Path, *, force: bool, print_line: PrintLine) -> Iterator[Claim]:
+    """Claim a folder inside the context and release it at its end.
 
     say: gets a note where the claim of a process that is gone is taken over. Raises ScenarioError as
     `check_folder` does.
     """
-    claim = _claim(out, force, say)
+    claim = _make_claim(out, force, print_line)
     try:
         yield claim
     finally:
@@ -169,10 +177,10 @@ def claimed(out: Path, *, force: bool, say: Say) -> Iterator[Claim]:
 
 
 def check_folder(out: Path, *, force: bool) -> None:
-    """Refuse a folder that is no place for a run, or not for this one. Makes nothing.
+    """Check whether a run may write to a folder; nothing is created.
 
-    Raises ScenarioError where a run is under way there, where anything but remains of a killed run is
-    there, with `force` anything but an earlier run, and what `check_place` raises.
+    Raises ScenarioError where a run is under way, where the folder holds more than the remains of a
+    killed run (with `force`: anything but an earlier run), and what `check_place` raises.
     """
     check_place(out)
     marker = out / RUNNING
@@ -181,7 +189,7 @@ def check_folder(out: Path, *, force: bool) -> None:
             [f"--out: got {out}, whose {RUNNING} is no regular file, wanted another folder"]
         )
     if marker.exists():
-        _check_holder(out, holder_in(marker), force)
+        _check_holder(out, read_holder(marker), force)
     if not out.is_dir() or not any(entry.name not in (RUNNING, PARTIAL) for entry in out.iterdir()):
         return
     if not force:
@@ -195,7 +203,7 @@ def check_folder(out: Path, *, force: bool) -> None:
 
 
 def check_figures_folder(out: Path, *, force: bool) -> None:
-    """As `check_folder`; with `force` over earlier figures, but never over a run."""
+    """Check a folder for figures as `check_folder` does; even `force` never replaces a run."""
     if force and (out / _LAST).exists():
         raise ScenarioError(
             [f"--out: got {out}, which holds a run, wanted a folder of figures to replace"]
@@ -204,26 +212,26 @@ def check_figures_folder(out: Path, *, force: bool) -> None:
 
 
 def clear_remains(out: Path) -> None:
-    """Remove what a killed run has left in its folder, and the folder if nothing else is in it."""
-    holder = holder_in(out / RUNNING)
-    if holder is not None and holder.is_here and not holder.lives:
-        _clear(out)
+    """Remove the claim and the partial files of a killed run, and its folder if it is then empty."""
+    holder = read_holder(out / RUNNING)
+    if holder is not None and holder.is_here and not holder.is_running:
+        _remove_claim(out)
         with suppress(OSError):
             out.rmdir()
 
 
-def _claim(out: Path, force: bool, say: Say) -> Claim:
+def _make_claim(out: Path, force: bool, print_line: PrintLine) -> Claim:
     check_folder(out, force=force)
     made = tuple(place for place in (out, *out.parents) if not place.exists())
     own = Holder.own()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        earlier = _take(out, own, force)
+        earlier = _acquire(out, own, force)
         shutil.rmtree(out / PARTIAL, ignore_errors=True)
-        before = _contents(out) if force else {}
+        before = _list_contents(out) if force else {}
     except OSError as error:
-        if holder_in(out / RUNNING) == own:
-            _clear(out)
+        if read_holder(out / RUNNING) == own:
+            _remove_claim(out)
         for folder in made:
             with suppress(OSError):
                 folder.rmdir()
@@ -232,31 +240,31 @@ def _claim(out: Path, force: bool, say: Say) -> Claim:
             [f"--out: got {out}, wanted a folder that can be made ({why})"]
         ) from None
     if earlier is not None:
-        made = made or (out,)  # by the run that did not end
-        say(f"note: --out: {out}: takes the place of a run that did not end ({earlier})")
-    return Claim(out, own, before, made, say)
+        made = made or (out,)  # the run that did not end has made it
+        print_line(f"note: --out: {out}: takes the place of a run that did not end ({earlier})")
+    return Claim(out, own, before, made, print_line)
 
 
-def _take(out: Path, own: Holder, force: bool) -> Holder | str | None:
-    """Make the claim, or take over that of a process which is gone; returns whose, if any."""
+def _acquire(out: Path, own: Holder, force: bool) -> Holder | str | None:
+    """Write the claim, or take over that of an ended process; return its holder, None without one."""
     marker = out / RUNNING
     while True:
         with suppress(FileExistsError):
-            _make(marker, own)
+            _write_marker(marker, own)
             return None
         with suppress(FileNotFoundError), marker.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # of several who find it, one
+            fcntl.flock(file, fcntl.LOCK_EX)  # only one of several runs takes it over
             if os.fstat(file.fileno()).st_nlink:
                 holder = Holder.from_bytes(file.read())
                 _check_holder(out, holder, force)
                 file.seek(0)
                 file.truncate()
                 file.write(own.to_bytes())
-                return holder or "nobody knows whose"
+                return holder or "of an unknown process"
 
 
-def _make(marker: Path, own: Holder) -> None:
-    """Raises FileExistsError where there is a claim."""
+def _write_marker(marker: Path, own: Holder) -> None:
+    """Create the claim file. Raises FileExistsError where there is one."""
     with marker.open("xb") as file:
         try:
             file.write(own.to_bytes())
@@ -267,9 +275,9 @@ def _make(marker: Path, own: Holder) -> None:
 
 
 def _check_holder(out: Path, holder: Holder | None, force: bool) -> None:
-    """Refuse a folder in which a run is under way, or may be."""
+    """Raise ScenarioError where the holder of a claim is running, or may be running."""
     if holder is not None and holder.is_here:
-        if holder.lives:
+        if holder.is_running:
             raise ScenarioError(
                 [f"--out: got {out}, where a run is under way ({holder}), wanted another folder"]
             )
@@ -284,27 +292,27 @@ def _check_holder(out: Path, holder: Holder | None, force: bool) -> None:
         )
 
 
-def _contents(folder: Path) -> dict[str, Stamp]:
-    """All paths in a folder but the claim's own, with what shows that one was changed."""
+def _list_contents(folder: Path) -> dict[str, Stamp]:
+    """Return all paths in a folder, the claim's own aside, with their stamps."""
     found: dict[str, Stamp] = {}
     for entry in folder.iterdir():
         if entry.name not in (RUNNING, PARTIAL):
-            _look(entry, entry.name, found)
+            _scan(entry, entry.name, found)
     return found
 
 
-def _look(path: Path, name: str, found: dict[str, Stamp]) -> None:
+def _scan(path: Path, name: str, found: dict[str, Stamp]) -> None:
     if path.is_dir() and not path.is_symlink():
         found[name] = FOLDER
         for entry in path.iterdir():
-            _look(entry, f"{name}/{entry.name}", found)
+            _scan(entry, f"{name}/{entry.name}", found)
     else:
-        told = path.lstat()
-        found[name] = (told.st_ino, told.st_size, told.st_mtime_ns)
+        status = path.lstat()
+        found[name] = (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def _clear(folder: Path) -> None:
-    """Remove a claim, and what was not put in place."""
+def _remove_claim(folder: Path) -> None:
+    """Remove a claim and its partial files."""
     shutil.rmtree(folder / PARTIAL, ignore_errors=True)
     with suppress(OSError):
         (folder / RUNNING).unlink()

@@ -1,7 +1,7 @@
-"""Where tensors live: in main memory, or on a GPU whose devices share one set of frozen weights.
+"""Placement of tensors: in main memory, or on a GPU whose devices share one set of frozen weights.
 
-A GPU is touched only in the process that uses it, never in a parent that forks. Of the processes of a
-host that use the same GPU the first to come loads the weights there, the others adopt them.
+Only the process that uses a GPU initialises it, never a parent that forks. Of the processes of a host
+that use the same GPU, the first one loads the weights and the others map them.
 """
 
 import platform
@@ -15,15 +15,16 @@ from emulator.runtime.transport.store import Notes
 from emulator.scenario.world import World, accelerator_of, with_features
 
 
-def settled(world: World, notes: Notes) -> World:
-    """The world as this device's process sees it: weights on its GPU, questions read there.
+def place_on_gpu(world: World, notes: Notes) -> World:
+    """Place the weights of this device's process on its GPU and compute the question features there.
 
-    GPUs are dealt out to the processes of a host in turn.
+    The processes of a host get its GPUs in turn. Returns the world unchanged where the accelerator is
+    the CPU. Raises ScenarioError under nccl where devices would have to share a GPU.
     """
     if accelerator_of(world.scenario) == "cpu":
         return world
     host, gpus = platform.node(), torch.cuda.device_count()
-    turn = notes.turn(f"GPUs of {host}")
+    turn = notes.take_turn(f"GPUs of {host}")
     if world.scenario.backend == "nccl" and turn >= gpus:
         raise ScenarioError(
             [
@@ -40,8 +41,8 @@ def settled(world: World, notes: Notes) -> World:
     return with_features(world)
 
 
-def settled_alone(world: World) -> World:
-    """The same where one process leads all lives: on the first GPU."""
+def place_on_first_gpu(world: World) -> World:
+    """Do the same in a process that runs all lives: on the first GPU."""
     if accelerator_of(world.scenario) == "cpu":
         return world
     load_on_gpu(world.backbone.model)
@@ -54,7 +55,7 @@ def load_on_gpu(model: nn.Module) -> None:
 
 
 def peak_gpu_mb() -> float:
-    """The most GPU memory that this process's own tensors took; 0 without a GPU."""
+    """Peak GPU memory of this process's own tensors [MB]; 0 without a GPU."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return 0.0
     return torch.cuda.max_memory_allocated() / 1e6

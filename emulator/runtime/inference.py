@@ -1,7 +1,7 @@
-"""A finished run answers: what a device left behind, put to questions nobody asked in the run.
+"""Inference with the experts of a device of a finished run, on new prompts.
 
-All that is needed lies in the run's folder: `scenario.yaml` names the frozen backbone and the
-router, `experts/device-NN/` holds the experts and the fitted router. No data is read.
+The run's folder holds all that is needed: `scenario.yaml` names the frozen backbone and the router,
+`experts/device-NN/` holds the experts and the fitted router. No data is read.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,15 +31,15 @@ from emulator.scenario.load import read_scenario
 from emulator.scenario.schema import Scenario
 
 CHANGEABLE = ("router.top_m", "router.temperature", "backbone.name")
-"""What may differ from the run: how gates are opened, and where the backbone lies today."""
+"""The keys that may differ from the run: those of the gates, and the place of the backbone."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer and where it comes from: every expert's gate, in the order of the experts.
+    """An answer and the gates of all experts, in their order.
 
-    unread: the part of the prompt that was too long for the model, in words. unknown: the share of
-    its tokens that the backbone has no words for.
+    unread: describes the part of the prompt that did not fit the model. unknown: the share of its tokens
+    that the tokenizer does not know.
     """
 
     prompt: str
@@ -50,12 +50,12 @@ class Reply:
 
     @property
     def answered_by(self) -> tuple[str, ...]:
-        """The experts whose gates are open as far as three decimals show; none: the backbone alone."""
+        """The experts whose gates round to at least 0.001; none where the backbone answered alone."""
         return tuple(name for name, gate in self.gates if gate >= 0.0005)
 
 
 class Respondent:
-    """One device of a finished run, ready to answer."""
+    """One device of a finished run, loaded for inference."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Respondent:
         experts: Mapping[str, Expert],
         fitted: Mapping[str, FloatArray],
     ) -> None:
-        """experts: by name. fitted: the router's tensors, empty under a method that routes nothing."""
+        """experts: by name. fitted: the router's tensors, empty under a method without routing."""
         self._scenario = scenario
         self._backbone = backbone
         self._learner: Learner = learner_for(backbone)
@@ -79,10 +79,11 @@ class Respondent:
         max_new_tokens: int | None,
         task: str | None = None,
     ) -> Reply:
-        """One of the choices, or (without any) generated text; default half of the model's input.
+        """Return one of the choices or, without choices, generated text.
 
-        task: the true one, where it is known: its experts answer and the router is not asked.
-        Raises ScenarioError where the backbone cannot answer so, or the router does not fit.
+        max_new_tokens: by default half of the model's input length. task: the true task, where it is
+        known; its experts answer and the router is not used.
+        Raises ScenarioError where the backbone cannot give such an answer or the router does not fit.
         """
         limit = self._backbone.max_tokens
         wanted = limit // 2 if max_new_tokens is None else max_new_tokens
@@ -114,7 +115,7 @@ class Respondent:
         return Reply(prompt, answer, gates, unread, unknown_share(self._backbone, [prompt]))
 
     def _gates(self, question: Example) -> FloatArray:
-        """Gates over the experts [E]; all of them open under a method that routes nothing."""
+        """Gates over the experts [E]; all are 1 under a method without routing."""
         scenario = self._scenario
         if not scenario.method.routes:
             return torch.ones(len(self._experts)).numpy()
@@ -123,7 +124,7 @@ class Respondent:
             raise ScenarioError(
                 [f"--task: got none under router.kind oracle, wanted the true one of {known}"]
             )
-        if isinstance(scenario.tasks, Synthetic):  # its questions have no choices to route by
+        if isinstance(scenario.tasks, Synthetic):  # its router was fitted without choices
             question = replace(question, choices=(), kind="text")
         features = scenario.routing.features(self._backbone, [question])
         try:
@@ -157,8 +158,8 @@ class Respondent:
         return first
 
 
-def respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respondent:
-    """Load a device of a finished run; overrides are those of a scenario, e.g. `router.top_m=2`.
+def load_respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respondent:
+    """Load a device of a finished run; overrides are `key.path=value`, e.g. `router.top_m=2`.
 
     Raises ScenarioError for a folder that holds no run, a device it lacks, and files that are broken;
     EmulatorError for experts or a router with NaN.
@@ -175,14 +176,14 @@ def respondent(run: Path, device: int, overrides: Sequence[str] = ()) -> Respond
     if not 0 <= device < scenario.devices:
         raise ScenarioError([f"--device: got {device}, wanted 0 ... {scenario.devices - 1}"])
     folder = run / "experts" / f"device-{device:02d}"
-    fitted = _router(folder / "router.safetensors") if scenario.method.routes else {}
+    fitted = _read_router(folder / "router.safetensors") if scenario.method.routes else {}
     backbone = scenario.backbone.load()
     routed_to = scenario.tasks.names if scenario.method.routes else ()
-    return Respondent(scenario, backbone, _experts(folder, backbone, routed_to), fitted)
+    return Respondent(scenario, backbone, _read_experts(folder, backbone, routed_to), fitted)
 
 
-def shown(reply: Reply) -> str:
-    """A reply as four lines, more where part of the prompt was left unread or is not known."""
+def format_reply(reply: Reply) -> str:
+    """Format a reply as four lines, and one more each for an unread or an unknown part of the prompt."""
     by = " + ".join(reply.answered_by) or "the backbone alone"
     gates = ", ".join(f"{name} {gate:.3f}" for name, gate in reply.gates)
     lines = [
@@ -201,7 +202,7 @@ def shown(reply: Reply) -> str:
 
 
 def check_texts(texts: Iterable[str], where: str) -> None:
-    """Raise ScenarioError for a text of the command line that is in another encoding than UTF-8."""
+    """Raise ScenarioError for a text of the command line that is not in UTF-8."""
     for text in texts:
         try:
             text.encode()
@@ -209,8 +210,8 @@ def check_texts(texts: Iterable[str], where: str) -> None:
             raise ScenarioError([f"{where}: got {text!a}, wanted text in UTF-8"]) from None
 
 
-def prompts_in(file: Path) -> list[str]:
-    """One prompt a line, empty lines left out."""
+def read_prompts(file: Path) -> list[str]:
+    """Read one prompt per line, without empty lines. Raises ScenarioError for no text file."""
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
@@ -224,10 +225,10 @@ def prompts_in(file: Path) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
-def _experts(folder: Path, backbone: Backbone, tasks: Sequence[str]) -> dict[str, Expert]:
-    """All experts of a device by the name of their folder, in gate order. tasks: where questions go."""
+def _read_experts(folder: Path, backbone: Backbone, tasks: Sequence[str]) -> dict[str, Expert]:
+    """Read a device's experts by folder name, in gate order. tasks: the tasks of the router, if any."""
     path = folder / "experts.json"
-    rows = read_experts(_file(path))
+    rows = read_experts(_check_file(path))
     for index, row in enumerate(rows):
         if tasks and row.task not in tasks:
             wanted = f"one of {', '.join(tasks)}"
@@ -235,14 +236,14 @@ def _experts(folder: Path, backbone: Backbone, tasks: Sequence[str]) -> dict[str
         if row.form != rows[0].form:
             wanted = f"{rows[0].form} as in 0.form"
             raise ScenarioError([f"{path}: {index}.form: got {row.form!r}, wanted {wanted}"])
-    return {row.folder: _expert(folder / row.folder, row, backbone) for row in rows}
+    return {row.folder: _read_expert(folder / row.folder, row, backbone) for row in rows}
 
 
-def _expert(folder: Path, row: ExpertRow, backbone: Backbone) -> Expert:
-    """One expert, its tensors checked against the backbone."""
+def _read_expert(folder: Path, row: ExpertRow, backbone: Backbone) -> Expert:
+    """Read one expert and check its tensors against the backbone."""
     whole = row.form == "weights"
     path = folder / ("model.safetensors" if whole else "adapter_model.safetensors")
-    data = _bytes(path)
+    data = _read_bytes(path)
     try:
         if whole:
             tensors = model_differences(data, backbone.model)
@@ -255,23 +256,23 @@ def _expert(folder: Path, row: ExpertRow, backbone: Backbone) -> Expert:
     return Expert(row.task, row.samples, 1.0 if whole else row.scaling, tensors, row.form)
 
 
-def _router(path: Path) -> dict[str, FloatArray]:
-    """The fitted router's tensors."""
+def _read_router(path: Path) -> dict[str, FloatArray]:
+    """Read the tensors of the fitted router."""
     try:
-        fitted: dict[str, FloatArray] = load(_bytes(path))
+        fitted: dict[str, FloatArray] = load(_read_bytes(path))
     except SafetensorError as error:
         raise ScenarioError([f"{path}: got no safetensors ({error}), wanted a router"]) from None
-    for name, values in fitted.items():  # its thresholds may be infinite
+    for name, values in fitted.items():  # thresholds may be infinite
         if np.isnan(values).any():
             raise EmulatorError(f"{path}: got NaN in {name}, wanted numbers")
     return fitted
 
 
-def _bytes(path: Path) -> bytes:
-    return _file(path).read_bytes()
+def _read_bytes(path: Path) -> bytes:
+    return _check_file(path).read_bytes()
 
 
-def _file(path: Path) -> Path:
+def _check_file(path: Path) -> Path:
     if not is_file(path):
         raise ScenarioError([f"{path}: no such file, wanted the folder of a finished run"])
     return path

@@ -1,4 +1,4 @@
-"""What stays in a folder that is replaced, and where a result is kept that cannot be put where it was promised."""
+"""Which files of a folder a run may replace, and where a result is kept if its folder cannot be written."""
 
 import re
 import shutil
@@ -16,25 +16,25 @@ _WRITTEN = re.compile(
 )
 
 MOST_LISTED = 10
-"""Names that a note has room for; the rest is counted."""
+"""The most names that a note lists; it gives the number of the others."""
 
 
 def is_written(path: str) -> bool:
-    """Whether runs, or figures of a channel, write a file of this path in their folder."""
+    """Whether a run, or the figures of a channel, write a file of this path into their folder."""
     return _WRITTEN.fullmatch(path) is not None
 
 
-def listed(names: Iterable[str]) -> str:
-    """Names in order, the first of them where they are many."""
+def format_names(names: Iterable[str]) -> str:
+    """Format names in order, at most MOST_LISTED of them and the number of the others."""
     first = sorted(names)
     more = f" and {len(first) - MOST_LISTED} more" if len(first) > MOST_LISTED else ""
     return ", ".join(first[:MOST_LISTED]) + more
 
 
-def kept_elsewhere(place: Path, files: Mapping[str, bytes]) -> str:
-    """Write files beside a folder, or wherever they can be written; says where, or that nowhere."""
+def write_elsewhere(place: Path, files: Mapping[str, bytes]) -> str:
+    """Write files beside a folder, or elsewhere; return a text that names the place, or that none works."""
     tried = []
-    for parent in _other_parents(place):
+    for parent in _list_other_parents(place):
         tried.append(str(parent))
         with suppress(OSError):
             return f"the result is kept in {_write_beside(parent, place.name, files)}"
@@ -49,8 +49,8 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         target.write_bytes(data)
 
 
-def _other_parents(place: Path) -> list[Path]:
-    """Where a result may be kept that cannot be put in its place: beside it, else elsewhere."""
+def _list_other_parents(place: Path) -> list[Path]:
+    """List folders for a result whose own folder cannot be written: first the one beside it."""
     parents = [place.parent]
     with suppress(OSError):
         parents.append(Path(tempfile.gettempdir()))
@@ -60,7 +60,7 @@ def _other_parents(place: Path) -> list[Path]:
 
 
 def _write_beside(parent: Path, name: str, files: Mapping[str, bytes]) -> Path:
-    """A new folder under a parent, with all files in it; OSError, and no folder, where that fails."""
+    """Write all files into a new folder under a parent; raises OSError and leaves no folder on failure."""
     for number in count(1):
         kept = parent / f"{name[:50] or 'run'}.kept-{number}"
         with suppress(FileExistsError):

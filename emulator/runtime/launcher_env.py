@@ -1,7 +1,7 @@
-"""What a launcher tells a process: which of how many it is, and where all meet.
+"""The environment variables of a launcher: rank, number of processes, and the rendezvous address.
 
-torchrun, srun, Kubernetes and compose agree on RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; here alone
-they are read. No torch: who is wrong is told so before anything is loaded.
+torchrun, srun, Kubernetes and compose all set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; only this
+file reads them. It does not import torch, so that an error is reported before anything is loaded.
 """
 
 import os
@@ -10,15 +10,15 @@ from emulator.core.errors import ScenarioError
 from emulator.runtime.transport.peers import Address
 
 
-def environment_world() -> tuple[int, int] | None:
-    """(process_rank, world_size) as a launcher set them; None when there is no launcher.
+def read_launcher_world() -> tuple[int, int] | None:
+    """Read (process_rank, world_size) as a launcher set them; None when there is no launcher.
 
-    Raises ScenarioError when only one is set or they make no sense.
+    Raises ScenarioError when only one is set or a value is out of range.
     """
     rank, world = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
     if rank is None and world is None:
         return None
-    process_rank, world_size = _number("RANK"), _number("WORLD_SIZE")
+    process_rank, world_size = _read_number("RANK"), _read_number("WORLD_SIZE")
     if not 0 <= process_rank < world_size:
         raise ScenarioError(
             [f"RANK: got {process_rank}, wanted 0 <= RANK < WORLD_SIZE = {world_size}"]
@@ -26,10 +26,14 @@ def environment_world() -> tuple[int, int] | None:
     return process_rank, world_size
 
 
-def devices_here(
+def find_local_devices(
     place: tuple[int, int] | None, devices: int, devices_per_host: int | None
 ) -> range:
-    """The devices of this process, or of its children. Raises ScenarioError when counts do not fit."""
+    """Find the devices that this process or its children emulate.
+
+    place: (process_rank, world_size), None without a launcher. Raises ScenarioError when the counts of
+    processes and devices do not fit.
+    """
     if place is None:
         if devices_per_host is not None:
             raise ScenarioError(
@@ -62,12 +66,12 @@ def devices_here(
     raise ScenarioError([problem])
 
 
-def meeting_address() -> Address:
-    """Where the store is. Raises ScenarioError where MASTER_ADDR or MASTER_PORT make no sense."""
+def read_rendezvous_address() -> Address:
+    """Read the address of the store. Raises ScenarioError for a wrong MASTER_ADDR or MASTER_PORT."""
     host = os.environ.get("MASTER_ADDR")
     if not host:
         raise ScenarioError(["MASTER_ADDR: not set, wanted the host of device 0"])
-    port = _number("MASTER_PORT")
+    port = _read_number("MASTER_PORT")
     if not 1 <= port <= 65535:
         raise ScenarioError([f"MASTER_PORT: got {port}, wanted a port (1 to 65535)"])
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -75,11 +79,11 @@ def meeting_address() -> Address:
 
 
 def serves_store(process_rank: int) -> bool:
-    """Whether this process serves the store, not the launcher or another process."""
+    """Whether this process serves the store, rather than the launcher or another process."""
     return process_rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)
 
 
-def _number(name: str) -> int:
+def _read_number(name: str) -> int:
     text = os.environ.get(name, "")
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise ScenarioError([f"{name}: got {text!r}, wanted a number"])

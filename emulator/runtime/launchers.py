@@ -1,7 +1,7 @@
-"""The same run under a launcher, which starts processes here and elsewhere and sets their environment.
+"""A run under a launcher, which starts the processes of all hosts and sets their environment.
 
-Each process is one device, or a parent that forks all devices of its host. torchrun's agent serves the
-store itself; otherwise the process of RANK 0 does.
+Each process is one device, or a parent that forks all devices of its host. Under torchrun its agent
+serves the store; otherwise the process of RANK 0 does.
 """
 
 import errno
@@ -17,22 +17,22 @@ import torch
 
 from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.runtime.launcher_env import (
-    devices_here,
-    environment_world,
-    meeting_address,
+    find_local_devices,
+    read_launcher_world,
+    read_rendezvous_address,
     serves_store,
 )
-from emulator.runtime.processes import ChildMain, Conclude, Crew, OnMessage, nothing
+from emulator.runtime.processes import ChildMain, Conclude, HostDevices, OnMessage, do_nothing
 from emulator.runtime.transport.gloo import Transport
 from emulator.runtime.transport.network_interface import use_interface_towards
-from emulator.runtime.transport.peers import Address, Patience
-from emulator.runtime.transport.shutdown import Together, leave_together
+from emulator.runtime.transport.peers import Address, Timeouts
+from emulator.runtime.transport.shutdown import ShutdownGroup, leave_together
 from emulator.runtime.transport.store import StoreHost
 from emulator.scenario.schema import Scenario
 
 
-def terms_of(scenario: Scenario, devices_per_host: int | None) -> dict[str, str]:
-    """What all hosts must have been told alike, by name; files may lie in different folders."""
+def collect_terms(scenario: Scenario, devices_per_host: int | None) -> dict[str, str]:
+    """Collect the settings that must be equal on all hosts, by name; of a file only its name counts."""
     terms = {"--devices-per-host": str(devices_per_host or "nothing")}
 
     def add(name: str, value: Any) -> None:
@@ -51,38 +51,41 @@ def terms_of(scenario: Scenario, devices_per_host: int | None) -> dict[str, str]
 def run_launched(
     child_main: ChildMain,
     on_message: OnMessage,
-    patience: Patience,
+    timeouts: Timeouts,
     terms: Mapping[str, str] | None = None,
-    conclude: Conclude = nothing,
+    conclude: Conclude = do_nothing,
 ) -> None:
-    """Run this process's device; what it posts goes to `on_message` here, in the same process.
+    """Run this process's device; what it posts goes to `on_message` in the same process.
 
-    When all devices have come to their end, device 0 calls `conclude`; all return after that, and ignore
-    SIGTERM from then on (device 0 from when it has all results). terms: what all processes must have
-    been told alike. Raises what `child_main` and `leave_together` raise, and EmulatorError, naming
-    address and port, when the store cannot be reached or its port is in use.
+    When all devices have finished, device 0 calls `conclude`; after that all return. From then on they
+    ignore SIGTERM (device 0 from when it has all results). terms: settings that must be equal in all
+    processes. Raises what `child_main` and `leave_together` raise, and EmulatorError, with address and
+    port, when the store cannot be reached or its port is in use.
     """
-    device, devices = _place()
-    address = meeting_address()
+    device, devices = _read_place()
+    address = read_rendezvous_address()
     use_interface_towards(address.host)
     torch.set_num_threads(1)
-    with _store(device, devices, address):
-        with Transport(device, devices, address, patience, terms=terms) as transport:
+    with _serve_store(device, devices, address):
+        with Transport(device, devices, address, timeouts, terms=terms) as transport:
             child_main(transport, lambda _, header, blob: on_message(device, header, blob))
             if device == 0:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        leave_together(Together(device, devices, address, patience.stall_timeout_s), conclude)
+        leave_together(ShutdownGroup(device, devices, address, timeouts.stall_timeout_s), conclude)
 
 
-def launched_crew(devices: int, devices_per_host: int, terms: Mapping[str, str]) -> Crew:
-    """The devices that this process forks, of as many as there are; the last host may have fewer.
+def assign_launched_devices(
+    devices: int, devices_per_host: int, terms: Mapping[str, str]
+) -> HostDevices:
+    """Assign to this process, as one host of several, the devices that it forks.
 
-    Raises ScenarioError when counts do not fit, EmulatorError when the store's port is in use.
+    devices: on all hosts; the last host may get fewer than the others. Raises ScenarioError when the
+    counts do not fit, EmulatorError when the store's port is in use.
     """
-    place = _place()
-    address = meeting_address()
-    return Crew(
-        ids=devices_here(place, devices, devices_per_host),
+    place = _read_place()
+    address = read_rendezvous_address()
+    return HostDevices(
+        ids=find_local_devices(place, devices, devices_per_host),
         devices=devices,
         address=address,
         listener=_listen(address) if serves_store(place[0]) else None,
@@ -91,22 +94,22 @@ def launched_crew(devices: int, devices_per_host: int, terms: Mapping[str, str])
     )
 
 
-def _place() -> tuple[int, int]:
-    world = environment_world()
+def _read_place() -> tuple[int, int]:
+    world = read_launcher_world()
     if world is None:
         raise ScenarioError(["RANK and WORLD_SIZE: not set, wanted a launcher's environment"])
     return world
 
 
 @contextmanager
-def _store(device: int, devices: int, address: Address) -> Iterator[None]:
-    """Serve the store, where this process does, until all have left."""
+def _serve_store(device: int, devices: int, address: Address) -> Iterator[None]:
+    """Serve the store, if that is this process's part, until all devices have left."""
     if not serves_store(device):
         yield
         return
     with StoreHost(_listen(address), address, devices) as host:
         yield
-        host.await_farewell()
+        host.await_shutdown()
 
 
 def _listen(address: Address) -> socket.socket:

@@ -1,9 +1,9 @@
-"""One child process per device of this machine, forked from one warmed parent and watched by it.
+"""One child process per device of this machine, forked and supervised by one parent.
 
-The parent imports and loads what all devices share, starts no threads and touches no accelerator,
-then forks: its direct children are exactly its devices. It serves the store (of several parents one
-does), takes what they post, and ends them all when one fails or somebody interrupts. Where they are more
-than the cores, no more than these compute at a time.
+The parent imports and loads what all devices share, without starting threads or using an accelerator.
+Then it forks: its direct children are exactly its devices. It serves the store (of several parents one
+does), receives what the children post, and ends them all when one fails or the user interrupts. At most
+as many children compute at a time as there are cores.
 """
 
 import math
@@ -18,144 +18,153 @@ from multiprocessing.synchronize import Semaphore
 import torch
 
 from emulator.runtime.child_processes import FORK, Children
-from emulator.runtime.drivers.core_permits import cores_here, released
-from emulator.runtime.signals import uninterrupted
+from emulator.runtime.drivers.core_permits import count_cores, release_core
+from emulator.runtime.signals import ignore_interrupts
 from emulator.runtime.transport.gloo import Transport
 from emulator.runtime.transport.network_interface import LOOPBACK, use_interface_towards
-from emulator.runtime.transport.peers import Address, Patience
-from emulator.runtime.transport.pipe import NO_ROUND, Failure, Json, Message, Outlet
-from emulator.runtime.transport.shutdown import Together, leave_together
+from emulator.runtime.transport.peers import Address, Timeouts
+from emulator.runtime.transport.pipe import NO_ROUND, Failure, Json, Outlet, PostedMessage
+from emulator.runtime.transport.shutdown import ShutdownGroup, leave_together
 from emulator.runtime.transport.store import StoreHost
 
 OnMessage = Callable[[int, Mapping[str, Json], bytes], None]
-"""Called with a device, the header it posted and the bytes it posted with it."""
+"""The parent calls it with a device, and with the header and the bytes that the device posted."""
 
 Post = Callable[[int, Mapping[str, Json], bytes], None]
-"""How a device posts: the round it is in, a header that JSON can write, and bytes."""
+"""A device posts with it: its round, a header that JSON can represent, and bytes."""
 
 ChildMain = Callable[[Transport, Post], None]
-"""A device's whole run in its own process."""
+"""The whole run of a device in its own process."""
 
 Conclude = Callable[[], None]
-"""What is left to do, by one process, when all devices have come to their end."""
+"""The last step of a run, which one process takes when all devices have finished."""
 
-_BLAME_S = 2.0
-"""How long to wait for the failure itself when a device only reports that it lost another."""
+_ROOT_CAUSE_WAIT_S = 2.0
+"""How long to wait for the first failure after a device has reported that it lost another [s]."""
 
 
 @dataclass(frozen=True)
-class Crew:
-    """The devices of one machine, and where they meet those of others."""
+class HostDevices:
+    """The devices of one machine, and the store over which they reach the devices of others."""
 
     ids: range
     devices: int
-    """On all machines."""
+    """Number of devices on all machines."""
     address: Address
-    """Of the store."""
+    """Address of the store."""
     listener: socket.socket | None
-    """The store's, where this machine is to serve it."""
+    """Listening socket of the store where this machine serves it, else None."""
     terms: Mapping[str, str] | None = None
-    """What all machines must have been told alike."""
+    """Settings that must be equal on all machines; None: not compared."""
     place: tuple[int, int] = (0, 1)
-    """Which of how many machines it is."""
+    """(rank of this machine, number of machines)."""
 
 
-def nothing() -> None:
-    """Nothing is left to do."""
+def do_nothing() -> None:
+    """The conclusion of a run that has none."""
 
 
-def whole_crew(devices: int) -> Crew:
-    """All devices on this machine."""
+def assign_all_devices(devices: int) -> HostDevices:
+    """Assign all devices of a run to this machine, and open the socket of its store."""
     listener = socket.create_server((LOOPBACK, 0), backlog=devices)
-    return Crew(range(devices), devices, Address(*listener.getsockname()), listener)
+    return HostDevices(range(devices), devices, Address(*listener.getsockname()), listener)
 
 
 def run_forked(
-    crew: Crew,
+    host_devices: HostDevices,
     child_main: ChildMain,
     on_message: OnMessage,
-    patience: Patience,
-    conclude: Conclude = nothing,
+    timeouts: Timeouts,
+    conclude: Conclude = do_nothing,
 ) -> None:
-    """Run `child_main` in one forked child per device; return when all have ended well.
+    """Run `child_main` in one forked child per device; return when all have succeeded.
 
-    Of several machines the first calls `conclude` then, and all return after that. To be called in the
-    main thread. Whatever happens, no child outlives this call.
-    Raises DeviceFailedError in one line (device, last round, cause; the child's traceback is a note)
-    when a child fails or dies, ProtocolError and ScenarioError as the child raised them,
+    The first of several machines then calls `conclude`, and all return after that. It must be called in
+    the main thread. No child outlives this call.
+    Raises DeviceFailedError in one line (device, last round, cause; the child's traceback is a note) when
+    a child fails or ends unexpectedly, ProtocolError and ScenarioError as the child raised them,
     KeyboardInterrupt on SIGINT, SIGTERM or SIGHUP, and what `conclude` and `leave_together` raise.
     """
     with ExitStack() as until_all_leave:
-        _supervise(crew, child_main, on_message, patience, until_all_leave)
-        rank, machines = crew.place
+        _supervise(host_devices, child_main, on_message, timeouts, until_all_leave)
+        rank, machines = host_devices.place
         if machines == 1:
             conclude()
         else:
-            group = Together(rank, machines, crew.address, patience.stall_timeout_s)
+            group = ShutdownGroup(rank, machines, host_devices.address, timeouts.stall_timeout_s)
             leave_together(group, conclude)
 
 
 def _supervise(
-    crew: Crew,
+    host_devices: HostDevices,
     child_main: ChildMain,
     on_message: OnMessage,
-    patience: Patience,
+    timeouts: Timeouts,
     until_all_leave: ExitStack,
 ) -> None:
-    """Fork the children and wait for their end; the store, if it is served here, stays open."""
-    listener = crew.listener or nullcontext()
-    cores = FORK.Semaphore(cores_here()) if len(crew.ids) > cores_here() else None
+    """Fork the children and wait for their end; a store that is served here stays open after it."""
+    listener = host_devices.listener or nullcontext()
+    cores = FORK.Semaphore(count_cores()) if len(host_devices.ids) > count_cores() else None
     with listener, Children[int]() as children:
-        for device in crew.ids:
-            children.fork(device, partial(_run_device, device, crew, child_main, patience, cores))
-        if crew.listener is None:
+        for device in host_devices.ids:
+            children.fork(
+                device, partial(_run_device, device, host_devices, child_main, timeouts, cores)
+            )
+        if host_devices.listener is None:
             _await_end(children, on_message)
             return
-        host = until_all_leave.enter_context(StoreHost(crew.listener, crew.address, crew.devices))
+        host = until_all_leave.enter_context(
+            StoreHost(host_devices.listener, host_devices.address, host_devices.devices)
+        )
         _await_end(children, on_message)
-        with uninterrupted():  # all results are there
-            host.await_farewell()
+        with ignore_interrupts():  # all results are there
+            host.await_shutdown()
 
 
 def _await_end(children: Children[int], on_message: OnMessage) -> None:
-    """Take what the devices post until all have ended well; raise the failure that began it all."""
+    """Receive what the devices post until all have succeeded; raise the failure that caused the others.
+
+    A device that lost another only reports a consequence, so a short wait for the cause follows.
+    """
     rounds = dict.fromkeys(children.names, NO_ROUND)
     failures: dict[int, Failure] = {}
-    blame_until_s = math.inf
+    root_cause_until_s = math.inf
     while children.names:
-        timeout_s = max(0.0, blame_until_s - time.monotonic()) if failures else None
+        timeout_s = max(0.0, root_cause_until_s - time.monotonic()) if failures else None
         for device, posted in children.wait(timeout_s):
-            if isinstance(posted, Message):
+            if isinstance(posted, PostedMessage):
                 rounds[device] = posted.round_index
                 on_message(device, posted.header, posted.blob)
             elif isinstance(posted, Failure):
                 failures[device] = posted
-                blame_until_s = min(blame_until_s, time.monotonic() + _BLAME_S)
-        last_word = blame_until_s < time.monotonic() or not children.names
-        first = [device for device, failure in failures.items() if failure.peer is None]
-        if first or (failures and last_word):
-            device = (first or list(failures))[0]
+                root_cause_until_s = min(root_cause_until_s, time.monotonic() + _ROOT_CAUSE_WAIT_S)
+        waited = root_cause_until_s < time.monotonic() or not children.names
+        causes = [device for device, failure in failures.items() if failure.peer is None]
+        if causes or (failures and waited):
+            device = (causes or list(failures))[0]
             raise failures[device].to_error(device, rounds[device])
 
 
 def _run_device(
     device: int,
-    crew: Crew,
+    host_devices: HostDevices,
     child_main: ChildMain,
-    patience: Patience,
+    timeouts: Timeouts,
     cores: Semaphore | None,
     outlet: Outlet,
 ) -> None:
-    """All that a child does."""
-    if crew.listener is not None:
-        crew.listener.close()
+    """Run one device: the body of a child process."""
+    if host_devices.listener is not None:
+        host_devices.listener.close()
     torch.set_num_threads(1)
-    use_interface_towards(crew.address.host)
+    use_interface_towards(host_devices.address.host)
     idle: Callable[[], AbstractContextManager[None]] = (
-        partial(released, cores) if cores else nullcontext
+        partial(release_core, cores) if cores else nullcontext
     )
     with (
         cores or nullcontext(),
-        Transport(device, crew.devices, crew.address, patience, idle, crew.terms) as transport,
+        Transport(
+            device, host_devices.devices, host_devices.address, timeouts, idle, host_devices.terms
+        ) as transport,
     ):
-        child_main(transport, outlet.message)
+        child_main(transport, outlet.post_message)

@@ -1,4 +1,4 @@
-"""The live view of a run: one line per device; where nobody watches, a line now and then."""
+"""The progress of a run: a live table on a terminal, in a log one line from time to time."""
 
 import time
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 MOST_ROWS = 24
-"""More devices than this are shown as one line of means."""
+"""The table shows more devices than this as one row of means."""
 
-TOLD_EVERY_S = 30.0
-"""How often a log learns how far the run is."""
+REPORT_INTERVAL_S = 30.0
+"""Shortest time between two lines in a log [s]."""
 
 
-class Progress:
-    """Per device: round, loss, emulated time, bytes on the air."""
+class ProgressView:
+    """Round, loss, emulated time [s] and air bytes [kB] of every device, for the user."""
 
     def __init__(self, title: str, devices: Sequence[int], rounds: int, console: Console) -> None:
         self._title = title
@@ -29,9 +29,9 @@ class Progress:
         self._live = Live(console=console, refresh_per_second=4, transient=True)
         self._shown = console.is_terminal
         self._console = console
-        self._told_s = time.monotonic()
+        self._reported_s = time.monotonic()
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressView":
         if self._shown:
             self._live.start()
             self._live.update(self._table())
@@ -47,7 +47,7 @@ class Progress:
             self._live.stop()
 
     def stage(self, text: str) -> None:
-        """What the run as a whole is doing."""
+        """Show the stage of the run: loading, running or writing."""
         self._stage = text
         if self._shown:
             self._live.update(self._table())
@@ -55,13 +55,13 @@ class Progress:
     def update(
         self, device: int, rounds_done: int, loss: float, now_s: float, air_bytes: int
     ) -> None:
-        """A device has finished a round."""
+        """Record that a device has finished a round. air_bytes: those of the round, added up here."""
         total = self._rows[device][3] + air_bytes
         self._rows[device] = (rounds_done, loss, now_s, total)
         if self._shown:
             self._live.update(self._table())
-        elif time.monotonic() - self._told_s >= TOLD_EVERY_S:
-            self._told_s = time.monotonic()
+        elif time.monotonic() - self._reported_s >= REPORT_INTERVAL_S:
+            self._reported_s = time.monotonic()
             done = min(row[0] for row in self._rows.values())
             line = f"{self._title}: {done} of {self._rounds} rounds done by all"
             self._console.print(line, highlight=False, soft_wrap=True)

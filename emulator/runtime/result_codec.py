@@ -1,4 +1,4 @@
-"""What a device leaves behind, as bytes that travel: JSON and safetensors, never pickle."""
+"""A device's result as bytes, for its way to device 0: JSON and safetensors, never pickle."""
 
 import json
 import struct
@@ -15,17 +15,17 @@ from emulator.core.types.arrays import FloatArray
 from emulator.core.types.records import LinkRecord, MetricRecord
 from emulator.core.types.result import DeviceResult, Expert
 from emulator.core.types.survey import Link
-from emulator.runtime.drivers.lifecycle import Outcome
+from emulator.runtime.drivers.lifecycle import LifeOutcome
 
 _LENGTH = struct.Struct("<Q")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the process of a device used of the real machine.
+    """The real resources that the process of a device used.
 
-    data_bytes_to: what it handed to torch.distributed for each device; empty in one process.
-    peak_gpu_mb: of its own tensors; 0 without a GPU.
+    data_bytes_to: data bytes that it passed to torch.distributed, by receiver; empty in one process.
+    pacing: lags of its frames, None without a pacer. peak_gpu_mb: of its own tensors; 0 without a GPU.
     """
 
     cpu_s: float
@@ -36,8 +36,8 @@ class Cost:
     peak_gpu_mb: float = 0.0
 
 
-def pack(outcome: Outcome, cost: Cost) -> bytes:
-    """One blob: length of the JSON, JSON, safetensors. `unpack(pack(x))` equals x."""
+def encode_result(outcome: LifeOutcome, cost: Cost) -> bytes:
+    """Encode a result: length of the JSON, JSON, safetensors. `decode_result` gives back both arguments."""
     result = outcome.result
     experts = (result.own_expert, *result.experts)
     document = {
@@ -65,15 +65,15 @@ def pack(outcome: Outcome, cost: Cost) -> bytes:
     return b"".join((_LENGTH.pack(len(head)), head, save(whole)))
 
 
-def unpack(blob: bytes) -> tuple[Outcome, Cost]:
-    """The outcome and cost again. Raises EmulatorError for bytes that `pack` did not write."""
+def decode_result(blob: bytes) -> tuple[LifeOutcome, Cost]:
+    """Decode a result. Raises EmulatorError for bytes that `encode_result` did not write."""
     try:
-        return _unpacked(blob)
+        return _decode(blob)
     except (struct.error, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise EmulatorError(f"result of a device: got {len(blob)} bytes of no result") from error
 
 
-def _unpacked(blob: bytes) -> tuple[Outcome, Cost]:
+def _decode(blob: bytes) -> tuple[LifeOutcome, Cost]:
     (length,) = _LENGTH.unpack_from(blob)
     document: dict[str, Any] = json.loads(blob[_LENGTH.size : _LENGTH.size + length])
     tensors = load(blob[_LENGTH.size + length :])
@@ -106,4 +106,4 @@ def _unpacked(blob: bytes) -> tuple[Outcome, Cost]:
         rounds=document["rounds"],
     )
     records = tuple(LinkRecord(**row) for row in document["ledger"])
-    return Outcome(result, records), Cost(**document["cost"])
+    return LifeOutcome(result, records), Cost(**document["cost"])

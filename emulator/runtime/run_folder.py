@@ -1,4 +1,4 @@
-"""Every file of a run, as bytes."""
+"""The content of every file in a run's output folder."""
 
 import json
 import os
@@ -25,21 +25,21 @@ from emulator.learning.evaluation import check_finite
 from emulator.network.channel.access import find_slot_conflicts
 from emulator.network.relay_paths import find_paths_taken
 from emulator.network.wire.quantisation import VALUE_BYTES
-from emulator.runtime.drivers.lifecycle import Outcome
+from emulator.runtime.drivers.lifecycle import LifeOutcome
 from emulator.scenario.load import dump_scenario
 from emulator.scenario.world import World, accelerator_of
 
 ARITHMETIC_VARIABLES = ("ATEN_CPU_", "DNNL_", "GOTO", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_")
-"""How variables begin that may choose other instructions for sums, and so their last digits."""
+"""Prefixes of variables that may select other instructions for sums, and so change their last digits."""
 
 
-def run_files(
-    world: World, outcomes: Sequence[Outcome], driver: str, machine: Mapping[str, float]
+def build_run_files(
+    world: World, outcomes: Sequence[LifeOutcome], driver: str, machine: Mapping[str, float]
 ) -> dict[str, bytes]:
-    """Every file of a run: path in the folder -> bytes. outcomes: of all devices, in order.
+    """Build every file of a run: path in the folder -> bytes.
 
-    machine: what the run used of the real machine, the last keys of summary.json. Raises
-    EmulatorError when the account does not add up.
+    outcomes: of all devices, in order. machine: the real resources that the run used, the last keys of
+    summary.json. Raises EmulatorError when the byte account does not add up.
     """
     scenario = world.scenario
     results = [outcome.result for outcome in outcomes]
@@ -70,31 +70,31 @@ def run_files(
     )
     files = {
         "scenario.yaml": dump_scenario(scenario).encode(),
-        "environment.json": _json(environment(driver, accelerator_of(scenario))),
+        "environment.json": _encode_json(describe_environment(driver, accelerator_of(scenario))),
         "metrics.parquet": parquet(metrics, MetricRecord),
         "ledger.parquet": parquet(ledger, LinkRecord),
-        "topology.json": _json(
-            _topology(world, results)
-            | {"paths": find_paths_taken(ledger), "in_turns": in_turns(world, outcomes)}
+        "topology.json": _encode_json(
+            _describe_topology(world, results)
+            | {"paths": find_paths_taken(ledger), "in_turns": find_shared_slots(world, outcomes)}
         ),
-        "summary.json": _json({**summary, **parameters, **machine}),
+        "summary.json": _encode_json({**summary, **parameters, **machine}),
     }
     for result in results:
-        files |= _device_files(world, result)
+        files |= _build_device_files(world, result)
     return files
 
 
-def in_turns(world: World, outcomes: Sequence[Outcome]) -> list[tuple[int, int]]:
-    """The links (sender, receiver) that were used though both ends have the same slot."""
+def find_shared_slots(world: World, outcomes: Sequence[LifeOutcome]) -> list[tuple[int, int]]:
+    """Find the links (sender, receiver) that were used although both devices have the same slot."""
     used = ((r.sender, r.receiver) for outcome in outcomes for r in outcome.link_records)
     return find_slot_conflicts(world.access, used)
 
 
-def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
-    """The own expert as a folder; all experts and the router it answers with."""
+def _build_device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
+    """Build a device's files: its own expert, all experts that it answers with, and its router."""
     name = f"device-{result.device:02d}"
     folders = {f"adapters/{name}": result.own_expert}
-    places = expert_folders([expert.task for expert in result.experts])
+    places = name_expert_folders([expert.task for expert in result.experts])
     folders |= {
         f"experts/{name}/{place}": e for place, e in zip(places, result.experts, strict=True)
     }
@@ -103,9 +103,9 @@ def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
     files = {
         f"{folder}/{file}": data
         for folder, expert in folders.items()
-        for file, data in _expert_files(world, expert).items()
+        for file, data in _build_expert_files(world, expert).items()
     }
-    files[f"experts/{name}/experts.json"] = _json(
+    files[f"experts/{name}/experts.json"] = _encode_json(
         [
             {
                 "task": e.task,
@@ -122,24 +122,24 @@ def _device_files(world: World, result: DeviceResult) -> dict[str, bytes]:
     return files
 
 
-def _expert_files(world: World, expert: Expert) -> Mapping[str, bytes]:
-    """A low-rank expert as a PEFT folder, whole weights as a model folder."""
+def _build_expert_files(world: World, expert: Expert) -> Mapping[str, bytes]:
+    """Build a PEFT folder for a low-rank expert, a model folder for whole weights."""
     backbone = world.backbone
     if expert.form == "weights":
         return model_files(expert, backbone.model)
     return peft_files(expert, backbone)
 
 
-def expert_folders(tasks: Sequence[str]) -> list[str]:
-    """Where experts of these tasks lie: under the task's name, the second of a task under `NAME~2`."""
+def name_expert_folders(tasks: Sequence[str]) -> list[str]:
+    """Name a folder for the expert of each task: the task's name; `NAME~2` for its second expert."""
     return [
         task if task not in tasks[:index] else f"{task}~{tasks[:index].count(task) + 1}"
         for index, task in enumerate(tasks)
     ]
 
 
-def _topology(world: World, results: Sequence[DeviceResult]) -> dict[str, Any]:
-    """Where devices stand, who is with whom, who mixes whom."""
+def _describe_topology(world: World, results: Sequence[DeviceResult]) -> dict[str, Any]:
+    """Describe positions [m], clusters, and links with their mixing weights."""
     return {
         "positions_m": world.channel.at(0.0).positions_m.tolist(),
         "clusters": results[0].clusters,
@@ -151,12 +151,12 @@ def _topology(world: World, results: Sequence[DeviceResult]) -> dict[str, Any]:
     }
 
 
-def _json(value: Any) -> bytes:
+def _encode_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def environment(driver: str, accelerator: str) -> dict[str, Any]:
-    """Where and with what it runs; the one description that differs between machines."""
+def describe_environment(driver: str, accelerator: str) -> dict[str, Any]:
+    """Describe the machine and the package versions; only this file differs between machines."""
     packages = ("torch", "transformers", "peft", "numpy", "scipy", "pyarrow", "safetensors")
     versions = {}
     for package in ("wireless-dfl-emulator", *packages):

@@ -1,4 +1,4 @@
-"""When a run may be interrupted: until its results are there, and not while they are written."""
+"""Handling of SIGINT, SIGTERM and SIGHUP: they end a run, except while it writes its results."""
 
 import os
 import signal
@@ -8,34 +8,34 @@ from contextlib import contextmanager
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What ends a run early."""
+"""The signals that end a run early."""
 
 
-def heeded() -> tuple[signal.Signals, ...]:
-    """SIGNALS, but SIGHUP only where it is not ignored, as it is under nohup."""
+def list_handled_signals() -> tuple[signal.Signals, ...]:
+    """List SIGNALS, without SIGHUP where it is ignored (as under nohup)."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return SIGNALS[:2] if ignored else SIGNALS
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a run as Ctrl-C does, by KeyboardInterrupt; an ignored SIGHUP stays so."""
-    with handled(dict.fromkeys(heeded()[1:], signal.default_int_handler)):
+def accept_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP, as on Ctrl-C; an ignored SIGHUP stays ignored."""
+    with set_handlers(dict.fromkeys(list_handled_signals()[1:], signal.default_int_handler)):
         yield
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
-    """None of SIGINT, SIGTERM and SIGHUP ends what takes moments and cost hours."""
-    with handled(dict.fromkeys(heeded(), signal.SIG_IGN)):
+def ignore_interrupts() -> Iterator[None]:
+    """Ignore SIGINT, SIGTERM and SIGHUP for a short step, such as writing the results of hours."""
+    with set_handlers(dict.fromkeys(list_handled_signals(), signal.SIG_IGN)):
         yield
 
 
 @contextmanager
-def handled(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
-    """Other handlers for a while; none outside the main thread, which alone gets signals.
+def set_handlers(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    """Set handlers inside the context; do nothing outside the main thread, which alone gets signals.
 
-    A handler that was set in between for good stays.
+    At the end the old handlers come back, except where the code inside has set another one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -50,26 +50,27 @@ def handled(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def ended_by_sigterm(last: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM or SIGHUP does `last` and ends this process at once, even while it waits in a library.
+def end_on_sigterm(last: Callable[[], None]) -> Iterator[None]:
+    """On SIGTERM or SIGHUP call `last` and end this process at once, even during a wait in a library.
 
-    Python handles signals between its own steps only, which such a wait does not come to: so a thread
-    waits for what the system's own handler writes. Not to be forked from. Main thread only.
+    Python runs its handlers only between its own instructions, so not during such a wait. Therefore a
+    thread reads the byte that the C handler writes to a pipe. Use it in the main thread, and do not fork
+    inside it.
     """
-    ending = dict.fromkeys(heeded()[1:], lambda number, frame: None)
+    ending = dict.fromkeys(list_handled_signals()[1:], lambda number, frame: None)
     read_fd, write_fd = os.pipe()
     os.set_blocking(write_fd, False)
 
-    def look_out() -> None:
-        while told := os.read(read_fd, 1):
-            if told[0] in ending:
+    def watch() -> None:
+        while byte := os.read(read_fd, 1):
+            if byte[0] in ending:
                 last()
-                os._exit(128 + told[0])
+                os._exit(128 + byte[0])
         os.close(read_fd)
 
-    thread = threading.Thread(target=look_out, name="ended by SIGTERM", daemon=True)
+    thread = threading.Thread(target=watch, name="ended by SIGTERM", daemon=True)
     thread.start()
-    with handled(ending):
+    with set_handlers(ending):
         previous_fd = signal.set_wakeup_fd(write_fd)
         try:
             yield

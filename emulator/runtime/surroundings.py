@@ -1,6 +1,6 @@
-"""What the emulator needs of the process that it runs in: streams, a working folder, descriptors.
+"""Requirements of the process: standard streams, a working folder, and enough file descriptors.
 
-Imports nothing but the standard library: torch itself fails without some of it.
+Only the standard library is imported here, because torch itself fails without some of them.
 """
 
 import os
@@ -18,17 +18,16 @@ _DESCRIPTORS_OF_A_DEVICE = 5
 
 
 def open_standard_streams() -> None:
-    """Have all three standard streams, whatever the process was started with.
+    """Open the standard streams that are closed.
 
-    A descriptor of theirs that is closed would else be the next file's or connection's, and what is
-    written to the stream would go there. Characters that an encoding does not have are written as
-    backslash escapes.
+    Otherwise the next file or connection would get the descriptor of a closed stream, and output would
+    go there. Characters that an encoding lacks are written as backslash escapes.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest free number, which is this one
     sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115
@@ -38,8 +37,8 @@ def open_standard_streams() -> None:
 
 
 @contextmanager
-def output_told() -> Iterator[None]:
-    """Standard output that cannot be written is one line and exit code 1; without a reader, no line."""
+def report_output_errors() -> Iterator[None]:
+    """End with one line and exit code 1 where standard output fails; without a line for a closed pipe."""
     try:
         try:
             yield
@@ -47,7 +46,7 @@ def output_told() -> Iterator[None]:
             sys.stdout.flush()
     except OSError:
         try:
-            os.write(sys.stdout.fileno(), b"\n")  # whether it was this that failed
+            os.write(sys.stdout.fileno(), b"\n")  # find out whether standard output failed
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if not isinstance(error, BrokenPipeError):
@@ -57,7 +56,7 @@ def output_told() -> Iterator[None]:
 
 
 def check_working_folder() -> None:
-    """Raise ScenarioError where the folder that this process stands in has been deleted."""
+    """Raise ScenarioError where the working folder of this process has been deleted."""
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -67,10 +66,10 @@ def check_working_folder() -> None:
 
 
 def check_descriptors(devices: int) -> None:
-    """Raise the limit of open files as far as the system lets anybody; refuse where it stays too low.
+    """Raise the limit of open files to what a run needs. Raises ScenarioError above the hard limit.
 
-    devices: with how many this process shares connections: a parent has three pipes and two connections
-    to the store for each, a device a connection to every other it meets and two inherited pipes.
+    devices: number of devices that this process is connected to. A parent has three pipes and two store
+    connections for each device; a device has one connection to each peer and two inherited pipes.
     """
     needed = _DESCRIPTORS_OF_ONE + _DESCRIPTORS_OF_A_DEVICE * devices
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

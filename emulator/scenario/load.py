@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from emulator.core.errors import ScenarioError, did_you_mean, shown, told_once
+from emulator.core.errors import ScenarioError, did_you_mean, drop_consequences, shown
 from emulator.core.places import is_file, is_folder, resolved
 from emulator.core.plain_numbers import misread
 from emulator.core.yaml_file import Raw, parse_value, read_mapping
@@ -104,7 +104,9 @@ def _completed(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) ->
         scenario = Scenario.model_validate(raw)
         problems += misread(scenario, raw)
     except ValidationError as error:
-        problems += [line for item in told_once(error.errors()) for line in lines_of(item, raw)]
+        problems += [
+            line for item in drop_consequences(error.errors()) for line in lines_of(item, raw)
+        ]
     if problems:
         raise ScenarioError([f"{source}: {problem}" for problem in problems])
     notes += [*_router_note(raw, scenario), *_unmeasured(scenario)]

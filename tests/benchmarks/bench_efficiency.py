@@ -21,7 +21,7 @@ from emulator.core.rng import stream
 from emulator.core.types.data import Shard
 from emulator.learning.backbone.load import Backbone
 from emulator.learning.tasks.learner import learner_for
-from emulator.runtime.drivers.core_permits import cores_here
+from emulator.runtime.drivers.core_permits import count_cores
 from emulator.scenario.load import read_scenario
 from emulator.scenario.world import World, build_world
 
@@ -64,7 +64,7 @@ def figures() -> Iterator[Figure]:
             whole_s = time.monotonic() - began_s
             summary = json.loads(Path(f"{folder}/run/summary.json").read_text())
         bare_s = sum(bare_cpu_s(world, world.backbone, shard, trains_a) for shard in world.shards)
-        cores = cores_here()
+        cores = count_cores()
         yield Figure(f"{method}: wall, start of the interpreter included", whole_s, "s")
         yield Figure(f"{method}: wall by its own clock", summary["wall_s"], "s")
         yield Figure(f"{method}: CPU", summary["cpu_s"], "s")

@@ -17,11 +17,11 @@ import torch.distributed as dist
 from figures import Figure, tell
 
 from emulator.core.types.transmission import Burst
-from emulator.runtime.drivers.core_permits import cores_here
-from emulator.runtime.processes import Post, run_forked, whole_crew
+from emulator.runtime.drivers.core_permits import count_cores
+from emulator.runtime.processes import Post, assign_all_devices, run_forked
 from emulator.runtime.transport.frames import FRAME_BYTES, HEADER_BYTES
 from emulator.runtime.transport.gloo import Transport
-from emulator.runtime.transport.peers import Patience
+from emulator.runtime.transport.peers import Timeouts
 from emulator.runtime.transport.pipe import Json
 
 SIZES = (4_000, 60_000, 1_000_000, 4_000_000)
@@ -107,13 +107,13 @@ def compared(processes: int, size: int, blocks: dict[str, list[list[float]]]) ->
 def figures() -> Iterator[Figure]:
     """Of two processes, and of four with as many cores: who sends bare messages takes no turns."""
     torch.set_num_threads(1)
-    for processes in (2, 4) if cores_here() >= 4 else (2,):
+    for processes in (2, 4) if count_cores() >= 4 else (2,):
         told: list[Mapping[str, Json]] = []
         run_forked(
-            whole_crew(processes),
+            assign_all_devices(processes),
             measure,
             lambda _, header, blob, told=told: told.append(header),
-            Patience(),
+            Timeouts(),
         )
         for header in told:
             yield from compared(

@@ -15,9 +15,9 @@ from figures import Figure, tell
 
 from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers.pacing import Pacer
-from emulator.runtime.processes import Post, run_forked, whole_crew
+from emulator.runtime.processes import Post, assign_all_devices, run_forked
 from emulator.runtime.transport.gloo import Transport
-from emulator.runtime.transport.peers import Patience
+from emulator.runtime.transport.peers import Timeouts
 from emulator.runtime.transport.pipe import Json
 
 BIT_PER_S = (10e3, 100e3, 1e6, 10e6, 20e6, 50e6, 100e6, 200e6, 500e6, 1e9)
@@ -40,7 +40,7 @@ def send_and_receive(transport: Transport, post: Post) -> None:
                     started_s = time.monotonic() + LEAD_S
                     burst = Burst(0, 1, exchange_index, LEAD_S + burst_s, data, LEAD_S)
                     transport.exchange([burst], [], exchange_index, pacer)
-                    seen = {"started_s": started_s, **pacer.lag()}
+                    seen = {"started_s": started_s, **pacer.summarise_lag()}
                 else:
                     transport.exchange([], [0], exchange_index)
                     seen = {"ended_s": time.monotonic()}
@@ -58,7 +58,7 @@ def figures() -> Iterator[Figure]:
         numbers = {key: float(str(value)) for key, value in header.items()}
         told.setdefault(int(numbers["exchange"]), {}).update(numbers)
 
-    run_forked(whole_crew(2), send_and_receive, on_message, Patience())
+    run_forked(assign_all_devices(2), send_and_receive, on_message, Timeouts())
     for first in range(0, len(told), REPETITIONS):
         runs = [told[index] for index in range(first, first + REPETITIONS)]
         name = f"{runs[0]['bit_per_s'] / 1e6:g} Mbit/s for {runs[0]['burst_s']:g} s"

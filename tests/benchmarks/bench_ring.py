@@ -36,8 +36,8 @@ def ours() -> None:
     from emulator.network.shim import Shim
     from emulator.network.wire import WireFormat
     from emulator.runtime.drivers import many_processes
-    from emulator.runtime.processes import run_forked, whole_crew
-    from emulator.runtime.transport.peers import Patience
+    from emulator.runtime.processes import assign_all_devices, run_forked
+    from emulator.runtime.transport.peers import Timeouts
 
     layout = AdapterLayout(("all",), ((PARAMETERS,),))
     mask, channel = Mask.full(PARAMETERS), Ideal().bind(DEVICES, 1)
@@ -58,12 +58,15 @@ def ours() -> None:
 
     def child(transport, post) -> None:
         air = Shim(transport.device, WireFormat(), IdealAccess(), channel)
-        outcome = many_processes.run(life(transport.device), air, transport, lambda *_: None)
+        outcome = many_processes.run_life(life(transport.device), air, transport, lambda *_: None)
         post(ROUNDS, {"mean": outcome.result}, b"")
 
     means = {}
     run_forked(
-        whole_crew(DEVICES), child, lambda d, head, _: means.update({d: head["mean"]}), Patience()
+        assign_all_devices(DEVICES),
+        child,
+        lambda d, head, _: means.update({d: head["mean"]}),
+        Timeouts(),
     )
     assert abs(sum(means.values()) / DEVICES - (DEVICES - 1) / 2) < 1e-3
 

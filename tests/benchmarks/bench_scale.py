@@ -19,9 +19,9 @@ from held import UNITS, held_here  # noqa: E402
 from emulator.device import live  # noqa: E402
 from emulator.network.shim import Shim  # noqa: E402
 from emulator.runtime.drivers import many_processes  # noqa: E402
-from emulator.runtime.drivers.core_permits import cores_here  # noqa: E402
-from emulator.runtime.processes import run_forked, whole_crew  # noqa: E402
-from emulator.runtime.transport.peers import Patience  # noqa: E402
+from emulator.runtime.drivers.core_permits import count_cores  # noqa: E402
+from emulator.runtime.processes import assign_all_devices, run_forked  # noqa: E402
+from emulator.runtime.transport.peers import Timeouts  # noqa: E402
 from emulator.scenario.schema import Scenario  # noqa: E402
 from emulator.scenario.world import build_world  # noqa: E402
 
@@ -53,7 +53,7 @@ def figures() -> Iterator[Figure]:
             def on_commit(_device, commit, _links) -> None:
                 post(commit.round_index, {"committed_s": time.monotonic()}, b"")
 
-            many_processes.run(live(world, device), air, transport, on_commit)
+            many_processes.run_life(live(world, device), air, transport, on_commit)
             post(ROUNDS, held_here(), b"")
 
         def on_message(device, header, _blob, seen=committed_s, held=held) -> None:
@@ -62,7 +62,7 @@ def figures() -> Iterator[Figure]:
             else:
                 held.append(header)
 
-        run_forked(whole_crew(devices), child, on_message, Patience())
+        run_forked(assign_all_devices(devices), child, on_message, Timeouts())
         ended_s = time.monotonic()
         first_s = max(times[0] for times in committed_s.values())
         last_s = max(times[-1] for times in committed_s.values())
@@ -70,7 +70,7 @@ def figures() -> Iterator[Figure]:
         yield Figure(f"{name}: fork to the first round's end", first_s - began_s, "s")
         round_s = (last_s - first_s) / (ROUNDS - 1)
         yield Figure(f"{name}: rounds", 1.0 / round_s, "1/s")
-        yield Figure(f"{name}: a device and round", 1e3 * round_s * cores_here() / devices, "ms")
+        yield Figure(f"{name}: a device and round", 1e3 * round_s * count_cores() / devices, "ms")
         yield Figure(f"{name}: all of it", ended_s - began_s, "s")
         for what, unit in UNITS.items():
             most = max(each[what] for each in held)

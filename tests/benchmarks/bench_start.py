@@ -21,8 +21,8 @@ from emulator.core.types.result import DeviceResult, Expert  # noqa: E402
 from emulator.device import Device, live  # noqa: E402
 from emulator.network.shim import Shim  # noqa: E402
 from emulator.runtime.drivers import many_processes  # noqa: E402
-from emulator.runtime.processes import run_forked, whole_crew  # noqa: E402
-from emulator.runtime.transport.peers import Patience  # noqa: E402
+from emulator.runtime.processes import assign_all_devices, run_forked  # noqa: E402
+from emulator.runtime.transport.peers import Timeouts  # noqa: E402
 from emulator.scenario.schema import Scenario  # noqa: E402
 from emulator.scenario.world import build_world  # noqa: E402
 
@@ -50,7 +50,7 @@ def figures() -> Iterator[Figure]:
         scenario = world.scenario
         air = Shim(device, scenario.wire, world.access, world.channel)
         life = first_exchange_of(live(world, device))
-        many_processes.run(life, air, transport, lambda *_: None)
+        many_processes.run_life(life, air, transport, lambda *_: None)
         exchanged_s = time.monotonic()
         transport.barrier()
         own = Device(world, device)
@@ -59,10 +59,10 @@ def figures() -> Iterator[Figure]:
         post(0, {"exchanged_s": exchanged_s, **held_here()}, b"")
 
     run_forked(
-        whole_crew(DEVICES),
+        assign_all_devices(DEVICES),
         child,
         lambda device, head, _: posted.update({device: head}),
-        Patience(),
+        Timeouts(),
     )
     last_s = max(head["exchanged_s"] for head in posted.values())
     yield Figure("world (backbone, data)", built_s - IMPORTED_S, "s")

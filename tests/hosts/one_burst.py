@@ -22,7 +22,7 @@ from emulator.runtime.drivers.pacing import Pacer
 from emulator.runtime.launchers import run_launched
 from emulator.runtime.processes import Post
 from emulator.runtime.transport.gloo import Transport
-from emulator.runtime.transport.peers import Patience
+from emulator.runtime.transport.peers import Timeouts
 
 PACKETS, TRIES = int(sys.argv[1]), int(sys.argv[2])
 LINK_BIT_PER_S = float(sys.argv[3]) if len(sys.argv) > 3 else None
@@ -55,4 +55,4 @@ def talk(transport: Transport, post: Post) -> None:
 
 
 if __name__ == "__main__":
-    run_launched(talk, lambda _, header, blob: print(json.dumps(header), flush=True), Patience())
+    run_launched(talk, lambda _, header, blob: print(json.dumps(header), flush=True), Timeouts())

@@ -21,7 +21,7 @@ from written import files_of
 
 from emulator.core.errors import DeviceFailedError, ScenarioError
 from emulator.runtime import gpu
-from emulator.runtime.run import Order, run
+from emulator.runtime.run import RunRequest, run_scenario
 from emulator.runtime.transport import nccl
 from emulator.runtime.transport.frames import Header
 from emulator.scenario import world
@@ -39,7 +39,7 @@ SMALL = {
 
 def run_in(out: Path, driver: str, accelerator: str = "cpu", **more: str) -> dict[str, bytes]:
     scenario = Scenario.model_validate({**SMALL, "accelerator": accelerator, **more})
-    run(Order(scenario, driver, out, force=False), Console(quiet=True))
+    run_scenario(RunRequest(scenario, driver, out, force=False), Console(quiet=True))
     return files_of(out)
 
 
@@ -81,14 +81,14 @@ def own_gpus(gpus: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: SMALL["devices"])
     monkeypatch.setattr(nccl, "BACKEND", "gloo")
     monkeypatch.setattr(nccl, "PLACE", "cpu")
-    swap = nccl.Direct.swap
+    exchange = nccl.GpuTransfers.exchange
 
-    def noted(self: nccl.Direct, bursts: Any, headers: Sequence[Header], where: str) -> Any:
+    def noted(self: nccl.GpuTransfers, bursts: Any, headers: Sequence[Header], where: str) -> Any:
         with gpus.open("a") as lines:
             lines.write(f"{where}: {sum(each.length for each in headers)} bytes\n")
-        return swap(self, bursts, headers, where)
+        return exchange(self, bursts, headers, where)
 
-    monkeypatch.setattr(nccl.Direct, "swap", noted)
+    monkeypatch.setattr(nccl.GpuTransfers, "exchange", noted)
     return gpus
 
 

@@ -10,7 +10,7 @@ from emulator.device import live
 from emulator.learning.evaluation import Answering, Measurement
 from emulator.network.shim import Shim
 from emulator.runtime.drivers import one_process
-from emulator.runtime.drivers.lifecycle import Outcome
+from emulator.runtime.drivers.lifecycle import LifeOutcome
 from emulator.scenario.schema import Scenario
 from emulator.scenario.world import build_world
 
@@ -34,7 +34,7 @@ class FirstTask(OpenGates):
 Told = Mapping[tuple[int, str, str], float]
 
 
-def lives(**sections: object) -> tuple[Told, dict[int, Outcome]]:
+def lives(**sections: object) -> tuple[Told, dict[int, LifeOutcome]]:
     """Two devices, two tasks, hardly any learning: (device, task, metric) -> value, and outcomes."""
     small: dict[str, object] = {
         "name": "small",
@@ -53,7 +53,7 @@ def lives(**sections: object) -> tuple[Told, dict[int, Outcome]]:
     scenario = Scenario.model_validate(small | sections)
     world = build_world(scenario)
     airs = {i: Shim(i, scenario.wire, world.access, world.channel) for i in range(2)}
-    outcomes = one_process.run({i: live(world, i) for i in range(2)}, airs, lambda *_: None)
+    outcomes = one_process.run_lives({i: live(world, i) for i in range(2)}, airs, lambda *_: None)
     told = {
         (record.device, record.task, record.metric): record.value
         for outcome in outcomes.values()

@@ -12,10 +12,10 @@ from processes import LIMIT_S
 from toy_lives import GRAPHS, SIZES, child_main, complete, reference
 
 from emulator.runtime import processes
-from emulator.runtime.processes import Post, run_forked, whole_crew
+from emulator.runtime.processes import Post, assign_all_devices, run_forked
 from emulator.runtime.transport import nccl
 from emulator.runtime.transport.gloo import Transport
-from emulator.runtime.transport.peers import Patience
+from emulator.runtime.transport.peers import Timeouts
 
 TOYS = Path(__file__).parents[1] / "support"
 
@@ -38,7 +38,7 @@ def forked_at_a_cost(devices: int, main) -> tuple[dict[int, str], dict[int, int]
             records[device] += header["records"]
 
     before = psutil.Process().cpu_times()
-    run_forked(whole_crew(devices), main, on_message, Patience())
+    run_forked(assign_all_devices(devices), main, on_message, Timeouts())
     after = psutil.Process().cpu_times()
     children = ("children_user", "children_system")
     cpu_s = sum(getattr(after, name) - getattr(before, name) for name in children)
@@ -61,7 +61,7 @@ def test_data_between_gpus_is_data_by_frames(name: str, monkeypatch: pytest.Monk
     graph = GRAPHS[name](4)
 
     def main(transport: Transport, post: Post) -> None:
-        transport.carry_between_gpus()
+        transport.use_gpu_transfers()
         child_main(graph)(transport, post)
 
     assert forked(4, main)[0] == reference(4, graph)
@@ -86,7 +86,7 @@ def test_no_more_devices_compute_than_cores(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Six devices on two cores: never three at once, the first two together; and the same bytes."""
-    monkeypatch.setattr(processes, "cores_here", lambda: 2)
+    monkeypatch.setattr(processes, "count_cores", lambda: 2)
     graph, spans = GRAPHS["ring"](6), []
 
     def main(transport: Transport, post: Post) -> None:
@@ -104,7 +104,7 @@ def test_no_more_devices_compute_than_cores(
         fingerprints.update({device: header["fingerprint"]} if "fingerprint" in header else {})
         spans.extend([(header["began_s"], header["ended_s"])] if "began_s" in header else [])
 
-    processes.run_forked(whole_crew(6), main, on_message, Patience())
+    processes.run_forked(assign_all_devices(6), main, on_message, Timeouts())
     assert dict(sorted(fingerprints.items())) == reference(6, graph, exchanges=1)
     at_once = [sum(a <= moment < b for a, b in spans) for moment, _ in spans]
     assert len(at_once) == 6

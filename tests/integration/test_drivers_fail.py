@@ -17,9 +17,9 @@ from toy_lives import GRAPHS, Graph, ToyAir, child_main, complete, live, referen
 
 from emulator.core.errors import DeviceFailedError, EmulatorError, ProtocolError, ScenarioError
 from emulator.runtime.drivers import many_processes
-from emulator.runtime.processes import ChildMain, Post, run_forked, whole_crew
+from emulator.runtime.processes import ChildMain, Post, assign_all_devices, run_forked
 from emulator.runtime.transport.gloo import Transport
-from emulator.runtime.transport.peers import Address, Patience
+from emulator.runtime.transport.peers import Address, Timeouts
 from emulator.runtime.transport.store import StoreHost, open_store
 
 TOYS = Path(__file__).parents[1] / "support"
@@ -34,10 +34,10 @@ def run_toys(
     pids: list[int] = []
     try:
         run_forked(
-            whole_crew(devices),
+            assign_all_devices(devices),
             main,
             lambda _, header, blob: pids.append(header["pid"]) if "pid" in header else None,
-            Patience(stall_timeout_s=stall_timeout_s),
+            Timeouts(stall_timeout_s=stall_timeout_s),
         )
     finally:
         with pytest.raises(ChildProcessError):
@@ -62,7 +62,7 @@ def failing(at_device: int, at_exchange: int, fail: Callable[[], None]) -> Child
             def collect(self, send, bursts):
                 return air.collect(send, bursts)
 
-        many_processes.run(
+        many_processes.run_life(
             life,
             Fails(),
             transport,
@@ -130,7 +130,7 @@ def test_a_failing_message_handler_ends_the_run() -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        run_forked(whole_crew(2), main, on_message, Patience())
+        run_forked(assign_all_devices(2), main, on_message, Timeouts())
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
@@ -146,7 +146,7 @@ def test_no_descriptor_is_left() -> None:
 def test_a_silent_peer_is_named_after_the_stall_timeout() -> None:
     def main(transport: Transport, post: Post) -> None:
         air = ToyAir(transport.device, 2, ring(2))
-        many_processes.run(live(transport.device, ring(2), 1), air, transport, lambda *_: None)
+        many_processes.run_life(live(transport.device, ring(2), 1), air, transport, lambda *_: None)
         if transport.device == 1:
             time.sleep(60)
 
@@ -165,7 +165,7 @@ def nobody_hears(graph: Graph, deaf: int, index: int) -> Graph:
 def disagreeing(heard: Graph, said: Graph) -> ChildMain:
     def main(transport: Transport, post: Post) -> None:
         air = ToyAir(transport.device, DEVICES, said)
-        many_processes.run(live(transport.device, heard), air, transport, lambda *_: None)
+        many_processes.run_life(live(transport.device, heard), air, transport, lambda *_: None)
 
     return main
 
@@ -194,7 +194,7 @@ def test_a_life_that_ends_early_is_a_protocol_error() -> None:
         air = ToyAir(transport.device, DEVICES, complete(DEVICES))
         exchanges = 5 if transport.device == 1 else 9
         life = live(transport.device, complete(DEVICES), exchanges)
-        many_processes.run(life, air, transport, lambda *_: None)
+        many_processes.run_life(life, air, transport, lambda *_: None)
 
     with pytest.raises(ProtocolError, match=r"exchange 5: device \d .* device 1"):
         run_toys(main)
@@ -278,9 +278,9 @@ def test_no_orphans(endless_run) -> None:
 LATE_ORDER = """
 import os, signal
 from toy_lives import child_main, ring
-from emulator.runtime.transport.peers import Patience
+from emulator.runtime.transport.peers import Timeouts
 from emulator.runtime.launchers import run_launched
-run_launched(child_main(ring(2)), lambda device, header, blob: None, Patience())
+run_launched(child_main(ring(2)), lambda device, header, blob: None, Timeouts())
 os.kill(os.getpid(), signal.SIGTERM)
 print("written")
 """
@@ -303,8 +303,8 @@ tasks = {"kind": "synthetic", "names": ["sort"], "train_samples": 4, "test_sampl
 scenario = Scenario(
     name="host", devices=2, rounds=1, tasks=tasks, method={"kind": "local"}, local={"steps": 1}
 )
-order = running.Order(scenario, "many_processes", Path(sys.argv[1]), False, devices_per_host=1)
-running.run(order, Console(quiet=True))
+order = running.RunRequest(scenario, "many_processes", Path(sys.argv[1]), False, devices_per_host=1)
+running.run_scenario(order, Console(quiet=True))
 """
 
 
@@ -357,7 +357,7 @@ def test_an_unreachable_store_is_named(free_port: int) -> None:
     with pytest.raises(
         EmulatorError, match=rf"^store at 127\.0\.0\.1:{free_port}: not reachable within 1 s"
     ):
-        Transport(1, 2, Address("127.0.0.1", free_port), Patience(connect_timeout_s=1.0))
+        Transport(1, 2, Address("127.0.0.1", free_port), Timeouts(connect_timeout_s=1.0))
 
 
 def test_a_store_is_waited_for_as_long_as_told_and_quietly(free_port: int, capfd) -> None:

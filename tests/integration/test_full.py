@@ -17,7 +17,7 @@ from written import files_of
 
 from emulator.cli.app import app
 from emulator.learning.backbone.load import Tiny
-from emulator.runtime.inference import respondent
+from emulator.runtime.inference import load_respondent
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
@@ -76,7 +76,7 @@ def test_full_sends_every_weight_and_leaves_a_model_folder(tmp_path: Path) -> No
     count = sum(weight.numel() for weight in loaded.parameters())
     asked = "tag02 : b n h a c ->"
     tokens = Tiny().load().tokenizer(asked, return_tensors="pt")
-    told = respondent(tmp_path / "run", 3).reply(asked, (), 5).answer
+    told = load_respondent(tmp_path / "run", 3).reply(asked, (), 5).answer
     wanted = loaded.eval().generate(**tokens, max_new_tokens=5, do_sample=False)
     assert Tiny().load().tokenizer.decode(wanted[0], skip_special_tokens=True).endswith(told)
     payload = json.loads((tmp_path / "run/summary.json").read_text())["bytes"]["payload"]

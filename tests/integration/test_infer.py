@@ -17,9 +17,9 @@ from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.types.result import Expert
 from emulator.device import Device
 from emulator.learning.backbone.load import Tiny
-from emulator.runtime.inference import Respondent, prompts_in, respondent, shown
-from emulator.runtime.run import Order, run
-from emulator.runtime.run_folder import expert_folders
+from emulator.runtime.inference import Respondent, format_reply, load_respondent, read_prompts
+from emulator.runtime.run import RunRequest, run_scenario
+from emulator.runtime.run_folder import name_expert_folders
 from emulator.scenario.schema import Scenario
 
 NAMES = ("reverse", "sort")
@@ -35,8 +35,8 @@ def finished(out: Path, **sections: object) -> Path:
         "local": {"steps": 12, "batch_size": 8},
         "router": {"kind": "ridge_lda", "gate_layer": 0},
     }
-    order = Order(Scenario.model_validate(small | sections), "one_process", out, force=False)
-    run(order, Console(quiet=True))
+    order = RunRequest(Scenario.model_validate(small | sections), "one_process", out, force=False)
+    run_scenario(order, Console(quiet=True))
     return out
 
 
@@ -63,7 +63,7 @@ def answers_as_in_the_run(folder: Path) -> None:
     rows = pq.read_table(folder / "metrics.parquet").to_pylist()
     told = {(r["device"], r["task"], r["metric"]): r["value"] for r in rows}
     for device in (0, 1):
-        asked = respondent(folder, device)
+        asked = load_respondent(folder, device)
         for task in NAMES:
             tests = scenario.tasks.examples(task, "test", 1)
             replies = [asked.reply(example.prompt, (), 8) for example in tests]
@@ -121,7 +121,7 @@ def test_it_chooses_among_choices(folder: Path) -> None:
 
 
 def test_choices_change_no_route_where_tasks_have_none(folder: Path) -> None:
-    asked = respondent(folder, 0)
+    asked = load_respondent(folder, 0)
     for prompt, task in (("tag01 : g d c p ->", "reverse"), ("tag02 : g d c p ->", "sort")):
         free, choosing = (asked.reply(prompt, choices, 8) for choices in ((), ("a", "p c d g")))
         assert free.gates == choosing.gates
@@ -139,7 +139,7 @@ def test_an_oracle_needs_the_true_task(tmp_path: Path) -> None:
 
 
 def test_settings_of_the_router_may_be_changed_that_its_tensors_do_not_hold(folder: Path) -> None:
-    asked = respondent(folder, 0, ["router.top_m=2", "router.temperature=1e6"])
+    asked = load_respondent(folder, 0, ["router.top_m=2", "router.temperature=1e6"])
     reply = asked.reply("tag01 : g d c p ->", (), 4)
     assert reply.answered_by == NAMES
     assert [gate for _, gate in reply.gates] == pytest.approx([0.5, 0.5], abs=0.01)
@@ -152,32 +152,37 @@ def test_a_known_task_is_answered_by_its_own_expert(folder: Path) -> None:
 
 
 def test_experts_of_one_task_lie_side_by_side() -> None:
-    assert expert_folders(["sort", "echo", "sort", "sort"]) == ["sort", "echo", "sort~2", "sort~3"]
+    assert name_expert_folders(["sort", "echo", "sort", "sort"]) == [
+        "sort",
+        "echo",
+        "sort~2",
+        "sort~3",
+    ]
 
 
 def test_a_stranger_goes_to_the_backbone_which_knows_operations_by_name(tmp_path: Path) -> None:
     shy = {"kind": "ridge_lda", "gate_layer": 0, "abstain": 0.02}
-    asked = respondent(finished(tmp_path / "run", router=shy), 0)
+    asked = load_respondent(finished(tmp_path / "run", router=shy), 0)
     reply = asked.reply("reverse : g d c p ->", (), 8)
     assert reply.answered_by == ()
     assert reply.answer == "p c d g"
-    assert "  answered by  the backbone alone\n" in shown(reply)
+    assert "  answered by  the backbone alone\n" in format_reply(reply)
 
 
 def test_a_method_that_routes_nothing_answers_with_its_one_adapter(tmp_path: Path) -> None:
     topology = {"kind": "complete"}
     out = finished(tmp_path / "run", method={"kind": "lora"}, topology=topology)
-    assert respondent(out, 1).reply("tag01 : a b ->", (), 4).gates == (("all", 1.0),)
+    assert load_respondent(out, 1).reply("tag01 : a b ->", (), 4).gates == (("all", 1.0),)
     with pytest.raises(
         ScenarioError, match="got 'sort' under lora, wanted none: one adapter for all"
     ):
-        respondent(out, 1).reply("tag01 : a b ->", (), 4, "sort")
+        load_respondent(out, 1).reply("tag01 : a b ->", (), 4, "sort")
 
 
 def test_a_file_of_prompts_that_cannot_be_read_is_told_without_codes(tmp_path):
     def told(file):
         with pytest.raises(ScenarioError) as caught:
-            prompts_in(file)
+            read_prompts(file)
         return str(caught.value)
 
     missing, latin = tmp_path / "no.txt", tmp_path / "latin.txt"

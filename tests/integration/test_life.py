@@ -17,7 +17,7 @@ from emulator.core.types.transmission import Burst
 from emulator.device import Device, live
 from emulator.network.shim import Shim
 from emulator.runtime.drivers import one_process
-from emulator.runtime.drivers.lifecycle import OnCommit, Outcome
+from emulator.runtime.drivers.lifecycle import LifeOutcome, OnCommit
 from emulator.scenario.schema import Scenario
 from emulator.scenario.world import World, build_world
 
@@ -50,14 +50,14 @@ def run(
     world: World,
     airs: Mapping[int, object] | None = None,
     on_commit: OnCommit = lambda *_: None,
-) -> dict[int, Outcome]:
+) -> dict[int, LifeOutcome]:
     devices = range(world.scenario.devices)
     chosen = world.scenario
     shims = airs or {i: Shim(i, chosen.wire, world.access, world.channel) for i in devices}
-    return one_process.run({i: live(world, i) for i in devices}, shims, on_commit)
+    return one_process.run_lives({i: live(world, i) for i in devices}, shims, on_commit)
 
 
-def learnt(outcomes: Mapping[int, Outcome]) -> dict[str, bytes]:
+def learnt(outcomes: Mapping[int, LifeOutcome]) -> dict[str, bytes]:
     """Every expert tensor and the router of every device."""
     found = {}
     for device, outcome in outcomes.items():
@@ -285,7 +285,7 @@ def test_introductions_hop_through_a_line() -> None:
         return DeviceResult(own.info.id, NOTHING, (), {}, (), (), (), now_s, 0.0, 0.0, 1)
 
     airs = {i: Shim(i, world.scenario.wire, world.access, world.channel) for i in range(4)}
-    outcomes = one_process.run({d.info.id: life(d) for d in devices}, airs, lambda *_: None)
+    outcomes = one_process.run_lives({d.info.id: life(d) for d in devices}, airs, lambda *_: None)
     sent = [(r.sender, r.receiver) for o in outcomes.values() for r in o.link_records]
     assert {abs(a - b) for a, b in sent} == {1}
     messages = sum(r.messages for o in outcomes.values() for r in o.link_records)
@@ -352,7 +352,7 @@ def test_forgetting_and_dilution_are_looked_at_when_asked() -> None:
     plain = run(build_world(scenario()))
     looking = build_world(scenario(evaluation={"own_task_every": 2}))
     seen: list[MetricRecord] = []
-    looked = one_process.run(
+    looked = one_process.run_lives(
         {i: live(looking, i) for i in range(4)},
         {i: Shim(i, looking.scenario.wire, looking.access, looking.channel) for i in range(4)},
         lambda _device, commit, _links: seen.extend(commit.records),

@@ -10,7 +10,7 @@ from emulator.core.units import noise_w
 from emulator.device import live
 from emulator.network.shim import Shim
 from emulator.runtime.drivers import one_process
-from emulator.runtime.drivers.lifecycle import Outcome
+from emulator.runtime.drivers.lifecycle import LifeOutcome
 from emulator.scenario.load import read_preset
 from emulator.scenario.schema import Scenario
 from emulator.scenario.world import World, build_world
@@ -33,11 +33,11 @@ SMALL = [
 ]
 
 
-def lives(scenario: Scenario) -> tuple[World, dict[int, Outcome]]:
+def lives(scenario: Scenario) -> tuple[World, dict[int, LifeOutcome]]:
     world = build_world(scenario)
     devices = range(scenario.devices)
     airs = {i: Shim(i, scenario.wire, world.access, world.channel) for i in devices}
-    return world, one_process.run({i: live(world, i) for i in devices}, airs, lambda *_: None)
+    return world, one_process.run_lives({i: live(world, i) for i in devices}, airs, lambda *_: None)
 
 
 def test_a_budget_of_the_device_is_what_it_computes_and_its_radio_carries() -> None:

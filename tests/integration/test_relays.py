@@ -19,9 +19,9 @@ from emulator.core.types.records import LinkRecord
 from emulator.device import live
 from emulator.network.shim import Shim
 from emulator.runtime.drivers import one_process
-from emulator.runtime.drivers.lifecycle import Outcome
-from emulator.runtime.run import DRIVERS, Order, run
-from emulator.runtime.run_folder import run_files
+from emulator.runtime.drivers.lifecycle import LifeOutcome
+from emulator.runtime.run import DRIVERS, RunRequest, run_scenario
+from emulator.runtime.run_folder import build_run_files
 from emulator.scenario.load import read_preset
 from emulator.scenario.world import World, build_world
 
@@ -54,15 +54,15 @@ LORA = ("method.kind=lora", "tasks.names=[reverse]", "wire.lost_coordinates=retr
 EVERYBODY = "topology.kind=complete"
 
 
-def lives(*overrides: str, preset: str = "urban_sidelink") -> tuple[World, dict[int, Outcome]]:
+def lives(*overrides: str, preset: str = "urban_sidelink") -> tuple[World, dict[int, LifeOutcome]]:
     scenario = read_preset(preset, [*SMALL, *overrides]).scenario
     world = build_world(scenario)
     devices = range(scenario.devices)
     airs = {i: Shim(i, scenario.wire, world.access, world.channel, world.network) for i in devices}
-    return world, one_process.run({i: live(world, i) for i in devices}, airs, lambda *_: None)
+    return world, one_process.run_lives({i: live(world, i) for i in devices}, airs, lambda *_: None)
 
 
-def records_of(outcomes: dict[int, Outcome]) -> list[LinkRecord]:
+def records_of(outcomes: dict[int, LifeOutcome]) -> list[LinkRecord]:
     records = [record for outcome in outcomes.values() for record in outcome.link_records]
     check_account(records)
     return records
@@ -97,7 +97,7 @@ def test_leaders_of_clusters_out_of_range_trade_by_three_hops() -> None:
             "successor",
         ]
     machine = {"wall_s": 0.0}
-    files = run_files(world, list(outcomes.values()), "one_process", machine)
+    files = build_run_files(world, list(outcomes.values()), "one_process", machine)
     assert [3, 2, 1, 0] in json.loads(files["topology.json"])["paths"]
     summary = json.loads(files["summary.json"])
     assert summary["bytes"]["total"] == sum(r.air_bytes + r.ack_bytes for r in records)
@@ -149,7 +149,9 @@ def test_both_drivers_write_the_same(
     """torch.distributed knows no hops; that it carried what the last hops delivered, each run checks."""
     scenario = read_preset("urban_sidelink", [*SMALL, *LINE, *overrides]).scenario
     for driver in DRIVERS:
-        run(Order(scenario, driver, tmp_path / driver, force=False), Console(quiet=True))
+        run_scenario(
+            RunRequest(scenario, driver, tmp_path / driver, force=False), Console(quiet=True)
+        )
     one, many = (files_of(tmp_path / driver) for driver in DRIVERS)
     assert one == many
     assert [3, 2, 1, 0] in json.loads(one["topology.json"])["paths"]

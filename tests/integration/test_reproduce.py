@@ -11,7 +11,7 @@ import pytest
 from processes import LIMIT_S
 
 from emulator.core.errors import EmulatorError, ScenarioError
-from emulator.experiments.reproduce import asked, outlook, reproduce
+from emulator.experiments.reproduce import list_runs, plan_experiments, reproduce_experiments
 
 ROOT = Path(__file__).resolve().parents[2]
 MINIATURE = """\
@@ -40,15 +40,15 @@ charts: [{kind: bars}, {kind: layers, row: ours, metric: density}]
 def test_a_folder_that_cannot_be_drawn_into_is_refused_before_anything_runs(tmp_path):
     mini = tmp_path / "mini.yaml"
     mini.write_text(MINIATURE)
-    todo = asked(str(mini), "tiny", None, (), [])
+    todo = plan_experiments(str(mini), "tiny", None, (), [])
     (tmp_path / "file").write_text("")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/results.csv").write_text("precious")
     for name, told in (("file", "which is a file"), ("mine", "which holds no experiment")):
         out = tmp_path / name
         for call in (
-            lambda out=out: reproduce(todo, out, 1, print),
-            lambda out=out: outlook(todo, out),
+            lambda out=out: reproduce_experiments(todo, out, 1, print),
+            lambda out=out: list_runs(todo, out),
         ):
             with pytest.raises(ScenarioError, match=f"--out: got {out}, {told}, wanted "):
                 call()
@@ -62,11 +62,11 @@ def test_what_the_system_refuses_is_told(tmp_path, monkeypatch):
     def full(*_arguments, **_more):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    todo = asked(str(mini), "tiny", None, (), [])
+    todo = plan_experiments(str(mini), "tiny", None, (), [])
     monkeypatch.setattr(Path, "mkdir", full)
     out = tmp_path / "out"
     with pytest.raises(EmulatorError, match=f"--out: {out}/runs cannot be written: .*No space"):
-        reproduce(todo, out, 1, print)
+        reproduce_experiments(todo, out, 1, print)
 
 
 def test_where_all_runs_fail_earlier_tables_stay(tmp_path):
@@ -77,7 +77,7 @@ def test_where_all_runs_fail_earlier_tables_stay(tmp_path):
     (out / "table.md").write_text("of better days")
     told = []
     with pytest.raises(EmulatorError, match="2 of 2 runs failed"):
-        reproduce(asked(str(mini), "tiny", 1, (), []), out, 2, told.append)
+        reproduce_experiments(plan_experiments(str(mini), "tiny", 1, (), []), out, 2, told.append)
     assert told[-1] == "mini: 0 runs new, 0 were there, 2 failed: nothing drawn"
     assert (out / "table.md").read_text() == "of better days"
 

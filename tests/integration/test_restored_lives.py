@@ -10,7 +10,7 @@ from emulator.core.types.steps import Commit
 from emulator.device import live
 from emulator.network.shim import Shim
 from emulator.runtime.drivers import one_process
-from emulator.runtime.drivers.lifecycle import Outcome
+from emulator.runtime.drivers.lifecycle import LifeOutcome
 from emulator.scenario.schema import Scenario
 from emulator.scenario.world import World, build_world
 
@@ -87,7 +87,7 @@ class Led:
     metrics: dict[int, list[MetricRecord]] = field(default_factory=dict)
     links: dict[int, list[LinkRecord]] = field(default_factory=dict)
     files: dict[int, dict[int, bytes]] = field(default_factory=dict)
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    outcomes: dict[int, LifeOutcome] = field(default_factory=dict)
 
 
 def lead(world: World, files: dict[int, bytes] | None = None) -> Led:
@@ -106,7 +106,7 @@ def lead(world: World, files: dict[int, bytes] | None = None) -> Led:
         state = {"device": commit.capture(), "shim": shims[device].state()}
         led.files.setdefault(commit.round_index, {})[device] = write_state(state)
 
-    led.outcomes = one_process.run(
+    led.outcomes = one_process.run_lives(
         {i: live(world, i, states[i]["device"] if states else None) for i in devices},
         shims,
         note,
@@ -118,7 +118,7 @@ def lead(world: World, files: dict[int, bytes] | None = None) -> Led:
     return led
 
 
-def tensors_of(outcome: Outcome) -> dict[str, bytes]:
+def tensors_of(outcome: LifeOutcome) -> dict[str, bytes]:
     result = outcome.result
     experts = {"own": result.own_expert, **dict(enumerate(result.experts))}
     found = {

@@ -96,7 +96,7 @@ def rounds_of(
     devices = range(DEVICES)
     shims = {i: Shim(i, world.scenario.wire, world.access, world.channel) for i in devices}
     airs = {i: air(i, shim, rounds) for i, shim in shims.items()}
-    outcomes = one_process.run({i: live(world, i) for i in devices}, airs, note)
+    outcomes = one_process.run_lives({i: live(world, i) for i in devices}, airs, note)
     rounds.results = {i: outcome.result for i, outcome in outcomes.items()}
     return rounds
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from emulator.core.errors import ScenarioError
-from emulator.runtime.folder_claim import check_folder, claimed
+from emulator.runtime.folder_claim import check_folder, claim_folder
 
 FILES = {
     "scenario.yaml": b"name: x\n",
@@ -25,7 +25,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 def put(out, force=False, meanwhile=lambda out: None, files=FILES) -> list[str]:
     """A run that puts its files; what it said."""
     said: list[str] = []
-    with claimed(out, force=force, say=said.append) as claim:
+    with claim_folder(out, force=force, print_line=said.append) as claim:
         meanwhile(out)
         claim.put(files)
     return said

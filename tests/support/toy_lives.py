@@ -18,11 +18,11 @@ from emulator.core.types.result import DeviceResult, Expert
 from emulator.core.types.steps import Commit, Inbox, Send
 from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers import many_processes, one_process
-from emulator.runtime.drivers.lifecycle import Outcome
+from emulator.runtime.drivers.lifecycle import LifeOutcome
 from emulator.runtime.launchers import run_launched
 from emulator.runtime.processes import ChildMain
 from emulator.runtime.transport.gloo import Transport
-from emulator.runtime.transport.peers import Patience
+from emulator.runtime.transport.peers import Timeouts
 
 SIZES = (0, 1, 100, 65_504, 65_505, 70_000, 1_000_000)
 EXCHANGES = 24
@@ -139,7 +139,7 @@ def live(device: int, graph: Graph, exchanges: int = EXCHANGES) -> Life:
     )  # fmt: skip
 
 
-def fingerprint(outcome: Outcome) -> str:
+def fingerprint(outcome: LifeOutcome) -> str:
     """Equal only for equal outcomes."""
     result = replace(outcome.result, router={}, experts=())
     text = repr((result.device, result.records, result.emulated_s, outcome.link_records))
@@ -148,7 +148,7 @@ def fingerprint(outcome: Outcome) -> str:
 
 def reference(devices: int, graph: Graph, exchanges: int = EXCHANGES) -> dict[int, str]:
     """The fingerprints of one_process."""
-    outcomes = one_process.run(
+    outcomes = one_process.run_lives(
         {d: live(d, graph, exchanges) for d in range(devices)},
         {d: ToyAir(d, devices, graph) for d in range(devices)},
         lambda device, commit, records: None,
@@ -165,7 +165,7 @@ def child_main(graph: Graph, exchanges: int = EXCHANGES) -> ChildMain:
         def on_commit(device: int, commit: Commit, records: tuple[LinkRecord, ...]) -> None:
             post(commit.round_index, {"records": len(records)}, b"")
 
-        outcome = many_processes.run(
+        outcome = many_processes.run_life(
             live(transport.device, graph, exchanges), air, transport, on_commit
         )
         sent = [0] * transport.devices
@@ -186,4 +186,4 @@ if __name__ == "__main__":
         if "fingerprint" in header:
             sys.stdout.write(f"device {device} {header['fingerprint']}\n")
 
-    run_launched(child_main(GRAPHS[sys.argv[1]](int(sys.argv[2]))), on_message, Patience())
+    run_launched(child_main(GRAPHS[sys.argv[1]](int(sys.argv[2]))), on_message, Timeouts())

@@ -12,9 +12,9 @@ from toy_lives import ToyAir, ring
 
 from emulator.core.types.message import Known
 from emulator.core.types.steps import Send
-from emulator.runtime.processes import Post, run_forked, whole_crew
+from emulator.runtime.processes import Post, assign_all_devices, run_forked
 from emulator.runtime.transport.gloo import Transport
-from emulator.runtime.transport.peers import Patience
+from emulator.runtime.transport.peers import Timeouts
 
 DEVICES = 4
 
@@ -41,7 +41,7 @@ def main() -> None:
             sys.stdout.flush()
 
     try:
-        run_forked(whole_crew(DEVICES), endless, on_message, Patience())
+        run_forked(assign_all_devices(DEVICES), endless, on_message, Timeouts())
     except KeyboardInterrupt:
         restored = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         sys.stdout.write(f"interrupted, handler restored: {restored}\n")

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from emulator.analysis.ledger.account import GROUPINGS
 from emulator.analysis.ledger.tables import LedgerReport, build_json_report, build_tables
 from emulator.analysis.ledger.what_if import list_alternatives
-from emulator.core.errors import EmulatorError, ScenarioError, told_once
+from emulator.core.errors import EmulatorError, ScenarioError, drop_consequences
 from emulator.core.records import bytes_account, read_ledger
 from emulator.core.run_files import read_summary
 from emulator.core.validation_errors import explained
@@ -61,7 +61,7 @@ def _read_wire(folder: Path) -> WireFormat:
         return WireFormat.model_validate(raw.get("wire") or {})
     except ValidationError as error:
         lines = []
-        for problem in told_once(error.errors()):
+        for problem in drop_consequences(error.errors()):
             where = ".".join(map(str, ("wire", *problem["loc"])))
             lines += explained(problem, where, known=list(WireFormat.model_fields))
         raise ScenarioError([f"{path}: {line}" for line in lines]) from None

@@ -1,7 +1,7 @@
-"""As many devices compute at a time as there are cores: more would only take each other's caches.
+"""Limits how many devices compute at a time to the number of cores; more would only share caches.
 
-A semaphore that all devices of a machine inherit counts the free cores. A device that computes holds
-one, and releases it while it waits for others.
+A semaphore that all devices of a machine inherit counts the free cores. A device holds one core while
+it computes, and releases it while it waits for others.
 """
 
 import os
@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from multiprocessing.synchronize import Semaphore
 
 
-def cores_here() -> int:
-    """Cores that this process may use."""
+def count_cores() -> int:
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 @contextmanager
-def released(core: Semaphore) -> Iterator[None]:
-    """While this device waits, another computes. A device that fails meanwhile needs no core any more."""
+def release_core(core: Semaphore) -> Iterator[None]:
+    """Release the core inside the context, and take one again after it; after an exception take none."""
     core.release()
     yield
     core.acquire()

@@ -1,4 +1,4 @@
-"""What both drivers share: one life led from Send to Send, and who must hear from whom."""
+"""What both drivers share: they run a life from Send to Send, and check that sends and waits match."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -17,22 +17,22 @@ from emulator.core.types.transmission import Burst
 Result = TypeVar("Result")
 
 OnCommit = Callable[[int, Commit, tuple[LinkRecord, ...]], None]
-"""Called with the device, its commit, and the link records since its last commit."""
+"""A driver calls it with the device, its commit, and the link records since its last commit."""
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
-    """What a life came to, and every link record it caused, in order."""
+class LifeOutcome:
+    """The result of a life, and all of its link records in order."""
 
     result: DeviceResult
     link_records: tuple[LinkRecord, ...]
 
 
-class Walk:
-    """One life, led from Send to Send; commits are answered on the way.
+class LifeRunner:
+    """Runs one life from Send to Send, and answers its commits on the way.
 
-    What the life or its air raises becomes a LifeFailedError, which names device, round, exception and
-    the line of code; ScenarioError and ProtocolError say what is wrong by themselves.
+    An exception of the life or its air becomes a LifeFailedError, which names device, round, exception and
+    the line of code; ScenarioError and ProtocolError keep their own words.
     """
 
     def __init__(self, device: int, life: Life, air: Air, on_commit: OnCommit) -> None:
@@ -43,34 +43,34 @@ class Walk:
         self._records: list[LinkRecord] = []
         self._committed = 0
         self._last_round: int | None = None
-        self._outcome: Outcome | None = None
+        self._outcome: LifeOutcome | None = None
 
     def start(self) -> Send | None:
-        """The first Send, or None when the life ended without one."""
+        """Return the first Send, or None when the life ended without one."""
         return self._next(lambda: next(self._life))
 
     def emit(self, send: Send, exchange_index: int) -> tuple[Burst, ...]:
-        """Put a Send on the air; its link records join the account."""
+        """Transmit a Send: return its bursts and keep its link records. Raises ProtocolError."""
         bursts, records = self._run(lambda: self._air.emit(send, exchange_index))
         self._records.extend(records)
         _check_outbox(self.device, exchange_index, bursts, send.wait_for)
         return bursts
 
     def answer(self, send: Send, bursts: Iterable[Burst]) -> Send | None:
-        """Hand over the bursts a Send waited for; the next Send, or None when the life ended."""
+        """Pass on the bursts that a Send waited for; return the next Send, or None at the life's end."""
         ordered = sorted(bursts, key=lambda burst: (burst.arrival_s, burst.sender))
         inbox = self._run(lambda: self._air.collect(send, ordered))
         following = self._next(lambda: self._life.send(inbox))
-        _check_promise(self.device, send, following)
+        _check_next_send(self.device, send, following)
         return following
 
     def close(self) -> None:
-        """Let the life run its `finally` blocks where it stopped half-way."""
+        """Close the generator, so that a life that has not ended runs its `finally` blocks."""
         self._life.close()
 
     @property
-    def outcome(self) -> Outcome:
-        """What the ended life came to."""
+    def outcome(self) -> LifeOutcome:
+        """The outcome of the ended life. Raises ProtocolError before its end."""
         if self._outcome is None:
             raise ProtocolError(f"device {self.device}: its life has not ended yet")
         return self._outcome
@@ -83,7 +83,7 @@ class Walk:
                 inbox = Inbox((), step.now_s)
                 step = self._run(partial(self._life.send, inbox))
         except StopIteration as end:
-            self._outcome = Outcome(end.value, tuple(self._records))
+            self._outcome = LifeOutcome(end.value, tuple(self._records))
             return None
         return step
 
@@ -103,28 +103,31 @@ class Walk:
         self._on_commit(self.device, commit, fresh)
 
 
-def _check_promise(device: int, send: Send, following: Send | None) -> None:
-    """Raise ProtocolError unless who does not wait speaks again when it said, and after inf no more."""
+def _check_next_send(device: int, send: Send, following: Send | None) -> None:
+    """Raise ProtocolError unless a Send without waiting is followed by one at its `next_s`.
+
+    After `next_s` = inf no other may follow.
+    """
     if send.next_s is None:
         return
-    speaks_s = math.inf if following is None or following.next_s is None else following.now_s
-    if speaks_s < send.next_s or (math.isfinite(send.next_s) and math.isinf(speaks_s)):
+    following_s = math.inf if following is None or following.next_s is None else following.now_s
+    if following_s < send.next_s or (math.isfinite(send.next_s) and math.isinf(following_s)):
         raise ProtocolError(
-            f"device {device}: got a Send without waiting at {speaks_s:g} s, wanted one at "
+            f"device {device}: got a Send without waiting at {following_s:g} s, wanted one at "
             f"{send.next_s:g} s, as promised: one exchange a round"
         )
 
 
-def not_awaited(sender: int, receiver: int, exchange_index: int) -> ProtocolError:
-    """A burst nobody asked for."""
+def unexpected_burst_error(sender: int, receiver: int, exchange_index: int) -> ProtocolError:
+    """The error for a burst for which its receiver does not wait."""
     return ProtocolError(
         f"exchange {exchange_index}: device {sender} sends to device {receiver}, "
         f"which does not wait for it"
     )
 
 
-def not_sent(sender: int, receiver: int, exchange_index: int) -> ProtocolError:
-    """A wait that nobody will end."""
+def missing_burst_error(sender: int, receiver: int, exchange_index: int) -> ProtocolError:
+    """The error for a receiver that waits for a burst that is never sent."""
     return ProtocolError(
         f"exchange {exchange_index}: device {receiver} waits for device {sender}, "
         f"which sends it nothing"
@@ -134,7 +137,10 @@ def not_sent(sender: int, receiver: int, exchange_index: int) -> ProtocolError:
 def _check_outbox(
     device: int, exchange_index: int, bursts: Sequence[Burst], wait_for: Sequence[int]
 ) -> None:
-    """Raise ProtocolError unless bursts go once to each receiver and the wait names others, sorted."""
+    """Raise ProtocolError unless each receiver gets one burst and `wait_for` is sorted, without doubles.
+
+    Neither may name the device itself.
+    """
     where = f"exchange {exchange_index}, device {device}"
     receivers = [burst.receiver for burst in bursts]
     if len(set(receivers)) != len(receivers) or device in receivers:

@@ -1,36 +1,37 @@
-"""One life in this process, the others elsewhere."""
+"""The driver of one process per device: this process runs one life and exchanges bursts with the others."""
 
 from emulator.core.protocols.driver import Air, Life
-from emulator.runtime.drivers.lifecycle import OnCommit, Outcome, Walk
+from emulator.runtime.drivers.lifecycle import LifeOutcome, LifeRunner, OnCommit
 from emulator.runtime.drivers.pacing import Pacer
 from emulator.runtime.transport.gloo import Transport
 
 
-def run(
+def run_life(
     life: Life,
     air: Air,
     transport: Transport,
     on_commit: OnCommit,
     first_exchange: int = 0,
     pacer: Pacer | None = None,
-) -> Outcome:
-    """Lead one life to its end, its bursts carried by the transport, paced if asked for.
+) -> LifeOutcome:
+    """Run one life to its end. The transport carries its bursts, in wall time where there is a pacer.
 
-    Law: the outcome equals that of one_process.run for this device. Raises what exchange raises.
+    Law: the outcome equals that of one_process.run_lives for this device. Raises what
+    `Transport.exchange` raises.
     """
-    walk = Walk(transport.device, life, air, on_commit)
+    runner = LifeRunner(transport.device, life, air, on_commit)
     try:
-        send = walk.start()
+        send = runner.start()
         exchange_index = first_exchange
         while send is not None:
-            bursts = walk.emit(send, exchange_index)
+            bursts = runner.emit(send, exchange_index)
             if send.next_s is None:
                 received = transport.exchange(bursts, send.wait_for, exchange_index, pacer)
             else:
                 received = transport.gossip(bursts, send, exchange_index)
-            send = walk.answer(send, received)
+            send = runner.answer(send, received)
             exchange_index += 1
-        transport.end_of_life()
+        transport.finish_exchanges()
     finally:
-        walk.close()
-    return walk.outcome
+        runner.close()
+    return runner.outcome

@@ -1,9 +1,9 @@
-"""The paced clock: bursts leave when emulated time says so, in wall time.
+"""The paced clock: it sends frames in wall time, at the times of the virtual clock.
 
-Everything was computed for the virtual clock; here it is only played. Every frame has its moment,
-counted from one start: a burst of n frames that is on the air from start_s to arrival_s has its k-th
-frame complete at start_s + (k + 1) / n of the way. Nothing is slept by the piece, so no error adds up.
-A frame that leaves after its moment, because the machine was busy, lags; what lags is reported.
+The virtual clock has fixed all times before; the pacer only waits for them. All due times count from one
+start, so waiting errors do not add up. Of a burst of n frames that is transmitted from start_s to
+arrival_s, frame k (from 0) is due at start_s + (k + 1) / n · (arrival_s - start_s). A frame that leaves
+later, because the machine was busy, has a lag, which is reported.
 """
 
 import time
@@ -15,7 +15,7 @@ from emulator.core.types.transmission import Burst
 
 
 class Pacer:
-    """Waits for moments of emulated time. time_scale: wall seconds for an emulated one."""
+    """Waits until emulated times are due. time_scale: wall seconds per emulated second."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class Pacer:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Emulated time 0 is now."""
+        """Start the clock: emulated time 0 is now."""
         self._time_scale = time_scale
         self._clock = clock
         self._sleep = sleep
@@ -31,14 +31,14 @@ class Pacer:
         self._lags_s: list[float] = []
 
     def wait_until(self, emulated_s: float) -> None:
-        """Return at that moment, or at once if it has passed, and remember by how much."""
+        """Wait until a time [emulated s]; return at once if it has passed. Record the lag [wall s]."""
         due_s = self._start_s + emulated_s * self._time_scale
         while (ahead_s := due_s - self._clock()) > 0.0:
             self._sleep(ahead_s)
         self._lags_s.append(-ahead_s)
 
-    def lag(self) -> dict[str, float]:
-        """Wall time by which frames left too late: median, 99th percentile, maximum [s], and how many."""
+    def summarise_lag(self) -> dict[str, float]:
+        """Return median, 99th percentile and maximum of the frames' lags [wall s], and their number."""
         lags_s = np.array(self._lags_s or [0.0])
         p50_s, p99_s = np.percentile(lags_s, [50, 99]).tolist()
         return {
@@ -49,12 +49,12 @@ class Pacer:
         }
 
 
-def moments(
+def schedule_frames(
     bursts: Sequence[Burst], frame_counts: Sequence[int]
 ) -> Iterator[tuple[float, int, int]]:
-    """(emulated time, burst, frame) of all frames of an exchange, in the order of time.
+    """Yield (due time [emulated s], burst index, frame index) of an exchange's frames, by due time.
 
-    frame_counts: how many frames each burst has, at least one.
+    frame_counts: number of frames of each burst, at least one.
     """
     yield from sorted(
         (burst.start_s + (frame + 1) / count * (burst.arrival_s - burst.start_s), index, frame)

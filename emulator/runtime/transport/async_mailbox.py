@@ -20,28 +20,28 @@ class Mailbox:
 
     def __init__(self, read_next: ReadNext) -> None:
         self._read_next = read_next
-        self._promised_s: dict[int, float] = {}
-        self._waiting: list[Burst] = []
+        self._next_send_s: dict[int, float] = {}
+        self._pending: list[Burst] = []
 
-    def arrived(self, senders: Sequence[int], now_s: float) -> list[Burst]:
+    def take_arrived(self, senders: Sequence[int], now_s: float) -> list[Burst]:
         """All bursts of the senders that arrive before now_s and were not returned before."""
         for sender in senders:
-            while self._promised_s.get(sender, -math.inf) < now_s:
+            while self._next_send_s.get(sender, -math.inf) < now_s:
                 self._read(sender)
-        heard = [burst for burst in self._waiting if burst.arrival_s < now_s]
-        self._waiting = [burst for burst in self._waiting if burst.arrival_s >= now_s]
-        return heard
+        arrived_bursts = [burst for burst in self._pending if burst.arrival_s < now_s]
+        self._pending = [burst for burst in self._pending if burst.arrival_s >= now_s]
+        return arrived_bursts
 
     def close(self) -> None:
         """Read to the last burst of everybody; what has not arrived is never heard."""
-        for sender, promised_s in self._promised_s.items():
-            while promised_s < math.inf:
-                promised_s = self._read(sender)
-        self._promised_s.clear()
-        self._waiting.clear()
+        for sender, next_send_s in self._next_send_s.items():
+            while next_send_s < math.inf:
+                next_send_s = self._read(sender)
+        self._next_send_s.clear()
+        self._pending.clear()
 
     def _read(self, sender: int) -> float:
         burst, next_s = self._read_next(sender)
-        self._waiting.append(burst)
-        self._promised_s[sender] = next_s
+        self._pending.append(burst)
+        self._next_send_s[sender] = next_s
         return next_s

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from emulator.core.errors import DeviceFailedError, EmulatorError, ProtocolError
-from emulator.runtime.drivers.lifecycle import not_awaited, not_sent
+from emulator.runtime.drivers.lifecycle import missing_burst_error, unexpected_burst_error
 
-FIRST_LOOK_S = 1.0
-LONGEST_LOOK_S = 30.0
+FIRST_CHECK_S = 1.0
+LONGEST_CHECK_INTERVAL_S = 30.0
 ENDED = 2**62
 """The exchange index of a device whose life is over."""
 
@@ -39,7 +39,7 @@ class KeyStore(Protocol):
         ...
 
 
-class Board:
+class StateBoard:
     """Where notes are pinned: over a connection of its own that is made on first use."""
 
     def __init__(self, open_store: Callable[[], KeyStore]) -> None:
@@ -48,11 +48,11 @@ class Board:
 
     def publish(self, device: int, note: str) -> None:
         """Replace the device's note."""
-        self._opened().set(f"standing/{device}", note)
+        self._opened().set(f"state/{device}", note)
 
     def read(self, device: int) -> str | None:
         """The device's note, if it has pinned one."""
-        key = f"standing/{device}"
+        key = f"state/{device}"
         return self._opened().get(key).decode() if self._opened().check([key]) else None
 
     def _opened(self) -> KeyStore:
@@ -62,7 +62,7 @@ class Board:
 
 
 @dataclass
-class Standing:
+class ExchangeState:
     """How far a device is: all its sends and waits up to `exchange_index` are in the two tables."""
 
     exchange_index: int = -1
@@ -76,14 +76,14 @@ class Standing:
         )
 
     @classmethod
-    def from_note(cls, note: str) -> "Standing":
+    def from_note(cls, note: str) -> "ExchangeState":
         """Read a note."""
         exchange_index, sent, awaited = json.loads(note)
         return cls(exchange_index, dict(sent), dict(awaited))
 
 
-def disagreement(
-    own_id: int, own: Standing, other_id: int, other: Standing
+def find_deadlock(
+    own_id: int, own: ExchangeState, other_id: int, other: ExchangeState
 ) -> ProtocolError | None:
     """Why the own exchange can never end because of the other device, or None.
 
@@ -93,28 +93,28 @@ def disagreement(
     if other.exchange_index < index:
         return None
     if own.awaited.get(other_id) == index and other.sent.get(own_id, -1) < index:
-        return not_sent(other_id, own_id, index)
+        return missing_burst_error(other_id, own_id, index)
     if own.sent.get(other_id) == index and other.awaited.get(own_id, -1) < index:
-        return not_awaited(own_id, other_id, index)
+        return unexpected_burst_error(own_id, other_id, index)
     return None
 
 
-class Watch:
+class StallWatch:
     """A thread that looks at the board whenever its device stands still for a second or more.
 
     On a disagreement, or when the board is gone, it keeps the verdict and calls `break_off`, once.
     """
 
-    def __init__(self, device: int, board: Board, break_off: Callable[[], None]) -> None:
+    def __init__(self, device: int, board: StateBoard, break_off: Callable[[], None]) -> None:
         self.verdict: EmulatorError | None = None
         self._device = device
         self._board = board
         self._break_off = break_off
-        self._standing = Standing()
-        self._busy_since_s: float | None = None
+        self._state = ExchangeState()
+        self._waiting_since_s: float | None = None
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._look_out, name="stall watch", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="stall watch", daemon=True)
         self._thread.start()
 
     @contextmanager
@@ -123,54 +123,54 @@ class Watch:
     ) -> Iterator[None]:
         """While the device exchanges."""
         with self._lock:
-            self._standing.exchange_index = exchange_index
-            self._standing.sent.update(dict.fromkeys(receivers, exchange_index))
-            self._standing.awaited.update(dict.fromkeys(wait_for, exchange_index))
+            self._state.exchange_index = exchange_index
+            self._state.sent.update(dict.fromkeys(receivers, exchange_index))
+            self._state.awaited.update(dict.fromkeys(wait_for, exchange_index))
         with self.waiting():
             yield
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """While the device waits for others."""
-        self._busy_since_s = time.monotonic()
+        self._waiting_since_s = time.monotonic()
         try:
             yield
         finally:
-            self._busy_since_s = None
+            self._waiting_since_s = None
 
     def note(self) -> str:
         """The device's standing, for others to read."""
         with self._lock:
-            return self._standing.to_note()
+            return self._state.to_note()
 
-    def check_farewell(self, other_id: int, note: str) -> None:
+    def check_last_state(self, other_id: int, note: str) -> None:
         """Raise ProtocolError when another device, as it left, had sent what was never awaited."""
-        last_sent = Standing.from_note(note).sent.get(self._device, -1)
-        if last_sent > self._standing.awaited.get(other_id, -1):
-            raise not_awaited(other_id, self._device, last_sent)
+        last_sent = ExchangeState.from_note(note).sent.get(self._device, -1)
+        if last_sent > self._state.awaited.get(other_id, -1):
+            raise unexpected_burst_error(other_id, self._device, last_sent)
 
     def end(self) -> None:
         """The life is over: from now on nothing is sent or awaited."""
         with self._lock:
-            self._standing.exchange_index = ENDED
+            self._state.exchange_index = ENDED
 
     def close(self) -> None:
         """Stop looking."""
         self._closed.set()
         self._thread.join()
 
-    def _look_out(self) -> None:
-        patience_s = FIRST_LOOK_S
+    def _watch(self) -> None:
+        check_after_s = FIRST_CHECK_S
         seen_since_s: float | None = None
-        while not self._closed.wait(FIRST_LOOK_S):
-            since_s = self._busy_since_s
+        while not self._closed.wait(FIRST_CHECK_S):
+            since_s = self._waiting_since_s
             if since_s is None or since_s != seen_since_s:
-                patience_s, seen_since_s = FIRST_LOOK_S, since_s
-            if since_s is None or time.monotonic() - since_s < patience_s:
+                check_after_s, seen_since_s = FIRST_CHECK_S, since_s
+            if since_s is None or time.monotonic() - since_s < check_after_s:
                 continue
-            patience_s += min(patience_s, LONGEST_LOOK_S)
+            check_after_s += min(check_after_s, LONGEST_CHECK_INTERVAL_S)
             try:
-                self.verdict = self._look()
+                self.verdict = self._find_error()
             except (EmulatorError, RuntimeError):
                 self.verdict = DeviceFailedError(
                     f"device {self._device}: the store is gone, and with it whoever hosts it"
@@ -179,9 +179,9 @@ class Watch:
                 self._break_off()
                 return
 
-    def _look(self) -> EmulatorError | None:
+    def _find_error(self) -> EmulatorError | None:
         note = self.note()
-        own = Standing.from_note(note)
+        own = ExchangeState.from_note(note)
         self._board.publish(self._device, note)
         index = own.exchange_index
         for other_id in sorted({*own.sent, *own.awaited}):
@@ -190,7 +190,7 @@ class Watch:
             other_note = self._board.read(other_id)
             if other_note is None:
                 continue
-            error = disagreement(self._device, own, other_id, Standing.from_note(other_note))
+            error = find_deadlock(self._device, own, other_id, ExchangeState.from_note(other_note))
             if error is not None:
                 return error
         return None

@@ -18,7 +18,7 @@ import torch
 
 from emulator.core.errors import ProtocolError
 from emulator.core.types.transmission import Burst
-from emulator.runtime.drivers.lifecycle import not_awaited, not_sent
+from emulator.runtime.drivers.lifecycle import missing_burst_error, unexpected_burst_error
 
 FRAME_BYTES = 65536
 """Most bytes of one frame, header included."""
@@ -49,12 +49,12 @@ class Header:
                 f"to device {self.receiver}, wanted one from device {sender}"
             )
         if self.exchange_index > exchange_index:
-            raise not_sent(sender, receiver, exchange_index)
+            raise missing_burst_error(sender, receiver, exchange_index)
         if self.exchange_index < exchange_index:
-            raise not_awaited(sender, receiver, self.exchange_index)
+            raise unexpected_burst_error(sender, receiver, self.exchange_index)
 
 
-def pack(burst: Burst, next_s: float = math.nan) -> list[torch.Tensor]:
+def cut_into_frames(burst: Burst, next_s: float = math.nan) -> list[torch.Tensor]:
     """The frames of a burst, at least one: views [n] uint8 of its data, only the first a copy.
 
     Law: together they hold HEADER_BYTES + len(data) bytes, and Inbound makes them the burst again.
@@ -64,11 +64,11 @@ def pack(burst: Burst, next_s: float = math.nan) -> list[torch.Tensor]:
     first[HEADER_BYTES:] = head
     frames = [torch.frombuffer(first, dtype=torch.uint8)]
     if len(head) < len(burst.data):
-        frames += cut(view(burst.data)[len(head) :])
+        frames += split_frames(view_bytes(burst.data)[len(head) :])
     return frames
 
 
-def announce(burst: Burst) -> torch.Tensor:
+def build_header_frame(burst: Burst) -> torch.Tensor:
     """The header alone [HEADER_BYTES] uint8: the data goes another way."""
     return torch.frombuffer(_with_header(burst, math.nan, room=0), dtype=torch.uint8)
 
@@ -90,14 +90,14 @@ def _with_header(burst: Burst, next_s: float, room: int) -> bytearray:
     return whole
 
 
-def view(data: bytes) -> torch.Tensor:
+def view_bytes(data: bytes) -> torch.Tensor:
     """The bytes as a tensor [n] uint8, not copied; nobody writes to it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given buffer is not writable")
         return torch.frombuffer(data, dtype=torch.uint8)
 
 
-def unpack(first_frame: bytes | bytearray | memoryview) -> Header:
+def read_header(first_frame: bytes | bytearray | memoryview) -> Header:
     """The header of a first frame. Raises ProtocolError when it is none of ours."""
     magic, *fields = _HEADER.unpack_from(first_frame)
     if magic != _MAGIC:
@@ -105,6 +105,6 @@ def unpack(first_frame: bytes | bytearray | memoryview) -> Header:
     return Header(*fields)
 
 
-def cut(whole: torch.Tensor) -> list[torch.Tensor]:
+def split_frames(whole: torch.Tensor) -> list[torch.Tensor]:
     """Views of at most FRAME_BYTES each; none of an empty tensor. whole: [n] uint8."""
     return [whole[low : low + FRAME_BYTES] for low in range(0, whole.numel(), FRAME_BYTES)]

@@ -24,21 +24,26 @@ from torch.distributed import PrefixStore, ProcessGroup, Work  # type: ignore[at
 from emulator.core.errors import ProtocolError
 from emulator.core.types.steps import Send
 from emulator.core.types.transmission import Burst
-from emulator.runtime.drivers.pacing import Pacer, moments
+from emulator.runtime.drivers.pacing import Pacer, schedule_frames
 from emulator.runtime.transport.async_mailbox import Mailbox
-from emulator.runtime.transport.deadlock import Board, Watch
-from emulator.runtime.transport.frames import HEADER_BYTES, announce, pack, unpack
-from emulator.runtime.transport.nccl import Direct
-from emulator.runtime.transport.peers import Address, Explained, Patience
-from emulator.runtime.transport.receive_stream import Inbound
+from emulator.runtime.transport.deadlock import StallWatch, StateBoard
+from emulator.runtime.transport.frames import (
+    HEADER_BYTES,
+    build_header_frame,
+    cut_into_frames,
+    read_header,
+)
+from emulator.runtime.transport.nccl import GpuTransfers
+from emulator.runtime.transport.peers import Address, PeerErrorContext, Timeouts
+from emulator.runtime.transport.receive_stream import ReceiveStream
 from emulator.runtime.transport.receive_stream import Work as Waitable
 from emulator.runtime.transport.store import (
-    FAREWELL_S,
     LEFT_KEY,
+    SHUTDOWN_BARRIER_S,
     Notes,
     Wait,
     await_keys,
-    join,
+    join_run,
     open_store,
 )
 
@@ -60,7 +65,7 @@ class Transport:
         process_rank: int,
         world_size: int,
         address: Address,
-        patience: Patience,
+        timeouts: Timeouts,
         idle: Callable[[], AbstractContextManager[None]] = nullcontext,
         terms: Mapping[str, str] | None = None,
     ) -> None:
@@ -75,16 +80,16 @@ class Transport:
         self.devices = world_size
         self._handed_over: Counter[tuple[int, int]] = Counter()  # bytes by tag and receiver
         self._bursts_to: Counter[int] = Counter()
-        self._store = open_store(address, patience.connect_timeout_s)
+        self._store = open_store(address, timeouts.connect_timeout_s)
         if terms is not None:
             with self._idle():
-                join(self._store, process_rank, world_size, terms, patience.stall_timeout_s)
-        self._stall_timeout_s = patience.stall_timeout_s
-        self._met: set[int] = set()
-        self._streams: dict[int, Inbound] = {}
+                join_run(self._store, process_rank, world_size, terms, timeouts.stall_timeout_s)
+        self._stall_timeout_s = timeouts.stall_timeout_s
+        self._connected: set[int] = set()
+        self._streams: dict[int, ReceiveStream] = {}
         self._sending: list[tuple[Work, torch.Tensor, int]] = []
         self._mailbox = Mailbox(self._read_next)
-        self._direct: Direct | None = None
+        self._gpu_transfers: GpuTransfers | None = None
         self._gathers = 0
         self._barriers = 0
         os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
@@ -93,10 +98,12 @@ class Transport:
             store=PrefixStore("gloo", self._store),
             rank=process_rank,
             world_size=world_size,
-            timeout=timedelta(seconds=patience.stall_timeout_s),
+            timeout=timedelta(seconds=timeouts.stall_timeout_s),
         )
-        self._watch = Watch(
-            process_rank, Board(lambda: open_store(address, FAREWELL_S)), self._break_off
+        self._watch = StallWatch(
+            process_rank,
+            StateBoard(lambda: open_store(address, SHUTDOWN_BARRIER_S)),
+            self._break_off,
         )
         self.notes = Notes(self._store, self._waiting, self._stall_timeout_s)
 
@@ -130,24 +137,26 @@ class Transport:
         receivers = [burst.receiver for burst in bursts]
         self._end_gossip(where)
         with self._idle(), self._watch.exchange(exchange_index, receivers, wait_for):
-            self._meet({*receivers, *wait_for}, where)
-            if self._direct is None or pacer is not None:
-                received = self._by_frames(bursts, wait_for, exchange_index, pacer)
+            self._connect_peers({*receivers, *wait_for}, where)
+            if self._gpu_transfers is None or pacer is not None:
+                received = self._exchange_frames(bursts, wait_for, exchange_index, pacer)
             else:
-                received = self._between_gpus(self._direct, bursts, wait_for, exchange_index)
+                received = self._exchange_between_gpus(
+                    self._gpu_transfers, bursts, wait_for, exchange_index
+                )
             self._sending.clear()
         self._bursts_to.update(receivers)
         return received
 
-    def carry_between_gpus(self) -> None:
+    def use_gpu_transfers(self) -> None:
         """From now on data of exchanges travels from GPU to GPU; all call it, each with its own chosen.
 
         Gossip keeps to frames, and so does who paces. Raises what Direct raises.
         """
         with self._waiting():
-            self._direct = Direct(self.device, self.devices, self._stall_timeout_s)
+            self._gpu_transfers = GpuTransfers(self.device, self.devices, self._stall_timeout_s)
 
-    def _by_frames(
+    def _exchange_frames(
         self,
         bursts: Sequence[Burst],
         wait_for: Sequence[int],
@@ -167,26 +176,30 @@ class Transport:
         ]
         self._expect(wait_for, streams, where)
         for burst, works in zip(bursts, sends, strict=True):
-            self._finish_send(works, burst.receiver, where)
+            self._finish_sends(works, burst.receiver, where)
         return received
 
-    def _between_gpus(
-        self, direct: Direct, bursts: Sequence[Burst], wait_for: Sequence[int], exchange_index: int
+    def _exchange_between_gpus(
+        self,
+        transfers: GpuTransfers,
+        bursts: Sequence[Burst],
+        wait_for: Sequence[int],
+        exchange_index: int,
     ) -> list[Burst]:
         """Headers by gloo: what does not fit together is told before a GPU waits for it."""
         where = f"exchange {exchange_index}"
         heads = {sender: torch.empty(HEADER_BYTES, dtype=torch.uint8) for sender in wait_for}
         receives = [_irecv(head, sender, _BURST_TAG) for sender, head in heads.items()]
-        sends = [self._send([announce(b)], b.receiver, _BURST_TAG, where) for b in bursts]
+        sends = [self._send([build_header_frame(b)], b.receiver, _BURST_TAG, where) for b in bursts]
         headers = []
         for (sender, head), work in zip(heads.items(), receives, strict=True):
             self._waiter(sender, where)(work)
-            headers.append(unpack(head.numpy().data))
+            headers.append(read_header(head.numpy().data))
             headers[-1].check(exchange_index, sender, self.device)
         for burst, works in zip(bursts, sends, strict=True):
-            self._finish_send(works, burst.receiver, where)
+            self._finish_sends(works, burst.receiver, where)
             self._handed_over[_BURST_TAG, burst.receiver] += len(burst.data)
-        return direct.swap(bursts, headers, where)
+        return transfers.exchange(bursts, headers, where)
 
     def gossip(self, bursts: Sequence[Burst], send: Send, exchange_index: int) -> list[Burst]:
         """Send every burst and return, without waiting for more, what has arrived by emulated time.
@@ -199,13 +212,13 @@ class Transport:
             raise ProtocolError(f"device {self.device}: got no next_s to promise")
         where = f"exchange {exchange_index}"
         with self._waiting():
-            self._meet({*(burst.receiver for burst in bursts), *send.listen_to}, where)
+            self._connect_peers({*(burst.receiver for burst in bursts), *send.listen_to}, where)
             for burst in bursts:
-                self._send(pack(burst, send.next_s), burst.receiver, _BURST_TAG, where)
-            heard = self._mailbox.arrived(send.listen_to, send.now_s)
+                self._send(cut_into_frames(burst, send.next_s), burst.receiver, _BURST_TAG, where)
+            arrived = self._mailbox.take_arrived(send.listen_to, send.now_s)
             self._finish_oldest(MOST_UNDER_WAY, where)
         self._bursts_to.update(burst.receiver for burst in bursts)
-        return heard
+        return arrived
 
     def _read_next(self, sender: int) -> tuple[Burst, float]:
         """The next burst of a sender that does not wait, and its promise."""
@@ -235,14 +248,14 @@ class Transport:
         where = f"gather {index}"
         with self._waiting():
             if self.device != 0:
-                frames = pack(Burst(self.device, 0, index, 0.0, blob))
-                self._meet({0}, where)
-                self._finish_send(self._send(frames, 0, _GATHER_TAG, where), 0, where)
+                frames = cut_into_frames(Burst(self.device, 0, index, 0.0, blob))
+                self._connect_peers({0}, where)
+                self._finish_sends(self._send(frames, 0, _GATHER_TAG, where), 0, where)
                 self._sending.clear()
                 return []
             blobs = [blob]
             for sender in range(1, self.devices):
-                self._meet({sender}, where)
+                self._connect_peers({sender}, where)
                 stream, wait = _inbound(sender, _GATHER_TAG), self._waiter(sender, where)
                 stream.expect()
                 stream.begin(wait).check(index, sender, self.device)
@@ -256,7 +269,7 @@ class Transport:
             for device in range(self.devices)
         ]
 
-    def end_of_life(self) -> None:
+    def finish_exchanges(self) -> None:
         """Say that no exchange follows, so that nobody waits for this device in vain."""
         self._end_gossip("the end")
         self._watch.end()
@@ -271,11 +284,11 @@ class Transport:
     def close(self) -> None:
         """Leave together with all others. Raises ProtocolError if a burst to this device is left over."""
         try:
-            self.end_of_life()
-            self._store.set(f"farewell/{self.device}", self._watch.note())
+            self.finish_exchanges()
+            self._store.set(f"shutdown/{self.device}", self._watch.note())
             self.barrier()
-            for peer in sorted(self._met):
-                self._watch.check_farewell(peer, self._store.get(f"farewell/{peer}").decode())
+            for peer in sorted(self._connected):
+                self._watch.check_last_state(peer, self._store.get(f"shutdown/{peer}").decode())
         except BaseException:
             self._abandon()
             raise
@@ -299,15 +312,15 @@ class Transport:
         for send in self._sending:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(send))
 
-    def _meet(self, peers: set[int], where: str) -> None:
+    def _connect_peers(self, peers: set[int], where: str) -> None:
         """Return when all peers are about to exchange with this device; later calls return at once."""
-        fresh = sorted(peers - self._met)
+        fresh = sorted(peers - self._connected)
         if not fresh:
             return
         for peer in fresh:
             self._store.set(f"meet/{self.device}/{peer}", "")
         self._await_keys({f"meet/{peer}/{self.device}": peer for peer in fresh}, where)
-        self._met.update(fresh)
+        self._connected.update(fresh)
 
     def _await_keys(self, keys: Mapping[str, int], where: str) -> None:
         """Wait until the store holds all keys; each is set by the peer beside it."""
@@ -319,13 +332,13 @@ class Transport:
         wait = Wait(self.device, where, self._stall_timeout_s, _STORE_SLICE_S)
         await_keys(self._store, keys, wait, look)
 
-    def _stream(self, sender: int) -> Inbound:
+    def _stream(self, sender: int) -> ReceiveStream:
         """The bursts of a sender, from its first to its last."""
         if sender not in self._streams:
             self._streams[sender] = _inbound(sender, _BURST_TAG)
         return self._streams[sender]
 
-    def _expect(self, senders: Sequence[int], streams: Sequence[Inbound], where: str) -> None:
+    def _expect(self, senders: Sequence[int], streams: Sequence[ReceiveStream], where: str) -> None:
         for sender, stream in zip(senders, streams, strict=True):
             with self._explained(sender, where):
                 stream.expect()
@@ -334,14 +347,14 @@ class Transport:
         self, bursts: Sequence[Burst], where: str, pacer: Pacer | None
     ) -> list[list[Work]]:
         """The sends of each burst under way: all at once, or each frame at its moment."""
-        frames = [pack(burst) for burst in bursts]
+        frames = [cut_into_frames(burst) for burst in bursts]
         if pacer is None:
             return [
                 self._send(each, burst.receiver, _BURST_TAG, where)
                 for each, burst in zip(frames, bursts, strict=True)
             ]
         sends: list[list[Work]] = [[] for _ in bursts]
-        for due_s, burst, frame in moments(bursts, [len(each) for each in frames]):
+        for due_s, burst, frame in schedule_frames(bursts, [len(each) for each in frames]):
             pacer.wait_until(due_s)
             receiver = bursts[burst].receiver
             sends[burst] += self._send([frames[burst][frame]], receiver, _BURST_TAG, where)
@@ -356,7 +369,7 @@ class Transport:
         self._sending.extend((*pair, receiver) for pair in zip(works, frames, strict=True))
         return works
 
-    def _finish_send(self, works: Sequence[Work], receiver: int, where: str) -> None:
+    def _finish_sends(self, works: Sequence[Work], receiver: int, where: str) -> None:
         wait = self._waiter(receiver, where)
         for work in works:
             wait(work)
@@ -371,20 +384,20 @@ class Transport:
 
         return wait
 
-    def _explained(self, peer: int, where: str) -> Explained:
+    def _explained(self, peer: int, where: str) -> PeerErrorContext:
         timeout_s = self._stall_timeout_s
-        return Explained(self.device, peer, where, timeout_s, lambda: self._watch.verdict)
+        return PeerErrorContext(self.device, peer, where, timeout_s, lambda: self._watch.verdict)
 
     def _break_off(self) -> None:
         """End every wait of this process, from any thread: a timeout closes all its connections."""
-        for peer in sorted(self._met):
+        for peer in sorted(self._connected):
             with suppress(RuntimeError):
                 never = _irecv(torch.empty(1, dtype=torch.uint8), peer, _BREAK_TAG)
                 never.wait(timedelta(milliseconds=1))
 
 
-def _inbound(sender: int, tag: int) -> Inbound:
-    return Inbound(lambda frame: _irecv(frame, sender, tag))
+def _inbound(sender: int, tag: int) -> ReceiveStream:
+    return ReceiveStream(lambda frame: _irecv(frame, sender, tag))
 
 
 def _irecv(frame: torch.Tensor, sender: int, tag: int) -> Work:

@@ -12,12 +12,12 @@ import torch.distributed as dist
 
 from emulator.core.errors import DeviceFailedError, ScenarioError
 from emulator.core.types.transmission import Burst
-from emulator.runtime.transport.frames import Header, view
+from emulator.runtime.transport.frames import Header, view_bytes
 
 BACKEND, PLACE = "nccl", "cuda"
 
 
-class Direct:
+class GpuTransfers:
     """The devices' GPUs, each of one device alone."""
 
     def __init__(self, device: int, devices: int, timeout_s: float) -> None:
@@ -37,11 +37,13 @@ class Direct:
         except RuntimeError as error:
             raise self._failed("the start", error) from None
 
-    def swap(self, bursts: Sequence[Burst], headers: Sequence[Header], where: str) -> list[Burst]:
+    def exchange(
+        self, bursts: Sequence[Burst], headers: Sequence[Header], where: str
+    ) -> list[Burst]:
         """Send the data of every burst and return the bursts that the headers announce."""
         incoming = [torch.empty(each.length, dtype=torch.uint8, device=PLACE) for each in headers]
         transfers = [
-            dist.P2POp(dist.isend, view(burst.data).to(PLACE), burst.receiver, self._group)
+            dist.P2POp(dist.isend, view_bytes(burst.data).to(PLACE), burst.receiver, self._group)
             for burst in bursts
             if burst.data
         ] + [

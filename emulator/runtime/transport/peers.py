@@ -18,7 +18,7 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long to wait for others."""
 
     connect_timeout_s: float = 300.0
@@ -35,7 +35,9 @@ class PeerFailedError(DeviceFailedError):
         super().__init__(text)
 
 
-def silent(device: int, peer: int, where: str, stall_timeout_s: float) -> PeerFailedError:
+def silent_peer_error(
+    device: int, peer: int, where: str, stall_timeout_s: float
+) -> PeerFailedError:
     """A peer said nothing for too long."""
     return PeerFailedError(
         peer,
@@ -44,7 +46,7 @@ def silent(device: int, peer: int, where: str, stall_timeout_s: float) -> PeerFa
     )
 
 
-class Explained:
+class PeerErrorContext:
     """What torch.distributed says of operations with a peer, in our words: PeerFailedError, naming it.
 
     A context manager, entered around every frame, so it is no generator.
@@ -80,7 +82,9 @@ class Explained:
         if (verdict := self._verdict()) is not None:
             raise verdict from None
         if time.monotonic() - self._began_s >= 0.9 * self._stall_timeout_s:
-            raise silent(self._device, self._peer, self._where, self._stall_timeout_s) from None
+            raise silent_peer_error(
+                self._device, self._peer, self._where, self._stall_timeout_s
+            ) from None
         cause = str(error).split("] ", 1)[-1].split(" [", 1)[0]
         raise PeerFailedError(
             self._peer, f"{self._where}: device {self._device} lost device {self._peer} ({cause})"

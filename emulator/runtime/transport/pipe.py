@@ -67,7 +67,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Message:
+class PostedMessage:
     """Something a device has to say, and the round it is in."""
 
     round_index: int
@@ -86,15 +86,15 @@ class Outlet:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def message(self, round_index: int, header: Mapping[str, Json], blob: bytes) -> None:
+    def post_message(self, round_index: int, header: Mapping[str, Json], blob: bytes) -> None:
         """Post a message."""
         self._post({"message": dict(header), "round": round_index}, blob)
 
-    def done(self) -> None:
+    def post_done(self) -> None:
         """Post the good end."""
         self._post({"done": True}, b"")
 
-    def failed(self, failure: Failure) -> None:
+    def post_failure(self, failure: Failure) -> None:
         """Post the bad end."""
         fields: dict[str, Json] = {
             "kind": failure.kind,
@@ -108,13 +108,13 @@ class Outlet:
         self._connection.send_bytes(b"\n".join((json.dumps(envelope).encode(), blob)))
 
 
-def opened(posting: bytes) -> Message | Done | Failure:
+def parse_posting(posting: bytes) -> PostedMessage | Done | Failure:
     """One posting, as the parent has received it."""
     head, _, blob = posting.partition(b"\n")
     envelope: Mapping[str, Json] = json.loads(head)
     match envelope:
         case {"message": dict(header), "round": int(round_index)}:
-            return Message(round_index, header, blob)
+            return PostedMessage(round_index, header, blob)
         case {"done": True}:
             return Done()
         case {"failed": {"kind": str(kind), "text": str(text), "peer": peer, "trace": str(trace)}}:

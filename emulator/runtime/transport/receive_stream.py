@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 from emulator.core.types.transmission import Burst
-from emulator.runtime.transport.frames import FRAME_BYTES, HEADER_BYTES, Header, unpack
+from emulator.runtime.transport.frames import FRAME_BYTES, HEADER_BYTES, Header, read_header
 
 MOST_AHEAD = 64
 """Most receives posted on a guess: 4 MiB for each sender."""
@@ -27,7 +27,7 @@ class Work(Protocol):
         ...
 
 
-class Inbound:
+class ReceiveStream:
     """Receives the bursts of one sender: `expect`, then `begin`, then `finish`."""
 
     def __init__(self, post_receive: Callable[[torch.Tensor], Work]) -> None:
@@ -46,7 +46,7 @@ class Inbound:
     def begin(self, wait: Callable[[Work], None]) -> Header:
         """Wait for the first frame, then post all receives that this burst still needs."""
         first = self._next(wait)
-        header = unpack(first)
+        header = read_header(first)
         head = first[HEADER_BYTES : HEADER_BYTES + header.length]
         self._header, self._parts = header, [head]
         self._missing_frames = -(-(header.length - len(head)) // FRAME_BYTES)

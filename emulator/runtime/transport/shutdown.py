@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 from emulator.core.errors import DeviceFailedError
 from emulator.runtime.transport.peers import Address
-from emulator.runtime.transport.store import FAREWELL_S, all_there, open_store
+from emulator.runtime.transport.store import SHUTDOWN_BARRIER_S, open_store, poll_keys
 
-_LAST_WORD_KEY, _READY_KEY = "last_word", "ready_to_leave"
+_RESULT_KEY, _READY_KEY = "last_word", "ready_to_leave"
 _WRITTEN = "written"
 _SLICE_S = 1.0
 
 
 @dataclass(frozen=True)
-class Together:
+class ShutdownGroup:
     """The processes that end together."""
 
     rank: int
@@ -31,25 +31,25 @@ class Together:
     """How long process 0 may take to write."""
 
 
-def leave_together(group: Together, conclude: Callable[[], None]) -> None:
+def leave_together(group: ShutdownGroup, conclude: Callable[[], None]) -> None:
     """Process 0 concludes; the others return once it has.
 
     SIGTERM is ignored from when process 0 has concluded, so that none is ended on its way out.
     Raises what `conclude` raises, and, at the others, DeviceFailedError when process 0 fails, is lost, or
     takes longer than stall_timeout_s.
     """
-    store = open_store(group.address, FAREWELL_S)
+    store = open_store(group.address, SHUTDOWN_BARRIER_S)
     if group.rank == 0:
         try:
             conclude()
         except BaseException:
-            store.set(_LAST_WORD_KEY, "failed")
+            store.set(_RESULT_KEY, "failed")
             raise
-        store.set(_LAST_WORD_KEY, _WRITTEN)
+        store.set(_RESULT_KEY, _WRITTEN)
     else:
         try:
-            _await(lambda: all_there(store, [_LAST_WORD_KEY], _SLICE_S), group.stall_timeout_s)
-            word = store.get(_LAST_WORD_KEY).decode()
+            _await_written(lambda: poll_keys(store, [_RESULT_KEY], _SLICE_S), group.stall_timeout_s)
+            word = store.get(_RESULT_KEY).decode()
         except RuntimeError:
             raise DeviceFailedError("process 0 was lost before the results were written") from None
         if word != _WRITTEN:
@@ -58,7 +58,7 @@ def leave_together(group: Together, conclude: Callable[[], None]) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         store.add(_READY_KEY, 1)
-        until_s = time.monotonic() + FAREWELL_S
+        until_s = time.monotonic() + SHUTDOWN_BARRIER_S
         while store.add(_READY_KEY, 0) < group.processes and time.monotonic() < until_s:
             time.sleep(0.005)
     except RuntimeError:
@@ -67,11 +67,11 @@ def leave_together(group: Together, conclude: Callable[[], None]) -> None:
         # Process 0 has left with the store: it waited for all, or long enough.
 
 
-def _await(there: Callable[[], bool], patience_s: float) -> None:
+def _await_written(there: Callable[[], bool], timeout_s: float) -> None:
     """Return when it is there; asked in slices, so that signals are handled in between."""
-    until_s = time.monotonic() + patience_s
+    until_s = time.monotonic() + timeout_s
     while not there():
         if time.monotonic() > until_s:
             raise DeviceFailedError(
-                f"process 0 did not write the results within {patience_s:g} s (stall_timeout_s)"
+                f"process 0 did not write the results within {timeout_s:g} s (stall_timeout_s)"
             )

@@ -11,16 +11,16 @@ from datetime import timedelta
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from emulator.core.errors import EmulatorError, ScenarioError
-from emulator.runtime.transport.peers import Address, silent
+from emulator.runtime.transport.peers import Address, silent_peer_error
 
-FAREWELL_S = 10.0
+SHUTDOWN_BARRIER_S = 10.0
 LEFT_KEY = "left"
 """How many devices have closed their transports."""
 
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.05
 _LONGEST_CONNECT_PAUSE_S = 0.5
 _TERMS_KEY, _REFUSED_KEY = "terms", "refused"
-_NEWS_S = 0.5
+_REFUSAL_READ_S = 0.5
 """How long a refusal is left to be read by all: the host of the store may be the next to end."""
 
 
@@ -45,9 +45,9 @@ class StoreHost:
         """End the threads, even if a traceback still refers to this object."""
         self._store = None
 
-    def await_farewell(self) -> None:
+    def await_shutdown(self) -> None:
         """Return when all devices have closed their transports, or after ten seconds."""
-        deadline_s = time.monotonic() + FAREWELL_S
+        deadline_s = time.monotonic() + SHUTDOWN_BARRIER_S
         while self._store is not None and time.monotonic() < deadline_s:
             if self._store.add(LEFT_KEY, 0) >= self._devices:
                 return
@@ -67,7 +67,7 @@ class Notes:
         self._waiting = waiting
         self._stall_timeout_s = stall_timeout_s
 
-    def turn(self, queue: str) -> int:
+    def take_turn(self, queue: str) -> int:
         """How many have asked so before."""
         return int(self._store.add(f"turn/{queue}", 1)) - 1
 
@@ -79,7 +79,7 @@ class Notes:
         """What somebody publishes. Raises EmulatorError when nobody does within stall_timeout_s."""
         key = f"note/{title}"
         with self._waiting():
-            if not all_there(self._store, [key], self._stall_timeout_s):
+            if not poll_keys(self._store, [key], self._stall_timeout_s):
                 raise EmulatorError(f"got no {title} for {self._stall_timeout_s:g} s")
         return self._store.get(key).decode()
 
@@ -102,12 +102,12 @@ def open_store(address: Address, connect_timeout_s: float) -> Store:
     return PrefixStore(address.prefix, store)
 
 
-def _await_listener(address: Address, patience_s: float) -> None:
+def _await_listener(address: Address, timeout_s: float) -> None:
     """Return when somebody listens there; raises the last OSError when nobody does by then.
 
     A TCPStore would wait for that, too, but twice as long as it is told, with a page of complaints.
     """
-    deadline_s = time.monotonic() + patience_s
+    deadline_s = time.monotonic() + timeout_s
     why_not = OSError("nobody was asked")
 
     def listens() -> bool:
@@ -120,22 +120,22 @@ def _await_listener(address: Address, patience_s: float) -> None:
             return False
         return True
 
-    if not _in_time(listens, patience_s, _LONGEST_CONNECT_PAUSE_S):
+    if not _poll(listens, timeout_s, _LONGEST_CONNECT_PAUSE_S):
         raise why_not
 
 
-def all_there(store: Store, keys: list[str], patience_s: float) -> bool:
+def poll_keys(store: Store, keys: list[str], timeout_s: float) -> bool:
     """Whether the store holds all keys by then.
 
     It is asked again and again: a wait of the store's own that times out is reported on standard error
     as if it were a fault.
     """
-    return _in_time(lambda: store.check(keys), patience_s, _LONGEST_PAUSE_S)
+    return _poll(lambda: store.check(keys), timeout_s, _LONGEST_PAUSE_S)
 
 
-def _in_time(is_there: Callable[[], bool], patience_s: float, longest_pause_s: float) -> bool:
+def _poll(is_there: Callable[[], bool], timeout_s: float, longest_pause_s: float) -> bool:
     """Whether it is there by then; asked again and again, ever less often."""
-    deadline_s, pause_s = time.monotonic() + patience_s, _SHORTEST_PAUSE_S
+    deadline_s, pause_s = time.monotonic() + timeout_s, _SHORTEST_PAUSE_S
     while not is_there():
         if time.monotonic() > deadline_s:
             return False
@@ -161,14 +161,14 @@ def await_keys(store: Store, keys: Mapping[str, int], wait: Wait, look: Callable
     which is called after every slice.
     """
     deadline_s = time.monotonic() + wait.stall_timeout_s
-    while not all_there(store, list(keys), wait.slice_s):
+    while not poll_keys(store, list(keys), wait.slice_s):
         look()
         if time.monotonic() > deadline_s:
             peer = next(peer for key, peer in keys.items() if not store.check([key]))
-            raise silent(wait.device, peer, wait.where, wait.stall_timeout_s)
+            raise silent_peer_error(wait.device, peer, wait.where, wait.stall_timeout_s)
 
 
-def join(
+def join_run(
     store: Store, device: int, devices: int, terms: Mapping[str, str], stall_timeout_s: float
 ) -> None:
     """Return when all devices have come, on the terms of device 0: what all must be told alike.
@@ -182,12 +182,12 @@ def join(
     def look() -> None:
         if store.check([_REFUSED_KEY]):
             problems = json.loads(store.get(_REFUSED_KEY))
-            time.sleep(_NEWS_S)
+            time.sleep(_REFUSAL_READ_S)
             raise ScenarioError(problems)
 
     wait = Wait(device, "joining", stall_timeout_s, _LONGEST_PAUSE_S)
     await_keys(store, {_TERMS_KEY: 0}, wait, look)
-    problems = _differences(device, terms, json.loads(store.get(_TERMS_KEY)))
+    problems = _list_differences(device, terms, json.loads(store.get(_TERMS_KEY)))
     if problems:
         store.set(_REFUSED_KEY, json.dumps(problems))
         raise ScenarioError(problems)
@@ -195,7 +195,7 @@ def join(
     await_keys(store, {f"joined/{each}": each for each in range(devices)}, wait, look)
 
 
-def _differences(device: int, got: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+def _list_differences(device: int, got: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
     """A line for each term that is not the same."""
     return [
         f"device {device} on {socket.gethostname()}: {term}: got {got.get(term, 'nothing')}, "

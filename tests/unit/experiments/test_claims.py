@@ -3,14 +3,14 @@
 import pytest
 
 from emulator.experiments import claims
-from emulator.experiments.claims import family_of
+from emulator.experiments.claims import collect_family
 from emulator.experiments.runs import RunLine
 from emulator.experiments.schema import Bound, Claim, Difference, Growth, Order, Saving
 
 
 def sentence(claim: Claim, lines: list[RunLine], *others: Claim) -> str:
     """What a table says of a claim that it judges together with others."""
-    return claims.sentence(claim, lines, family_of([claim, *others], lines))
+    return claims.write_sentence(claim, lines, collect_family([claim, *others], lines))
 
 
 def test_a_clear_difference(rows):
@@ -261,7 +261,7 @@ def test_what_all_seeds_agree_on_is_told_and_not_tested(rows):
     chance = rows(ours=[0.75, 0.50], lora=[0.70, 0.45])  # two runs of twenty answers
     told = sentence(Difference(above="ours", below="lora"), chance)
     assert "direction holds in all 2 seeds alike (not tested)" in told
-    assert family_of([claim], lines).p_values == ()
+    assert collect_family([claim], lines).p_values == ()
 
 
 def test_all_claims_of_a_table_are_corrected_together(rows):

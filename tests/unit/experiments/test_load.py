@@ -3,13 +3,13 @@
 import pytest
 
 from emulator.core.errors import ScenarioError
-from emulator.experiments.load import experiment_folder, experiment_names, read_no_experiment
+from emulator.experiments.load import find_experiment_folder, list_experiments, read_scenario_only
 
 
-@pytest.mark.parametrize("name", experiment_names())
+@pytest.mark.parametrize("name", list_experiments())
 def test_an_experiment_is_one_line(name: str) -> None:
     with pytest.raises(ScenarioError) as caught:
-        read_no_experiment(experiment_folder() / f"{name}.yaml", ["devices=4"])
+        read_scenario_only(find_experiment_folder() / f"{name}.yaml", ["devices=4"])
     assert caught.value.problems == (
         f"{name}.yaml: got an experiment, wanted a scenario (`emulator reproduce` takes it)",
     )

@@ -10,15 +10,15 @@ from emulator.core.errors import ScenarioError
 from emulator.core.records import parquet
 from emulator.core.section import Section
 from emulator.core.types.records import LinkRecord
-from emulator.experiments.load import experiment_names, read_experiment
+from emulator.experiments.load import list_experiments, read_experiment
 from emulator.experiments.plan import (
-    Wish,
-    graph_overrides,
-    is_whole,
+    Selection,
+    derive_graph_overrides,
+    is_complete,
+    name_run_folder,
     parse_overrides,
-    plan,
+    plan_runs,
     resolve,
-    run_folder,
 )
 from emulator.experiments.schema import Experiment
 from emulator.scenario.load import dump_scenario
@@ -46,12 +46,14 @@ LINK = LinkRecord(
 )  # fmt: skip
 
 
-def wish(**wanted):
-    return Wish(**{"suite": "tiny", "seeds": None, "rows": (), "overrides": {}, **wanted})
+def selection(**wanted):
+    return Selection(**{"suite": "tiny", "seeds": None, "rows": (), "overrides": {}, **wanted})
 
 
 def runs(**wanted):
-    return {run.key: run for run in plan("small", EXPERIMENT, wish(**wanted)).wanted}
+    return {
+        run.key: run for run in plan_runs("small", EXPERIMENT, selection(**wanted)).selected_runs
+    }
 
 
 def test_every_row_at_every_place_with_every_seed():
@@ -72,7 +74,9 @@ def test_so_it_gives_it_to_a_row_that_names_its_method():
     named = {"overrides": {"method": {"kind": "sparse_orthogonal"}}}
     rows = (EXPERIMENT.rows[0], EXPERIMENT.rows[1].model_copy(update=named))
     experiment = EXPERIMENT.model_copy(update={"rows": rows})
-    run = {run.key: run for run in plan("small", experiment, wish()).wanted}["ours", 1.0, 2]
+    run = {run.key: run for run in plan_runs("small", experiment, selection()).selected_runs}[
+        "ours", 1.0, 2
+    ]
     assert resolve(run, {}).method.learning_rate == 5e-2
 
 
@@ -85,37 +89,39 @@ def test_rows_on_another_graph_wait_for_the_reference_of_their_seed_and_place():
 def test_a_row_on_a_mesh_waits_for_nobody():
     rows = (EXPERIMENT.rows[0].model_copy(update={"graphs": ("mesh",)}),)
     meshed = EXPERIMENT.model_copy(update={"rows": rows, "reference": None})
-    (first, *_) = plan("small", meshed, wish()).wanted
+    (first, *_) = plan_runs("small", meshed, selection()).selected_runs
     assert (first.after, resolve(first, {}).topology.kind) == (None, "complete")
 
 
 def test_what_is_fixed_is_one_run_at_all_places(tmp_path):
     rows = (EXPERIMENT.rows[1].model_copy(update={"fixed": {"rounds": 3}}),)
-    wanted = plan("small", EXPERIMENT.model_copy(update={"rows": rows}), wish(seeds=1)).wanted
+    wanted = plan_runs(
+        "small", EXPERIMENT.model_copy(update={"rows": rows}), selection(seeds=1)
+    ).selected_runs
     scenarios = [resolve(run, {}) for run in wanted]
     assert [(run.x, scenario.rounds) for run, scenario in zip(wanted, scenarios, strict=True)] == [
         (1.0, 3),
         (2.0, 3),
     ]
-    assert len({run_folder(tmp_path, scenario) for scenario in scenarios}) == 1
+    assert len({name_run_folder(tmp_path, scenario) for scenario in scenarios}) == 1
 
 
 def test_what_a_suite_leaves_out_runs_if_asked_for():
     use = EXPERIMENT.suites["tiny"].model_copy(update={"without": ("lora",)})
     without = EXPERIMENT.model_copy(update={"suites": {"tiny": use}})
-    assert {row.label for row in plan("small", without, wish()).rows} == {
+    assert {row.label for row in plan_runs("small", without, selection()).rows} == {
         "lora on clusters",
         "ours",
     }
-    asked = plan("small", without, wish(rows=("lora",)))
-    assert {run.row.label for run in asked.wanted} == {"lora", "ours"}
+    asked = plan_runs("small", without, selection(rows=("lora",)))
+    assert {run.row.label for run in asked.selected_runs} == {"lora", "ours"}
 
 
 def on_qwen(overrides):
     """The first run of the small experiment on the suite `qwen`, with no axis."""
     use = EXPERIMENT.suites["tiny"].model_copy(update={"overrides": overrides})
     experiment = EXPERIMENT.model_copy(update={"suites": {"qwen": use}, "axis": None})
-    return plan("small", experiment, wish(suite="qwen", rows=("ours",))).wanted[0]
+    return plan_runs("small", experiment, selection(suite="qwen", rows=("ours",))).selected_runs[0]
 
 
 def test_tasks_of_the_hub_are_picked_by_name():
@@ -145,7 +151,7 @@ def test_the_users_overrides_come_last():
 
 def problems_of(experiment, **wanted):
     with pytest.raises(ScenarioError) as caught:
-        plan("small", experiment, wish(**wanted))
+        plan_runs("small", experiment, selection(**wanted))
     return caught.value.problems
 
 
@@ -174,12 +180,14 @@ def test_a_suite_that_is_misspelt_is_guessed():
     with pytest.raises(
         ScenarioError, match=r"--suite: got 'real_text', .*; did you mean 'real-text'\?$"
     ):
-        plan("small", EXPERIMENT, wish(suite="real_text"))
+        plan_runs("small", EXPERIMENT, selection(suite="real_text"))
 
 
 def test_null_takes_back_what_the_axis_says():
     rows = (EXPERIMENT.rows[1].model_copy(update={"fixed": {"rounds": None}}),)
-    wanted = plan("small", EXPERIMENT.model_copy(update={"rows": rows}), wish(seeds=1)).wanted
+    wanted = plan_runs(
+        "small", EXPERIMENT.model_copy(update={"rows": rows}), selection(seeds=1)
+    ).selected_runs
     assert {resolve(run, {}).rounds for run in wanted} == {12}  # the suite's
 
 
@@ -199,7 +207,7 @@ def test_wrong_wishes_are_told_before_anything_runs(wanted, told):
     else:
         experiment = EXPERIMENT
     with pytest.raises(ScenarioError) as caught:
-        plan("small", experiment, wish(**wanted))
+        plan_runs("small", experiment, selection(**wanted))
     assert any(line.startswith(told) for line in caught.value.problems)
 
 
@@ -207,10 +215,10 @@ def test_equal_scenarios_share_a_folder_and_others_do_not(tmp_path):
     wanted = runs()
     ours = resolve(wanted["ours", 1.0, 1], {})
     again = resolve(runs()["ours", 1.0, 1], {})
-    assert run_folder(tmp_path, ours) == run_folder(tmp_path, again)
+    assert name_run_folder(tmp_path, ours) == name_run_folder(tmp_path, again)
     others = [resolve(wanted["ours", x, seed], {}) for x, seed in ((1.0, 2), (2.0, 1))]
-    assert len({run_folder(tmp_path, s) for s in (ours, *others)}) == 3
-    assert run_folder(tmp_path, ours).name.startswith("sparse_orthogonal-")
+    assert len({name_run_folder(tmp_path, s) for s in (ours, *others)}) == 3
+    assert name_run_folder(tmp_path, ours).name.startswith("sparse_orthogonal-")
 
 
 def test_what_joins_the_scenario_with_a_default_moves_no_folder(tmp_path):
@@ -223,9 +231,9 @@ def test_what_joins_the_scenario_with_a_default_moves_no_folder(tmp_path):
 
     ours = resolve(runs()["ours", 1.0, 1], {})
     later = Later(**ours.model_dump())
-    assert run_folder(tmp_path, later) == run_folder(tmp_path, ours)
+    assert name_run_folder(tmp_path, later) == name_run_folder(tmp_path, ours)
     wet = Later(**ours.model_dump(), weather={"rain_mm": 1.0})
-    assert run_folder(tmp_path, wet) != run_folder(tmp_path, ours)
+    assert name_run_folder(tmp_path, wet) != name_run_folder(tmp_path, ours)
 
 
 def test_other_data_or_another_plug_in_are_another_run(tmp_path, monkeypatch):
@@ -240,29 +248,31 @@ def test_other_data_or_another_plug_in_are_another_run(tmp_path, monkeypatch):
     tasks = {"kind": "jsonl", "folder": str(tmp_path), "names": ["mood"]}
     given = {"tasks": tasks, "method": {"kind": "house_of_a_planner:Mine"}}
     rows = (EXPERIMENT.rows[1].model_copy(update={"overrides": given}),)
-    (run, *_) = plan("small", EXPERIMENT.model_copy(update={"rows": rows}), wish()).wanted
+    (run, *_) = plan_runs(
+        "small", EXPERIMENT.model_copy(update={"rows": rows}), selection()
+    ).selected_runs
     scenario = resolve(run, {})
-    folders = [run_folder(tmp_path, scenario)]
+    folders = [name_run_folder(tmp_path, scenario)]
     plug_in.write_text(f"{code}    more: int = 1\n")
-    folders.append(run_folder(tmp_path, scenario))
+    folders.append(name_run_folder(tmp_path, scenario))
     (tmp_path / "mood" / "train.jsonl").write_text(row * 10)
-    folders.append(run_folder(tmp_path, scenario))
+    folders.append(name_run_folder(tmp_path, scenario))
     assert len(set(folders)) == 3
     plug_in.write_text(code)
     (tmp_path / "mood" / "train.jsonl").write_text(row * 9)
-    assert run_folder(tmp_path, scenario) == folders[0]
+    assert name_run_folder(tmp_path, scenario) == folders[0]
 
 
 def test_a_run_is_whole_when_it_ended_and_was_of_this_very_scenario(tmp_path):
     wanted = runs()
     scenario = resolve(wanted["ours", 1.0, 1], {})
     other = resolve(wanted["ours", 2.0, 1], {})
-    assert not is_whole(tmp_path, scenario)
+    assert not is_complete(tmp_path, scenario)
     (tmp_path / "scenario.yaml").write_text(dump_scenario(scenario))
-    assert not is_whole(tmp_path, scenario)
+    assert not is_complete(tmp_path, scenario)
     (tmp_path / "summary.json").write_text("{}")
-    assert is_whole(tmp_path, scenario)
-    assert not is_whole(tmp_path, other)
+    assert is_complete(tmp_path, scenario)
+    assert not is_complete(tmp_path, other)
 
 
 def test_a_key_that_joined_with_a_default_loses_no_run(tmp_path):
@@ -271,15 +281,15 @@ def test_a_key_that_joined_with_a_default_loses_no_run(tmp_path):
     del written["tasks"]["partition"]["imbalance"]
     (tmp_path / "scenario.yaml").write_text(yaml.safe_dump(written))
     (tmp_path / "summary.json").write_text("{}")
-    assert is_whole(tmp_path, scenario)
+    assert is_complete(tmp_path, scenario)
     (tmp_path / "scenario.yaml").write_text("devices: many")
-    assert not is_whole(tmp_path, scenario)
+    assert not is_complete(tmp_path, scenario)
 
 
 def test_kinds_that_say_nothing_more_do_not_share_a_folder(tmp_path):
     wanted = runs()["ours", 1.0, 1]
     routers = [resolve(wanted, {"router": {"kind": kind}}) for kind in ("cosine", "oracle")]
-    assert len({run_folder(tmp_path, scenario) for scenario in routers}) == 2
+    assert len({name_run_folder(tmp_path, scenario) for scenario in routers}) == 2
 
 
 @pytest.fixture
@@ -301,24 +311,27 @@ def reference(tmp_path):
 def test_the_graphs_that_come_from_a_reference(reference):
     folder = reference((0, 1), (1, 0), (2, 3), (3, 2), (0, 2), (2, 0), (1, 3), (3, 1))
     wanted = runs()
-    assert graph_overrides(wanted["lora on clusters", 1.0, 1], folder)["topology"] == {
+    assert derive_graph_overrides(wanted["lora on clusters", 1.0, 1], folder)["topology"] == {
         "kind": "edges",
         "edges": [[0, 1], [0, 2], [1, 3], [2, 3]],
     }
-    assert graph_overrides(wanted["lora", 1.0, 1], folder)["topology"] == {
+    assert derive_graph_overrides(wanted["lora", 1.0, 1], folder)["topology"] == {
         "kind": "random_feasible",
         "num_edges": 4,
         "message_bytes": 100,  # without the 7 bytes that were repeated
     }
     for row in ("lora", "lora on clusters"):
-        resolve(wanted[row, 1.0, 1], graph_overrides(wanted[row, 1.0, 1], folder))
+        resolve(wanted[row, 1.0, 1], derive_graph_overrides(wanted[row, 1.0, 1], folder))
 
 
 def test_a_random_graph_has_edges_enough_to_be_connected(reference):
     folder = reference(records=())
     wanted = runs()
-    assert graph_overrides(wanted["lora on clusters", 1.0, 1], folder)["topology"]["edges"] == []
-    random = graph_overrides(wanted["lora", 1.0, 1], folder)["topology"]
+    assert (
+        derive_graph_overrides(wanted["lora on clusters", 1.0, 1], folder)["topology"]["edges"]
+        == []
+    )
+    random = derive_graph_overrides(wanted["lora", 1.0, 1], folder)["topology"]
     assert random == {"kind": "random_feasible", "num_edges": 3}
 
 
@@ -329,24 +342,28 @@ def test_files_on_the_command_line_are_meant_from_where_one_stands(tmp_path, mon
     assert found == {"tasks.folder": str(tmp_path / "data"), "local": {"steps": 5}}
 
 
-PACKAGED = [(name, suite) for name in experiment_names() for suite in read_experiment(name).suites]
+PACKAGED = [(name, suite) for name in list_experiments() for suite in read_experiment(name).suites]
 
 
 @pytest.mark.parametrize(("name", "suite"), PACKAGED, ids=map("-".join, PACKAGED))
 def test_every_run_of_the_package_is_a_scenario(name, suite, monkeypatch):
     monkeypatch.delenv("EMULATOR_TASKS", raising=False)  # its data are none of the package's
     experiment = read_experiment(name)
-    planned = plan(name, experiment, wish(suite=suite, seeds=1))
-    assert {wanted.row.label for wanted in planned.wanted} == {row.label for row in planned.rows}
+    planned = plan_runs(name, experiment, selection(suite=suite, seeds=1))
+    assert {wanted.row.label for wanted in planned.selected_runs} == {
+        row.label for row in planned.rows
+    }
 
 
 def test_real_text_is_planned_on_a_folder_of_ones_own(task_folder, tmp_path):
-    (run, *_) = plan("table1", read_experiment("table1"), wish(suite="real-text", seeds=1)).wanted
+    (run, *_) = plan_runs(
+        "table1", read_experiment("table1"), selection(suite="real-text", seeds=1)
+    ).selected_runs
     scenario = resolve(run, {"topology": {"kind": "complete"}})
     assert scenario.tasks.folder == task_folder.resolve()
     (tmp_path / "scenario.yaml").write_text(dump_scenario(scenario))
     (tmp_path / "summary.json").write_text("{}")
-    assert is_whole(tmp_path, scenario)
+    assert is_complete(tmp_path, scenario)
 
 
 def test_a_folder_that_stands_in_for_the_hub_is_read_before_anything_runs(tmp_path, monkeypatch):
@@ -368,6 +385,6 @@ def test_other_rows_in_the_folder_are_another_run(tmp_path):
     given = {"tasks.names": ["piqa"], "tasks.folder": str(tmp_path)}
     run = on_qwen({"devices": 2, "tasks.train_samples": 5, "tasks.test_samples": 5, **given})
     scenario = resolve(run, {})
-    before = run_folder(tmp_path, scenario)
+    before = name_run_folder(tmp_path, scenario)
     (tmp_path / "piqa" / "train.jsonl").write_text(row * 10)
-    assert run_folder(tmp_path, scenario) != before
+    assert name_run_folder(tmp_path, scenario) != before

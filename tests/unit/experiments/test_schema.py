@@ -5,12 +5,12 @@ import yaml
 
 from emulator.core.errors import ScenarioError
 from emulator.experiments.load import (
-    experiment_names,
+    find_suite_scenario,
+    list_experiments,
     read_experiment,
     read_suites,
-    suite_scenario,
 )
-from emulator.experiments.schema import Experiment, merged
+from emulator.experiments.schema import Experiment, merge_overrides
 from emulator.experiments.tables import check_columns
 from emulator.scenario.load import read_scenario
 
@@ -176,15 +176,15 @@ def test_an_unknown_name_lists_the_known_ones():
     ],
 )
 def test_later_overrides_win(layers, result):
-    assert merged(*layers) == result
+    assert merge_overrides(*layers) == result
 
 
 def test_the_promised_experiments_are_there():
     promised = {"table1", "table2", "figure4", "figure5", "figure6"}
-    assert promised | {"budget", "ablation", "routers", "tune"} <= set(experiment_names())
+    assert promised | {"budget", "ablation", "routers", "tune"} <= set(list_experiments())
 
 
-@pytest.mark.parametrize("name", experiment_names())
+@pytest.mark.parametrize("name", list_experiments())
 def test_every_experiment_of_the_package_is_sound(name):
     experiment = read_experiment(name)
     check_columns(experiment, name)
@@ -195,7 +195,7 @@ def test_every_experiment_of_the_package_is_sound(name):
 @pytest.mark.parametrize("suite", read_suites().values(), ids=list(read_suites()))
 def test_every_suite_is_a_scenario(suite):
     overrides = [f"{key}={value}" for key, value in suite.overrides.items()]
-    assert read_scenario(suite_scenario(suite), overrides).scenario.devices == 10
+    assert read_scenario(find_suite_scenario(suite), overrides).scenario.devices == 10
 
 
 def test_an_experiment_may_be_like_another(tmp_path):

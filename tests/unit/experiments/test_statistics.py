@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from emulator.experiments.statistics import Estimate, estimate, largest_share, p_value, paired
+from emulator.experiments.statistics import (
+    Estimate,
+    estimate,
+    estimate_paired,
+    largest_share,
+    p_value,
+)
 
 PRINTED_T = {2: 12.706, 3: 4.303, 5: 2.776, 10: 2.262, 31: 2.042}
 """Two-sided 95 % quantiles by number of values, as tables print them."""
@@ -48,7 +54,7 @@ def test_one_value_says_nothing_of_its_spread():
 )
 def test_paired_is_the_estimate_of_the_differences_of_common_seeds(first, second):
     common = [seed for seed in range(10) if seed in first and seed in second]
-    got = paired(first, second)
+    got = estimate_paired(first, second)
     if not common:
         assert got is None
         return
@@ -58,7 +64,7 @@ def test_paired_is_the_estimate_of_the_differences_of_common_seeds(first, second
 
 @given(st.dictionaries(st.integers(1, 9), numbers, min_size=2), numbers)
 def test_a_common_shift_is_a_difference_without_spread(values, shift):
-    got = paired({seed: value + shift for seed, value in values.items()}, values)
+    got = estimate_paired({seed: value + shift for seed, value in values.items()}, values)
     assert got.mean == pytest.approx(shift, abs=1e-9)
     assert got.half_width == pytest.approx(0.0, abs=1e-8)
 

@@ -6,9 +6,9 @@ import pytest
 
 from emulator.core.errors import ScenarioError
 from emulator.experiments.charts import draw, pareto_front
-from emulator.experiments.runs import lines_csv
+from emulator.experiments.runs import format_csv
 from emulator.experiments.schema import Bound, Difference, Experiment
-from emulator.experiments.tables import Drawn, check_columns, document
+from emulator.experiments.tables import Drawn, build_document, check_columns
 
 EXPERIMENT = Experiment.model_validate(
     {
@@ -94,7 +94,7 @@ def drawn(line):
 
 
 def test_the_document_word_for_word(drawn):
-    assert document(drawn) == GOLDEN
+    assert build_document(drawn) == GOLDEN
 
 
 def test_differences_of_one_table_are_corrected_together_and_it_says_so(line):
@@ -107,7 +107,7 @@ def test_differences_of_one_table_are_corrected_together_and_it_says_so(line):
     )
     lines += [line("third", s, accuracy=a, bytes_total=1.0) for s, a in enumerate((0.6, 0.4, 0.5))]
     two, three = (
-        document(Drawn("two", "tiny", of, of.planned_rows(), lines, [], "", {}, {}, {}))
+        build_document(Drawn("two", "tiny", of, of.planned_rows(), lines, [], "", {}, {}, {}))
         for of in (EXPERIMENT, third)
     )
     assert "| +13.3 ± 10.3 * |" in two
@@ -118,14 +118,14 @@ def test_differences_of_one_table_are_corrected_together_and_it_says_so(line):
 def test_an_axis_has_a_table_at_each_place(line):
     lines = [line("lora", 1, x, accuracy=0.5, bytes_total=1.0) for x in (4.0, 2.0)]
     rows = EXPERIMENT.planned_rows()
-    text = document(Drawn("two", "tiny", EXPERIMENT, rows, lines, [], "devices", {}, {}, {}))
+    text = build_document(Drawn("two", "tiny", EXPERIMENT, rows, lines, [], "devices", {}, {}, {}))
     assert text.index("## devices: 2\n") < text.index("## devices: 4\n")
     assert "Accuracy by task" not in text
 
 
 def test_nothing_at_all_is_still_a_document():
     rows = EXPERIMENT.planned_rows()
-    text = document(
+    text = build_document(
         Drawn("two", "tiny", EXPERIMENT, rows, [], ["lora, seed 1: gone"], "", {}, {}, {})
     )
     assert "cannot be judged, runs are missing" in text
@@ -134,23 +134,23 @@ def test_nothing_at_all_is_still_a_document():
 
 def test_what_the_axis_does_not_change_in_a_row_is_set_too(drawn):
     ours = drawn.rows[1].model_copy(update={"fixed": {"stop.bytes_total": None, "rounds": 5}})
-    text = document(replace(drawn, rows=[drawn.rows[0], ours]))
+    text = build_document(replace(drawn, rows=[drawn.rows[0], ours]))
     assert "- **ours**: sparse (stop.bytes_total=null, rounds=5)\n" in text
 
 
 def test_what_was_set_by_hand_stands_in_the_title(drawn):
     changed = replace(drawn, overrides={"devices": 8, "rounds": 3})
-    assert document(changed).startswith("# Two methods (changed: devices=8, rounds=3)\n")
+    assert build_document(changed).startswith("# Two methods (changed: devices=8, rounds=3)\n")
     assert draw(EXPERIMENT.charts[0], changed).figure.layout.title.text.endswith("rounds=3)")
 
 
 def test_claims_about_rows_that_were_not_run_are_counted_only(drawn):
     alone = replace(drawn, rows=drawn.rows[:1])
-    assert "## What holds" not in document(alone)
+    assert "## What holds" not in build_document(alone)
     claims = [*EXPERIMENT.claims, Bound(row="lora", column="accuracy", at_most=100)]
     more = replace(alone, experiment=EXPERIMENT.model_copy(update={"claims": claims}))
-    assert "of all but 77.6 % of seeds; largest 22.0 %" in document(more)
-    assert "- 1 more need rows that were not run." in document(more)
+    assert "of all but 77.6 % of seeds; largest 22.0 %" in build_document(more)
+    assert "- 1 more need rows that were not run." in build_document(more)
 
 
 def test_nothing_is_compared_to_a_silent_baseline(line):
@@ -159,12 +159,12 @@ def test_nothing_is_compared_to_a_silent_baseline(line):
         line("ours", 1, accuracy=0.6, bytes_total=5.0),
     ]
     rows = EXPERIMENT.planned_rows()
-    text = document(Drawn("two", "tiny", EXPERIMENT, rows, lines, [], "", {}, {}, {}))
+    text = build_document(Drawn("two", "tiny", EXPERIMENT, rows, lines, [], "", {}, {}, {}))
     assert "| ours | 1 | 60.0 | - | 0.00 | +10.0 | - | - |" in text
 
 
 def test_the_csv_has_a_line_per_run_and_all_columns(drawn):
-    head, *lines = lines_csv(drawn.lines).splitlines()
+    head, *lines = format_csv(drawn.lines).splitlines()
     assert head.startswith("row,x,seed,method,devices,rounds,accuracy,own_task,")
     assert head.endswith(",accuracy/sort,run")
     assert len(lines) == 3

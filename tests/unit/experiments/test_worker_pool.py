@@ -9,8 +9,8 @@ import pytest
 from processes import LIMIT_S
 
 from emulator.core.errors import EmulatorError, LifeFailedError
-from emulator.experiments.worker_pool import Workers, default_jobs
-from emulator.runtime.folder_claim import RUNNING, claimed
+from emulator.experiments.worker_pool import Workers, choose_jobs
+from emulator.runtime.folder_claim import RUNNING, claim_folder
 from emulator.scenario.schema import Scenario
 
 SCENARIO = Scenario(name="w")
@@ -19,7 +19,7 @@ SCENARIO = Scenario(name="w")
 def all_ended(workers, count):
     ended = {}
     while len(ended) < count:
-        for one in workers.next_ended():
+        for one in workers.wait_for_ended():
             ended[one.folder.name] = one.cause
     return ended
 
@@ -35,7 +35,7 @@ def work(scenario, folder):
     if folder.name == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if folder.name == "endless":
-        with claimed(folder, force=True, say=print):
+        with claim_folder(folder, force=True, print_line=print):
             time.sleep(2 * LIMIT_S)
     folder.mkdir()
 
@@ -78,5 +78,5 @@ def test_none_outlives_the_context_and_no_half_run_stays(tmp_path):
 
 
 def test_jobs_fit_memory_and_cores():
-    assert default_jobs(1e9) == 1
-    assert 1 <= default_jobs(1e-3) <= (os.cpu_count() or 1)
+    assert choose_jobs(1e9) == 1
+    assert 1 <= choose_jobs(1e-3) <= (os.cpu_count() or 1)

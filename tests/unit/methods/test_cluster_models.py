@@ -35,7 +35,7 @@ class Trades:
             i: Shim(i, network.wire, IdealAccess(), Ideal().bind(network.devices, 1))
             for i in range(network.devices)
         }
-        outcomes = one_process.run(
+        outcomes = one_process.run_lives(
             {i: self.life(i) for i in range(network.devices)}, self.air, lambda *_: None
         )
         self.records = [r for o in outcomes.values() for r in o.link_records]

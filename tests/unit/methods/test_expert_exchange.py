@@ -74,7 +74,7 @@ class Network:
 
     def trade(self) -> list[tuple[dict[int, FloatArray], FloatArray, dict[int, Mask]]]:
         channel = Ideal().bind(self.devices, 1)
-        outcomes = one_process.run(
+        outcomes = one_process.run_lives(
             {i: self.life(i) for i in range(self.devices)},
             {i: Shim(i, self.wire, IdealAccess(), channel) for i in range(self.devices)},
             lambda *_: None,
@@ -176,7 +176,7 @@ def test_a_second_trade_sends_no_mask_again_whatever_the_clusters_are_by_then() 
 
     air = Ideal().bind(network.devices, 1)
     shims = {i: Shim(i, network.wire, IdealAccess(), air) for i in devices}
-    one_process.run({i: twice(i) for i in devices}, shims, lambda *_: None)  # type: ignore[misc]
+    one_process.run_lives({i: twice(i) for i in devices}, shims, lambda *_: None)  # type: ignore[misc]
     exchanges = len(network.toys[0].network.sent)
     news = [
         [m.mask_known for toy in network.toys for m in toy.network.sent[e] if m.kind is Kind.EXPERT]

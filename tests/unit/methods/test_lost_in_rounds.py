@@ -220,7 +220,7 @@ def rounds_of(
     """All devices' vectors after so many real rounds."""
     mail: dict[tuple[int, int], Message] = {}
     toys = [toy(i, vectors_MN[i].astype(np.float32), policy, number) for i in range(DEVICES)]
-    outcomes = one_process.run(
+    outcomes = one_process.run_lives(
         {i: life(device, len(arrived_TMMP)) for i, device in enumerate(toys)},  # type: ignore[misc]
         {i: Packets(i, arrived_TMMP, mail) for i in range(DEVICES)},
         lambda *_: None,
@@ -293,7 +293,7 @@ def test_on_the_real_air_too(symmetry: str, losses: dict[str, object]) -> None:
     ).bind(DEVICES, 1)
     begin = start(5).astype(np.float32)
     toys = [toy(i, begin[i], "keep_own", ValueType.FLOAT32) for i in range(DEVICES)]
-    outcomes = one_process.run(
+    outcomes = one_process.run_lives(
         {i: life(device, 6) for i, device in enumerate(toys)},  # type: ignore[misc]
         {i: Shim(i, wire, BAND, channel) for i in range(DEVICES)},
         lambda *_: None,

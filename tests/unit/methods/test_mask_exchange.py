@@ -57,7 +57,7 @@ def talk(
 
     air = Ideal().bind(len(groups), 1)
     shims = {i: Shim(i, WireFormat(), IdealAccess(), air) for i in toys}
-    outcomes = one_process.run({i: life(toys[i]) for i in toys}, shims, lambda *_: None)  # type: ignore[misc]
+    outcomes = one_process.run_lives({i: life(toys[i]) for i in toys}, shims, lambda *_: None)  # type: ignore[misc]
     return {i: outcome.result for i, outcome in outcomes.items()}, toys  # type: ignore[misc]
 
 
@@ -113,7 +113,7 @@ def test_in_other_clusters_a_mask_is_told_only_to_those_who_have_not_heard_it() 
 
     air = Ideal().bind(4, 1)
     shims = {i: Shim(i, WireFormat(), IdealAccess(), air) for i in toys}
-    outcomes = one_process.run({i: life(toys[i]) for i in toys}, shims, lambda *_: None)  # type: ignore[misc]
+    outcomes = one_process.run_lives({i: life(toys[i]) for i in toys}, shims, lambda *_: None)  # type: ignore[misc]
     # 0 and 1 know each other; 2 is news to both, both are news to 2; 3 has nobody to talk to.
     assert {i: sent_by(toys[i]) - sent_before[i] for i in toys} == {0: 1, 1: 1, 2: 2, 3: 0}
     for device in (0, 1, 2):

@@ -12,7 +12,7 @@ from emulator.runtime.checkpoints import (
     FOLDER,
     CheckpointWriter,
     Records,
-    missing_in,
+    find_missing_devices,
     newest_complete,
     read_checkpoint,
     remove_all_but,
@@ -55,7 +55,7 @@ def test_a_round_is_complete_when_all_devices_have_it(tmp_path: Path) -> None:
     write(made[0], 0, 2)
     write(made[2], 2, 1)
     assert newest_complete(tmp_path, DEVICES) == 0
-    assert missing_in(tmp_path, DEVICES, 1) == [1]
+    assert find_missing_devices(tmp_path, DEVICES, 1) == [1]
     write(made[1], 1, 1)
     assert newest_complete(tmp_path, DEVICES) == 1
 

@@ -14,8 +14,8 @@ from processes import LIMIT_S
 
 from emulator.core.errors import ScenarioError
 from emulator.runtime.child_processes import Children
-from emulator.runtime.run import Order, run
-from emulator.runtime.transport.pipe import Done, Failure, Message
+from emulator.runtime.run import RunRequest, run_scenario
+from emulator.runtime.transport.pipe import Done, Failure, PostedMessage
 from emulator.scenario.schema import Scenario
 
 A_MOMENT_S = 0.01
@@ -36,28 +36,28 @@ def fail(_):
 
 def die_while_posting(outlet):
     """More than the pipe holds; only what is posted whole counts."""
-    outlet.message(0, {}, b"whole")
+    outlet.post_message(0, {}, b"whole")
     os.write(outlet._connection.fileno(), (1000).to_bytes(4, "big") + b"half")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def wait_for_ever(outlet):
-    outlet.message(0, {"ignores": [signal.getsignal(n).name for n in (2, 1)]}, b"")
+    outlet.post_message(0, {"ignores": [signal.getsignal(n).name for n in (2, 1)]}, b"")
     time.sleep(2 * LIMIT_S)
 
 
 def test_each_end_is_told_with_what_was_posted_before():
     with Children[str]() as children:
-        children.fork("good", lambda outlet: outlet.message(3, {"a": 1}, b"\n" * 200_000))
+        children.fork("good", lambda outlet: outlet.post_message(3, {"a": 1}, b"\n" * 200_000))
         children.fork("wrong", fail)
         children.fork("dead", die_while_posting)
         children.fork("interrupted", lambda _: signal.default_int_handler(2, None))
         posted = taken(children)
-    assert posted["good"] == [Message(3, {"a": 1}, b"\n" * 200_000), Done()]
+    assert posted["good"] == [PostedMessage(3, {"a": 1}, b"\n" * 200_000), Done()]
     (failure,) = posted["wrong"]
     assert (failure.kind, failure.text, failure.peer) == ("scenario", "one\ntwo", None)
     killed = Failure("failed", "its process ended unexpectedly (killed by SIGKILL)")
-    assert posted["dead"] == [Message(0, {}, b"whole"), killed]
+    assert posted["dead"] == [PostedMessage(0, {}, b"whole"), killed]
     assert posted["interrupted"][0].text == "its process ended unexpectedly (exit code 130)"
 
 
@@ -95,7 +95,7 @@ import os, time
 from emulator.runtime.child_processes import Children
 with Children() as children:
     children.fork(0, lambda _: time.sleep(600))
-    children.fork(1, lambda outlet: outlet.message(0, {"pid": os.getpid()}, b""))
+    children.fork(1, lambda outlet: outlet.post_message(0, {"pid": os.getpid()}, b""))
     (_, posted), *_ = children.wait()
     print(os.getpid(), flush=True)
     time.sleep(600)
@@ -117,6 +117,6 @@ def test_children_end_with_a_parent_that_is_killed():
 
 def test_a_daemonic_process_that_may_not_fork_is_told(monkeypatch, tmp_path):
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
-    order = Order(Scenario(name="a"), "many_processes", tmp_path / "out", force=False)
+    order = RunRequest(Scenario(name="a"), "many_processes", tmp_path / "out", force=False)
     with pytest.raises(ScenarioError, match=r"^--driver: got many_processes in a daemonic"):
-        run(order, None)
+        run_scenario(order, None)

@@ -7,7 +7,7 @@ import pytest
 from claims import FILES, put, refusal, tree
 
 from emulator.core.errors import ScenarioError
-from emulator.runtime.claim_holder import holder_in
+from emulator.runtime.claim_holder import read_holder
 from emulator.runtime.folder_claim import RUNNING, clear_remains
 
 
@@ -98,6 +98,6 @@ def test_a_claim_is_a_regular_file(tmp_path, kind, force):
     make[kind](out / RUNNING)
     wanted = "whose running.json is no regular file, wanted another folder"
     assert refusal(out, force) == f"--out: got {out}, {wanted}"
-    assert holder_in(out / RUNNING) is None
+    assert read_holder(out / RUNNING) is None
     clear_remains(out)
     assert os.path.lexists(out / RUNNING)

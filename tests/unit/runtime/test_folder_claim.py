@@ -14,14 +14,14 @@ from claims import FILES, put, refusal, tree
 from processes import LIMIT_S
 
 from emulator.core.errors import EmulatorError
-from emulator.runtime.claim_holder import Holder, holder_in
+from emulator.runtime.claim_holder import Holder, read_holder
 from emulator.runtime.folder_claim import PARTIAL, RUNNING, clear_remains
 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from emulator.runtime.folder_claim import claimed
-with claimed(Path(sys.argv[1]), force=len(sys.argv) > 2, say=print):
+from emulator.runtime.folder_claim import claim_folder
+with claim_folder(Path(sys.argv[1]), force=len(sys.argv) > 2, print_line=print):
     print("held", flush=True)
     time.sleep(6000)
 """
@@ -69,7 +69,7 @@ def test_the_folder_says_from_the_first_moment_who_runs_there(tmp_path):
     def look(out):
         told = json.loads((out / RUNNING).read_text())
         assert (told["pid"], told["started"][:2]) == (os.getpid(), "20")
-        assert holder_in(out / RUNNING).lives
+        assert read_holder(out / RUNNING).lives
 
     put(tmp_path / "out", meanwhile=look)
     assert not (tmp_path / "out" / RUNNING).exists()
@@ -98,7 +98,7 @@ def test_of_two_runs_in_one_folder_the_second_is_refused_at_once(tmp_path, holdi
     line = refusal(tmp_path / "out", force=bool(force))
     assert line.startswith(f"--out: got {tmp_path / 'out'}, where a run is under way (process ")
     assert f"process {first.pid} on " in line
-    assert holder_in(tmp_path / "out" / RUNNING).pid == first.pid
+    assert read_holder(tmp_path / "out" / RUNNING).pid == first.pid
 
 
 # ── what a killed run leaves ─────────────────────────────────────────────────────────────────────
@@ -278,7 +278,7 @@ def test_a_folder_that_another_run_took_is_left_to_it(tmp_path):
     text, where = kept(tmp_path / "out", meanwhile=taken)
     assert f"taken over by {other}" in text
     assert tree(where) == FILES
-    assert holder_in(tmp_path / "out" / RUNNING) == other
+    assert read_holder(tmp_path / "out" / RUNNING) == other
 
 
 def test_a_folder_that_vanished_is_made_again(tmp_path):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from emulator.runtime.launchers import devices_here
+from emulator.runtime.launchers import find_local_devices
 from emulator.scenario.load import read_scenario
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -54,7 +54,8 @@ def test_every_device_has_one_place(objects, run, environment, tmp_path: Path) -
     assert job["completionMode"] == "Indexed"
     assert job["completions"] == job["parallelism"] == hosts
     places = [
-        devices_here((rank, hosts), devices, int(share.split("=")[1])) for rank in range(hosts)
+        find_local_devices((rank, hosts), devices, int(share.split("=")[1]))
+        for rank in range(hosts)
     ]
     assert [device for place in places for device in place] == list(range(devices))
 

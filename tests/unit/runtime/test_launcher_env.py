@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from emulator.core.errors import ScenarioError
-from emulator.runtime.launcher_env import devices_here, meeting_address
+from emulator.runtime.launcher_env import find_local_devices, read_rendezvous_address
 
 
 @pytest.mark.parametrize(
@@ -26,18 +26,18 @@ def test_a_port_is_a_port(monkeypatch, port, problem) -> None:
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", port)
     with pytest.raises(ScenarioError) as caught:
-        meeting_address()
+        read_rendezvous_address()
     assert caught.value.problems == (problem,)
 
 
 def test_a_single_process_is_not_advised_what_is_refused() -> None:
     """A run has two devices or more."""
     with pytest.raises(ScenarioError) as caught:
-        devices_here((0, 1), 4, None)
+        find_local_devices((0, 1), 4, None)
     (line,) = caught.value.problems
     assert "devices=1" not in line
     assert "--devices-per-host 4" in line
-    assert devices_here((0, 1), 4, 4) == range(4)
+    assert find_local_devices((0, 1), 4, 4) == range(4)
 
 
 def test_it_is_read_without_torch() -> None:

@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 
 from emulator.core.errors import ScenarioError
-from emulator.runtime.launcher_env import devices_here
-from emulator.runtime.launchers import terms_of
+from emulator.runtime.launcher_env import find_local_devices
+from emulator.runtime.launchers import collect_terms
 from emulator.scenario.load import read_scenario
 
 
 def test_without_a_launcher_all_devices_are_here() -> None:
-    assert devices_here(None, 5, None) == range(5)
+    assert find_local_devices(None, 5, None) == range(5)
 
 
 @pytest.mark.parametrize("per_process", [None, 1, 2, 3, 7])
 def test_processes_share_all_devices_in_order(per_process: int | None) -> None:
     processes = -(-7 // (per_process or 1))
-    shares = [devices_here((rank, processes), 7, per_process) for rank in range(processes)]
+    shares = [find_local_devices((rank, processes), 7, per_process) for rank in range(processes)]
     assert [device for share in shares for device in share] == list(range(7))
     assert all(len(share) == (per_process or 1) for share in shares[:-1])
 
@@ -33,12 +33,12 @@ def test_processes_share_all_devices_in_order(per_process: int | None) -> None:
 )
 def test_counts_that_do_not_fit_are_told(place, devices, per_host, problem) -> None:
     with pytest.raises(ScenarioError, match=problem):
-        devices_here(place, devices, per_host)
+        find_local_devices(place, devices, per_host)
 
 
 def terms_in(folder: Path, *overrides: str) -> dict[str, str]:
     (folder / "s.yaml").write_text("name: s\ndevices: 2\ntasks: {kind: synthetic, names: [sort]}\n")
-    return terms_of(read_scenario(folder / "s.yaml", overrides).scenario, 2)
+    return collect_terms(read_scenario(folder / "s.yaml", overrides).scenario, 2)
 
 
 def test_terms_name_every_value(tmp_path: Path) -> None:

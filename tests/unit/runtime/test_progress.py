@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from emulator.runtime import progress
-from emulator.runtime.progress import Progress
+from emulator.runtime.progress import ProgressView
 
 
 class Clock:
@@ -23,7 +23,9 @@ class Clock:
 def told(monkeypatch: pytest.MonkeyPatch, **console: bool) -> list[str]:
     monkeypatch.setattr(progress.time, "monotonic", Clock())
     log = io.StringIO()
-    with Progress("run (2 devices, 4 rounds)", range(2), 4, Console(file=log, **console)) as seen:
+    with ProgressView(
+        "run (2 devices, 4 rounds)", range(2), 4, Console(file=log, **console)
+    ) as seen:
         for rounds_done in range(1, 5):
             for device in range(2):
                 seen.update(device, rounds_done, 0.5, 1.0, 100)

@@ -15,8 +15,8 @@ from emulator.core.errors import EmulatorError
 from emulator.core.types.records import LinkRecord, MetricRecord
 from emulator.core.types.result import DeviceResult, Expert, ExpertForm
 from emulator.core.types.survey import Link
-from emulator.runtime.drivers.lifecycle import Outcome
-from emulator.runtime.result_codec import Cost, pack, unpack
+from emulator.runtime.drivers.lifecycle import LifeOutcome
+from emulator.runtime.result_codec import Cost, decode_result, encode_result
 
 numbers = st.floats(allow_nan=False)
 counts = st.integers(0, 2**53)
@@ -77,9 +77,9 @@ def assert_same_expert(got, wanted):
 @settings(max_examples=50, deadline=None)
 @given(results, st.lists(link_records, max_size=3).map(tuple), costs)
 def test_unpack_is_the_inverse_of_pack(result, records, cost):
-    blob = pack(Outcome(result, records), cost)
-    assert blob == pack(Outcome(result, records), cost)
-    outcome, cost_again = unpack(blob)
+    blob = encode_result(LifeOutcome(result, records), cost)
+    assert blob == encode_result(LifeOutcome(result, records), cost)
+    outcome, cost_again = decode_result(blob)
     assert cost_again == cost
     assert outcome.link_records == records
     again = outcome.result
@@ -107,7 +107,7 @@ def small_result(**tensors):
 
 
 def small_blob():
-    return pack(Outcome(small_result(), ()), Cost(1.0, 2.0, 3.0, [0, 4]))
+    return encode_result(LifeOutcome(small_result(), ()), Cost(1.0, 2.0, 3.0, [0, 4]))
 
 
 def with_document(text):
@@ -134,13 +134,13 @@ TORN_RESULTS = {
 @pytest.mark.parametrize("blob", NO_RESULTS.values(), ids=NO_RESULTS)
 def test_foreign_bytes_are_refused_with_their_number(blob):
     with pytest.raises(EmulatorError, match=f"result of a device: got {len(blob)} bytes"):
-        unpack(blob)
+        decode_result(blob)
 
 
 @pytest.mark.parametrize("blob", TORN_RESULTS.values(), ids=TORN_RESULTS)
 def test_torn_bytes_are_refused(blob):
     with pytest.raises(EmulatorError, match="result of a device"):
-        unpack(blob)
+        decode_result(blob)
 
 
 STRIDED = {
@@ -152,7 +152,9 @@ STRIDED = {
 
 @pytest.mark.parametrize("tensor", STRIDED.values(), ids=STRIDED)
 def test_an_array_of_any_strides_comes_back(tensor):
-    outcome, _ = unpack(pack(Outcome(small_result(x=tensor), ()), Cost(1.0, 2.0, 3.0, [0, 4])))
+    outcome, _ = decode_result(
+        encode_result(LifeOutcome(small_result(x=tensor), ()), Cost(1.0, 2.0, 3.0, [0, 4]))
+    )
     assert np.array_equal(outcome.result.own_expert.tensors["x"], tensor)
 
 
@@ -164,5 +166,5 @@ def test_a_router_comes_back():
     statistics = router.statistics(states_Sp, [sample % 3 for sample in range(40)], 3)
     tensors = router.fit(statistics, states_Sp, 3)
     result = DeviceResult(0, small_result().own_expert, (), tensors, (), (), (), 1.0, 2.0, 3.0, 1)
-    outcome, _ = unpack(pack(Outcome(result, ()), Cost(1.0, 2.0, 3.0, [0, 4])))
+    outcome, _ = decode_result(encode_result(LifeOutcome(result, ()), Cost(1.0, 2.0, 3.0, [0, 4])))
     assert_same_tensors(outcome.result.router, tensors)

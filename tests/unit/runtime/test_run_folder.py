@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from emulator.network.channel.access import IdealAccess, TdmaAccess
-from emulator.runtime.run import MOST_NAMED, shared_slots
-from emulator.runtime.run_folder import environment, in_turns
+from emulator.runtime.run import MOST_NAMED, describe_shared_slots
+from emulator.runtime.run_folder import describe_environment, find_shared_slots
 
 
 def test_what_last_digits_depend_on_is_told(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     monkeypatch.setenv("EDITOR", "ed")
-    told = environment("one_process", "cpu")
+    told = describe_environment("one_process", "cpu")
     assert told["variables"]["OPENBLAS_CORETYPE"] == "Haswell"
     assert "EDITOR" not in told["variables"]
     assert told["instructions"]
@@ -30,15 +30,15 @@ def test_links_within_a_slot_are_listed_once():
     access = TdmaAccess(bandwidth_hz=1e6, reuse="distance_2").bind(LINE_OF_FOUR, 0)
     assert access.slot_of[0] == access.slot_of[3]
     outcomes = used((3, 0), (0, 1), (0, 3), (1, 2), (3, 0))
-    assert in_turns(SimpleNamespace(access=access), outcomes) == [(0, 3), (3, 0)]
+    assert find_shared_slots(SimpleNamespace(access=access), outcomes) == [(0, 3), (3, 0)]
     alone = TdmaAccess(bandwidth_hz=1e6).bind(LINE_OF_FOUR, 0)
     for other in (alone, IdealAccess()):
-        assert in_turns(SimpleNamespace(access=other), outcomes) == []
+        assert find_shared_slots(SimpleNamespace(access=other), outcomes) == []
 
 
 @pytest.mark.parametrize("count", [1, MOST_NAMED, MOST_NAMED + 3])
 def test_a_note_names_some_of_them_and_counts_the_rest(count):
-    (note,) = shared_slots([(i, i + 1) for i in range(count)])
+    (note,) = describe_shared_slots([(i, i + 1) for i in range(count)])
     assert note.startswith("access.reuse: links 0 -> 1")
     assert ("and 3 more" in note) == (count > MOST_NAMED)
-    assert shared_slots([]) == []
+    assert describe_shared_slots([]) == []

@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from emulator.runtime.signals import handled, interruptible, uninterrupted
+from emulator.runtime.signals import accept_interrupts, ignore_interrupts, set_handlers
 
 
 @pytest.fixture(autouse=True)
 def ctrl_c_is_heard():
     """Whoever starts tests in the background, or under nohup, has them ignore it."""
-    with handled({signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}):
+    with set_handlers({signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}):
         yield
 
 
@@ -23,7 +23,7 @@ def handlers() -> list[object]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_what_ends_a_process_is_ctrl_c(number: signal.Signals) -> None:
     before = handlers()
-    with pytest.raises(KeyboardInterrupt), interruptible():
+    with pytest.raises(KeyboardInterrupt), accept_interrupts():
         os.kill(os.getpid(), number)
     assert handlers() == before
 
@@ -31,10 +31,10 @@ def test_what_ends_a_process_is_ctrl_c(number: signal.Signals) -> None:
 def test_a_hangup_that_is_ignored_stays_so() -> None:
     """As nohup leaves it."""
     done = []
-    with handled({signal.SIGHUP: signal.SIG_IGN}), interruptible():
+    with set_handlers({signal.SIGHUP: signal.SIG_IGN}), accept_interrupts():
         os.kill(os.getpid(), signal.SIGHUP)
         done.append("went on")
-        with uninterrupted():
+        with ignore_interrupts():
             pass
         os.kill(os.getpid(), signal.SIGHUP)
         done.append("to the end")
@@ -44,8 +44,8 @@ def test_a_hangup_that_is_ignored_stays_so() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_is_being_written_is_written(number: signal.Signals) -> None:
     before, written = handlers(), []
-    with interruptible():
-        with uninterrupted():
+    with accept_interrupts():
+        with ignore_interrupts():
             os.kill(os.getpid(), number)
             written.append("all")
         with pytest.raises(KeyboardInterrupt):
@@ -57,7 +57,7 @@ def test_a_thread_that_gets_no_signals_needs_no_handlers() -> None:
     done = []
 
     def in_a_thread() -> None:
-        with interruptible(), uninterrupted():
+        with accept_interrupts(), ignore_interrupts():
             done.append("written")
 
     thread = threading.Thread(target=in_a_thread)

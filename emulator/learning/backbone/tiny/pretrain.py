@@ -190,7 +190,7 @@ def write(
     (folder / "pretrain.json").write_text(json.dumps(story, indent=1) + "\n", encoding="utf-8")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def write_backbone(arguments: Sequence[str] | None = None) -> None:
     """Train, measure, write."""
     parser = argparse.ArgumentParser(prog="python -m emulator.learning.backbone.tiny.pretrain")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
@@ -209,4 +209,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    write_backbone()

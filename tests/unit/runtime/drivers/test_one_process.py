@@ -25,7 +25,7 @@ def ignore(device: int, commit: Commit, records: tuple[LinkRecord, ...]) -> None
 
 
 def run_toys(devices: int, heard, said, exchanges=None) -> None:
-    one_process.run(
+    one_process.run_lives(
         {d: live(d, heard, (exchanges or {}).get(d, 6)) for d in range(devices)},
         {d: ToyAir(d, devices, said) for d in range(devices)},
         ignore,
@@ -40,7 +40,7 @@ def test_the_same_lives_come_to_the_same_outcomes(name: str) -> None:
 
 def test_outcomes_are_in_the_order_of_devices() -> None:
     graph = complete(3)
-    outcomes = one_process.run(
+    outcomes = one_process.run_lives(
         {d: live(d, graph) for d in (2, 0, 1)}, {d: ToyAir(d, 3, graph) for d in (1, 2, 0)}, ignore
     )
     assert list(outcomes) == [0, 1, 2]
@@ -49,7 +49,7 @@ def test_outcomes_are_in_the_order_of_devices() -> None:
 
 def test_commits_come_with_the_link_records_since_the_last() -> None:
     graph, commits = complete(3), []
-    outcomes = one_process.run(
+    outcomes = one_process.run_lives(
         {d: live(d, graph, 7) for d in range(3)},
         {d: ToyAir(d, 3, graph) for d in range(3)},
         lambda device, commit, records: commits.append((device, commit.round_index, records)),
@@ -83,7 +83,9 @@ def test_bursts_are_handed_over_by_arrival_then_sender() -> None:
     def hears(device: int, index: int) -> tuple[int, ...]:
         return (1, 2, 3) if device == 0 else ()
 
-    one_process.run({d: live(d, hears, 1) for d in range(4)}, {d: Air(d) for d in range(4)}, ignore)
+    one_process.run_lives(
+        {d: live(d, hears, 1) for d in range(4)}, {d: Air(d) for d in range(4)}, ignore
+    )
     assert seen == [(1.0, 2), (2.0, 1), (2.0, 3)]
 
 
@@ -116,7 +118,7 @@ def test_who_does_not_wait_hears_what_has_arrived_by_its_own_clock() -> None:
         yield Send(20.0, (), others, Known())
         return None
 
-    one_process.run({d: life(d) for d in range(3)}, {d: Air(d) for d in range(3)}, ignore)
+    one_process.run_lives({d: life(d) for d in range(3)}, {d: Air(d) for d in range(3)}, ignore)
     assert heard[0][:3] == [[], [], [(1, 2.75)]]
     assert heard[1][:3] == [
         [(0, 1.25), (0, 2.25)],
@@ -143,12 +145,12 @@ def test_a_promise_that_is_not_kept_is_an_error(said: list[tuple[float, float]])
         yield Send(9.0, (), (), Known())
 
     with pytest.raises(ProtocolError, match="device 0: got a Send without waiting"):
-        one_process.run({0: life(0)}, {0: ToyAir(0, 1, lambda device, index: ())}, ignore)
+        one_process.run_lives({0: life(0)}, {0: ToyAir(0, 1, lambda device, index: ())}, ignore)
 
 
 def test_exchanges_are_counted_from_where_a_run_resumes() -> None:
     graph = complete(2)
-    outcomes = one_process.run(
+    outcomes = one_process.run_lives(
         {d: live(d, graph, 3) for d in range(2)},
         {d: ToyAir(d, 2, graph) for d in range(2)},
         ignore,
@@ -201,7 +203,9 @@ def test_nonsense_is_refused(
             return tuple(Burst(0, r, exchange_index, 0.0, b"") for r in receivers), ()
 
     with pytest.raises(ProtocolError, match=message):
-        one_process.run({0: live(0, lambda *_: wait_for, 1)}, {0: Air(0, 1, complete(1))}, ignore)
+        one_process.run_lives(
+            {0: live(0, lambda *_: wait_for, 1)}, {0: Air(0, 1, complete(1))}, ignore
+        )
 
 
 def test_lives_are_closed_when_one_fails() -> None:
@@ -219,7 +223,7 @@ def test_lives_are_closed_when_one_fails() -> None:
 
     told = r"^device 1 failed \(no round done\): ValueError: broken, test_one_process\.py:\d+ in fragile$"
     with pytest.raises(DeviceFailedError, match=told):
-        one_process.run(
+        one_process.run_lives(
             {d: fragile(d) for d in range(3)},
             {d: ToyAir(d, 3, lambda *_: ()) for d in range(3)},
             ignore,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from emulator.core.records import pacing_account
 from emulator.core.types.transmission import Burst
-from emulator.runtime.drivers.pacing import Pacer, moments
+from emulator.runtime.drivers.pacing import Pacer, schedule_frames
 
 
 class Wall:
@@ -36,7 +36,7 @@ def test_a_moment_is_waited_for_and_a_missed_one_is_not() -> None:
     wall.now_s = 1010.0
     pacer.wait_until(10.0)
     assert wall.now_s == 1010.0
-    lag = pacer.lag()
+    lag = pacer.summarise_lag()
     assert (lag["lag_max_s"], lag["frames"]) == (5.0, 2.0)
     assert lag["lag_p50_s"] == 2.5
 
@@ -50,18 +50,18 @@ def test_oversleeping_does_not_add_up(gaps: list[float], overshoot_s: float) -> 
         now_s += gap_s
         pacer.wait_until(now_s)
         assert now_s - 1e-9 <= wall.now_s - 1000.0 <= now_s + overshoot_s + 1e-9
-    assert pacer.lag()["lag_max_s"] <= overshoot_s + 1e-9
+    assert pacer.summarise_lag()["lag_max_s"] <= overshoot_s + 1e-9
 
 
 def test_a_silent_device_lags_by_nothing() -> None:
-    assert Pacer(1.0).lag() == {
+    assert Pacer(1.0).summarise_lag() == {
         "lag_p50_s": 0.0, "lag_p99_s": 0.0, "lag_max_s": 0.0, "frames": 0.0,
     }  # fmt: skip
 
 
 def test_frames_of_several_bursts_leave_in_the_order_of_their_moments() -> None:
     bursts = [burst(1, 10.0, 14.0), burst(2, 10.0, 11.0), burst(3, 12.0, 12.0)]
-    assert list(moments(bursts, [4, 2, 1])) == [
+    assert list(schedule_frames(bursts, [4, 2, 1])) == [
         (10.5, 1, 0), (11.0, 0, 0), (11.0, 1, 1), (12.0, 0, 1), (12.0, 2, 0), (13.0, 0, 2),
         (14.0, 0, 3),
     ]  # fmt: skip
@@ -77,7 +77,7 @@ def test_every_frame_leaves_once_and_the_last_of_a_burst_at_its_arrival(
 ) -> None:
     bursts = [burst(i + 1, start, start + lasts) for i, (start, lasts, _) in enumerate(plan)]
     counts = [count for *_, count in plan]
-    left = list(moments(bursts, counts))
+    left = list(schedule_frames(bursts, counts))
     assert sorted((index, frame) for _, index, frame in left) == [
         (index, frame) for index, count in enumerate(counts) for frame in range(count)
     ]

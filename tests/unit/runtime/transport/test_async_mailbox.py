@@ -45,7 +45,7 @@ def test_every_burst_is_heard_once_and_as_soon_as_it_has_arrived(
     mailbox, heard, now_s = Mailbox(read_next), [], 0.0
     for pause_s in pauses:
         before_s, now_s = now_s, now_s + pause_s
-        fresh = mailbox.arrived(sorted(everything), now_s)
+        fresh = mailbox.take_arrived(sorted(everything), now_s)
         arrived = [
             burst
             for stream in everything.values()
@@ -62,4 +62,4 @@ def test_every_burst_is_heard_once_and_as_soon_as_it_has_arrived(
         assert sum(b.sender == sender for b in read) <= max(1, early)
     mailbox.close()
     assert not any(coming.values())
-    assert mailbox.arrived((), math.inf) == []
+    assert mailbox.take_arrived((), math.inf) == []

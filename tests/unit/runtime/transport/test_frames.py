@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 
 from emulator.core.errors import ProtocolError
 from emulator.core.types.transmission import Burst
-from emulator.runtime.transport.frames import FRAME_BYTES, HEADER_BYTES, Header, pack, unpack
-from emulator.runtime.transport.receive_stream import MOST_AHEAD, Inbound
+from emulator.runtime.transport.frames import (
+    FRAME_BYTES,
+    HEADER_BYTES,
+    Header,
+    cut_into_frames,
+    read_header,
+)
+from emulator.runtime.transport.receive_stream import MOST_AHEAD, ReceiveStream
 
 IDS = st.integers(0, 2**32 - 1)
 
@@ -36,9 +42,9 @@ class Wire:
             self.room[: frame.numel()] = frame
 
 
-def carried(burst: Burst, inbound: Inbound, wire: Wire) -> Burst:
+def carried(burst: Burst, inbound: ReceiveStream, wire: Wire) -> Burst:
     """What a receiver makes of the frames of a burst."""
-    wire.frames.extend(pack(burst))
+    wire.frames.extend(cut_into_frames(burst))
     inbound.expect()
     inbound.begin(lambda work: work.wait()).check(
         burst.exchange_index, burst.sender, burst.receiver
@@ -52,8 +58,8 @@ def test_a_burst_survives_its_frames(
 ) -> None:
     burst = Burst(sender, receiver, index, arrival_s, data)
     wire = Wire()
-    assert carried(burst, Inbound(wire.post_receive), wire) == burst
-    assert [frame.numel() for frame in pack(burst)] == [HEADER_BYTES + len(data)]
+    assert carried(burst, ReceiveStream(wire.post_receive), wire) == burst
+    assert [frame.numel() for frame in cut_into_frames(burst)] == [HEADER_BYTES + len(data)]
 
 
 @pytest.mark.parametrize(
@@ -63,8 +69,8 @@ def test_a_burst_survives_its_frames(
 def test_frames_are_full_and_none_is_padded(size: int) -> None:
     burst = Burst(1, 2, 3, 0.1, bytes(i % 251 for i in range(size)))
     wire = Wire()
-    assert carried(burst, Inbound(wire.post_receive), wire) == burst
-    frame_bytes = [frame.numel() for frame in pack(burst)]
+    assert carried(burst, ReceiveStream(wire.post_receive), wire) == burst
+    frame_bytes = [frame.numel() for frame in cut_into_frames(burst)]
     assert sum(frame_bytes) == HEADER_BYTES + size
     assert len(frame_bytes) == math.ceil((HEADER_BYTES + size) / FRAME_BYTES) == wire.posted
     assert set(frame_bytes[:-1]) <= {FRAME_BYTES}
@@ -74,7 +80,7 @@ def test_frames_are_full_and_none_is_padded(size: int) -> None:
 @given(st.lists(st.integers(0, 400_000), max_size=6))
 def test_receives_posted_in_vain_serve_the_next_burst(sizes: list[int]) -> None:
     wire = Wire()
-    inbound = Inbound(wire.post_receive)
+    inbound = ReceiveStream(wire.post_receive)
     for index, size in enumerate(sizes):
         burst = Burst(1, 2, index, 0.5, bytes(i % 241 for i in range(size)))
         assert carried(burst, inbound, wire) == burst
@@ -84,7 +90,7 @@ def test_receives_posted_in_vain_serve_the_next_burst(sizes: list[int]) -> None:
 
 def test_a_large_burst_is_not_expected_again_in_full() -> None:
     wire = Wire()
-    inbound = Inbound(wire.post_receive)
+    inbound = ReceiveStream(wire.post_receive)
     carried(Burst(1, 2, 0, 0.0, bytes(3 * MOST_AHEAD * FRAME_BYTES)), inbound, wire)
     before = wire.posted
     inbound.expect()
@@ -92,20 +98,20 @@ def test_a_large_burst_is_not_expected_again_in_full() -> None:
 
 
 def test_the_header_is_40_bytes_little_endian() -> None:
-    (frame,) = pack(Burst(2, 3, 1, 0.0, b"x"))
+    (frame,) = cut_into_frames(Burst(2, 3, 1, 0.0, b"x"))
     assert bytes(frame[:16].tolist()) == b"WDF2" + b"\1\0\0\0" + b"\2\0\0\0" + b"\3\0\0\0"
     assert HEADER_BYTES == 40
 
 
 def test_the_header_carries_a_promise() -> None:
     burst = Burst(2, 3, 1, 4.5, b"x")
-    assert unpack(pack(burst, 7.25)[0].numpy().tobytes()).next_s == 7.25
-    assert math.isnan(unpack(pack(burst)[0].numpy().tobytes()).next_s)
+    assert read_header(cut_into_frames(burst, 7.25)[0].numpy().tobytes()).next_s == 7.25
+    assert math.isnan(read_header(cut_into_frames(burst)[0].numpy().tobytes()).next_s)
 
 
 def test_foreign_bytes_are_refused() -> None:
     with pytest.raises(ProtocolError, match="another program"):
-        unpack(bytes(HEADER_BYTES))
+        read_header(bytes(HEADER_BYTES))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from torch.distributed import HashStore
 
 from emulator.core.errors import ScenarioError
 from emulator.runtime.transport.peers import PeerFailedError
-from emulator.runtime.transport.store import join
+from emulator.runtime.transport.store import join_run
 
 TERMS = {"seed": "1", "method.kind": "lora"}
 
@@ -22,7 +22,7 @@ def joined(
     store = HashStore()
     with ThreadPoolExecutor(len(terms_of)) as pool:
         ends = {
-            device: pool.submit(join, store, device, devices, terms, stall_timeout_s)
+            device: pool.submit(join_run, store, device, devices, terms, stall_timeout_s)
             for device, terms in sorted(terms_of.items(), reverse=True)
         }
     return {device: end.exception() for device, end in ends.items()}

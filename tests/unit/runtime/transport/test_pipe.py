@@ -9,10 +9,17 @@ from hypothesis import strategies as st
 
 from emulator.core.errors import DeviceFailedError, ProtocolError, ScenarioError
 from emulator.runtime.transport.peers import PeerFailedError
-from emulator.runtime.transport.pipe import NO_ROUND, Done, Failure, Message, Outlet, opened
+from emulator.runtime.transport.pipe import (
+    NO_ROUND,
+    Done,
+    Failure,
+    Outlet,
+    PostedMessage,
+    parse_posting,
+)
 
 
-def posted(write) -> list[Message | Done | Failure]:
+def posted(write) -> list[PostedMessage | Done | Failure]:
     """What arrives at the other end."""
     here, there = multiprocessing.Pipe(duplex=False)
     writer = threading.Thread(target=lambda: (write(Outlet(there)), there.close()))
@@ -20,7 +27,7 @@ def posted(write) -> list[Message | Done | Failure]:
     arrived = []
     with here, suppress(EOFError):
         while True:
-            arrived.append(opened(here.recv_bytes()))
+            arrived.append(parse_posting(here.recv_bytes()))
     writer.join()
     return arrived
 
@@ -32,16 +39,16 @@ def posted(write) -> list[Message | Done | Failure]:
 def test_pipes_arrive_whole_and_in_order(messages: list[tuple[int, str, bytes]]) -> None:
     def write(outlet: Outlet) -> None:
         for round_index, text, blob in messages:
-            outlet.message(round_index, {"text": text, "list": [1, None, 2.5]}, blob)
-        outlet.done()
+            outlet.post_message(round_index, {"text": text, "list": [1, None, 2.5]}, blob)
+        outlet.post_done()
 
-    wanted = [Message(r, {"text": t, "list": [1, None, 2.5]}, b) for r, t, b in messages]
+    wanted = [PostedMessage(r, {"text": t, "list": [1, None, 2.5]}, b) for r, t, b in messages]
     assert posted(write) == [*wanted, Done()]
 
 
 def test_a_posting_larger_than_the_pipe_arrives() -> None:
     blob = bytes(range(256)) * 8192
-    assert posted(lambda outlet: outlet.message(3, {}, blob)) == [Message(3, {}, blob)]
+    assert posted(lambda outlet: outlet.post_message(3, {}, blob)) == [PostedMessage(3, {}, blob)]
 
 
 def test_failures_keep_their_kind_and_lose_no_line() -> None:
@@ -51,7 +58,7 @@ def test_failures_keep_their_kind_and_lose_no_line() -> None:
         Failure.of(ScenarioError(["one", "two"])),
         Failure.of(PeerFailedError(4, "exchange 2: device 1 lost device 4 (closed)")),
     ]
-    arrived = posted(lambda outlet: [outlet.failed(failure) for failure in failures])
+    arrived = posted(lambda outlet: [outlet.post_failure(failure) for failure in failures])
     assert arrived == failures
     errors = [failure.to_error(3, 5) for failure in failures]
     assert str(errors[0]) == "device 3 failed (after round 5): ValueError: a b"

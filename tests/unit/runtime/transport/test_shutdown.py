@@ -9,7 +9,7 @@ from processes import LIMIT_S
 
 from emulator.core.errors import DeviceFailedError, EmulatorError
 from emulator.runtime.transport.peers import Address
-from emulator.runtime.transport.shutdown import Together, leave_together
+from emulator.runtime.transport.shutdown import ShutdownGroup, leave_together
 from emulator.runtime.transport.store import StoreHost
 
 PROCESSES = 3
@@ -29,7 +29,7 @@ def nothing() -> None:
 
 
 def left(pool, address, rank, conclude=nothing, timeout_s=LIMIT_S) -> "Future[None]":
-    group = Together(rank, PROCESSES, address, timeout_s)
+    group = ShutdownGroup(rank, PROCESSES, address, timeout_s)
     return pool.submit(leave_together, group, conclude)
 
 
