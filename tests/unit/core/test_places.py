@@ -59,4 +59,4 @@ def test_each_is_one_line(words: tuple[str, ...], loop: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("number", [-1, 0, 10**30])
 def test_a_claim_of_a_process_that_cannot_be_is_not_alive(number: int) -> None:
-    assert not Holder(number, "here", "then", float(sys.maxsize)).lives
+    assert not Holder(number, "here", "then", float(sys.maxsize)).is_running
