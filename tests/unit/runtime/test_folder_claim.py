@@ -69,7 +69,7 @@ def test_the_folder_says_from_the_first_moment_who_runs_there(tmp_path):
     def look(out):
         told = json.loads((out / RUNNING).read_text())
         assert (told["pid"], told["started"][:2]) == (os.getpid(), "20")
-        assert read_holder(out / RUNNING).lives
+        assert read_holder(out / RUNNING).is_running
 
     put(tmp_path / "out", meanwhile=look)
     assert not (tmp_path / "out" / RUNNING).exists()
@@ -134,8 +134,8 @@ def test_a_killed_run_over_an_earlier_one_needs_force_again(tmp_path, holding):
 def test_a_later_process_of_the_same_number_is_another(tmp_path):
     own = Holder.own()
     earlier = Holder(own.pid, own.host, own.started, own.process_started_s - 1000.0)
-    assert own.lives
-    assert not earlier.lives
+    assert own.is_running
+    assert not earlier.is_running
     out = tmp_path / "out"
     out.mkdir()
     (out / RUNNING).write_bytes(earlier.to_bytes())
