@@ -291,10 +291,7 @@ class Transport:
             yield
 
     def _abandon(self) -> None:
-        """Leave at once, without the others; peers see their connections close.
-
-        Sends under way are never freed, because gloo blocks for ever in their destructors.
-        """
+        """Leave at once and close all connections; gloo would block for ever in destructors of sends."""
         self._watch.close()
         self._break_off()
         for send in self._sending:
