@@ -1,7 +1,4 @@
-"""Figures of an experiment, as HTML pages that share one copy of plotly.js, and their data as CSV.
-
-Shapes: rows of an experiment, places on its axis, layers of the backbone.
-"""
+"""The figures of an experiment: HTML pages that share one copy of plotly.js, and their data as CSV."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,12 +18,12 @@ from emulator.experiments.tables import Drawn
 
 COLOURS_OF_PLOTLY = 10
 SYMBOLS = ("circle", "square", "diamond")
-"""Of markers: the next one where plotly's colours begin again."""
+"""Marker symbols: rows get the next one each time plotly's colours start again."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with the numbers it shows."""
+    """A figure and the table of its numbers: `head` names the columns of `rows`."""
 
     name: str
     figure: go.Figure
@@ -34,7 +31,7 @@ class Drawing:
     rows: Sequence[Sequence[object]]
 
     def write(self, folder: Path) -> None:
-        """NAME.html and NAME.csv; plotly.min.js once beside them."""
+        """Write NAME.html and NAME.csv into a folder, and plotly.min.js once beside them."""
         self.figure.write_html(
             folder / f"{self.name}.html", include_plotlyjs="directory", div_id=self.name
         )
@@ -42,7 +39,7 @@ class Drawing:
 
 
 def draw(chart: Chart, drawn: Drawn) -> Drawing:
-    """The drawing of one chart."""
+    """Draw one chart of an experiment."""
     if isinstance(chart, Lines):
         return _lines(chart, drawn)
     if isinstance(chart, Bars):
@@ -55,7 +52,7 @@ def draw(chart: Chart, drawn: Drawn) -> Drawing:
 
 
 def _lines(chart: Lines, drawn: Drawn) -> Drawing:
-    """Mean and interval of every row along the axis."""
+    """Draw mean and interval of every row along the axis."""
     as_text = column(chart.column)
     figure = _figure(drawn.title, drawn.axis_label, as_text.title)
     table: list[list[object]] = []
@@ -78,7 +75,7 @@ def _lines(chart: Lines, drawn: Drawn) -> Drawing:
 
 
 def _bars(chart: Bars, drawn: Drawn) -> Drawing:
-    """Mean and interval of every row."""
+    """Draw mean and interval of every row."""
     as_text = column(chart.column)
     found = [
         (row.label, estimate_column(drawn.lines, row.label, chart.column)) for row in drawn.rows
@@ -96,7 +93,7 @@ def _bars(chart: Bars, drawn: Drawn) -> Drawing:
 
 
 def _front(chart: Front, drawn: Drawn) -> Drawing:
-    """Every row at every place against its cost, and the front that none of them dominates."""
+    """Draw every row at every point of the axis against its cost, and their Pareto front."""
     as_text, cost = column(chart.column), column(chart.cost)
     figure, table = _against(drawn, chart.column, chart.cost)
     figure.update_xaxes(type="log")
@@ -115,7 +112,7 @@ def _front(chart: Front, drawn: Drawn) -> Drawing:
 
 
 def _scatter(chart: Scatter, drawn: Drawn) -> Drawing:
-    """Every row at every place, one column against another."""
+    """Draw one column against another, for every row at every point of the axis."""
     figure, table = _against(drawn, chart.column, chart.against)
     head = ("row", "x", chart.against, chart.column, "half_width")
     return Drawing(f"{chart.column}-over-{chart.against}", figure, head, table)
@@ -124,7 +121,7 @@ def _scatter(chart: Scatter, drawn: Drawn) -> Drawing:
 def _against(
     drawn: Drawn, y_name: str, x_name: str
 ) -> tuple[go.Figure, list[tuple[str, float | None, float, float, float | None]]]:
-    """One column over another, a trace per row; and (row, place, x, y, half width of y)."""
+    """Draw one column over another, a trace per row; also return (row, place, x, y, half width of y)."""
     y_text, x_text = column(y_name), column(x_name)
     figure = _figure(drawn.title, x_text.title, y_text.title)
     table: list[tuple[str, float | None, float, float, float | None]] = []
@@ -148,12 +145,12 @@ def _against(
 
 
 def _marker(index: int) -> dict[str, object]:
-    """Of a row, by its place among all."""
+    """Return the marker of a row, given its index."""
     return {"size": 8, "symbol": SYMBOLS[index // COLOURS_OF_PLOTLY % len(SYMBOLS)]}
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The (cost, gain) points that no other one beats: none is as cheap with more gain.
+    """The (cost, gain) points for which no other point has at most the cost and more gain.
 
     Law: costs and gains both increase along the front.
     """
@@ -165,7 +162,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def _layers(chart: Layers, drawn: Drawn) -> Drawing:
-    """A measurement of the setup by layer, a line per task, mean over devices and seeds."""
+    """Draw a measurement of the setup by layer: a line per task, the mean over devices and seeds."""
     lines = [line for line in drawn.lines if line.row == chart.row]
     by_task: dict[str, dict[str, list[float]]] = {}
     for line in lines:
@@ -208,7 +205,7 @@ def layer_values(line: RunLine, metric: str) -> list[tuple[str, str, float]]:
 
 
 def _layer_order(name: str) -> tuple[int, str]:
-    """By the block's number, then by name."""
+    """Sort key of a layer: its number, then its name."""
     numbers = [int(part) for part in name.split(".") if part.isdigit()]
     return (numbers[0] if numbers else -1, name)
 
@@ -225,7 +222,7 @@ def _figure(title: str, x_title: str, y_title: str) -> go.Figure:
 
 
 def _whiskers(half_widths: Sequence[float], as_text: Column) -> dict[str, object]:
-    """Error bars; none where a single seed leaves the interval open."""
+    """Return error bars; they are zero where a single seed has no interval."""
     sizes = [0.0 if math.isinf(half) else half * as_text.scale for half in half_widths]
     return {"type": "data", "array": sizes}
 

@@ -1,8 +1,8 @@
-"""Claims put to the test: each becomes one sentence, computed from the runs.
+"""Tests of claims: each claim becomes one sentence, computed from the runs.
 
-A sentence says what was claimed, what was measured, and whether that is significant: every claim is
-judged by margins over seeds (`margins_of`), all claims of a table as one family (significance.py). On
-an axis, differences, bounds and growth are judged along all of it, orders and savings at its last place.
+A sentence states the claim, the measurement, and whether it is significant. Claims are judged by margins
+over seeds (`compute_margins`); all claims of a table form one family (significance.py). Along an axis,
+differences, bounds and growth are judged at all points, orders and savings at the last one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,16 +22,16 @@ from emulator.experiments.significance import ONE_SEED, Family, Verdict
 from emulator.experiments.statistics import Estimate, estimate, estimate_paired, largest_share
 
 Margins = Mapping[Any, Estimate | None]
-"""What has to be above 0, by what it is called; None where runs are missing."""
+"""Name -> the estimate that has to be above 0; None where runs are missing."""
 
 
 def collect_family(claims: Sequence[Claim], lines: Sequence[RunLine]) -> Family:
-    """All tests of these claims."""
+    """Collect the margins of all claims into one family of tests."""
     return Family.of(m for claim in claims for m in compute_margins(claim, lines).values())
 
 
 def write_sentence(claim: Claim, lines: Sequence[RunLine], family: Family) -> str:
-    """What the runs say about a claim of the family; where runs are missing, that it cannot be judged."""
+    """Write what the runs show about a claim of the family; where runs are missing, state that."""
     if isinstance(claim, Difference):
         return write_difference_sentence(claim, lines, family)
     if isinstance(claim, Order):
@@ -44,7 +44,7 @@ def write_sentence(claim: Claim, lines: Sequence[RunLine], family: Family) -> st
 
 
 def compute_margins(claim: Claim, lines: Sequence[RunLine]) -> Margins:
-    """All that a claim wants above 0. A bound is about every single run: it has none."""
+    """Compute all margins of a claim. A bound has none, because it concerns every single run."""
     if isinstance(claim, Difference):
         return {
             k: m
@@ -64,7 +64,7 @@ def compute_margins(claim: Claim, lines: Sequence[RunLine]) -> Margins:
 
 
 def _order(claim: Order, lines: Sequence[RunLine], family: Family) -> str:
-    """Whether each row stands above the one before it."""
+    """Write whether each row stands above the one before it."""
     where, _ = _last_place(lines)
     heading = column(claim.column).heading
     what = f"Order {' < '.join(f'`{row}`' for row in claim.rows)} in {heading}{where}"
@@ -82,7 +82,7 @@ def _order(claim: Order, lines: Sequence[RunLine], family: Family) -> str:
 
 
 def _saved(claim: Saving, lines: Sequence[RunLine]) -> Estimate | None:
-    """The share that `row` has less than `against`, seed by seed; None where runs are missing."""
+    """Estimate 1 - row / against over seeds; None where runs are missing."""
     _, x = _last_place(lines)
     ours = collect_by_seed(lines, claim.row, claim.column, x)
     theirs = collect_by_seed(lines, claim.against, claim.column, x)
@@ -103,9 +103,9 @@ def _saving(claim: Saving, lines: Sequence[RunLine], family: Family) -> str:
 
 
 def _bound(claim: Bound, lines: Sequence[RunLine]) -> str:
-    """In how many runs it holds; where in all, how many seeds may still have a run that exceeds it.
+    """Write in how many runs a bound holds; if in all, also which share of seeds may still exceed it.
 
-    Runs of one seed at several points of an axis share draws: together they are one observation.
+    Runs of one seed at several points of an axis share random draws, so they count as one observation.
     """
     as_text = column(claim.column)
     most = claim.at_most / as_text.scale
@@ -131,7 +131,7 @@ def _bound(claim: Bound, lines: Sequence[RunLine]) -> str:
 
 
 def _of_growth(claim: Growth, lines: Sequence[RunLine]) -> Margins:
-    """From the first place to the last, and, where there are more, from each to the next."""
+    """Compute the growth from the first point to the last, and between neighbours if there are more."""
     found = {
         x: collect_by_seed(lines, claim.row, claim.column, x)
         for x in list_places(lines)
@@ -161,6 +161,6 @@ def _growth(claim: Growth, lines: Sequence[RunLine], family: Family) -> str:
 
 
 def _last_place(lines: Sequence[RunLine]) -> tuple[str, float | None]:
-    """Where a claim is judged, in words and as the place itself."""
+    """Return the last point of the axis, as text and as number."""
     x = list_places(lines)[-1] if lines else None
     return ("" if x is None else f" at {x:g}"), x

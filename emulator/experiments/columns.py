@@ -1,4 +1,4 @@
-"""How columns read: heading, unit, and a value as text."""
+"""The columns of tables: heading, unit, and the format of their values."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from emulator.experiments.statistics import Estimate
 
 @dataclass(frozen=True)
 class Column:
-    """A column as people read it: `value * scale` with so many decimals, in `unit`."""
+    """The format of a column: it prints `value * scale` with `decimals` decimals, in `unit`."""
 
     heading: str
     unit: str
@@ -17,11 +17,11 @@ class Column:
     decimals: int
 
     def number(self, value: float) -> str:
-        """A value in the column's unit, without the unit."""
+        """Format a value in the column's unit, without naming the unit."""
         return f"{value * self.scale:,.{self.decimals}f}"
 
     def estimate(self, value: Estimate | None) -> str:
-        """`mean ± half width`; the mean alone for one seed; `-` for nothing."""
+        """Format `mean ± half width`; the mean alone for one seed; `-` for None."""
         if value is None:
             return "-"
         if math.isinf(value.half_width):
@@ -30,11 +30,11 @@ class Column:
 
     @property
     def unit_of_differences(self) -> str:
-        """What differences are counted in: of shares in percentage points."""
+        """The unit of differences: percentage points for shares, else the column's unit."""
         return "points" if self.unit == "%" else self.unit or self.heading
 
     def difference(self, gap: Estimate) -> str:
-        """A difference with its sign: `+1.5 ± 0.2 points`; without spread for one seed."""
+        """Format a difference with its sign: `+1.5 ± 0.2 points`; without interval for one seed."""
         mean, unit = f"{gap.mean * self.scale:+,.{self.decimals}f}", self.unit_of_differences
         if math.isinf(gap.half_width):
             return f"{mean} {unit}"
@@ -42,7 +42,7 @@ class Column:
 
     @property
     def title(self) -> str:
-        """Heading with its unit."""
+        """The heading with its unit."""
         return f"{self.heading} [{self.unit}]" if self.unit else self.heading
 
 
@@ -80,6 +80,6 @@ COLUMNS: Mapping[str, Column] = {
 
 
 def column(name: str) -> Column:
-    """How a column reads; `accuracy/TASK` reads as the task."""
+    """The format of a column; `accuracy/TASK` has the task as its heading."""
     prefix, _, task = name.partition("/")
     return _share(task) if task and prefix == "accuracy" else COLUMNS[name]

@@ -1,4 +1,4 @@
-"""Differences put to the test: how far one row stands above another, and what is promised of it."""
+"""Tests of differences: how far one row stands above another, and the promises about that size."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ TOUCH = "the rows' intervals touch"
 def compute_difference_margins(
     claim: Difference, lines: Sequence[RunLine], x: float | None
 ) -> dict[tuple[float | None, str], Estimate | None]:
-    """At one place: the direction (named ""), and what is left to each promise."""
+    """Compute the margins at one point: the direction (named ""), and the distance to each promise."""
     gap = _gap(claim, lines, x)
     margins: dict[tuple[float | None, str], Estimate | None] = {(x, ""): gap}
     for promise, bound in _promises(claim).items():
@@ -29,7 +29,7 @@ def compute_difference_margins(
 
 
 def _promises(claim: Difference) -> dict[str, float]:
-    """What we promise of the size of a difference, in words, and its bound in the column's unit."""
+    """Return our promises about the size of a difference: text -> bound in the column's unit."""
     unit, promises = column(claim.column).unit_of_differences, {}
     if claim.at_least is not None:
         promises[f"at least {claim.at_least:+g} {unit}"] = claim.at_least
@@ -41,9 +41,9 @@ def _promises(claim: Difference) -> dict[str, float]:
 def _judged(
     claim: Difference, lines: Sequence[RunLine], x: float | None, family: Family
 ) -> dict[str, tuple[Verdict, str]]:
-    """Direction and promises at one place: the verdict, and it in words.
+    """Judge direction and promises at one point: name -> (verdict, verdict as text).
 
-    At least so many points are promised of rows whose own intervals do not touch.
+    An `at_least` promise holds only where the intervals of the two rows do not touch.
     """
     judged = {}
     for (_, promise), margin in compute_difference_margins(claim, lines, x).items():
@@ -57,7 +57,7 @@ def _judged(
 
 
 def write_difference_sentence(claim: Difference, lines: Sequence[RunLine], family: Family) -> str:
-    """Direction, whether intervals touch, what we promise of the size, and the paper's beside it."""
+    """Write direction, whether intervals touch, our promises, and the paper's difference."""
     what, as_text = _compared(claim), column(claim.column)
     found = [(x, _gap(claim, lines, x)) for x in list_places(lines)]
     gaps = [(x, gap) for x, gap in found if gap is not None]
@@ -80,7 +80,7 @@ def _along(
     gaps: Sequence[tuple[float | None, Estimate]],
     family: Family,
 ) -> str:
-    """The differences at all places of the axis, and at which of them direction and promises hold."""
+    """Write the differences at all points of the axis, and where direction and promises hold."""
     judged = {x: _judged(claim, lines, x, family) for x, _ in gaps}
     parts = []
     for x, gap in gaps:
@@ -94,7 +94,7 @@ def _along(
 
 
 def _where(found: Sequence[tuple[float | None, Verdict]]) -> str:
-    """At which places of the axis something holds, and at which it is significantly wrong."""
+    """Write at which points of the axis a statement holds, and at which it is significantly wrong."""
     parts = []
     for verdict in (Verdict.HOLDS, Verdict.FAILS):
         there = [f"{x:g}" for x, here in found if here is verdict]
@@ -106,13 +106,13 @@ def _where(found: Sequence[tuple[float | None, Verdict]]) -> str:
 
 
 def _gap(claim: Difference, lines: Sequence[RunLine], x: float | None) -> Estimate | None:
-    """The paired difference at one place; None where runs are missing."""
+    """Estimate the paired difference at one point; None where runs are missing."""
     above = collect_by_seed(lines, claim.above, claim.column, x)
     return estimate_paired(above, collect_by_seed(lines, claim.below, _below_column(claim), x))
 
 
 def _compared(claim: Difference) -> str:
-    """What stands above what."""
+    """Write which row and column stand above which."""
     heading, other = column(claim.column).heading, column(_below_column(claim)).heading
     if heading == other:
         return f"`{claim.above}` above `{claim.below}` in {heading}"
@@ -124,7 +124,7 @@ def _below_column(claim: Difference) -> str:
 
 
 def _size(gap: Estimate, name: str, theirs: float, as_text: Column) -> str:
-    """Our difference beside the paper's."""
+    """Write how the paper's difference compares with ours."""
     paper = f"{theirs:+.2f} {as_text.unit_of_differences} ({name})"
     if gap.count == 1:
         return f"the paper has {paper}, a single seed does not judge its size"
@@ -135,7 +135,7 @@ def _size(gap: Estimate, name: str, theirs: float, as_text: Column) -> str:
 
 
 def _touching(claim: Difference, lines: Sequence[RunLine], x: float | None) -> str:
-    """Whether the intervals of the two rows touch at one place; nothing where one has none."""
+    """Write whether the intervals of the two rows touch at one point; empty where one has no interval."""
     first = estimate_column(lines, claim.above, claim.column, x)
     second = estimate_column(lines, claim.below, _below_column(claim), x)
     if first is None or second is None or min(first.count, second.count) == 1:

@@ -1,4 +1,4 @@
-"""Experiments and suites as files: where they lie, and what is said of one that is wrong."""
+"""The files of experiments and suites: their folder, how they are read, and the problems in them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,21 +41,21 @@ PARTS: Mapping[str, type[Part]] = {
     "points": Point,
     **{str(kind.model_fields["kind"].default): kind for kind in KINDS},
 }
-"""What is inside a key of an experiment file, or behind a `kind`."""
+"""Key or `kind` in an experiment file -> the class of its content."""
 
 OVERRIDES = ("overrides", "fixed")
 """Keys that hold parts of scenarios."""
 
 
 def find_experiment_folder() -> Path:
-    """Where experiments lie: inside an installed package, or beside it in a checkout."""
+    """Find the folder of experiments: inside an installed package, or beside it in a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "configs" / "experiments"
     return installed if installed.is_dir() else package.parent / "configs" / "experiments"
 
 
 def read_scenario_only(path: Path, overrides: Sequence[str]) -> Reading:
-    """A scenario, as `read_scenario`; of an experiment in its place one line says so."""
+    """Read a scenario as `read_scenario` does. Raises ScenarioError of one line for an experiment."""
     try:
         return read_scenario(path, overrides)
     except ScenarioError:
@@ -69,14 +69,14 @@ def read_scenario_only(path: Path, overrides: Sequence[str]) -> Reading:
 
 
 def list_experiments() -> tuple[str, ...]:
-    """The experiments that come with the package."""
+    """List the experiments that come with the package."""
     return tuple(
         sorted(p.stem for p in find_experiment_folder().glob("*.yaml") if p.stem != "suites")
     )
 
 
 def read_experiment(name: str) -> Experiment:
-    """An experiment by name, or from a YAML file of one's own. ScenarioError with all problems."""
+    """Read an experiment by name, or from a user's YAML file. Raises ScenarioError with all problems."""
     path = (
         Path(name)
         if name.endswith((".yaml", ".yml"))
@@ -103,7 +103,7 @@ def read_experiment(name: str) -> Experiment:
 
 
 def _add_keys_of_like(raw: Raw, where: str) -> Raw:
-    """An experiment with the keys it has not from the one that it is `like`, of the package."""
+    """Add the keys that an experiment lacks from the packaged experiment that its `like` names."""
     if "like" not in raw:
         return raw
     if (name := raw["like"]) not in (known := list_experiments()):
@@ -113,7 +113,7 @@ def _add_keys_of_like(raw: Raw, where: str) -> Raw:
 
 
 def _anchor_overrides(raw: Any, folder: Path) -> None:
-    """Make names of files that lie beside the experiment absolute, wherever its overrides are."""
+    """Make the paths of files beside the experiment absolute in all of its overrides."""
     for key, value in raw.items() if isinstance(raw, dict) else enumerate(raw):
         if key in OVERRIDES and isinstance(value, dict):
             anchor_paths(value, folder, only_there=True)
@@ -122,7 +122,7 @@ def _anchor_overrides(raw: Any, folder: Path) -> None:
 
 
 def read_suites() -> Mapping[str, Suite]:
-    """All suites by name."""
+    """Read all suites: name -> suite. Raises ScenarioError with all problems."""
     path = find_experiment_folder() / "suites.yaml"
     problems, suites = [], {}
     for name, raw in read_mapping(path, "suites").items():
@@ -136,12 +136,12 @@ def read_suites() -> Mapping[str, Suite]:
 
 
 def find_suite_scenario(suite: Suite) -> Path:
-    """The scenario file of a suite."""
+    """Find the scenario file of a suite."""
     return find_experiment_folder() / suite.scenario
 
 
 def _format_problems(error: ValidationError, where: str, part: type[Part]) -> list[str]:
-    """where: key.path: got, wanted; one line per problem. part: what the whole should be."""
+    """Format one line per problem, `where: key.path: got …, wanted …`. part: class of the whole file."""
     lines = []
     for problem in drop_consequences(error.errors()):
         path = ".".join(str(key) for key in problem["loc"])
@@ -152,7 +152,7 @@ def _format_problems(error: ValidationError, where: str, part: type[Part]) -> li
 
 
 def _find_part(place: Sequence[int | str], whole: type[Part]) -> type[Part]:
-    """What stands at a place of an experiment file."""
+    """Find the class of the part at a place (keys from the top) of an experiment file."""
     part = whole
     for key in place:
         part = PARTS.get(str(key), part)

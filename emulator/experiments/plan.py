@@ -1,7 +1,7 @@
-"""From an experiment to the runs it needs: which scenario, in which folder, after which other run.
+"""The runs that an experiment needs: their scenarios, their folders, and their order.
 
-A run's folder is named by its method, its scenario and its seed, so experiments share runs: what one
-has computed, no other computes again.
+A run's folder is named after its method, scenario and seed. So experiments share runs: no run is
+computed twice.
 """
 
 import hashlib
@@ -37,17 +37,17 @@ from emulator.scenario.load import parse_override, read_scenario
 from emulator.scenario.schema import Scenario
 
 Key = tuple[str, float | None, int]
-"""Row label, place on the axis, seed: one run of an experiment."""
+"""Row label, place on the axis and seed of a run."""
 
 RATE = "method.learning_rate"
 
 PLACEHOLDER_GRAPH: Raw = {"topology": {"kind": "complete"}}
-"""The graph under which a row is checked before its own is known."""
+"""The graph with which a row is checked before its own graph is known."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What the user asks of an experiment; empty or None: as the experiment has it."""
+    """The part of an experiment that the user selects; empty or None: as in the experiment file."""
 
     suite: str
     seeds: int | None
@@ -71,23 +71,22 @@ class PlannedRun:
 
     @property
     def key(self) -> Key:
-        """What names this run in its experiment."""
+        """The key of this run in its experiment."""
         return (self.row.label, self.x, self.seed)
 
     @property
     def title(self) -> str:
-        """For a line about it."""
+        """The run's name in messages."""
         place = "" if self.x is None else f" at {self.x:g}"
         return f"{self.row.label}{place}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything one experiment runs on one suite.
+    """The runs of one experiment on one suite.
 
-    everything: all its runs, in order. wanted: those asked for; the others are drawn where they are
-    there already. common: what the experiment sets for all rows on this suite. overrides: what the
-    user set by hand.
+    all_runs: in order. selected_runs: those that the user selected; the others are drawn only where they
+    exist already. common: overrides of the experiment for all rows on this suite. overrides: the user's.
     """
 
     name: str
@@ -103,9 +102,9 @@ class Plan:
 
 
 def plan_runs(name: str, experiment: Experiment, selection: Selection) -> Plan:
-    """All runs of an experiment, each checked as far as it can be before the first of them.
+    """Plan all runs of an experiment, and check each as far as possible before any starts.
 
-    Raises ScenarioError with every problem: an unknown suite or row, or a scenario that is wrong.
+    Raises ScenarioError with every problem: an unknown suite or row, or a wrong scenario.
     """
     suite_name, suite, use = _find_suite(name, experiment, selection.suite)
     axis = use.axis or experiment.axis
@@ -143,11 +142,11 @@ def plan_runs(name: str, experiment: Experiment, selection: Selection) -> Plan:
     )
 
 
-def _check(name: str, wanted: Sequence[PlannedRun]) -> None:
-    """Every run's scenario, and the data of each folder once; a problem of all rows is told once."""
+def _check(name: str, runs: Sequence[PlannedRun]) -> None:
+    """Check every run's scenario and each data folder once. A problem of all rows becomes one line."""
     rows_with: dict[str, dict[str, None]] = {}
     read: list[JsonLines] = []
-    for run in wanted:
+    for run in runs:
         try:
             _check_seed(run)
             tasks = resolve(run, PLACEHOLDER_GRAPH if run.after else {}).tasks
@@ -159,7 +158,7 @@ def _check(name: str, wanted: Sequence[PlannedRun]) -> None:
         except ScenarioError as error:
             for problem in error.problems:
                 rows_with.setdefault(problem, {})[run.row.label] = None
-    all_labels = {run.row.label for run in wanted}
+    all_labels = {run.row.label for run in runs}
     lines: list[str] = []
     for problem, labels in rows_with.items():
         whose = [""] if labels.keys() == all_labels else [f"{label}: " for label in labels]
@@ -173,24 +172,24 @@ def _check_seed(run: PlannedRun) -> None:
         raise ScenarioError([f"seed: got {got!r}, wanted none (--seeds N runs seeds 1 ... N)"])
 
 
-def resolve(wanted: PlannedRun, graph: Raw) -> Scenario:
-    """The complete scenario of a run; `graph` are the overrides that put it on its graph."""
-    overrides = merge_overrides(wanted.overrides, graph)
+def resolve(run: PlannedRun, graph: Raw) -> Scenario:
+    """Resolve the complete scenario of a run. graph: the overrides that set its graph."""
+    overrides = merge_overrides(run.overrides, graph)
     ordered = sorted(overrides.items(), key=lambda item: not item[0].endswith("kind"))
     return read_scenario(
-        wanted.base, [f"{key}={json.dumps(value)}" for key, value in ordered]
+        run.base, [f"{key}={json.dumps(value)}" for key, value in ordered]
     ).scenario
 
 
-def derive_graph_overrides(wanted: PlannedRun, reference: Path) -> Raw:
-    """The topology that a row takes from the folder of its reference run.
+def derive_graph_overrides(run: PlannedRun, reference: Path) -> Raw:
+    """Derive the topology of a row from the folder of its reference run.
 
-    A random graph gets as many edges as the clusters have, and one less than there are devices at
-    least: with fewer it cannot be connected.
+    A random graph gets as many edges as the clusters have, but at least the number of devices less one,
+    without which it cannot be connected.
     """
     written = read_topology(reference)
     edges = sorted({tuple(sorted((link.sender, link.receiver))) for link in written.links})
-    if wanted.row.graph == "clusters":
+    if run.row.graph == "clusters":
         return {"topology": {"kind": "edges", "edges": [list(edge) for edge in edges]}}
     fewest = len(written.positions_m) - 1
     topology: Raw = {"kind": "random_feasible", "num_edges": max(len(edges), fewest)}
@@ -199,15 +198,15 @@ def derive_graph_overrides(wanted: PlannedRun, reference: Path) -> Raw:
 
 
 def name_run_folder(store: Path, scenario: Scenario) -> Path:
-    """Where a scenario's run lies: equal scenarios share it, different ones do not.
+    """Name the folder of a scenario's run: equal for equal scenarios, different for different ones.
 
-    The name depends on what differs from the defaults, so that a key which joins the scenario with a
-    default that changes nothing leaves old runs where they are found; and on the content of what is
-    not the emulator's: plug-ins, task files, tables of a channel. (Of a backbone its name has to do.)
+    The name depends on the values that differ from their defaults, so a new key whose default changes
+    nothing does not rename old runs. It also depends on the content of the user's files: plug-ins, task
+    files, tables of a channel. (Of a backbone only the name counts.)
     """
-    chosen = json.dumps(_non_default_values(scenario), sort_keys=True)
-    chosen += "".join(_digest_file(path) for path in sorted(_find_own_files(scenario)))
-    digest = hashlib.blake2b(chosen.encode(), digest_size=4).hexdigest()
+    text = json.dumps(_non_default_values(scenario), sort_keys=True)
+    text += "".join(_digest_file(path) for path in sorted(_find_own_files(scenario)))
+    digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
     method = scenario.method.kind.rsplit(":", 1)[-1]
     return store / f"{method}-{digest}-{scenario.seed}"
 
@@ -223,8 +222,8 @@ def is_complete(folder: Path, scenario: Scenario) -> bool:
 
 
 def _non_default_values(section: BaseModel) -> Raw:
-    """What a section says beyond its defaults, and of what says anything its kind."""
-    chosen: Raw = {}
+    """Return the values of a section that differ from their defaults, and always its kind."""
+    values: Raw = {}
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         by_default = not field.is_required() and value == field.get_default(
@@ -233,14 +232,14 @@ def _non_default_values(section: BaseModel) -> Raw:
         if name != "kind" and by_default:
             continue
         if isinstance(value, BaseModel):
-            chosen[name] = _non_default_values(value)
+            values[name] = _non_default_values(value)
         else:
-            chosen[name] = section.model_dump(mode="json", include={name})[name]
-    return chosen
+            values[name] = section.model_dump(mode="json", include={name})[name]
+    return values
 
 
 def _find_own_files(section: BaseModel) -> set[Path]:
-    """The files of the user's own that a section names: a plug-in's module, data."""
+    """Find the user's files that a section names: the module of a plug-in, and data."""
     files = set()
     if ":" in str(getattr(section, "kind", "")):
         files.add(Path(inspect.getfile(type(section))))
@@ -258,7 +257,7 @@ def _find_own_files(section: BaseModel) -> set[Path]:
 
 
 def _digest_file(path: Path) -> str:
-    """A digest of a file, read again only when it has changed."""
+    """Return a digest of a file's content; the file is read again only when it has changed."""
     state = path.stat()
     return _digest_version(path, state.st_mtime_ns, state.st_size)
 
@@ -271,7 +270,7 @@ def _digest_version(path: Path, _changed_ns: int, _size: int) -> str:
 def find_runs(
     runs: Sequence[PlannedRun], store: Path, known: Mapping[Key, Path] | None = None
 ) -> dict[Key, Path]:
-    """The folders of those runs that are there; a run whose reference is not there is not."""
+    """Find the folders of the runs that exist; a run without its reference run counts as missing."""
     folders = dict(known or {})
     for run in sorted(runs, key=lambda run: run.after is not None):  # references first
         if run.key in folders or (run.after is not None and run.after not in folders):
@@ -287,23 +286,23 @@ def find_runs(
 
 
 def parse_overrides(texts: Sequence[str]) -> Overrides:
-    """`key.path=value` of the command line."""
-    chosen: Overrides = {}
+    """Parse `key.path=value` texts of the command line."""
+    overrides: Overrides = {}
     for text in texts:
         keys, value = parse_override(text)
-        chosen = merge_overrides(chosen, {".".join(keys): value})
-    return chosen
+        overrides = merge_overrides(overrides, {".".join(keys): value})
+    return overrides
 
 
 def supports_suite(name: str, suite: str) -> bool:
-    """Whether an experiment of the package can run on a suite."""
+    """Return whether an experiment of the package can run on a suite."""
     known = read_suites().get(suite)
     family = (known.family if known else None) or suite
     return family in read_experiment(name).suites
 
 
 def _find_suite(name: str, experiment: Experiment, wished: str) -> tuple[str, Suite, SuiteUse]:
-    """The suite, and the part of the experiment that is meant for it."""
+    """Find the suite, and the part of the experiment for it. Raises ScenarioError."""
     suites = read_suites()
     if unknown := sorted(experiment.suites.keys() - suites.keys()):
         known = ", ".join(suites)
@@ -322,7 +321,7 @@ def _find_suite(name: str, experiment: Experiment, wished: str) -> tuple[str, Su
 def _select_rows(
     experiment: Experiment, use: SuiteUse, wished: Sequence[str]
 ) -> tuple[tuple[PlannedRow, ...], set[str]]:
-    """The rows to draw; and of them those asked for, with the reference where one needs it."""
+    """Select the rows to draw and the labels to run, with the reference row where one needs it."""
     rows = experiment.planned_rows()
     known = [row.label for row in rows]
     for label in wished:
@@ -345,51 +344,53 @@ def _merge_run_overrides(
     selection: Selection,
     seed: int,
 ) -> Raw:
-    """From the general to the particular; what the user sets on the command line comes last."""
+    """Merge the overrides of a run: suite, experiment, row, point, then those of the command line."""
     place = point.overrides if point else {}
     back = {key for key, value in row.fixed.items() if value is None and key in place}
     place, fixed = ({k: v for k, v in x.items() if k not in back} for x in (place, row.fixed))
-    chosen = merge_overrides(suite.overrides, use.overrides, row.overrides, place, fixed)
-    kind = _find_method_kind(suite, chosen)
+    overrides = merge_overrides(suite.overrides, use.overrides, row.overrides, place, fixed)
+    kind = _find_method_kind(suite, overrides)
     rates = suite.learning_rates
     rate = rates.get(row.label.split(" on ")[0], rates.get(kind))
-    if rate is not None and RATE not in chosen:
-        chosen[RATE] = rate
+    if rate is not None and RATE not in overrides:
+        overrides[RATE] = rate
     if row.graph == "mesh":
-        chosen = merge_overrides(chosen, {"topology": {"kind": "complete"}})
-    return _select_task_entries(merge_overrides({"seed": seed}, chosen, selection.overrides), suite)
+        overrides = merge_overrides(overrides, {"topology": {"kind": "complete"}})
+    return _select_task_entries(
+        merge_overrides({"seed": seed}, overrides, selection.overrides), suite
+    )
 
 
-def _find_method_kind(suite: Suite, chosen: Raw) -> str:
-    """The kind of a row's method: its own, or that of the suite's scenario."""
-    if "method.kind" in chosen:
-        return str(chosen["method.kind"])
-    section = chosen.get("method") or read_mapping(find_suite_scenario(suite), "a scenario").get(
+def _find_method_kind(suite: Suite, overrides: Raw) -> str:
+    """Find the kind of a row's method: its own, or that of the suite's scenario."""
+    if "method.kind" in overrides:
+        return str(overrides["method.kind"])
+    section = overrides.get("method") or read_mapping(find_suite_scenario(suite), "a scenario").get(
         "method"
     )
     return str(section.get("kind")) if isinstance(section, dict) else ""
 
 
-def _select_task_entries(chosen: Raw, suite: Suite) -> Raw:
-    """`tasks.names` where a suite's tasks are entries with columns of their own (hub): those entries."""
-    names = chosen.get("tasks.names")
+def _select_task_entries(overrides: Raw, suite: Suite) -> Raw:
+    """Replace `tasks.names` by the suite's task entries of these names, where it has entries (hub)."""
+    names = overrides.get("tasks.names")
     if not isinstance(names, list):
-        return chosen
+        return overrides
     entries = read_mapping(find_suite_scenario(suite), "a scenario").get("tasks", {}).get("tasks")
     if entries is None:
-        return chosen
+        return overrides
     entry_of = {entry["name"]: entry for entry in entries}
     if unknown := [name for name in names if name not in entry_of]:
         known = ", ".join(entry_of)
         raise ScenarioError([f"tasks.names: got {x!r}, wanted some of {known}" for x in unknown])
-    rest = {key: value for key, value in chosen.items() if key != "tasks.names"}
+    rest = {key: value for key, value in overrides.items() if key != "tasks.names"}
     return merge_overrides(rest, {"tasks.tasks": [entry_of[name] for name in names]})
 
 
 def _message_bytes(reference: Path) -> int:
-    """Bytes on the air of the reference run's mean burst of a round, retransmissions apart.
+    """Mean air bytes of a burst in the rounds of the reference run, without retransmissions.
 
-    0 where nobody spoke in the rounds.
+    0 where no device transmitted in the rounds.
     """
     sizes = [
         r.header_bytes + r.checksum_bytes + r.mask_bytes + r.payload_bytes

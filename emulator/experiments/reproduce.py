@@ -1,7 +1,7 @@
-"""`emulator reproduce`: run what an experiment lacks, then draw its tables and figures.
+"""`emulator reproduce`: run the missing runs of an experiment, then draw its tables and figures.
 
-Nothing is run twice: a run whose folder holds the same scenario is taken as it is. A failing run is
-told in one line and the others go on; what is drawn says what is missing.
+Nothing is run twice: a complete folder with the same scenario is used as it is. A failed run is reported
+in one line and the others go on; the table lists the missing runs.
 """
 
 import hashlib
@@ -39,12 +39,12 @@ from emulator.experiments.worker_pool import Workers, choose_jobs
 from emulator.scenario.schema import Scenario
 
 PrintLine = Callable[[str], None]
-"""Takes one line for the user."""
+"""Prints one line for the user."""
 
 
 @dataclass
 class PlanProgress:
-    """What has become of a plan's runs."""
+    """The state of a plan's runs: folders of complete runs, causes of failures, durations [s]."""
 
     folders: dict[Key, Path] = field(default_factory=dict)
     causes: dict[Key, str] = field(default_factory=dict)
@@ -52,13 +52,13 @@ class PlanProgress:
 
     @property
     def known(self) -> int:
-        """Runs of which the end is known."""
+        """The number of runs that are complete or have failed."""
         return len(self.folders) + len(self.causes)
 
 
 @dataclass(frozen=True)
 class PlannedWork:
-    """What was asked for, all of it checked."""
+    """The plans of all requested experiments, all of them checked."""
 
     plans: tuple[Plan, ...]
 
@@ -70,8 +70,9 @@ def plan_experiments(
     rows: tuple[str, ...],
     overrides: Sequence[str],
 ) -> PlannedWork:
-    """The plans behind NAME: one experiment's, or with `all` those of every one of the package that
-    knows the suite, but `tune`. Raises ScenarioError with every problem before anything is run.
+    """Plan one experiment, or with `all` every experiment of the package on the suite except `tune`.
+
+    Raises ScenarioError with every problem before anything runs.
     """
     if seeds is not None and seeds > MOST_SEEDS:
         raise ScenarioError([f"--seeds: got {seeds}, wanted at most {MOST_SEEDS}"])
@@ -90,32 +91,32 @@ def plan_experiments(
 
 
 def list_runs(planned: PlannedWork, out: Path | None) -> list[str]:
-    """One line per run, with those that are there marked, and at last how many are lacking.
+    """List one line per run, with existing ones marked, and the number of missing runs as the last line.
 
-    Raises ScenarioError for a folder that cannot be written to, as `reproduce` does.
+    Raises ScenarioError for a folder that cannot be written, as `reproduce_experiments` does.
     """
     _check_folders(planned, out)
-    told, lacking = [], 0
+    lines, missing = [], 0
     for each in planned.plans:
         store, _ = _choose_folders(each, out, several=len(planned.plans) > 1)
         there = find_runs(each.selected_runs, store)
-        lacking += len(each.selected_runs) - len(there)
-        told += [
+        missing += len(each.selected_runs) - len(there)
+        lines += [
             f"{each.name}: {wanted.title}{' (there)' if wanted.key in there else ''}"
             for wanted in each.selected_runs
         ]
-    return [*told, f"{lacking} of {len(told)} to run, into {store}"]
+    return [*lines, f"{missing} of {len(lines)} to run, into {store}"]
 
 
 def reproduce_experiments(
     planned: PlannedWork, out: Path | None, jobs: int | None, print_line: PrintLine
 ) -> None:
-    """Run what is lacking and draw each experiment as soon as its runs are there.
+    """Run the missing runs, and draw each experiment as soon as its runs have ended.
 
-    out: the drawings' folder, the runs in `runs` inside it; by default runs/reproduce/SUITE/NAME, and
+    out: folder of the drawings, with the runs in its `runs`; by default runs/reproduce/SUITE/NAME, where
     all experiments of a suite share runs/reproduce/SUITE/runs.
-    Raises ScenarioError before anything runs where that cannot be written; EmulatorError at the end
-    when runs have failed; lets KeyboardInterrupt through at once, with every finished run kept.
+    Raises ScenarioError before anything runs where a folder cannot be written, EmulatorError at the end
+    when runs have failed, and KeyboardInterrupt at once; finished runs are kept.
     """
     _check_folders(planned, out)
     failed = 0
@@ -148,11 +149,11 @@ def reproduce_experiments(
 
 
 def _choose_folders(each: Plan, out: Path | None, *, several: bool) -> tuple[Path, Path]:
-    """Where the runs of an experiment lie, and where its tables and figures go."""
+    """Choose the folders of an experiment's runs, and of its tables and figures."""
     shared = Path("runs") / "reproduce" / each.suite
-    if out is None and each.overrides:  # beside the experiment's own tables, not in their place
-        told = json.dumps(each.overrides, sort_keys=True).encode()
-        digest = hashlib.blake2b(told, digest_size=3).hexdigest()
+    if out is None and each.overrides:  # do not replace the tables without overrides
+        text = json.dumps(each.overrides, sort_keys=True).encode()
+        digest = hashlib.blake2b(text, digest_size=3).hexdigest()
         return shared / "runs", shared / f"{each.name}-changed-{digest}"
     if out is None:
         return shared / "runs", shared / each.name
@@ -160,7 +161,7 @@ def _choose_folders(each: Plan, out: Path | None, *, several: bool) -> tuple[Pat
 
 
 def _check_folders(planned: PlannedWork, out: Path | None) -> None:
-    """Raise ScenarioError where runs, tables or figures cannot be written, or not without harm."""
+    """Raise ScenarioError where runs or drawings cannot be written, or would replace other files."""
     for each in planned.plans:
         store, drawings = _choose_folders(each, out, several=len(planned.plans) > 1)
         check_place(drawings)
@@ -173,7 +174,7 @@ def _check_folders(planned: PlannedWork, out: Path | None) -> None:
 
 
 class PlanRunner:
-    """One plan being carried out: runs that are there are taken, the others run, references first."""
+    """Runs one plan: it uses existing runs and starts the others, reference runs first."""
 
     def __init__(self, each: Plan, store: Path, workers: Workers, print_line: PrintLine) -> None:
         self._plan = each
@@ -185,7 +186,7 @@ class PlanRunner:
         self.progress = PlanProgress()
 
     def run_all(self) -> PlanProgress:
-        """Returns when every run is there or has failed."""
+        """Return the progress when every run is complete or has failed."""
         with writing(self._store):
             self._store.mkdir(parents=True, exist_ok=True)
         waiting = list(self._plan.selected_runs)
@@ -197,7 +198,7 @@ class PlanRunner:
         return self.progress
 
     def _advance(self, wanted: PlannedRun) -> bool:
-        """Take, start or give up a waiting run; False where it has to wait on."""
+        """Use an existing run, start it, or give it up; return False while it has to wait."""
         progress, after = self.progress, wanted.after
         if after in progress.causes:
             progress.causes[wanted.key] = "the run it takes its graph from failed"
@@ -223,7 +224,7 @@ class PlanRunner:
         return True
 
     def _scenario(self, wanted: PlannedRun) -> Scenario | None:
-        """The run's scenario, its graph included; None, and the cause noted, where it has none."""
+        """Resolve the run's scenario with its graph; on an error record the cause and return None."""
         if wanted.key not in self._scenarios:
             try:
                 graph: Raw = {}
@@ -235,7 +236,7 @@ class PlanRunner:
         return self._scenarios.get(wanted.key)
 
     def _collect_ended(self) -> None:
-        """Wait for a run to end and tell of it."""
+        """Wait until a run ends, and report the ended runs."""
         for ended in self._workers.wait_for_ended():
             wanted = self._started[ended.folder]
             if ended.cause:
@@ -256,7 +257,7 @@ class PlanRunner:
 def format_progress(
     wanted: PlannedRun, folder: Path, progress: PlanProgress, total: int, jobs: int
 ) -> str:
-    """`[3/50] lora, seed 2: 17.5 % in 61 s; about 12 min left`."""
+    """Format a line such as `[3/50] lora, seed 2: 17.5 % in 61 s; about 12 min left`."""
     line = read_run(wanted.row.label, wanted.x, folder)
     left_s = estimate(progress.seconds).mean * (total - progress.known) / jobs
     left = f"about {left_s / 60:.0f} min left" if left_s >= 60 else "less than a minute left"
@@ -270,7 +271,7 @@ def format_progress(
 
 
 def write_drawings(each: Plan, progress: PlanProgress, folder: Path) -> None:
-    """results.csv, table.md, the figures with their data, and what `tune` has chosen."""
+    """Write results.csv, table.md, the figures with their data, and the learning rates of `tune`."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
         read_run(run.row.label, run.x, progress.folders[run.key])
@@ -305,7 +306,7 @@ def write_drawings(each: Plan, progress: PlanProgress, folder: Path) -> None:
 
 
 def _list_rates(runs: Sequence[PlannedRun]) -> dict[str, float]:
-    """The learning rate that an experiment or its suite gives a row; without rows that have several."""
+    """List the learning rate that an experiment or its suite sets for each row, if it is only one."""
     given: dict[str, set[float]] = {}
     for run in runs:
         given.setdefault(run.row.label, set()).add(run.overrides.get(RATE, math.nan))
@@ -313,7 +314,7 @@ def _list_rates(runs: Sequence[PlannedRun]) -> dict[str, float]:
 
 
 def find_best_places(lines: Sequence[RunLine]) -> dict[str, float]:
-    """The place on the axis where each row's mean accuracy is highest; of equals the lowest."""
+    """Find the point of the axis with the highest mean accuracy of each row; the lowest of equals."""
     best: dict[str, tuple[float, float]] = {}
     for row in dict.fromkeys(line.row for line in lines):
         for x in sorted({line.x for line in lines if line.row == row and line.x is not None}):

@@ -1,4 +1,4 @@
-"""The runs of an experiment, read from their folders: one line each, and their CSV file."""
+"""The results of an experiment's runs: one line each, read from its folder, and their CSV file."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ SUMMARY_VALUES: Mapping[str, tuple[str, ...]] = {
     "forgetting": ("asked", "forgetting"),
     "dilution": ("asked", "dilution"),
 }
-"""Column -> where summary.json has it."""
+"""Column -> its keys in summary.json."""
 
 LARGEST = ("collision_rate", "collision_rate_expected")
 """Metrics whose largest value over devices is a column of its own, `<metric>_max`."""
@@ -44,7 +44,7 @@ RUN_COLUMNS = (*SUMMARY_VALUES, *(f"{metric}_max" for metric in LARGEST))
 
 @dataclass(frozen=True)
 class RunLine:
-    """One run: where it stands in the experiment, and what it came to.
+    """The results of one run, and its row, point and seed in the experiment.
 
     x: place on the axis, None without one. values: column -> value, None where the method has none.
     """
@@ -61,7 +61,7 @@ class RunLine:
 
 
 def read_run(row: str, x: float | None, folder: Path) -> RunLine:
-    """The line of a run's folder. Raises ScenarioError for a folder that holds none."""
+    """Read the line of a run from its folder. Raises ScenarioError for a folder without a run."""
     summary = read_summary(folder)
     values = {name: _at(summary, path) for name, path in SUMMARY_VALUES.items()}
     metrics = metric_table(folder)
@@ -82,7 +82,7 @@ def read_run(row: str, x: float | None, folder: Path) -> RunLine:
 
 
 def format_csv(lines: Sequence[RunLine]) -> str:
-    """One line per run, its values unrounded; folders by name."""
+    """Format one CSV line per run, with unrounded values and the name of its folder."""
     tasks = sorted({task for line in lines for task in line.per_task})
     head = ["row", "x", "seed", "method", "devices", "rounds", *RUN_COLUMNS]
     head += [*(f"accuracy/{task}" for task in tasks), "run"]
@@ -99,7 +99,7 @@ def format_csv(lines: Sequence[RunLine]) -> str:
 def collect_by_seed(
     lines: Iterable[RunLine], row: str, column: str, x: float | None = None
 ) -> dict[int, float]:
-    """A row's values of one column by seed (at one place of the axis); without those it has not."""
+    """Collect a row's values of a column at one point of the axis: seed -> value, without missing ones."""
     found = {}
     for line in lines:
         value = _value(line, column)
@@ -111,19 +111,19 @@ def collect_by_seed(
 def estimate_column(
     lines: Iterable[RunLine], row: str, column: str, x: float | None = None
 ) -> Estimate | None:
-    """The mean over seeds with its interval; None where nothing was measured."""
+    """Estimate the mean over seeds of a row's column; None where nothing was measured."""
     values = collect_by_seed(lines, row, column, x)
     return estimate([values[seed] for seed in sorted(values)]) if values else None
 
 
 def list_places(lines: Iterable[RunLine]) -> list[float | None]:
-    """The places on the axis, in order; [None] for an experiment without one."""
+    """List the points of the axis in order; [None] for an experiment without an axis."""
     found = {line.x for line in lines}
     return sorted(found, key=lambda x: -1.0 if x is None else x)
 
 
 def _value(line: RunLine, column: str) -> float | None:
-    """A column's value; `accuracy/TASK` is one task's."""
+    """Return a column's value; `accuracy/TASK` is that of one task. Raises ScenarioError."""
     prefix, _, task = column.partition("/")
     if task and prefix == "accuracy":
         return line.per_task.get(task)

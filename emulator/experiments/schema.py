@@ -1,8 +1,8 @@
-"""What an experiment is, as data: rows, seeds, charts, and what the paper claims.
+"""The schema of experiment files: rows, seeds, charts, and the claims of the paper.
 
-`configs/experiments/NAME.yaml` is an `Experiment`, `configs/experiments/suites.yaml` holds the
-`Suite`s it runs on; `load.py` reads both. An *override* is what `emulator run --set` takes, `key.path: value`, so that each
-run of an experiment can be repeated by hand. Nothing here knows scenarios: those are checked when an
+`configs/experiments/NAME.yaml` is an `Experiment`, `configs/experiments/suites.yaml` holds the `Suite`s
+on which it runs; `load.py` reads both. An *override* is a `key.path: value` as `emulator run --set` takes
+it, so each run of an experiment can be repeated by hand. Scenarios are not checked here, but when an
 experiment is planned.
 """
 
@@ -18,7 +18,7 @@ Overrides = dict[str, Any]
 """Key path -> value, as in --set."""
 
 MOST_SEEDS = 1000
-"""The most runs of one row; `emulator reproduce --seeds` has the same limit."""
+"""The most seeds of a row, also for `emulator reproduce --seeds`."""
 
 Graph = Literal["own", "clusters", "random", "mesh"]
 
@@ -33,7 +33,7 @@ class Part(BaseModel):
 
 
 class Suite(Part):
-    """A backbone with its tasks: what experiments run on."""
+    """A backbone with its tasks, on which experiments run."""
 
     about: str = Field(description="one sentence")
     scenario: str = Field(description="scenario file, relative to this file")
@@ -55,7 +55,7 @@ class Row(Part):
 
     graphs: `own` is the topology of the scenario; `clusters` the cluster graph of the reference row
     of the same seed; `random` a random graph of as many links that meets the power constraint; `mesh`
-    joins everybody. The first graph keeps the label, each other one makes a further row `label on GRAPH`.
+    joins all devices. The first graph keeps the label; every other one adds a row `label on GRAPH`.
     """
 
     label: Name = Field(description="name of the row")
@@ -63,10 +63,10 @@ class Row(Part):
     overrides: Overrides = Field(default={}, description="what makes it this row")
     fixed: Overrides = Field(
         default={},
-        description="what makes it this row, whatever the axis says; null takes back what it says",
+        description="what makes it this row, whatever the axis sets; null undoes what the axis sets",
     )
     graphs: tuple[Graph, ...] = Field(
-        default=("own",), min_length=1, description="who talks to whom"
+        default=("own",), min_length=1, description="the graphs of links on which it runs"
     )
     of_paper: bool = Field(default=False, description="whether the paper has this row")
     paper: dict[str, float] = Field(default={}, description="the paper's accuracy [%] by column")
@@ -85,7 +85,7 @@ class PlannedRow(Part):
 
     @property
     def needs_reference(self) -> bool:
-        """Whether its graph is made after another run's."""
+        """Whether its graph is derived from another run."""
         return self.graph in ("clusters", "random")
 
 
@@ -97,7 +97,7 @@ class Point(Part):
 
 
 class Axis(Part):
-    """What a figure varies: every row is run at every point."""
+    """The quantity that a figure varies: every row runs at every point."""
 
     label: str = Field(description="with its unit")
     points: tuple[Point, ...] = Field(min_length=1)
@@ -124,9 +124,9 @@ class SuiteUse(Part):
 
 
 class Difference(Part):
-    """`above` stands so many points above `below`, in one column or, of each row, in its own.
+    """`above` is higher than `below`, in one column or each row in a column of its own.
 
-    at_least holds only where the intervals of the two rows do not touch; a single seed has none.
+    at_least holds only where the intervals of the two rows do not touch; a single seed has no interval.
     """
 
     kind: Literal["difference"] = "difference"
@@ -146,7 +146,7 @@ class Difference(Part):
 
     @property
     def compares_itself(self) -> bool:
-        """Whether both sides are one."""
+        """Whether both sides are the same row and column."""
         return self.above == self.below and self.below_column in (None, self.column)
 
 
@@ -159,14 +159,14 @@ class Order(Part):
 
 
 class Saving(Part):
-    """`row` has so much less of a column than `against`."""
+    """`row` has at least `percent` % less of a column than `against`."""
 
     kind: Literal["saving"] = "saving"
     row: str
     against: str
     column: str = "bytes_total"
     percent: float = Field(gt=0, lt=100, description="what the paper (or we) promise to save [%]")
-    source: str = Field(description="who says so")
+    source: str = Field(description="where that is stated")
 
 
 class Bound(Part):
@@ -190,7 +190,7 @@ Claim = Annotated[Difference | Order | Saving | Bound | Growth, Field(discrimina
 
 
 def list_rows(claim: Claim) -> dict[str, str]:
-    """The rows a claim speaks of, by the key that names each."""
+    """List the rows of a claim: key -> row."""
     keys = ("above", "below", "row", "against")
     named = {key: getattr(claim, key) for key in keys if key in type(claim).model_fields}
     if isinstance(claim, Order):
@@ -216,7 +216,7 @@ class Bars(Part):
 
 
 class Front(Part):
-    """A column against a cost, every row at every point; the front nobody dominates is drawn."""
+    """A column against a cost, every row at every point, with the Pareto front."""
 
     kind: Literal["front"] = "front"
     column: str = "accuracy"
@@ -273,7 +273,7 @@ class Experiment(Part):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Experiment":
-        """Every row that is spoken of exists. Raises one ValueError with all problems."""
+        """Check that every named row exists. Raises one ValueError with all problems."""
         known = [row.label for row in self.planned_rows()]
         problems = [
             f"rows: got {x!r} twice, wanted every label once" for x in _find_repeated(known)
@@ -302,7 +302,7 @@ class Experiment(Part):
         return self
 
     def _find_empty_statements(self) -> list[str]:
-        """Claims and charts that could say nothing: along no axis, or of a row beside itself."""
+        """Find claims and charts without meaning: without an axis, or of a row against itself."""
         problems = []
         has_axis = self.axis is not None or all(use.axis for use in self.suites.values())
         for index, claim in enumerate(self.claims):
@@ -318,7 +318,7 @@ class Experiment(Part):
         return problems
 
     def planned_rows(self) -> tuple[PlannedRow, ...]:
-        """Every row on each of its graphs, in order."""
+        """Return every row on each of its graphs, in order."""
         return tuple(
             PlannedRow(
                 label=row.label if graph == row.graphs[0] else f"{row.label} on {graph}",
@@ -339,7 +339,7 @@ def _find_repeated(labels: Sequence[str]) -> list[str]:
 
 
 def merge_overrides(*layers: Overrides) -> Raw:
-    """Overrides over overrides: a later one wins, and one of a whole section drops those inside it."""
+    """Merge overrides: a later one wins, and one of a whole section drops those inside the section."""
     result: Raw = {}
     for layer in layers:
         for key, value in layer.items():

@@ -1,8 +1,8 @@
-"""Which of the differences of one table are significant: t tests, corrected together after Holm.
+"""Significance of the differences of one table: t tests with Holm's correction.
 
-A *margin* is an estimate over seeds that a claim wants above 0 (a paired difference, or what is left to
-a bound). A *family* is the margins that one table judges. Source: S. Holm, A simple sequentially
-rejective multiple test procedure, Scand. J. Statist. 6 (1979).
+A *margin* is an estimate over seeds that has to be above 0 (a paired difference, or the distance to a
+bound). A *family* is the set of margins of one table. Source: S. Holm, A simple sequentially rejective
+multiple test procedure, Scand. J. Statist. 6 (1979).
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,11 +14,11 @@ from emulator.experiments.statistics import LEVEL, Estimate, p_value
 ALPHA = 1 - LEVEL
 
 ONE_SEED = "in the only seed"
-"""Where a statement is known to be true or false; of other seeds a single one says nothing."""
+"""Text for a statement about one seed, which shows nothing about other seeds."""
 
 
 class Verdict(StrEnum):
-    """What a family says of a margin."""
+    """The result of the test of a margin, as text."""
 
     HOLDS = "holds, significant"
     FAILS = "does not hold, significant"
@@ -29,33 +29,33 @@ class Verdict(StrEnum):
 class Family:
     """The p values that are corrected together, ascending.
 
-    Not tested, and never significant: a single seed, and seeds that all agree. Of a few answers counted
-    over a few seeds, equal differences come by chance; of bytes or parameters they are a fact, so the
-    words say which way they point.
+    A single seed, and seeds with equal values, are not tested and never significant. Equal differences
+    of a few answers over a few seeds come by chance; those of bytes or parameters are facts, so the text
+    states their sign.
     """
 
     p_values: tuple[float, ...]
 
     @classmethod
     def of(cls, margins: Iterable[Estimate | None]) -> "Family":
-        """The family of these margins; None where runs are missing."""
+        """The family of these margins; a None, where runs are missing, is left out."""
         tested = (p_value(m) for m in margins if m is not None and m.varies)
         return cls(tuple(sorted(tested)))
 
     def adjusted(self, margin: Estimate) -> float:
-        """The adjusted p value of one of the family's margins."""
+        """Return the adjusted p value of one of the family's margins."""
         return adjust_holm(self.p_values)[self.p_values.index(p_value(margin))]
 
     def verdict(self, margin: Estimate) -> Verdict:
-        """Whether a margin of the family is significantly above 0, or below it."""
+        """Judge whether a margin of the family is significantly above or below 0."""
         if not margin.varies or self.adjusted(margin) >= ALPHA:
             return Verdict.OPEN
         return Verdict.HOLDS if margin.mean > 0 else Verdict.FAILS
 
     def words(self, margin: Estimate) -> str:
-        """The verdict in words, with the adjusted p value: `holds, significant (p 0.012)`.
+        """Describe the verdict with the adjusted p value: `holds, significant (p 0.012)`.
 
-        Without a test it says which way the seeds point, and that nothing was tested.
+        Without a test the text states the sign, and that nothing was tested.
         """
         if not margin.varies:
             side = "holds" if margin.mean > 0 else "does not hold"
@@ -65,9 +65,10 @@ class Family:
 
 
 def adjust_holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p values, in the order given. Law: no family has a false rejection more often than ALPHA.
+    """Adjust p values after Holm; the order stays.
 
-    The k-th smallest of m is multiplied by m - k + 1, and none is smaller than those before it.
+    The k-th smallest of m values is multiplied by m - k + 1, and raised to the largest one before it.
+    Law: the probability of any false rejection in a family is at most ALPHA.
     """
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, largest = [0.0] * len(p_values), 0.0

@@ -1,4 +1,4 @@
-"""Means over seeds and what they are worth: 95 % intervals by Student's t, paired where seeds match."""
+"""Means over seeds with 95 % intervals by Student's t, and paired differences of equal seeds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ class Estimate:
 def estimate(values: Sequence[float]) -> Estimate:
     """Mean ± t(0.975, n-1) · s / √n, s with n-1 in its denominator. At least one value.
 
-    One value says nothing of its spread: its half_width is infinite.
+    The half_width of a single value is infinite, because one value has no spread.
     """
     count = len(values)
     if count == 1:
@@ -55,20 +55,21 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def estimate_paired(values: Mapping[int, float], against: Mapping[int, float]) -> Estimate | None:
-    """The estimate of values[seed] - against[seed] over the seeds both have; None without any."""
+    """Estimate values[seed] - against[seed] over the seeds that both have; None without any."""
     seeds = sorted(values.keys() & against.keys())
     return estimate([values[seed] - against[seed] for seed in seeds]) if seeds else None
 
 
 def p_value(margin: Estimate) -> float:
-    """Two-sided p of Student's t test that the true mean is 0, of an estimate that varies."""
+    """Two-sided p of Student's t test that the true mean is 0; the estimate must vary over seeds."""
     quantile = float(stats.t.ppf((1 + LEVEL) / 2, margin.count - 1))
     t = abs(margin.mean) / (margin.half_width / quantile)
     return float(2 * stats.t.sf(t, margin.count - 1))
 
 
 def largest_share(count: int) -> float:
-    """Of so many independent observations none exceeds a bound: the upper end of the 95 % interval of
-    the share of all such observations that do (Clopper-Pearson, one-sided).
+    """Upper end of the 95 % interval of a share of which `count` independent observations show none.
+
+    Source: Clopper and Pearson (1934), one-sided.
     """
     return float(1 - (1 - LEVEL) ** (1 / count))

@@ -1,4 +1,4 @@
-"""The table of an experiment in Markdown: what was measured, beside the paper's numbers."""
+"""The table of an experiment in Markdown: the measurements beside the paper's numbers."""
 
 import json
 import math
@@ -17,10 +17,10 @@ from emulator.experiments.statistics import Estimate, estimate, estimate_paired
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a table is made from: the experiment, its rows here, its runs, and what is missing.
+    """The input of a table: the experiment, its rows and runs, and texts on missing runs.
 
-    common: what the experiment sets for all rows. overrides: what was set by hand. learning_rates: by
-    row, NaN where the method's default stands.
+    common: overrides of the experiment for all rows. overrides: the user's. learning_rates: by row, NaN
+    for the method's default.
     """
 
     name: str
@@ -36,13 +36,13 @@ class Drawn:
 
     @property
     def title(self) -> str:
-        """The experiment's, with what was set by hand."""
+        """The title of the experiment, with the user's overrides."""
         changes = _settings(self.overrides)
         return f"{self.experiment.title} (changed: {changes})" if changes else self.experiment.title
 
 
 def check_columns(experiment: Experiment, name: str) -> None:
-    """Raise ScenarioError where an experiment speaks of a column that no run has."""
+    """Raise ScenarioError where an experiment names a column that no run has."""
     used = {f"columns.{i}": text for i, text in enumerate(experiment.columns)}
     for index, chart in enumerate(experiment.charts):
         names = ("column", "cost", "against")
@@ -63,13 +63,13 @@ def check_columns(experiment: Experiment, name: str) -> None:
 
 
 def _is_of_a_task(column: str) -> bool:
-    """Whether it is `accuracy/TASK`; charts of it get files of its name."""
+    """Whether a column is `accuracy/TASK` with a task that can be a file name, as charts need it."""
     prefix, slash, task = column.partition("/")
     return (prefix, slash) == ("accuracy", "/") and is_name(task)
 
 
 def build_document(drawn: Drawn) -> str:
-    """The whole Markdown file."""
+    """Build the whole Markdown file."""
     experiment = drawn.experiment
     parts = [f"# {drawn.title}\n\n{experiment.about}", _provenance(drawn)]
     for x in list_places(drawn.lines):
@@ -82,10 +82,10 @@ def build_document(drawn: Drawn) -> str:
     judged = [claim for claim in experiment.claims if here.issuperset(list_rows(claim).values())]
     if judged:
         family = collect_family(judged, drawn.lines)
-        told = [f"- {write_sentence(claim, drawn.lines, family)}" for claim in judged]
+        sentences = [f"- {write_sentence(claim, drawn.lines, family)}" for claim in judged]
         if left_out := len(experiment.claims) - len(judged):
-            told.append(f"- {left_out} more need rows that were not run.")
-        parts.append(f"## What holds\n\n{_correction(family)}\n\n" + "\n".join(told))
+            sentences.append(f"- {left_out} more need rows that were not run.")
+        parts.append(f"## What holds\n\n{_correction(family)}\n\n" + "\n".join(sentences))
     parts.append("## Rows\n\n" + "\n".join(_about(row, drawn) for row in drawn.rows))
     if drawn.missing:
         parts.append("## Missing\n\n" + "\n".join(f"- {text}" for text in drawn.missing))
@@ -93,32 +93,32 @@ def build_document(drawn: Drawn) -> str:
 
 
 def _about(row: PlannedRow, drawn: Drawn) -> str:
-    """What a row is, what it sets, and its learning rate."""
-    told = [_settings(settings)] if (settings := row.overrides | row.fixed) else []
+    """Describe a row: what it is, its overrides, and its learning rate."""
+    details = [_settings(settings)] if (settings := row.overrides | row.fixed) else []
     rate = drawn.learning_rates.get(row.label)
     if rate is not None:
-        told.append(f"learning rate: {'the default' if math.isnan(rate) else f'{rate:g}'}")
-    return f"- **{row.label}**: {row.about}" + (f" ({'; '.join(told)})" if told else "")
+        details.append(f"learning rate: {'the default' if math.isnan(rate) else f'{rate:g}'}")
+    return f"- **{row.label}**: {row.about}" + (f" ({'; '.join(details)})" if details else "")
 
 
 def _settings(overrides: Overrides) -> str:
-    """Overrides as one writes them behind --set."""
+    """Format overrides as they are written after --set."""
     return ", ".join(f"{key}={_value(value)}" for key, value in overrides.items())
 
 
 def _value(value: object) -> str:
-    """A value in flow YAML; text as it stands."""
+    """Format a value in flow YAML; text stays as it is."""
     return value if isinstance(value, str) else json.dumps(value).replace('"', "")
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A pipe table; the first column is text, the others are numbers."""
+    """Format a pipe table; the first column is text, the others are numbers."""
     ruler = ["---", *("---:" for _ in head[1:])]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ruler, *rows))
 
 
 def _provenance(drawn: Drawn) -> str:
-    """Which runs these are, and how to read the numbers."""
+    """Describe the runs of a table and the meaning of its numbers."""
     seeds = sorted({line.seed for line in drawn.lines})
     text = (
         f"Suite `{drawn.suite}`, {_span(seeds)}. Mean ± 95 % interval over seeds (Student's t); "
@@ -138,7 +138,7 @@ def _provenance(drawn: Drawn) -> str:
 
 
 def _correction(family: Family) -> str:
-    """How the claims below are judged, and which tests are corrected together."""
+    """Describe how claims are judged and which tests are corrected together."""
     tests = len(family.p_values)
     if not tests:
         return (
@@ -153,7 +153,7 @@ def _correction(family: Family) -> str:
 
 
 def _span(seeds: Sequence[int]) -> str:
-    """`seeds 1-5` or `seeds 1, 4`, in words where there is one or none."""
+    """Format seeds: `seeds 1-5`, `seeds 1, 4`, `seed 1` or `no seed`."""
     if len(seeds) < 2:
         return f"seed {seeds[0]}" if seeds else "no seed"
     whole = seeds == list(range(seeds[0], seeds[-1] + 1))
@@ -189,7 +189,7 @@ def _main_table(drawn: Drawn, x: float | None) -> str:
 
 
 def _gap(drawn: Drawn, row: str, x: float | None) -> Estimate | None:
-    """The paired difference of accuracy to the baseline; None of the baseline itself."""
+    """Estimate the paired difference of accuracy to the baseline; None for the baseline itself."""
     baseline = drawn.experiment.baseline
     if baseline is None or row == baseline:
         return None
@@ -198,7 +198,7 @@ def _gap(drawn: Drawn, row: str, x: float | None) -> Estimate | None:
 
 
 def _against(gap: Estimate | None, family: Family) -> str:
-    """A difference of accuracy in points, marked where it is significant."""
+    """Format a difference of accuracy in points, with a mark where it is significant."""
     if gap is None:
         return "-"
     spread = "" if math.isinf(gap.half_width) else f" ± {100 * gap.half_width:.1f}"
@@ -207,7 +207,7 @@ def _against(gap: Estimate | None, family: Family) -> str:
 
 
 def _bytes_against(drawn: Drawn, row: str, baseline: str, x: float | None) -> str:
-    """The ratio of all bytes, seed by seed; none to a baseline that sends nothing."""
+    """Format the mean over seeds of the ratio of all bytes; `-` against a baseline that sends nothing."""
     ours = collect_by_seed(drawn.lines, row, "bytes_total", x)
     theirs = collect_by_seed(drawn.lines, baseline, "bytes_total", x)
     shared = sorted(ours.keys() & theirs.keys())

@@ -1,7 +1,7 @@
-"""Runs side by side: each in a forked worker of a parent that has imported everything once.
+"""Several runs at a time, each in a worker process that a parent forks after all imports.
 
-A worker leads one run with the one_process driver, which writes the same bytes as any other. A run is
-written whole or not at all.
+A worker runs one scenario with the driver one_process, which writes the same bytes as the other driver.
+A run is written completely or not at all.
 """
 
 import time
@@ -24,7 +24,7 @@ from emulator.scenario.schema import Scenario
 
 @dataclass(frozen=True)
 class EndedRun:
-    """A run has ended: well (`cause` is empty), or why not."""
+    """An ended run; `cause` tells why it failed and is empty for a success."""
 
     folder: Path
     seconds: float
@@ -32,7 +32,10 @@ class EndedRun:
 
 
 class Workers:
-    """At most `jobs` runs at a time; a context as `Children` is, in which no half run stays either."""
+    """Runs at most `jobs` scenarios at a time.
+
+    A context manager as `Children` is; its end also clears the folders of unfinished runs.
+    """
 
     def __init__(self, jobs: int, work: Callable[[Scenario, Path], None] | None = None) -> None:
         self.jobs = jobs
@@ -52,7 +55,7 @@ class Workers:
 
     @property
     def running(self) -> frozenset[Path]:
-        """The folders of the runs that are under way."""
+        """The folders of the runs in progress."""
         return self._children.names
 
     @property
@@ -61,12 +64,12 @@ class Workers:
         return len(self.running) < self.jobs
 
     def start(self, scenario: Scenario, folder: Path) -> None:
-        """Begin a run; only where there is room."""
+        """Start a run; the caller checks `has_room` first."""
         self._started_s[folder] = time.monotonic()
         self._children.fork(folder, lambda _: _run_worker(self._work, scenario, folder))
 
     def wait_for_ended(self) -> list[EndedRun]:
-        """Wait for at least one run to end; those that have."""
+        """Wait until at least one run has ended; return all that have."""
         ended: list[EndedRun] = []
         while self.running and not ended:
             for folder, posted in self._children.wait():
@@ -78,7 +81,7 @@ class Workers:
 
 
 def _run_worker(work: Callable[[Scenario, Path], None], scenario: Scenario, folder: Path) -> None:
-    """All that a worker does. A traceback is for the file beside the run's folder that the error names."""
+    """Run one scenario in a worker. A traceback goes into a file beside the folder; the error names it."""
     notes = folder.with_name(f"{folder.name}.failed.txt")
     try:
         work(scenario, folder)
@@ -94,11 +97,11 @@ def _run_worker(work: Callable[[Scenario, Path], None], scenario: Scenario, fold
 
 
 def _run_one(scenario: Scenario, folder: Path) -> None:
-    """One run, silent; an unfinished or differing one in its place is replaced."""
+    """Run a scenario without output; an unfinished or different run in its folder is replaced."""
     run_scenario(RunRequest(scenario, "one_process", folder, force=True), Console(quiet=True))
 
 
 def choose_jobs(memory_mb: float) -> int:
-    """As many runs at a time as there are cores and memory for; at least one."""
+    """Choose the number of runs at a time from the free cores and memory [MB]; at least one."""
     available_mb = psutil.virtual_memory().available / 1e6
     return max(1, min(count_cores(), int(available_mb // memory_mb)))

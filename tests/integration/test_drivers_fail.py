@@ -150,7 +150,7 @@ def test_a_silent_peer_is_named_after_the_stall_timeout() -> None:
         if transport.device == 1:
             time.sleep(60)
 
-    with pytest.raises(DeviceFailedError, match=r"heard nothing from device 1 for 4 s"):
+    with pytest.raises(DeviceFailedError, match=r"received nothing from device 1 for 4 s"):
         run_toys(main, 2, stall_timeout_s=4.0)
 
 

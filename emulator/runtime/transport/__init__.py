@@ -1,5 +1,5 @@
-"""The exchange room: carries bursts between lives and knows nothing of what is in them.
+"""The transport: it carries bursts between the processes of a run and does not read their data.
 
-one_process runs all lives in turn, many_processes runs one life in this process; both tell the same
-story. Only what many_processes needs imports torch.distributed, so nothing is imported here.
+Only the driver many_processes uses it. This file imports nothing, so that the driver one_process does
+not load torch.distributed.
 """

@@ -1,9 +1,8 @@
-"""What an asynchronous listener holds: bursts that have come but not arrived, and what was promised.
+"""The mailbox of an asynchronous device: bursts in real memory that have not arrived in emulated time.
 
-A burst carries the time at which its sender speaks next, so a listener at some emulated time knows when
-it has all that can have arrived: as soon as everybody's next time is not before its own. Whoever is the
-earliest of all never waits, so nobody waits for ever (conservative simulation: Chandy and Misra 1979,
-Bryant 1977).
+A burst carries the time at which its sender sends next. So a receiver at emulated time t has all bursts
+that can arrive before t once the next time of every sender is at least t. The device with the earliest
+time never waits, so there is no deadlock (conservative simulation: Chandy and Misra 1979, Bryant 1977).
 """
 
 import math
@@ -12,11 +11,11 @@ from collections.abc import Callable, Sequence
 from emulator.core.types.transmission import Burst
 
 ReadNext = Callable[[int], tuple[Burst, float]]
-"""The next burst of a sender, and when the sender speaks after it; waits until it is there."""
+"""Waits for the next burst of a sender; returns it and the time of the sender's next Send [s]."""
 
 
 class Mailbox:
-    """The bursts of some senders by the time at which they arrive."""
+    """The bursts of all senders until their arrival time."""
 
     def __init__(self, read_next: ReadNext) -> None:
         self._read_next = read_next
@@ -24,7 +23,7 @@ class Mailbox:
         self._pending: list[Burst] = []
 
     def take_arrived(self, senders: Sequence[int], now_s: float) -> list[Burst]:
-        """All bursts of the senders that arrive before now_s and were not returned before."""
+        """Return all bursts of the senders that arrive before now_s, each burst once."""
         for sender in senders:
             while self._next_send_s.get(sender, -math.inf) < now_s:
                 self._read(sender)
@@ -33,7 +32,7 @@ class Mailbox:
         return arrived_bursts
 
     def close(self) -> None:
-        """Read to the last burst of everybody; what has not arrived is never heard."""
+        """Read to the last burst of every sender; drop the bursts that have not arrived."""
         for sender, next_send_s in self._next_send_s.items():
             while next_send_s < math.inf:
                 next_send_s = self._read(sender)

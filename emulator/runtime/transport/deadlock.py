@@ -1,9 +1,9 @@
-"""Tells a slow exchange from one that can never end.
+"""Detection of deadlocks: it distinguishes a slow exchange from one that can never end.
 
-A device that stands still puts a note on a board all can read: how far it is, and in which exchange
-it last sent to and waited for each other device. Two notes are enough to see that one device waits
-for a burst the other has not sent and never will. Silence alone proves nothing: a slow device is
-waited for.
+A device that waits for a second or more publishes its state to all: its exchange, and the exchanges in
+which it last sent to and waited for each other device. Two such states show whether one device waits
+for a burst that the other has not sent and will not send. A missing answer alone proves nothing: the
+other device may be slow.
 """
 
 import json
@@ -20,38 +20,38 @@ from emulator.runtime.drivers.lifecycle import missing_burst_error, unexpected_b
 FIRST_CHECK_S = 1.0
 LONGEST_CHECK_INTERVAL_S = 30.0
 ENDED = 2**62
-"""The exchange index of a device whose life is over."""
+"""The exchange index of a device whose life has ended."""
 
 
 class KeyStore(Protocol):
-    """What a board is made of; torch.distributed's stores are such."""
+    """The part of torch.distributed's stores that a board uses."""
 
     def set(self, key: str, value: str) -> object:
-        """Replace a value."""
+        """Set or replace a value."""
         ...
 
     def get(self, key: str) -> bytes:
-        """A value that is there."""
+        """Return the value of a key that exists."""
         ...
 
     def check(self, keys: list[str]) -> bool:
-        """Whether all keys are there."""
+        """Return whether all keys exist."""
         ...
 
 
 class StateBoard:
-    """Where notes are pinned: over a connection of its own that is made on first use."""
+    """The published states of all devices, over a store connection of its own, opened on first use."""
 
     def __init__(self, open_store: Callable[[], KeyStore]) -> None:
         self._open_store = open_store
         self._store: KeyStore | None = None
 
     def publish(self, device: int, note: str) -> None:
-        """Replace the device's note."""
+        """Publish the device's state in place of its last one."""
         self._opened().set(f"state/{device}", note)
 
     def read(self, device: int) -> str | None:
-        """The device's note, if it has pinned one."""
+        """Return the state that a device has published, None without one."""
         key = f"state/{device}"
         return self._opened().get(key).decode() if self._opened().check([key]) else None
 
@@ -63,21 +63,21 @@ class StateBoard:
 
 @dataclass
 class ExchangeState:
-    """How far a device is: all its sends and waits up to `exchange_index` are in the two tables."""
+    """A device's exchange, and for each peer the last exchange of a send to it and of a wait for it."""
 
     exchange_index: int = -1
     sent: dict[int, int] = field(default_factory=dict)
     awaited: dict[int, int] = field(default_factory=dict)
 
     def to_note(self) -> str:
-        """As JSON. `from_note(to_note())` equals the original."""
+        """Return the state as JSON. Law: `from_note(to_note())` equals the original."""
         return json.dumps(
             [self.exchange_index, list(self.sent.items()), list(self.awaited.items())]
         )
 
     @classmethod
     def from_note(cls, note: str) -> "ExchangeState":
-        """Read a note."""
+        """The state that `to_note` wrote."""
         exchange_index, sent, awaited = json.loads(note)
         return cls(exchange_index, dict(sent), dict(awaited))
 
@@ -85,9 +85,9 @@ class ExchangeState:
 def find_deadlock(
     own_id: int, own: ExchangeState, other_id: int, other: ExchangeState
 ) -> ProtocolError | None:
-    """Why the own exchange can never end because of the other device, or None.
+    """Return why the own exchange can never end because of the other device, or None.
 
-    Law: never accuses devices that agree, however far apart in time they are.
+    Law: the result is None for devices that agree, however far apart in time they are.
     """
     index = own.exchange_index
     if other.exchange_index < index:
@@ -100,9 +100,9 @@ def find_deadlock(
 
 
 class StallWatch:
-    """A thread that looks at the board whenever its device stands still for a second or more.
+    """A thread that compares states whenever its device waits for a second or more.
 
-    On a disagreement, or when the board is gone, it keeps the verdict and calls `break_off`, once.
+    On a deadlock, or when the board cannot be reached, it stores the verdict and calls `break_off` once.
     """
 
     def __init__(self, device: int, board: StateBoard, break_off: Callable[[], None]) -> None:
@@ -121,7 +121,7 @@ class StallWatch:
     def exchange(
         self, exchange_index: int, receivers: Sequence[int], wait_for: Sequence[int]
     ) -> Iterator[None]:
-        """While the device exchanges."""
+        """Record an exchange, during which the device waits."""
         with self._lock:
             self._state.exchange_index = exchange_index
             self._state.sent.update(dict.fromkeys(receivers, exchange_index))
@@ -131,7 +131,7 @@ class StallWatch:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """While the device waits for others."""
+        """Mark that the device waits for others inside the context."""
         self._waiting_since_s = time.monotonic()
         try:
             yield
@@ -139,23 +139,23 @@ class StallWatch:
             self._waiting_since_s = None
 
     def note(self) -> str:
-        """The device's standing, for others to read."""
+        """Return the device's own state, for others to read."""
         with self._lock:
             return self._state.to_note()
 
     def check_last_state(self, other_id: int, note: str) -> None:
-        """Raise ProtocolError when another device, as it left, had sent what was never awaited."""
+        """Raise ProtocolError where the last state of a device has a burst that was never awaited."""
         last_sent = ExchangeState.from_note(note).sent.get(self._device, -1)
         if last_sent > self._state.awaited.get(other_id, -1):
             raise unexpected_burst_error(other_id, self._device, last_sent)
 
     def end(self) -> None:
-        """The life is over: from now on nothing is sent or awaited."""
+        """Record that the life has ended: nothing is sent or awaited from now on."""
         with self._lock:
             self._state.exchange_index = ENDED
 
     def close(self) -> None:
-        """Stop looking."""
+        """End the thread."""
         self._closed.set()
         self._thread.join()
 
@@ -173,7 +173,7 @@ class StallWatch:
                 self.verdict = self._find_error()
             except (EmulatorError, RuntimeError):
                 self.verdict = DeviceFailedError(
-                    f"device {self._device}: the store is gone, and with it whoever hosts it"
+                    f"device {self._device}: the store is gone, and with it the process that hosts it"
                 )
             if self.verdict is not None:
                 self._break_off()

@@ -1,12 +1,12 @@
-"""How a burst travels between two processes: frames of at most 64 KiB, the first begins with a header.
+"""The frames of a burst between two processes: at most 64 KiB each, the first begins with a header.
 
-A gloo message of 64 KiB or less arrives whole or not at all, so a peer's death is noticed at once;
+A gloo message of 64 KiB or less arrives whole or not at all, so the end of a peer is noticed at once;
 in a larger one it is noticed only when the wait times out. A message costs the same from 1 byte to
 about 16 KiB (0.2-0.4 ms), so the header shares its frame with the first data. The first frame is
 received into FRAME_BYTES of space and may be shorter: nothing is padded.
 
 Header (40 bytes, little-endian): magic 4, exchange index u32, sender u32, receiver u32,
-arrival_s f64, next_s f64 (when the sender speaks next; NaN where everybody waits), length u64.
+arrival_s f64, next_s f64 (time of the sender's next Send; NaN where all devices wait), length u64.
 """
 
 import math
@@ -32,7 +32,7 @@ HEADER_BYTES = _HEADER.size
 
 @dataclass(frozen=True)
 class Header:
-    """What the first frame says of a burst."""
+    """The fields of a burst's first frame; length: bytes of its data."""
 
     exchange_index: int
     sender: int
@@ -55,9 +55,9 @@ class Header:
 
 
 def cut_into_frames(burst: Burst, next_s: float = math.nan) -> list[torch.Tensor]:
-    """The frames of a burst, at least one: views [n] uint8 of its data, only the first a copy.
+    """Split a burst into one or more frames [n] uint8: the first is a copy, the others views of its data.
 
-    Law: together they hold HEADER_BYTES + len(data) bytes, and Inbound makes them the burst again.
+    Law: together they hold HEADER_BYTES + len(data) bytes, and a ReceiveStream gives the burst back.
     """
     head = burst.data[: FRAME_BYTES - HEADER_BYTES]
     first = _with_header(burst, next_s, room=len(head))
@@ -68,13 +68,13 @@ def cut_into_frames(burst: Burst, next_s: float = math.nan) -> list[torch.Tensor
     return frames
 
 
-def build_header_frame(burst: Burst) -> torch.Tensor:
-    """The header alone [HEADER_BYTES] uint8: the data goes another way."""
+def build_header(burst: Burst) -> torch.Tensor:
+    """Build the header alone [HEADER_BYTES] uint8, for data that travels another way."""
     return torch.frombuffer(_with_header(burst, math.nan, room=0), dtype=torch.uint8)
 
 
 def _with_header(burst: Burst, next_s: float, room: int) -> bytearray:
-    """A burst's header, and so much room behind it."""
+    """Write a burst's header, followed by `room` bytes for data."""
     whole = bytearray(HEADER_BYTES + room)
     _HEADER.pack_into(
         whole,
@@ -91,14 +91,14 @@ def _with_header(burst: Burst, next_s: float, room: int) -> bytearray:
 
 
 def view_bytes(data: bytes) -> torch.Tensor:
-    """The bytes as a tensor [n] uint8, not copied; nobody writes to it."""
+    """View the bytes as a tensor [n] uint8 without a copy; it must not be written to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given buffer is not writable")
         return torch.frombuffer(data, dtype=torch.uint8)
 
 
 def read_header(first_frame: bytes | bytearray | memoryview) -> Header:
-    """The header of a first frame. Raises ProtocolError when it is none of ours."""
+    """Read the header of a first frame. Raises ProtocolError for a frame of another program."""
     magic, *fields = _HEADER.unpack_from(first_frame)
     if magic != _MAGIC:
         raise ProtocolError(f"a frame begins with {magic!r}, wanted {_MAGIC!r}: another program?")
@@ -106,5 +106,5 @@ def read_header(first_frame: bytes | bytearray | memoryview) -> Header:
 
 
 def split_frames(whole: torch.Tensor) -> list[torch.Tensor]:
-    """Views of at most FRAME_BYTES each; none of an empty tensor. whole: [n] uint8."""
+    """Split a tensor [n] uint8 into views of at most FRAME_BYTES each; an empty one gives none."""
     return [whole[low : low + FRAME_BYTES] for low in range(0, whole.numel(), FRAME_BYTES)]

@@ -1,12 +1,12 @@
-"""Bursts between processes: with `store` and `nccl`, the only users of torch.distributed.
+"""Bursts between processes. Only this file, `store` and `nccl` use torch.distributed.
 
-What gloo demands, and where it is met:
-- A wait that times out closes every connection of the process. So silence is never loss (a burst is
-  always sent, even empty), the timeout is far away, and a wait is broken off only to end the run.
-- A connection is made on first use, and its listening side then blocks until the other side reaches
-  out. So two devices meet over the store before either touches the connection.
-- A send ends when its receive is posted, and is fast only if it was posted before. So every receive
-  is posted before the first send, likely ones an exchange early, and no send is waited for before.
+What gloo requires, and how it is met:
+- A wait that times out closes every connection of the process. So a burst is always sent, even empty,
+  the timeout is long, and a wait is broken off only to end the run.
+- A connection is made on first use, and its listening side then blocks until the other side connects.
+  So two devices signal each other over the store before either uses the connection.
+- A send ends when its receive is posted, and is fast only if the receive was posted before. So a device
+  posts all receives before its first send, likely ones an exchange early, and waits for sends last.
 """
 
 import ctypes
@@ -29,7 +29,7 @@ from emulator.runtime.transport.async_mailbox import Mailbox
 from emulator.runtime.transport.deadlock import StallWatch, StateBoard
 from emulator.runtime.transport.frames import (
     HEADER_BYTES,
-    build_header_frame,
+    build_header,
     cut_into_frames,
     read_header,
 )
@@ -50,14 +50,13 @@ from emulator.runtime.transport.store import (
 _BURST_TAG, _GATHER_TAG, _BREAK_TAG = 1, 2, 3
 _STORE_SLICE_S = 1.0
 MOST_UNDER_WAY = 256
-"""Frames that may be under way while nobody waits: 16 MiB for each device."""
+"""The most frames under way in gossip, where no device waits: 16 MiB for each device."""
 
 
 class Transport:
-    """Carries bursts between processes; devices in lockstep, one exchange after another.
+    """Carries bursts between processes, and counts the bytes that it passes to torch.distributed.
 
-    A context manager: leaving it normally waits for all devices, leaving it by an exception does not.
-    What it hands to torch.distributed is counted as it is handed over.
+    A context manager: a normal exit waits for all devices, an exit by an exception does not.
     """
 
     def __init__(
@@ -69,11 +68,10 @@ class Transport:
         idle: Callable[[], AbstractContextManager[None]] = nullcontext,
         terms: Mapping[str, str] | None = None,
     ) -> None:
-        """Join the devices that meet at a store which somebody hosts.
+        """Connect to the store of a run, which must be served already, and join its devices.
 
-        idle: entered while this device waits. terms: what all must have been told alike, if they are to
-        compare it. Raises EmulatorError, naming the address, when it cannot be reached in time, and what
-        `join` raises.
+        idle: entered while this device waits. terms: settings that must be equal in all processes; None:
+        not compared. Raises EmulatorError when the store is not reached in time, and as `join_run` does.
         """
         self._idle = idle
         self.device = process_rank
@@ -89,7 +87,7 @@ class Transport:
         self._streams: dict[int, ReceiveStream] = {}
         self._sending: list[tuple[Work, torch.Tensor, int]] = []
         self._mailbox = Mailbox(self._read_next)
-        self._gpu_transfers: GpuTransfers | None = None
+        self._gpus: GpuTransfers | None = None
         self._gathers = 0
         self._barriers = 0
         os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
@@ -100,11 +98,8 @@ class Transport:
             world_size=world_size,
             timeout=timedelta(seconds=timeouts.stall_timeout_s),
         )
-        self._watch = StallWatch(
-            process_rank,
-            StateBoard(lambda: open_store(address, SHUTDOWN_BARRIER_S)),
-            self._break_off,
-        )
+        board = StateBoard(lambda: open_store(address, SHUTDOWN_BARRIER_S))
+        self._watch = StallWatch(process_rank, board, self._break_off)
         self.notes = Notes(self._store, self._waiting, self._stall_timeout_s)
 
     def __enter__(self) -> "Transport":
@@ -130,31 +125,29 @@ class Transport:
     ) -> list[Burst]:
         """Send every burst and return the one of each device in `wait_for`, in that order.
 
-        Raises ProtocolError when devices disagree about who sends to whom in which exchange;
-        PeerFailedError, naming device and exchange, when one is gone or silent for stall_timeout_s.
+        Raises ProtocolError when sends and waits of an exchange do not match; PeerFailedError, with
+        device and exchange, when a device is lost or sends nothing for stall_timeout_s.
         """
         where = f"exchange {exchange_index}"
         receivers = [burst.receiver for burst in bursts]
         self._end_gossip(where)
         with self._idle(), self._watch.exchange(exchange_index, receivers, wait_for):
             self._connect_peers({*receivers, *wait_for}, where)
-            if self._gpu_transfers is None or pacer is not None:
+            if self._gpus is None or pacer is not None:
                 received = self._exchange_frames(bursts, wait_for, exchange_index, pacer)
             else:
-                received = self._exchange_between_gpus(
-                    self._gpu_transfers, bursts, wait_for, exchange_index
-                )
+                received = self._exchange_gpus(self._gpus, bursts, wait_for, exchange_index)
             self._sending.clear()
         self._bursts_to.update(receivers)
         return received
 
     def use_gpu_transfers(self) -> None:
-        """From now on data of exchanges travels from GPU to GPU; all call it, each with its own chosen.
+        """Send the data of later exchanges from GPU to GPU; all devices call it after choosing a GPU.
 
-        Gossip keeps to frames, and so does who paces. Raises what Direct raises.
+        Gossip and paced exchanges still use frames. Raises what GpuTransfers raises.
         """
         with self._waiting():
-            self._gpu_transfers = GpuTransfers(self.device, self.devices, self._stall_timeout_s)
+            self._gpus = GpuTransfers(self.device, self.devices, self._stall_timeout_s)
 
     def _exchange_frames(
         self,
@@ -179,18 +172,18 @@ class Transport:
             self._finish_sends(works, burst.receiver, where)
         return received
 
-    def _exchange_between_gpus(
+    def _exchange_gpus(
         self,
-        transfers: GpuTransfers,
+        gpus: GpuTransfers,
         bursts: Sequence[Burst],
         wait_for: Sequence[int],
         exchange_index: int,
     ) -> list[Burst]:
-        """Headers by gloo: what does not fit together is told before a GPU waits for it."""
+        """Send headers by gloo first, so that a mismatch is reported before a GPU waits for data."""
         where = f"exchange {exchange_index}"
         heads = {sender: torch.empty(HEADER_BYTES, dtype=torch.uint8) for sender in wait_for}
         receives = [_irecv(head, sender, _BURST_TAG) for sender, head in heads.items()]
-        sends = [self._send([build_header_frame(b)], b.receiver, _BURST_TAG, where) for b in bursts]
+        sends = [self._send([build_header(b)], b.receiver, _BURST_TAG, where) for b in bursts]
         headers = []
         for (sender, head), work in zip(heads.items(), receives, strict=True):
             self._waiter(sender, where)(work)
@@ -199,14 +192,14 @@ class Transport:
         for burst, works in zip(bursts, sends, strict=True):
             self._finish_sends(works, burst.receiver, where)
             self._handed_over[_BURST_TAG, burst.receiver] += len(burst.data)
-        return transfers.exchange(bursts, headers, where)
+        return gpus.exchange(bursts, headers, where)
 
     def gossip(self, bursts: Sequence[Burst], send: Send, exchange_index: int) -> list[Burst]:
-        """Send every burst and return, without waiting for more, what has arrived by emulated time.
+        """Send every burst and return all bursts that have arrived by emulated time `send.now_s`.
 
-        A send is not waited for, its receiver may get to it much later; but of many the oldest are, so
-        that memory stays bounded: its receiver is at an earlier time than this device and, like all that
-        are earlier, depends on nothing that is still to come from here. Raises what exchange raises.
+        It waits for sends only beyond MOST_UNDER_WAY frames, which bounds memory. That cannot deadlock:
+        the receiver of the oldest is at an earlier time, and so does not depend on what this device still
+        sends. Raises what `exchange` raises.
         """
         if send.next_s is None:
             raise ProtocolError(f"device {self.device}: got no next_s to promise")
@@ -221,7 +214,7 @@ class Transport:
         return arrived
 
     def _read_next(self, sender: int) -> tuple[Burst, float]:
-        """The next burst of a sender that does not wait, and its promise."""
+        """Wait for the next burst of a sender in gossip; return it and the time of its next Send [s]."""
         where = f"gossip with device {sender}"
         stream, wait = self._stream(sender), self._waiter(sender, where)
         with self._explained(sender, where):
@@ -230,20 +223,20 @@ class Transport:
         return stream.finish(wait), header.next_s
 
     def _end_gossip(self, where: str) -> None:
-        """Nothing of a time without waiting is left on its way."""
+        """Receive and drop all gossip bursts that are still under way."""
         with self._waiting():
             self._mailbox.close()
             self._finish_oldest(0, where)
 
     def _finish_oldest(self, left: int, where: str) -> None:
-        """Wait for the oldest sends until no more than so many frames are under way."""
+        """Wait for the oldest sends until at most `left` frames are under way."""
         while len(self._sending) > left:
             work, _, receiver = self._sending[0]
             self._waiter(receiver, where)(work)
             del self._sending[0]
 
     def gather(self, blob: bytes) -> list[bytes]:
-        """All devices call it; device 0 gets every device's blob in order, the others an empty list."""
+        """Return every device's blob in order at device 0, an empty list at others; all devices call it."""
         index, self._gathers = self._gathers, self._gathers + 1
         where = f"gather {index}"
         with self._waiting():
@@ -263,26 +256,26 @@ class Transport:
             return blobs
 
     def data_bytes_to(self) -> list[int]:
-        """Bytes handed to torch.distributed for each device, headers of bursts and gathers aside."""
+        """Bytes passed to torch.distributed by receiver, without headers of bursts and without gathers."""
         return [
             self._handed_over[_BURST_TAG, device] - HEADER_BYTES * self._bursts_to[device]
             for device in range(self.devices)
         ]
 
     def finish_exchanges(self) -> None:
-        """Say that no exchange follows, so that nobody waits for this device in vain."""
+        """Publish that no exchange follows, so that no other device waits for this one in vain."""
         self._end_gossip("the end")
         self._watch.end()
 
     def barrier(self) -> None:
-        """Wait until all devices are here. It goes over the store and makes no connection."""
+        """Wait until all devices call it. It uses the store and makes no connection."""
         name, self._barriers = f"barrier/{self._barriers}", self._barriers + 1
         self._store.set(f"{name}/{self.device}", "")
         with self._waiting():
             self._await_keys({f"{name}/{device}": device for device in range(self.devices)}, name)
 
     def close(self) -> None:
-        """Leave together with all others. Raises ProtocolError if a burst to this device is left over."""
+        """Leave together with all devices. Raises ProtocolError if a burst to this device is left over."""
         try:
             self.finish_exchanges()
             self._store.set(f"shutdown/{self.device}", self._watch.note())
@@ -298,42 +291,39 @@ class Transport:
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
-        """Waiting for others, and so not computing."""
+        """Mark that this device waits for others, and so does not compute."""
         with self._idle(), self._watch.waiting():
             yield
 
     def _abandon(self) -> None:
-        """Leave alone and at once: peers see their connections close.
-
-        Sends under way are never freed: gloo blocks in their destructors, for ever.
-        """
+        """Leave at once and close all connections; gloo would block for ever in destructors of sends."""
         self._watch.close()
         self._break_off()
         for send in self._sending:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(send))
 
     def _connect_peers(self, peers: set[int], where: str) -> None:
-        """Return when all peers are about to exchange with this device; later calls return at once."""
+        """Wait until all peers are about to exchange with this device; later calls return at once."""
         fresh = sorted(peers - self._connected)
         if not fresh:
             return
         for peer in fresh:
-            self._store.set(f"meet/{self.device}/{peer}", "")
-        self._await_keys({f"meet/{peer}/{self.device}": peer for peer in fresh}, where)
+            self._store.set(f"connect/{self.device}/{peer}", "")
+        self._await_keys({f"connect/{peer}/{self.device}": peer for peer in fresh}, where)
         self._connected.update(fresh)
 
     def _await_keys(self, keys: Mapping[str, int], where: str) -> None:
         """Wait until the store holds all keys; each is set by the peer beside it."""
 
-        def look() -> None:
+        def check() -> None:
             if self._watch.verdict is not None:
                 raise self._watch.verdict
 
         wait = Wait(self.device, where, self._stall_timeout_s, _STORE_SLICE_S)
-        await_keys(self._store, keys, wait, look)
+        await_keys(self._store, keys, wait, check)
 
     def _stream(self, sender: int) -> ReceiveStream:
-        """The bursts of a sender, from its first to its last."""
+        """Return the one stream that receives all bursts of a sender."""
         if sender not in self._streams:
             self._streams[sender] = _inbound(sender, _BURST_TAG)
         return self._streams[sender]
@@ -346,7 +336,7 @@ class Transport:
     def _send_all(
         self, bursts: Sequence[Burst], where: str, pacer: Pacer | None
     ) -> list[list[Work]]:
-        """The sends of each burst under way: all at once, or each frame at its moment."""
+        """Start the sends of each burst: all at once, or with a pacer each frame when it is due."""
         frames = [cut_into_frames(burst) for burst in bursts]
         if pacer is None:
             return [
@@ -375,7 +365,7 @@ class Transport:
             wait(work)
 
     def _waiter(self, peer: int, where: str) -> Callable[[Waitable], None]:
-        """Waits for operations with a peer, and explains why they failed."""
+        """Return a function that waits for an operation with a peer and raises PeerFailedError."""
         explained = self._explained(peer, where)
 
         def wait(work: Waitable) -> None:
@@ -405,7 +395,7 @@ def _irecv(frame: torch.Tensor, sender: int, tag: int) -> Work:
 
 
 def _gloo() -> ProcessGroup:
-    """All devices. Its own calls skip what isend and irecv check each time, a tenth of a frame's cost."""
+    """The group of all devices. Its own calls skip checks of isend and irecv, a tenth of a frame's cost."""
     group = dist.group.WORLD
     if group is None:
         raise ProtocolError("torch.distributed: this process has left its group")

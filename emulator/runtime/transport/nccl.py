@@ -1,7 +1,7 @@
-"""Data between GPUs, by NCCL: what an exchange carries to and from a device goes as one batch.
+"""Data between GPUs by NCCL: all transfers of a device in an exchange form one batch.
 
-Two transfers of a pair would wait for each other unless both are started together, and either end must
-know how long a transfer is. So headers go before, by another way, and then the whole exchange at once.
+The two transfers of a pair would block each other unless they start together, and both ends must know
+the length of a transfer. So the headers travel first, over gloo, and then all data at once.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ BACKEND, PLACE = "nccl", "cuda"
 
 
 class GpuTransfers:
-    """The devices' GPUs, each of one device alone."""
+    """Transfers between the GPUs of all devices, one GPU per device."""
 
     def __init__(self, device: int, devices: int, timeout_s: float) -> None:
-        """Meet the others; all devices do it at once, each with its GPU chosen.
+        """Connect the GPUs; all devices call it at the same time, after each has chosen its GPU.
 
         Raises ScenarioError where torch has no NCCL, DeviceFailedError when a GPU is not reached.
         """
@@ -32,7 +32,7 @@ class GpuTransfers:
             self._group = dist.new_group(
                 range(devices), backend=BACKEND, timeout=timedelta(seconds=timeout_s)
             )
-            # Some alone cannot be the first to use a group.
+            # The first operation of a group needs all of its members.
             dist.all_reduce(torch.zeros(1, device=PLACE), group=self._group)
         except RuntimeError as error:
             raise self._failed("the start", error) from None

@@ -1,4 +1,4 @@
-"""Which network interface gloo is to use: the one on which the others are reached; and whether one works."""
+"""The network interface that gloo uses: the one in the route to the other hosts."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ VARIABLE = "GLOO_SOCKET_IFNAME"
 
 
 def use_interface_towards(host: str) -> None:
-    """Let gloo use the interface through which a host is reached, unless the environment names one."""
+    """Make gloo use the interface in the route to a host, unless the environment names one."""
     address = _own_address_towards(host)
     name = _interface_of(address) if address is not None else None
     if name is not None:
@@ -24,8 +24,8 @@ def use_interface_towards(host: str) -> None:
 def check_loopback() -> None:
     """Raise ScenarioError where processes of this machine cannot reach one another.
 
-    It is the case where the loopback interface is down, as in a new network namespace. torch would try
-    to connect for minutes, and then tell it in frames of C++.
+    That happens where the loopback interface is down, as in a new network namespace. torch would try to
+    connect for minutes and then print a stack trace of C++.
     """
     try:
         with socket.create_server((LOOPBACK, 0)) as listener:
@@ -40,7 +40,7 @@ def check_loopback() -> None:
 
 
 def _own_address_towards(host: str) -> str | None:
-    """This machine's address in its route to a host. Nothing is sent."""
+    """Find this machine's address in its route to a host, without sending anything."""
     try:
         found = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)
     except OSError:
@@ -56,7 +56,7 @@ def _own_address_towards(host: str) -> str | None:
 
 
 def _interface_of(address: str) -> str | None:
-    """The interface with that address; scopes of IPv6 are not told apart."""
+    """Find the interface with an address, whatever its IPv6 scope."""
     for name, addresses in sorted(psutil.net_if_addrs().items()):
         if address in (each.address.split("%")[0] for each in addresses):
             return name

@@ -1,4 +1,4 @@
-"""Where devices meet, how long they wait for one another, and how a missing one is named."""
+"""The address of the store, the timeouts of waits for peers, and the errors that name a lost peer."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from emulator.core.errors import DeviceFailedError, EmulatorError
 
 @dataclass(frozen=True)
 class Address:
-    """Where the store of a run listens; `prefix` keeps attempts at one store apart."""
+    """The address of a run's store; `prefix` separates the attempts of a launcher at one store."""
 
     host: str
     port: int
@@ -19,16 +19,16 @@ class Address:
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long to wait for others."""
+    """The longest waits for the store and for peers."""
 
     connect_timeout_s: float = 300.0
-    """For the store to be reachable."""
+    """Until the store can be reached [s]."""
     stall_timeout_s: float = 1800.0
-    """For a silent peer; longer than the longest local training."""
+    """For a peer that sends nothing [s]; it must be longer than the longest local training."""
 
 
 class PeerFailedError(DeviceFailedError):
-    """Another device is gone, as seen from this one."""
+    """This device has lost another device, `peer`."""
 
     def __init__(self, peer: int, text: str) -> None:
         self.peer = peer
@@ -38,18 +38,18 @@ class PeerFailedError(DeviceFailedError):
 def silent_peer_error(
     device: int, peer: int, where: str, stall_timeout_s: float
 ) -> PeerFailedError:
-    """A peer said nothing for too long."""
+    """The error for a peer that has sent nothing for stall_timeout_s."""
     return PeerFailedError(
         peer,
-        f"{where}: device {device} heard nothing from device {peer} "
+        f"{where}: device {device} received nothing from device {peer} "
         f"for {stall_timeout_s:g} s (stall_timeout_s)",
     )
 
 
 class PeerErrorContext:
-    """What torch.distributed says of operations with a peer, in our words: PeerFailedError, naming it.
+    """Replaces an error of torch.distributed in an operation with a peer by PeerFailedError.
 
-    A context manager, entered around every frame, so it is no generator.
+    It is entered around every frame, so it is a plain context manager, cheaper than a generator.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class PeerErrorContext:
         stall_timeout_s: float,
         verdict: Callable[[], EmulatorError | None],
     ) -> None:
-        """verdict: what is known already of why it fails; it goes before all guesses."""
+        """verdict: returns the known cause of the failure, if any; it is raised instead."""
         self._device = device
         self._peer = peer
         self._where = where

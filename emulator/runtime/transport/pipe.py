@@ -1,6 +1,6 @@
-"""What a child process posts to its parent over a pipe: JSON headers and raw bytes, no pickle.
+"""The postings of a child process to its parent over a pipe: JSON headers and raw bytes, no pickle.
 
-One posting is one message of the connection: the header, which is one line, and the bytes.
+One posting is one message of the connection: the header in one line, then the bytes.
 """
 
 import json
@@ -22,12 +22,12 @@ from emulator.runtime.transport.peers import PeerFailedError
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 NO_ROUND = -1
-"""The round of a device that has posted none."""
+"""The round of a device that has not finished one."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a child process failed. `peer`: the device it blames, if it blames another."""
+    """Why a child process failed. `peer`: the device that it has lost, None for another cause."""
 
     kind: str
     text: str
@@ -36,7 +36,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException) -> "Failure":
-        """Take down an exception, its traceback included."""
+        """The failure that an exception describes, with its traceback."""
         trace = "".join(traceback.format_exception(error))
         if isinstance(error, PeerFailedError):
             return cls("peer", str(error), error.peer, trace)
@@ -49,7 +49,7 @@ class Failure:
         return cls("failed", cause_of(error), None, trace)
 
     def to_error(self, device: int, round_index: int) -> EmulatorError:
-        """The exception to raise in the parent, of one line; the child's traceback is a note to it."""
+        """Return an exception of one line for the parent; the child's traceback is a note to it."""
         error: EmulatorError
         if self.kind == "scenario":
             error = ScenarioError(self.text.splitlines())
@@ -68,7 +68,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class PostedMessage:
-    """Something a device has to say, and the round it is in."""
+    """A header and bytes that a device posted, and its round."""
 
     round_index: int
     header: Mapping[str, Json]
@@ -77,25 +77,25 @@ class PostedMessage:
 
 @dataclass(frozen=True)
 class Done:
-    """A child process has come to its good end."""
+    """A child process has succeeded."""
 
 
 class Outlet:
-    """The child's end of the pipe. Writes block while the parent is busy."""
+    """The child's end of the pipe. A write blocks while the parent is busy."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def post_message(self, round_index: int, header: Mapping[str, Json], blob: bytes) -> None:
-        """Post a message."""
+        """Post a header and bytes, with the device's round."""
         self._post({"message": dict(header), "round": round_index}, blob)
 
     def post_done(self) -> None:
-        """Post the good end."""
+        """Post that the child has succeeded."""
         self._post({"done": True}, b"")
 
     def post_failure(self, failure: Failure) -> None:
-        """Post the bad end."""
+        """Post why the child has failed."""
         fields: dict[str, Json] = {
             "kind": failure.kind,
             "text": failure.text,
@@ -109,7 +109,7 @@ class Outlet:
 
 
 def parse_posting(posting: bytes) -> PostedMessage | Done | Failure:
-    """One posting, as the parent has received it."""
+    """Parse one posting. Raises DeviceFailedError for an unknown header."""
     head, _, blob = posting.partition(b"\n")
     envelope: Mapping[str, Json] = json.loads(head)
     match envelope:

@@ -1,9 +1,9 @@
-"""The frames of one sender, as they come: receives are posted ahead of what is known to come.
+"""The frames of one sender as a stream, for which receives are posted in advance.
 
-A frame that finds its receive posted leaves the sender at once; otherwise it waits for a round trip
-and two more turns of gloo's threads, which halves the rate. How many frames a burst has is known only
-from its first one, so as many are expected as the last burst had. Receives posted in vain serve the
-next burst: the frames of a sender are one stream.
+If its receive is posted, a frame leaves the sender at once; otherwise it waits for a round trip and two
+more turns of gloo's threads, which halves the rate. Only the first frame of a burst states the number of
+its frames, so as many receives are posted as the last burst had frames. Surplus receives serve the next
+burst, because the frames of a sender are one stream.
 """
 
 from collections import deque
@@ -16,14 +16,14 @@ from emulator.core.types.transmission import Burst
 from emulator.runtime.transport.frames import FRAME_BYTES, HEADER_BYTES, Header, read_header
 
 MOST_AHEAD = 64
-"""Most receives posted on a guess: 4 MiB for each sender."""
+"""The most receives that are posted in advance: 4 MiB for each sender."""
 
 
 class Work(Protocol):
     """An operation under way."""
 
     def wait(self) -> object:
-        """Block until it is done."""
+        """Block until the operation is done."""
         ...
 
 
@@ -40,11 +40,11 @@ class ReceiveStream:
         self._used: list[_Frame] = []
 
     def expect(self) -> None:
-        """Post the receives that a burst like the last one needs."""
+        """Post as many receives as the last burst had frames."""
         self._post(min(self._likely_frames, MOST_AHEAD))
 
     def begin(self, wait: Callable[[Work], None]) -> Header:
-        """Wait for the first frame, then post all receives that this burst still needs."""
+        """Wait for the first frame, post all receives that the burst still needs, return its header."""
         first = self._next(wait)
         header = read_header(first)
         head = first[HEADER_BYTES : HEADER_BYTES + header.length]
@@ -55,7 +55,7 @@ class ReceiveStream:
         return header
 
     def finish(self, wait: Callable[[Work], None]) -> Burst:
-        """Wait for the other frames and put the burst together."""
+        """Wait for the other frames and return the burst."""
         head = self._header
         if head is None:
             raise RuntimeError("finish without begin")
@@ -74,7 +74,7 @@ class ReceiveStream:
             self._posted.append((frame, self._post_receive(frame.tensor)))
 
     def _spare(self) -> bool:
-        """Whether a frame can be filled anew: none can while a burst is being put together."""
+        """Whether a used frame can receive again; none can between `begin` and `finish`."""
         return self._header is None and bool(self._used)
 
     def _next(self, wait: Callable[[Work], None]) -> memoryview:
@@ -85,7 +85,7 @@ class ReceiveStream:
 
 
 class _Frame:
-    """Room for a frame, as torch and as Python see it."""
+    """Memory for a frame, as a tensor and as a memoryview."""
 
     def __init__(self) -> None:
         self.tensor = torch.empty(FRAME_BYTES, dtype=torch.uint8)

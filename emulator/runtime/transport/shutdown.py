@@ -1,7 +1,7 @@
-"""The end of a run of several launched processes: all leave together, when the results are written.
+"""The end of a run of several launched processes: all leave together after the results are written.
 
-Some launchers end all processes when the first has ended. So none ends before process 0 has said that
-the results are there, and from then on none lets itself be ended: all have done their work.
+Some launchers end all processes when the first one has ended. So no process ends before process 0 has
+reported that the results are written; from then on all ignore SIGTERM.
 """
 
 import signal
@@ -14,7 +14,7 @@ from emulator.core.errors import DeviceFailedError
 from emulator.runtime.transport.peers import Address
 from emulator.runtime.transport.store import SHUTDOWN_BARRIER_S, open_store, poll_keys
 
-_RESULT_KEY, _READY_KEY = "last_word", "ready_to_leave"
+_RESULT_KEY, _READY_KEY = "results", "ready_to_leave"
 _WRITTEN = "written"
 _SLICE_S = 1.0
 
@@ -26,17 +26,17 @@ class ShutdownGroup:
     rank: int
     processes: int
     address: Address
-    """Of the store, which has to stand until all have left."""
+    """Address of the store, which must be served until all have left."""
     stall_timeout_s: float
-    """How long process 0 may take to write."""
+    """How long process 0 may take to write [s]."""
 
 
 def leave_together(group: ShutdownGroup, conclude: Callable[[], None]) -> None:
-    """Process 0 concludes; the others return once it has.
+    """Call `conclude` in process 0; the others return after it.
 
-    SIGTERM is ignored from when process 0 has concluded, so that none is ended on its way out.
-    Raises what `conclude` raises, and, at the others, DeviceFailedError when process 0 fails, is lost, or
-    takes longer than stall_timeout_s.
+    All processes ignore SIGTERM after `conclude`, so that a launcher ends none of them early. Raises what
+    `conclude` raises; in the other processes DeviceFailedError when process 0 fails, is lost, or takes
+    longer than stall_timeout_s.
     """
     store = open_store(group.address, SHUTDOWN_BARRIER_S)
     if group.rank == 0:
@@ -49,10 +49,10 @@ def leave_together(group: ShutdownGroup, conclude: Callable[[], None]) -> None:
     else:
         try:
             _await_written(lambda: poll_keys(store, [_RESULT_KEY], _SLICE_S), group.stall_timeout_s)
-            word = store.get(_RESULT_KEY).decode()
+            result = store.get(_RESULT_KEY).decode()
         except RuntimeError:
             raise DeviceFailedError("process 0 was lost before the results were written") from None
-        if word != _WRITTEN:
+        if result != _WRITTEN:
             raise DeviceFailedError("process 0 could not write the results")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -64,11 +64,11 @@ def leave_together(group: ShutdownGroup, conclude: Callable[[], None]) -> None:
     except RuntimeError:
         if group.rank == 0:
             raise
-        # Process 0 has left with the store: it waited for all, or long enough.
+        # Process 0 has left with the store: it has waited for all, or SHUTDOWN_BARRIER_S.
 
 
 def _await_written(there: Callable[[], bool], timeout_s: float) -> None:
-    """Return when it is there; asked in slices, so that signals are handled in between."""
+    """Return when `there` is true. It waits in slices, so that signals are handled in between."""
     until_s = time.monotonic() + timeout_s
     while not there():
         if time.monotonic() > until_s:

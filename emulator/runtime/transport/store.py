@@ -1,4 +1,4 @@
-"""The store, where the devices of a run meet: who serves it, and how they reach it."""
+"""The store of a run, a key-value server over which its processes find each other and coordinate."""
 
 import json
 import socket
@@ -15,17 +15,17 @@ from emulator.runtime.transport.peers import Address, silent_peer_error
 
 SHUTDOWN_BARRIER_S = 10.0
 LEFT_KEY = "left"
-"""How many devices have closed their transports."""
+"""The key that counts the devices that have closed their transports."""
 
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.05
 _LONGEST_CONNECT_PAUSE_S = 0.5
 _TERMS_KEY, _REFUSED_KEY = "terms", "refused"
 _REFUSAL_READ_S = 0.5
-"""How long a refusal is left to be read by all: the host of the store may be the next to end."""
+"""How long a process with a refusal waits, so that all can read it before the store's host ends [s]."""
 
 
 class StoreHost:
-    """Serves the store, in threads of its own, on a socket that listens already. A context manager."""
+    """Serves the store, in threads of its own, on a listening socket. A context manager."""
 
     def __init__(self, listener: socket.socket, address: Address, devices: int) -> None:
         self._devices = devices
@@ -42,11 +42,11 @@ class StoreHost:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the threads, even if a traceback still refers to this object."""
+        """End the threads, even where a traceback still refers to this object."""
         self._store = None
 
     def await_shutdown(self) -> None:
-        """Return when all devices have closed their transports, or after ten seconds."""
+        """Wait until all devices have closed their transports, at most SHUTDOWN_BARRIER_S."""
         deadline_s = time.monotonic() + SHUTDOWN_BARRIER_S
         while self._store is not None and time.monotonic() < deadline_s:
             if self._store.add(LEFT_KEY, 0) >= self._devices:
@@ -55,7 +55,7 @@ class StoreHost:
 
 
 class Notes:
-    """What processes tell each other before they exchange anything."""
+    """Texts and counters that processes share over the store before the first exchange."""
 
     def __init__(
         self,
@@ -68,15 +68,15 @@ class Notes:
         self._stall_timeout_s = stall_timeout_s
 
     def take_turn(self, queue: str) -> int:
-        """How many have asked so before."""
+        """Return how many calls there were before for this queue, in all processes."""
         return int(self._store.add(f"turn/{queue}", 1)) - 1
 
     def publish(self, title: str, text: str) -> None:
-        """Tell all processes, once."""
+        """Publish a text to all processes, once."""
         self._store.set(f"note/{title}", text)
 
     def read(self, title: str) -> str:
-        """What somebody publishes. Raises EmulatorError when nobody does within stall_timeout_s."""
+        """Wait for a published text. Raises EmulatorError when there is none within stall_timeout_s."""
         key = f"note/{title}"
         with self._waiting():
             if not poll_keys(self._store, [key], self._stall_timeout_s):
@@ -85,7 +85,7 @@ class Notes:
 
 
 def open_store(address: Address, connect_timeout_s: float) -> Store:
-    """The store at an address. Raises EmulatorError, naming it, when it cannot be reached in time."""
+    """Connect to the store at an address. Raises EmulatorError, with it, when it is not reached in time."""
     try:
         _await_listener(address, connect_timeout_s)
         store = TCPStore(
@@ -103,38 +103,37 @@ def open_store(address: Address, connect_timeout_s: float) -> Store:
 
 
 def _await_listener(address: Address, timeout_s: float) -> None:
-    """Return when somebody listens there; raises the last OSError when nobody does by then.
+    """Wait until a process listens at the address; raise the last OSError after timeout_s.
 
-    A TCPStore would wait for that, too, but twice as long as it is told, with a page of complaints.
+    A TCPStore would wait, too, but twice as long as its timeout, and print a page of warnings.
     """
     deadline_s = time.monotonic() + timeout_s
-    why_not = OSError("nobody was asked")
+    last_error = OSError("no attempt was made")
 
     def listens() -> bool:
-        nonlocal why_not
+        nonlocal last_error
         left_s = max(deadline_s - time.monotonic(), _SHORTEST_PAUSE_S)
         try:
             socket.create_connection((address.host, address.port), left_s).close()
-        except OSError as error:  # a name may be nobody's yet, too
-            why_not = error
+        except OSError as error:  # also where the host name does not resolve yet
+            last_error = error
             return False
         return True
 
     if not _poll(listens, timeout_s, _LONGEST_CONNECT_PAUSE_S):
-        raise why_not
+        raise last_error
 
 
 def poll_keys(store: Store, keys: list[str], timeout_s: float) -> bool:
-    """Whether the store holds all keys by then.
+    """Return whether the store holds all keys within timeout_s.
 
-    It is asked again and again: a wait of the store's own that times out is reported on standard error
-    as if it were a fault.
+    The store is polled, because its own wait would print a timeout on standard error like a fault.
     """
     return _poll(lambda: store.check(keys), timeout_s, _LONGEST_PAUSE_S)
 
 
 def _poll(is_there: Callable[[], bool], timeout_s: float, longest_pause_s: float) -> bool:
-    """Whether it is there by then; asked again and again, ever less often."""
+    """Return whether `is_there` is true within timeout_s. It is called less and less often."""
     deadline_s, pause_s = time.monotonic() + timeout_s, _SHORTEST_PAUSE_S
     while not is_there():
         if time.monotonic() > deadline_s:
@@ -146,7 +145,7 @@ def _poll(is_there: Callable[[], bool], timeout_s: float, longest_pause_s: float
 
 @dataclass(frozen=True)
 class Wait:
-    """Who waits in which part of the run, how long, and how long without looking up."""
+    """A wait of a device: the part of the run, its longest duration, and the time between checks [s]."""
 
     device: int
     where: str
@@ -154,15 +153,17 @@ class Wait:
     slice_s: float
 
 
-def await_keys(store: Store, keys: Mapping[str, int], wait: Wait, look: Callable[[], None]) -> None:
-    """Wait until the store holds all keys, each set by the device beside it.
+def await_keys(
+    store: Store, keys: Mapping[str, int], wait: Wait, check: Callable[[], None]
+) -> None:
+    """Wait until the store holds all keys. keys: key -> the device that sets it.
 
-    Raises PeerFailedError, naming the first that did not, after stall_timeout_s, and what `look` raises,
-    which is called after every slice.
+    Raises PeerFailedError, with the first device that has not set its key, after stall_timeout_s, and
+    what `check` raises, which is called after every slice.
     """
     deadline_s = time.monotonic() + wait.stall_timeout_s
     while not poll_keys(store, list(keys), wait.slice_s):
-        look()
+        check()
         if time.monotonic() > deadline_s:
             peer = next(peer for key, peer in keys.items() if not store.check([key]))
             raise silent_peer_error(wait.device, peer, wait.where, wait.stall_timeout_s)
@@ -171,32 +172,33 @@ def await_keys(store: Store, keys: Mapping[str, int], wait: Wait, look: Callable
 def join_run(
     store: Store, device: int, devices: int, terms: Mapping[str, str], stall_timeout_s: float
 ) -> None:
-    """Return when all devices have come, on the terms of device 0: what all must be told alike.
+    """Wait until all devices have joined the run with the terms of device 0.
 
-    Raises ScenarioError, naming host and term, at every device when one comes on other terms;
-    PeerFailedError, naming it, when one does not come in time.
+    terms: the settings that must be equal. When a device has other terms, every device raises
+    ScenarioError with its host and the term. Raises PeerFailedError, with the device, when one does not
+    join in time.
     """
     if device == 0:
         store.set(_TERMS_KEY, json.dumps(dict(terms)))
 
-    def look() -> None:
+    def check() -> None:
         if store.check([_REFUSED_KEY]):
             problems = json.loads(store.get(_REFUSED_KEY))
             time.sleep(_REFUSAL_READ_S)
             raise ScenarioError(problems)
 
     wait = Wait(device, "joining", stall_timeout_s, _LONGEST_PAUSE_S)
-    await_keys(store, {_TERMS_KEY: 0}, wait, look)
+    await_keys(store, {_TERMS_KEY: 0}, wait, check)
     problems = _list_differences(device, terms, json.loads(store.get(_TERMS_KEY)))
     if problems:
         store.set(_REFUSED_KEY, json.dumps(problems))
         raise ScenarioError(problems)
     store.set(f"joined/{device}", "")
-    await_keys(store, {f"joined/{each}": each for each in range(devices)}, wait, look)
+    await_keys(store, {f"joined/{each}": each for each in range(devices)}, wait, check)
 
 
 def _list_differences(device: int, got: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
-    """A line for each term that is not the same."""
+    """List a line for each term that differs."""
     return [
         f"device {device} on {socket.gethostname()}: {term}: got {got.get(term, 'nothing')}, "
         f"wanted {wanted.get(term, 'nothing')} as device 0 has"

@@ -39,7 +39,7 @@ def test_nobody_joins_before_all_have_come() -> None:
     for device, end in ends.items():
         assert isinstance(end, PeerFailedError)
         assert str(end) == (
-            f"joining: device {device} heard nothing from device 1 for 2 s (stall_timeout_s)"
+            f"joining: device {device} received nothing from device 1 for 2 s (stall_timeout_s)"
         )
 
 
