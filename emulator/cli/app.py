@@ -1,19 +1,24 @@
 """The command line: verbs only; each calls one function elsewhere."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from emulator.cli.usage_errors import Verbs
-from emulator.cli.usage_errors import clear_messages as _clear_messages
+from emulator.cli.channel import channel
+from emulator.cli.options import (
+    MoreOverrides,
+    Overrides,
+    Runs,
+    ScenarioFile,
+    open_console,
+    print_notes,
+    read_scenario,
+)
+from emulator.cli.usage_errors import Verbs, clear_messages
 from emulator.core.errors import ScenarioError
-
-if TYPE_CHECKING:
-    from emulator.scenario.load import Reading
 
 app = typer.Typer(
     cls=Verbs,
@@ -23,30 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-channel = typer.Typer(
-    help="What a scenario's air comes to, before anything is run.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
 app.add_typer(channel, name="channel")
-
-ScenarioFile = Annotated[Path, typer.Argument(help="scenario in YAML", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY.PATH=VALUE", help="override a value; may be repeated"),
-]
-MoreOverrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="more overrides")
-]
-ScenarioOrPreset = Annotated[
-    str,
-    typer.Argument(
-        metavar="SCENARIO|PRESET",
-        help="scenario in YAML, or a channel preset: a name, or a file of channel and access",
-        show_default=False,
-    ),
-]
-Runs = Annotated[list[Path], typer.Argument(help="output folders of runs", show_default=False)]
 
 
 def _tell_version(asked: bool) -> None:
@@ -92,7 +74,7 @@ def run(
     ] = False,
 ) -> None:
     """Run a scenario and write everything it came to into a folder."""
-    with _clear_messages() as ending:
+    with clear_messages() as ending:
         from emulator.runtime.launcher_env import read_launcher_world
 
         place = read_launcher_world()
@@ -100,20 +82,20 @@ def run(
         if place is not None and speaks and not quiet:  # in a container's log all else comes late
             sys.stderr.write(f"{scenario.name}: loading\n")
             sys.stderr.flush()
-        reading = _read(scenario, override, more, speaks=speaks)
+        reading = read_scenario(scenario, override, more, speaks=speaks)
         ending.scenario = scenario.name
         from emulator.analysis.channel.link_budget import describe_relays
         from emulator.runtime.run import RunRequest, check_run, run_scenario
 
         chosen = reading.scenario
         air = chosen.bind_air() if speaks else None
-        _note(describe_relays(chosen, air) if air else [])
+        print_notes(describe_relays(chosen, air) if air else [])
         folder = out or Path("runs") / chosen.run_name
         request = RunRequest(chosen, driver, folder, force, devices_per_host, air)
         if dry_run:
             found = check_run(request)
             if speaks:
-                _note(found)
+                print_notes(found)
                 done = (
                     f"{chosen.run_name}: checked and loaded, nothing was run; number of devices:\n"
                 )
@@ -125,44 +107,44 @@ def run(
         if written is not None and not quiet:
             from emulator.analysis.run_tables import compare_runs
 
-            _console().print(compare_runs([written]))
+            open_console().print(compare_runs([written]))
 
 
 @app.command()
 def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Overrides = None) -> None:
     """Check a scenario and its air and print it in full; run --dry-run also loads model and data."""
-    with _clear_messages() as ending:
+    with clear_messages() as ending:
         ending.scenario = scenario.name
         from emulator.analysis.channel.link_budget import describe_relays
         from emulator.scenario.adapter_size import check_rank, size_notes
         from emulator.scenario.load import dump_scenario
 
-        found = _read(scenario, override, more, speaks=True).scenario
-        _note(describe_relays(found, found.bind_air()))
+        found = read_scenario(scenario, override, more, speaks=True).scenario
+        print_notes(describe_relays(found, found.bind_air()))
         check_rank(found, found.backbone.shapes_dk)
-        _note(size_notes(found, found.backbone.shapes_dk))
+        print_notes(size_notes(found, found.backbone.shapes_dk))
         sys.stdout.write(dump_scenario(found))
 
 
 @app.command()
 def report(runs: Runs) -> None:
     """Show what runs came to, one table each."""
-    with _clear_messages():
+    with clear_messages():
         from emulator.analysis.run_tables import build_confusion_table, compare_runs
 
         for folder in runs:
-            _console().print(compare_runs([folder]))
+            open_console().print(compare_runs([folder]))
             if routed := build_confusion_table(folder):
-                _console().print(routed)
+                open_console().print(routed)
 
 
 @app.command()
 def compare(runs: Runs) -> None:
     """Show runs side by side."""
-    with _clear_messages():
+    with clear_messages():
         from emulator.analysis.run_tables import compare_runs
 
-        _console().print(compare_runs(runs))
+        open_console().print(compare_runs(runs))
 
 
 @app.command()
@@ -172,13 +154,13 @@ def ledger(
     as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
 ) -> None:
     """Show where a run's bytes, airtime and energy went, and what another codec would have cost."""
-    with _clear_messages():
+    with clear_messages():
         from emulator.analysis.ledger.report import build_ledger_tables, format_ledger_json
 
         if as_json:
             sys.stdout.write(format_ledger_json(run, by))
         else:
-            _console().print(build_ledger_tables(run, by))
+            open_console().print(build_ledger_tables(run, by))
 
 
 @app.command()
@@ -202,7 +184,7 @@ def reproduce(
     ] = False,
 ) -> None:
     """Draw the tables and figures of the paper; what is there already is not run again."""
-    with _clear_messages("the finished runs are kept, the same command goes on from there"):
+    with clear_messages("the finished runs are kept, the same command goes on from there"):
         from emulator.experiments.reproduce import (
             list_runs,
             plan_experiments,
@@ -241,7 +223,7 @@ def infer(
     override: Overrides = None,
 ) -> None:
     """Let a device of a finished run answer, and show which of its experts did."""
-    with _clear_messages():
+    with clear_messages():
         from emulator.runtime.inference import (
             check_texts,
             format_reply,
@@ -276,13 +258,13 @@ def bench(
 
     start, efficiency, ring, exchange, wire, answers, scale (the usual ones) and paced.
     """
-    with _clear_messages():
+    with clear_messages():
         from emulator.analysis.benchmark import run_benchmark, select_benchmarks
         from emulator.analysis.benchmark_table import build_figures_table
 
         for name in select_benchmarks(names or []):
             sys.stderr.write(f"{name} ...\n")
-            _console().print(build_figures_table(name, list(run_benchmark(name))))
+            open_console().print(build_figures_table(name, list(run_benchmark(name))))
 
 
 @app.command()
@@ -299,102 +281,3 @@ def schema(
 
     described = Experiment if experiment else Scenario
     sys.stdout.write(json.dumps(described.model_json_schema(), indent=2) + "\n")
-
-
-@channel.command()
-def show(
-    scenario: ScenarioOrPreset,
-    more: MoreOverrides = None,
-    override: Overrides = None,
-    at: Annotated[float, typer.Option(help="when, for devices that move [s]")] = 0.0,
-    message: Annotated[
-        int | None, typer.Option("--bytes", help="air bytes of the message; default 6400")
-    ] = None,
-    neighbours: Annotated[int, typer.Option(help="how many a sender serves at once")] = 1,
-    whole: Annotated[
-        bool,
-        typer.Option("--all", help="all links; default: above 12 devices the nearest 3 of each"),
-    ] = False,
-) -> None:
-    """Print the link budget of every pair of devices."""
-    with _clear_messages() as ending:
-        ending.scenario = Path(scenario).name
-        from emulator.analysis.channel.link_budget import (
-            MESSAGE_BYTES,
-            Extent,
-            Occasion,
-            build_link_report,
-        )
-        from emulator.scenario.load import read_named
-
-        reading = read_named(scenario, [*(override or []), *(more or [])])
-        _tell_notes(reading)
-        occasion = Occasion(at, MESSAGE_BYTES if message is None else message, neighbours)
-        extent: Extent = "all" if whole else "readable"
-        _console().print(build_link_report(reading.scenario, occasion, extent))
-
-
-@channel.command()
-def plot(
-    scenario: ScenarioOrPreset,
-    more: MoreOverrides = None,
-    override: Overrides = None,
-    out: Annotated[
-        Path | None, typer.Option(help="output folder; default runs/channel/<name>")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="replace earlier figures")] = False,
-) -> None:
-    """Draw path loss, spectral efficiency, rates under fading and mask bits: pages, with data as CSV."""
-    with _clear_messages() as ending:
-        ending.scenario = Path(scenario).name
-        from emulator.scenario.load import read_named
-
-        reading = read_named(scenario, [*(override or []), *(more or [])])
-        _tell_notes(reading)
-        from emulator.analysis.channel.plots import draw_channel_figures
-        from emulator.runtime.folder_claim import check_figures_folder, claim_folder
-        from emulator.runtime.signals import ignore_interrupts
-        from emulator.scenario.load import dump_scenario
-
-        folder = out or Path("runs") / "channel" / reading.scenario.name
-        check_figures_folder(folder, force=force)
-        with claim_folder(
-            folder, force=force, print_line=lambda line: print(line, file=sys.stderr)
-        ) as claim:
-            figures = draw_channel_figures(reading.scenario)
-            files = {"scenario.yaml": dump_scenario(reading.scenario).encode()}
-            for picture in figures.pictures:
-                files |= picture.render()
-            with ignore_interrupts():
-                claim.put(files)
-                ending.all_is_in(folder)
-        sys.stdout.writelines(f"{folder / name}\n" for name in files)
-        sys.stdout.writelines(f"left out: {line}\n" for line in figures.left_out)
-
-
-def _tell_notes(reading: "Reading") -> None:
-    """What overrides dropped, on standard error."""
-    _note(reading.notes)
-
-
-def _note(notes: Sequence[str]) -> None:
-    """Notes, on standard error."""
-    sys.stderr.writelines(f"note: {note}\n" for note in notes)
-
-
-def _read(
-    path: Path, overrides: list[str] | None, more: list[str] | None, *, speaks: bool
-) -> "Reading":
-    """The scenario; its notes go to standard error."""
-    from emulator.experiments.load import read_scenario_only
-
-    reading = read_scenario_only(path, [*(overrides or []), *(more or [])])
-    if speaks:
-        _tell_notes(reading)
-    return reading
-
-
-def _console() -> Console:
-    """Standard output, wide enough for a table even where no terminal tells its width."""
-    plain = Console()
-    return plain if plain.is_terminal else Console(width=110)
