@@ -1,4 +1,4 @@
-"""The command line: verbs only; each calls one function elsewhere."""
+"""The command line: one function per verb, each of which calls one function of another package."""
 
 import sys
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ ScenarioOrPreset = Annotated[
 Runs = Annotated[list[Path], typer.Argument(help="output folders of runs", show_default=False)]
 
 
-def _tell_version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         from importlib import metadata
 
@@ -61,7 +61,7 @@ def _tell_version(asked: bool) -> None:
 def emulator(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_tell_version, is_eager=True, help="print it and stop"),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="print it and stop"),
     ] = False,
 ) -> None:
     """Emulate wireless devices that fine-tune a frozen LLM together."""
@@ -96,23 +96,23 @@ def run(
         from emulator.runtime.launcher_env import read_launcher_world
 
         place = read_launcher_world()
-        speaks = place is None or place[0] == 0
-        if place is not None and speaks and not quiet:  # in a container's log all else comes late
+        prints = place is None or place[0] == 0
+        if place is not None and prints and not quiet:  # in a container's log all else comes late
             sys.stderr.write(f"{scenario.name}: loading\n")
             sys.stderr.flush()
-        reading = _read(scenario, override, more, speaks=speaks)
+        reading = _read(scenario, override, more, prints=prints)
         ending.scenario = scenario.name
         from emulator.analysis.channel.link_budget import air_notes
         from emulator.runtime.run import RunRequest, check_run, run_scenario
 
         chosen = reading.scenario
-        air = chosen.bind_air() if speaks else None
-        _note(air_notes(chosen, air) if air else [])
+        air = chosen.bind_air() if prints else None
+        _print_notes(air_notes(chosen, air) if air else [])
         folder = out or Path("runs") / chosen.run_name
         request = RunRequest(chosen, driver, folder, force, devices_per_host, air)
         if dry_run:
             found = check_run(request)
-            _note(found if speaks else [])
+            _print_notes(found if prints else [])
             sys.stdout.write(f"{chosen.devices}\n")
             return
         console = Console(stderr=True, quiet=quiet and not sys.stderr.isatty())
@@ -132,8 +132,8 @@ def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Override
         from emulator.scenario.load import dump_scenario
         from emulator.scenario.world import check_rank
 
-        found = _read(scenario, override, more, speaks=True).scenario
-        _note(air_notes(found, found.bind_air()))
+        found = _read(scenario, override, more, prints=True).scenario
+        _print_notes(air_notes(found, found.bind_air()))
         check_rank(found, found.backbone.inputs_k)
         sys.stdout.write(dump_scenario(found))
 
@@ -322,7 +322,7 @@ def show(
         from emulator.scenario.load import read_named
 
         reading = read_named(scenario, [*(override or []), *(more or [])])
-        _tell_notes(reading)
+        _print_notes(reading.notes)
         occasion = Occasion(at, MESSAGE_BYTES if message is None else message, neighbours)
         extent: Extent = "all" if whole else "readable"
         _console().print(link_report(reading.scenario, occasion, extent))
@@ -344,7 +344,7 @@ def plot(
         from emulator.scenario.load import read_named
 
         reading = read_named(scenario, [*(override or []), *(more or [])])
-        _tell_notes(reading)
+        _print_notes(reading.notes)
         from emulator.analysis.channel.plots import channel_figures
         from emulator.runtime.folder_claim import check_figures_folder, claim_folder
         from emulator.runtime.signals import ignore_interrupts
@@ -366,29 +366,24 @@ def plot(
         sys.stdout.writelines(f"left out: {line}\n" for line in figures.left_out)
 
 
-def _tell_notes(reading: "Reading") -> None:
-    """What overrides dropped, on standard error."""
-    _note(reading.notes)
-
-
-def _note(notes: Sequence[str]) -> None:
-    """Notes, on standard error."""
+def _print_notes(notes: Sequence[str]) -> None:
+    """Print notes on standard error."""
     sys.stderr.writelines(f"note: {note}\n" for note in notes)
 
 
 def _read(
-    path: Path, overrides: list[str] | None, more: list[str] | None, *, speaks: bool
+    path: Path, overrides: list[str] | None, more: list[str] | None, *, prints: bool
 ) -> "Reading":
-    """The scenario; its notes go to standard error."""
+    """Read the scenario and print its notes on standard error."""
     from emulator.experiments.load import read_scenario_only
 
     reading = read_scenario_only(path, [*(overrides or []), *(more or [])])
-    if speaks:
-        _tell_notes(reading)
+    if prints:
+        _print_notes(reading.notes)
     return reading
 
 
 def _console() -> Console:
-    """Standard output, wide enough for a table even where no terminal tells its width."""
+    """Return standard output, wide enough for a table even without a terminal."""
     plain = Console()
     return plain if plain.is_terminal else Console(width=110)

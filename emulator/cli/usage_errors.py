@@ -1,4 +1,4 @@
-"""How a command ends: what is wrong is told in lines, and the exit code says which kind it is."""
+"""The end of a command: problems are printed line by line, and the exit code gives their kind."""
 
 import os
 import sys
@@ -16,14 +16,14 @@ from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.validation_errors import explained
 
 NUMBERS_ON_HOST = ("LOCAL_RANK", "SLURM_LOCALID")
-"""Where torchrun and Slurm tell a process its number on its host; others start one a host."""
+"""Variables in which torchrun and Slurm number the processes of a host; others start one per host."""
 
 
 class Verbs(TyperGroup):
-    """A group of commands that tells in one line what is wrong with its arguments."""
+    """A group of commands that reports wrong arguments in one line."""
 
     def main(self, *args: Any, **settings: Any) -> NoReturn:
-        """Run the command that the arguments name, and end the process with its exit code."""
+        """Run the command that the arguments select, and end the process with its exit code."""
         try:
             code = super().main(*args, **{**settings, "standalone_mode": False})
         except TyperException as wrong:
@@ -35,7 +35,7 @@ class Verbs(TyperGroup):
 
 
 def _problem(wrong: TyperException) -> str:
-    """Where, got, wanted; or what the parser says, behind the command and before its help."""
+    """Return where, got and wanted; or the parser's message between the command and its help."""
     from pydantic import ValidationError
 
     checked, option = wrong.__cause__, getattr(wrong, "param", None)
@@ -49,18 +49,18 @@ def _problem(wrong: TyperException) -> str:
 
 @dataclass
 class Ending:
-    """What there is to be found when a command is interrupted."""
+    """What an interrupted command leaves behind, and the scenario that its problems belong to."""
 
     what_is_there: str
     scenario: str = ""
-    """The scenario that is dealt with, as problems name it."""
+    """Name of the scenario, for messages."""
 
     def all_is_in(self, folder: Path) -> None:
-        """All files are written."""
+        """Record that all files are written."""
         self.what_is_there = f"all files were written already, in {folder}"
 
     def located(self, problem: str) -> str:
-        """A problem that begins with a key of the scenario, behind its name."""
+        """Put the scenario's name before a problem that begins with a key of the scenario."""
         from emulator.scenario.schema import Scenario
 
         key = problem.partition(":")[0].partition(".")[0]
@@ -70,24 +70,24 @@ class Ending:
 
 @contextmanager
 def clear_messages(when_interrupted: str = "nothing was written") -> Iterator[Ending]:
-    """Errors as lines on standard error; exit codes 2 (wrong input), 1 (failed), 130 (interrupted)."""
+    """Print errors as lines on standard error; exit with 2 (wrong input), 1 (failed) or 130 (interrupted)."""
     ending = Ending(when_interrupted)
     try:
         yield ending
     except ScenarioError as error:
-        if _tells():
+        if _is_first_on_host():
             sys.stderr.writelines(f"error: {ending.located(p)}\n" for p in error.problems)
         raise typer.Exit(2) from None
     except EmulatorError as error:
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        if _tells():
+        if _is_first_on_host():
             sys.stderr.write(f"interrupted: {ending.what_is_there}\n")
         raise typer.Exit(130) from None
 
 
-def _tells() -> bool:
-    """Of the processes that a launcher starts on a host, which all find the same, the first."""
+def _is_first_on_host() -> bool:
+    """Return whether this process prints problems: the first of a host, as all find the same."""
     own = next((os.environ[name] for name in NUMBERS_ON_HOST if name in os.environ), "0")
     return own == "0"

@@ -25,7 +25,7 @@ from emulator.core.records import read_ledger  # noqa: E402
 from emulator.core.types.packet import IP_UDP_BYTES  # noqa: E402
 from emulator.core.types.records import LinkRecord  # noqa: E402
 from emulator.core.types.transmission import Burst  # noqa: E402
-from emulator.runtime.transport.frames import HEADER_BYTES, split_burst  # noqa: E402
+from emulator.runtime.transport.frames import HEADER_BYTES, build_frames  # noqa: E402
 from emulator.runtime.transport.gloo import _BURST_TAG, _GATHER_TAG  # noqa: E402
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
@@ -100,7 +100,7 @@ def data_bytes(burst: LinkRecord) -> int:
 
 def messages_of(burst: LinkRecord) -> int:
     """How many messages it is to torch.distributed."""
-    return len(split_burst(Burst(burst.sender, burst.receiver, 0, 0.0, bytes(data_bytes(burst)))))
+    return len(build_frames(Burst(burst.sender, burst.receiver, 0, 0.0, bytes(data_bytes(burst)))))
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ def test_a_container_may_do_little(service):
     assert int(service["user"].split(":")[0]) > 0
 
 
-def test_a_container_ends_when_told_to(service):
+def test_a_container_ends_on_sigterm(service):
     assert service["init"] is True
     assert "restart" not in service
 
@@ -105,7 +105,7 @@ def test_results_lie_in_a_volume(described, service):
 
 
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
-def test_images_run_as_nobody_special(stages, target):
+def test_images_run_as_an_ordinary_user(stages, target):
     assert re.findall(r"^USER (.+)$", stages[target], re.MULTILINE) == ["emulator"]
 
 
@@ -196,7 +196,7 @@ def test_four_containers_write_the_files_of_one_parent(project, tmp_path):
 
 @pytest.mark.hosts
 @pytest.mark.slow
-def test_wrong_input_is_told_and_ends_all(project):
+def test_wrong_input_is_reported_and_ends_all(project):
     wrong = Project(project.command, project.name, {**project.settings, "OVERRIDES": "roundz=1"})
     ended = wrong.compose("up", "--exit-code-from", "device-0")
     assert ended.code == 2

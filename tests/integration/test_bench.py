@@ -48,7 +48,7 @@ def test_a_benchmark_that_breaks_is_named(folder: Path) -> None:
     assert "bench ring: failed (exit code 3" in done.stderr
 
 
-def test_an_unknown_name_is_told_in_one_line() -> None:
+def test_an_unknown_name_is_reported_in_one_line() -> None:
     done = CliRunner().invoke(app, ["bench", "speed"])
     assert done.exit_code == 2
     assert done.stderr.startswith(
@@ -56,7 +56,7 @@ def test_an_unknown_name_is_told_in_one_line() -> None:
     )
 
 
-def test_a_package_without_its_tests_says_so(tmp_path: Path, monkeypatch) -> None:
+def test_a_package_without_its_tests_is_reported(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(benchmark, "FOLDER", tmp_path / "tests" / "benchmarks")
     done = CliRunner().invoke(app, ["bench"])
     assert done.exit_code == 2

@@ -37,7 +37,7 @@ def test_a_clear_difference_of_the_wrong_sign(rows):
     assert "-2.0 ± 0.1 points, direction does not hold, significant (p 0.002); the rows'" in told
 
 
-def test_a_difference_along_an_axis_is_told_place_by_place(rows):
+def test_a_difference_along_an_axis_is_written_point_by_point(rows):
     lines = rows(x=10.0, ours=[0.80001, 0.82], once=[0.6, 0.62])
     lines += rows(x=30.0, ours=[0.90001, 0.95], once=[0.93, 0.98])
     touch = "the rows' intervals touch"
@@ -98,7 +98,7 @@ def test_what_is_promised_is_judged_at_every_place(rows):
     )
 
 
-def test_differences_are_told_in_the_columns_unit(line):
+def test_differences_are_written_in_the_columns_unit(line):
     sizes = {"ours": (1.5e6, 1.7e6), "lora": (50.0e6, 54.0e6)}
     lines = [
         line(row, s, bytes_total=size) for row in sizes for s, size in enumerate(sizes[row], 1)
@@ -252,7 +252,7 @@ def test_growth_is_judged_from_end_to_end_and_step_by_step(rows, along, verdict)
     assert told == f"`lori`: collision rate grows along the axis: {verdict}"
 
 
-def test_what_all_seeds_agree_on_is_told_and_not_tested(rows):
+def test_what_all_seeds_agree_on_is_written_and_not_tested(rows):
     lines = rows("trained_parameters", ours=[10.0, 10.0], lora=[100.0, 100.0])
     claim = Saving(row="ours", against="lora", column="trained_parameters", percent=73, source="us")
     assert sentence(claim, lines).endswith(

@@ -86,7 +86,7 @@ def test_rows_on_another_graph_wait_for_the_reference_of_their_seed_and_place():
     assert wanted["ours", 2.0, 1].after is None
 
 
-def test_a_row_on_a_mesh_waits_for_nobody():
+def test_a_row_on_a_mesh_waits_for_no_run():
     rows = (EXPERIMENT.rows[0].model_copy(update={"graphs": ("mesh",)}),)
     meshed = EXPERIMENT.model_copy(update={"rows": rows, "reference": None})
     (first, *_) = plan_runs("small", meshed, selection()).selected_runs
@@ -164,7 +164,7 @@ def test_a_problem_of_some_rows_names_each_of_them():
     ]  # fmt: skip
 
 
-def test_a_problem_of_all_rows_is_told_once():
+def test_a_problem_of_all_rows_is_one_line():
     (line,) = problems_of(EXPERIMENT, overrides={"local.batch_size": 0})
     assert line.startswith("small: tiny.yaml: local.batch_size: got 0, ")
 
@@ -176,7 +176,7 @@ def test_a_method_that_is_no_section_is_a_problem_like_others(method):
     assert all("method" in line for line in told)
 
 
-def test_null_takes_back_what_the_axis_says():
+def test_null_undoes_what_the_axis_sets():
     rows = (EXPERIMENT.rows[1].model_copy(update={"fixed": {"rounds": None}}),)
     wanted = plan_runs(
         "small", EXPERIMENT.model_copy(update={"rows": rows}), selection(seeds=1)
@@ -194,7 +194,7 @@ def test_null_takes_back_what_the_axis_says():
         ({"overrides": {"seed": 9}}, "small: seed: got 9, wanted none (--seeds N runs seeds 1"),
     ],
 )
-def test_wrong_wishes_are_told_before_anything_runs(wanted, told):
+def test_wrong_selections_are_reported_before_anything_runs(wanted, told):
     if "rounds" in wanted.get("overrides", {}):
         experiment = EXPERIMENT.model_copy(update={"axis": None})
     else:
@@ -279,7 +279,7 @@ def test_a_key_that_joined_with_a_default_loses_no_run(tmp_path):
     assert not is_complete(tmp_path, scenario)
 
 
-def test_kinds_that_say_nothing_more_do_not_share_a_folder(tmp_path):
+def test_kinds_without_other_values_do_not_share_a_folder(tmp_path):
     wanted = runs()["ours", 1.0, 1]
     routers = [resolve(wanted, {"router": {"kind": kind}}) for kind in ("cosine", "oracle")]
     assert len({name_run_folder(tmp_path, scenario) for scenario in routers}) == 2

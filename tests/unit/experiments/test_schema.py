@@ -77,7 +77,7 @@ def test_each_further_graph_makes_a_row():
         ),
     ],
 )
-def test_what_is_wrong_is_told(problems, old, new, told):
+def test_what_is_wrong_is_reported(problems, old, new, told):
     assert any(told in line for line in problems(SMALL.replace(old, new)))
 
 
@@ -138,7 +138,7 @@ def test_an_unknown_kind_of_claim_lists_the_known_ones(problems):
         ("sources: x", "sources: got an unknown key; did you mean 'source'?"),
     ],
 )
-def test_one_line_says_what_else_is_wrong(problems, more, told):
+def test_other_problems_are_reported_in_one_line(problems, more, told):
     (line,) = problems(f"{SMALL}{more}\n")
     assert line == f"e.yaml: {told}"
 
@@ -156,7 +156,7 @@ def test_files_beside_an_experiment_are_found_from_anywhere(tmp_path):
     assert experiment.suites["tiny"].overrides["tasks"]["folder"] == str(tmp_path / "mine")
 
 
-def test_an_unknown_claim_row_is_told(problems):
+def test_an_unknown_claim_row_is_reported(problems):
     claim = "claims: [{kind: difference, above: ours, below: nobody}]\n"
     assert any("claims.0.below: got 'nobody'" in line for line in problems(SMALL + claim))
 
@@ -211,7 +211,7 @@ def test_who_is_like_one_that_is_like_another_has_its_keys_too(tmp_path):
     assert read_experiment(str(tmp_path / "e.yaml")).rows == read_experiment("budget").rows
 
 
-def test_who_is_like_nobody_is_told(problems):
+def test_an_unknown_like_is_reported(problems):
     (line,) = problems("like: table9\n")
     assert line.startswith("e.yaml: like: got 'table9', wanted one of ablation, ")
 

@@ -38,5 +38,5 @@ def test_a_log_learns_now_and_then_how_far_all_are(monkeypatch: pytest.MonkeyPat
     assert lines == [f"{title}: {done} of 4 rounds done by all" for done in (1, 3)]
 
 
-def test_a_device_beside_others_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_under_a_launcher_prints_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(monkeypatch, quiet=True) == []

@@ -8,7 +8,7 @@ from emulator.runtime.run import MOST_NAMED, describe_shared_slots
 from emulator.runtime.run_folder import describe_environment, find_shared_slots
 
 
-def test_what_last_digits_depend_on_is_told(monkeypatch):
+def test_what_last_digits_depend_on_is_recorded(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     monkeypatch.setenv("EDITOR", "ed")
     told = describe_environment("one_process", "cpu")

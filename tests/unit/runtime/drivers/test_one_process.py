@@ -33,7 +33,7 @@ def run_toys(devices: int, heard, said, exchanges=None) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(GRAPHS))
-def test_the_same_lives_come_to_the_same_outcomes(name: str) -> None:
+def test_the_same_lives_have_the_same_outcomes(name: str) -> None:
     graph = GRAPHS[name](5)
     assert reference(5, graph) == reference(5, graph)
 
@@ -89,7 +89,7 @@ def test_bursts_are_handed_over_by_arrival_then_sender() -> None:
     assert seen == [(1.0, 2), (2.0, 1), (2.0, 3)]
 
 
-def test_who_does_not_wait_hears_what_has_arrived_by_its_own_clock() -> None:
+def test_gossip_receives_what_has_arrived_by_the_receivers_clock() -> None:
     speaks_at = {0: (1.0, 2.0, 3.0), 1: (2.5, 10.0, 11.0), 2: (0.5, 4.0, 4.5)}
     on_air_s = {0: 0.25, 1: 0.25, 2: 6.0}
     heard: dict[int, list[list[tuple[int, float]]]] = {0: [], 1: [], 2: []}

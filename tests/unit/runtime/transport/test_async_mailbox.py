@@ -31,7 +31,7 @@ def streams(stories: list[list[tuple[float, float]]]) -> dict[int, deque[tuple[B
 
 
 @given(STORIES, st.lists(st.floats(0.01, 3.0), min_size=1, max_size=8))
-def test_every_burst_is_heard_once_and_as_soon_as_it_has_arrived(
+def test_every_burst_is_received_once_and_as_soon_as_it_has_arrived(
     stories: list[list[tuple[float, float]]], pauses: list[float]
 ) -> None:
     coming, everything = streams(stories), streams(stories)

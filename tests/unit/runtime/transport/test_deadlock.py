@@ -76,7 +76,7 @@ def test_whoever_has_ended_sends_nothing() -> None:
 
 
 @given(st.integers(-1, ENDED), st.dictionaries(st.integers(0, 99), st.integers(0, 999)))
-def test_a_note_says_it_all(index: int, table: dict[int, int]) -> None:
+def test_a_note_holds_the_whole_state(index: int, table: dict[int, int]) -> None:
     assert ExchangeState.from_note(ExchangeState(index, table, {}).to_note()) == ExchangeState(
         index, table, {}
     )

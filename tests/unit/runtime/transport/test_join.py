@@ -28,11 +28,11 @@ def joined(
     return {device: end.exception() for device, end in ends.items()}
 
 
-def test_all_who_were_told_the_same_join() -> None:
+def test_all_with_the_same_terms_join() -> None:
     assert set(joined(dict.fromkeys(range(5), TERMS), 5).values()) == {None}
 
 
-def test_nobody_joins_before_all_have_come() -> None:
+def test_no_device_joins_before_all_have_come() -> None:
     began_s = time.monotonic()
     ends = joined({0: TERMS, 2: TERMS}, 3, stall_timeout_s=2)
     assert time.monotonic() - began_s >= 2
@@ -54,7 +54,7 @@ def test_nobody_joins_before_all_have_come() -> None:
         ),
     ],
 )
-def test_all_hear_what_one_was_told_differently(other, differences: list[str]) -> None:
+def test_all_receive_the_differences_of_one(other, differences: list[str]) -> None:
     """Even where one who never comes is waited for."""
     for end in joined({0: TERMS, 1: TERMS, 2: other}, 4).values():
         assert isinstance(end, ScenarioError)
