@@ -35,7 +35,7 @@ DEVICES = len(ADDRESSES)
 LINKS = sorted(permutations(range(DEVICES), 2))
 
 # gloo: each message is announced and then sent, each receive is announced, by a header each; whoever
-# makes a connection first says which it is.
+# makes a connection first sends its number.
 GLOO_HEADER, GLOO_HELLO = 48, 8
 
 # Ethernet 14, IPv4 20, TCP 20, and 12 of options (time stamps) or, in a SYN, 20; a reset has none.
@@ -82,7 +82,7 @@ class Watched:
         """Ethernet bytes from host to host, from what the sender's kernel counted of its connections.
 
         Segments of a connection are all it sent, but neither the SYN of who is called nor calls that
-        nobody answered: devices call the store before it is there.
+        no process answered: devices call the store before it is there.
         """
         total = 0
         for each in self.connections(sender, receiver):
@@ -149,7 +149,7 @@ def test_what_arrives_is_what_torch_distributed_carries(run: Watched) -> None:
 
 
 def test_tcp_carries_that_and_gloos_framing_and_nothing_else(run: Watched) -> None:
-    """By connection and direction, to the byte: n + 96 a message, 48 a receive, 8 to say hello."""
+    """By connection and direction, to the byte: n + 96 a message, 48 a receive, 8 as a greeting."""
     delivered = {}
     for device, peer in LINKS:
         connection = run.gloo(device, peer)

@@ -81,8 +81,8 @@ def tries_of(pair: list[Process]) -> list[dict[str, float]]:
     ]
 
 
-def lines_of(said: str) -> list[dict[str, float]]:
-    return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+def lines_of(output: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
 
 def test_the_network_takes_as_long_as_its_rate_implies(took) -> None:

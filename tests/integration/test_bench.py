@@ -9,8 +9,8 @@ from emulator.analysis import benchmark
 from emulator.cli.app import app
 
 STUB = """\
-from figures import Figure, tell
-tell("Stub", iter([Figure("speed", 3.0, "1/s", at_least=2.0), Figure("size", 5.0, "MB", at_most=4.0)]))
+from figures import Figure, print_figures
+print_figures("Stub", iter([Figure("speed", 3.0, "1/s", at_least=2.0), Figure("size", 5.0, "MB", at_most=4.0)]))
 """
 
 

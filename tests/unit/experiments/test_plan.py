@@ -158,8 +158,8 @@ def problems_of(experiment, **wanted):
 def test_a_problem_of_some_rows_names_each_of_them():
     wrong = EXPERIMENT.rows[0].model_copy(update={"overrides": {"local.steps": 0}})
     experiment = EXPERIMENT.model_copy(update={"rows": (wrong, EXPERIMENT.rows[1])})
-    told = problems_of(experiment)
-    assert [line.split(" tiny.yaml: ")[0] for line in told] == [
+    lines = problems_of(experiment)
+    assert [line.split(" tiny.yaml: ")[0] for line in lines] == [
         "small: lora:", "small: lora on clusters:",
     ]  # fmt: skip
 
@@ -172,8 +172,8 @@ def test_a_problem_of_all_rows_is_one_line():
 @pytest.mark.parametrize("method", ["lora", ["lora"]])
 def test_a_method_that_is_no_section_is_a_problem_like_others(method):
     wrong = EXPERIMENT.rows[1].model_copy(update={"overrides": {"method": method}})
-    told = problems_of(EXPERIMENT.model_copy(update={"rows": (EXPERIMENT.rows[0], wrong)}))
-    assert all("method" in line for line in told)
+    lines = problems_of(EXPERIMENT.model_copy(update={"rows": (EXPERIMENT.rows[0], wrong)}))
+    assert all("method" in line for line in lines)
 
 
 def test_null_undoes_what_the_axis_sets():
@@ -185,7 +185,7 @@ def test_null_undoes_what_the_axis_sets():
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "expected"),
     [
         ({"suite": "huge"}, "--suite: got 'huge', wanted one of tiny, "),
         ({"suite": "qwen"}, "--suite: got 'qwen' for small, wanted one of tiny"),
@@ -194,14 +194,14 @@ def test_null_undoes_what_the_axis_sets():
         ({"overrides": {"seed": 9}}, "small: seed: got 9, wanted none (--seeds N runs seeds 1"),
     ],
 )
-def test_wrong_selections_are_reported_before_anything_runs(wanted, told):
+def test_wrong_selections_are_reported_before_anything_runs(wanted, expected):
     if "rounds" in wanted.get("overrides", {}):
         experiment = EXPERIMENT.model_copy(update={"axis": None})
     else:
         experiment = EXPERIMENT
     with pytest.raises(ScenarioError) as caught:
         plan_runs("small", experiment, selection(**wanted))
-    assert any(line.startswith(told) for line in caught.value.problems)
+    assert any(line.startswith(expected) for line in caught.value.problems)
 
 
 def test_equal_scenarios_share_a_folder_and_others_do_not(tmp_path):

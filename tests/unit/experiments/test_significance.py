@@ -1,4 +1,4 @@
-"""Holm's correction against its definition by closed testing, and what a family says."""
+"""Holm's correction against its definition by closed testing, and the verdicts of a family."""
 
 from itertools import combinations
 

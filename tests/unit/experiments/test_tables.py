@@ -185,8 +185,8 @@ def test_an_unknown_column_of_a_claim_is_reported():
     claim = Difference(above="lora", below="ours", below_column="speed")
     with pytest.raises(ScenarioError) as caught:
         check_columns(EXPERIMENT.model_copy(update={"claims": (claim,)}), "two")
-    (told,) = caught.value.problems
-    assert told.startswith("two: claims.0.below_column: got 'speed', wanted ")
+    (problem,) = caught.value.problems
+    assert problem.startswith("two: claims.0.below_column: got 'speed', wanted ")
 
 
 def test_charts_are_pages_that_share_the_script(drawn, tmp_path):

@@ -50,14 +50,14 @@ def test_each_end_is_returned_after_what_was_posted():
     with Children[str]() as children:
         children.fork("good", lambda outlet: outlet.post_message(3, {"a": 1}, b"\n" * 200_000))
         children.fork("wrong", fail)
-        children.fork("dead", die_while_posting)
+        children.fork("killed", die_while_posting)
         children.fork("interrupted", lambda _: signal.default_int_handler(2, None))
         posted = taken(children)
     assert posted["good"] == [PostedMessage(3, {"a": 1}, b"\n" * 200_000), Done()]
     (failure,) = posted["wrong"]
     assert (failure.kind, failure.text, failure.peer) == ("scenario", "one\ntwo", None)
     killed = Failure("failed", "its process ended unexpectedly (killed by SIGKILL)")
-    assert posted["dead"] == [PostedMessage(0, {}, b"whole"), killed]
+    assert posted["killed"] == [PostedMessage(0, {}, b"whole"), killed]
     assert posted["interrupted"][0].text == "its process ended unexpectedly (exit code 130)"
 
 

@@ -28,7 +28,7 @@ with claim_folder(Path(sys.argv[1]), force=len(sys.argv) > 2, print_line=print):
 
 
 def kept(out, force=False, meanwhile=lambda out: None) -> tuple[str, Path]:
-    """A run whose files cannot be put where they belong: its error, and where it says they are."""
+    """Run with files that cannot be put in place; return the error and the folder that it names."""
     with pytest.raises(EmulatorError, match="the result is kept in") as caught:
         put(out, force, meanwhile)
     text = str(caught.value)
@@ -67,8 +67,8 @@ def test_a_run_leaves_its_files_and_nothing_else(tmp_path):
 
 def test_the_folder_names_its_process_from_the_start(tmp_path):
     def look(out):
-        told = json.loads((out / RUNNING).read_text())
-        assert (told["pid"], told["started"][:2]) == (os.getpid(), "20")
+        claim = json.loads((out / RUNNING).read_text())
+        assert (claim["pid"], claim["started"][:2]) == (os.getpid(), "20")
         assert read_holder(out / RUNNING).is_running
 
     put(tmp_path / "out", meanwhile=look)

@@ -1,4 +1,4 @@
-"""Devices join on the terms of device 0, or nobody does."""
+"""Devices join on the terms of device 0, or no device joins."""
 
 import time
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ TERMS = {"seed": "1", "method.kind": "lora"}
 
 
 def joined(
-    terms_of: Mapping[int, Mapping[str, str]], devices: int, stall_timeout_s: float = LIMIT_S
+    terms_by_device: Mapping[int, Mapping[str, str]], devices: int, stall_timeout_s: float = LIMIT_S
 ) -> dict[int, BaseException | None]:
     """How joining ended for each device, the last started first."""
     store = HashStore()
-    with ThreadPoolExecutor(len(terms_of)) as pool:
+    with ThreadPoolExecutor(len(terms_by_device)) as pool:
         ends = {
             device: pool.submit(join_run, store, device, devices, terms, stall_timeout_s)
-            for device, terms in sorted(terms_of.items(), reverse=True)
+            for device, terms in sorted(terms_by_device.items(), reverse=True)
         }
     return {device: end.exception() for device, end in ends.items()}
 
