@@ -46,7 +46,7 @@ def _call() -> None:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        """The emulator's own warnings are for its user: one line, and no line of code."""
+        """Print a warning of the emulator itself in one line, without a line of code."""
         if Path(filename).is_relative_to(Path(__file__).parent):
             sys.stderr.write(f"warning: {message}\n")
         else:

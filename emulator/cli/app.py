@@ -1,4 +1,4 @@
-"""The command line: verbs only; each calls one function elsewhere."""
+"""The command line: one function per verb, each of which calls one function of another package."""
 
 import sys
 from pathlib import Path
@@ -31,7 +31,7 @@ app = typer.Typer(
 app.add_typer(channel, name="channel")
 
 
-def _tell_version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         from importlib import metadata
 
@@ -43,7 +43,7 @@ def _tell_version(asked: bool) -> None:
 def emulator(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_tell_version, is_eager=True, help="print it and stop"),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="print it and stop"),
     ] = False,
 ) -> None:
     """Emulate wireless devices that fine-tune a frozen LLM together."""
@@ -78,23 +78,23 @@ def run(
         from emulator.runtime.launcher_env import read_launcher_world
 
         place = read_launcher_world()
-        speaks = place is None or place[0] == 0
-        if place is not None and speaks and not quiet:  # in a container's log all else comes late
+        prints = place is None or place[0] == 0
+        if place is not None and prints and not quiet:  # in a container's log all else comes late
             sys.stderr.write(f"{scenario.name}: loading\n")
             sys.stderr.flush()
-        reading = read_scenario(scenario, override, more, speaks=speaks)
+        reading = read_scenario(scenario, override, more, prints=prints)
         ending.scenario = scenario.name
         from emulator.analysis.channel.link_budget import describe_relays
         from emulator.runtime.run import RunRequest, check_run, run_scenario
 
         chosen = reading.scenario
-        air = chosen.bind_air() if speaks else None
+        air = chosen.bind_air() if prints else None
         print_notes(describe_relays(chosen, air) if air else [])
         folder = out or Path("runs") / chosen.run_name
         request = RunRequest(chosen, driver, folder, force, devices_per_host, air)
         if dry_run:
             found = check_run(request)
-            if speaks:
+            if prints:
                 print_notes(found)
                 done = (
                     f"{chosen.run_name}: checked and loaded, nothing was run; number of devices:\n"
@@ -119,7 +119,7 @@ def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Override
         from emulator.scenario.adapter_size import check_rank, size_notes
         from emulator.scenario.load import dump_scenario
 
-        found = read_scenario(scenario, override, more, speaks=True).scenario
+        found = read_scenario(scenario, override, more, prints=True).scenario
         print_notes(describe_relays(found, found.bind_air()))
         check_rank(found, found.backbone.shapes_dk)
         print_notes(size_notes(found, found.backbone.shapes_dk))

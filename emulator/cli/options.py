@@ -36,13 +36,13 @@ def print_notes(notes: Sequence[str]) -> None:
 
 
 def read_scenario(
-    path: Path, overrides: list[str] | None, more: list[str] | None, *, speaks: bool
+    path: Path, overrides: list[str] | None, more: list[str] | None, *, prints: bool
 ) -> "Reading":
-    """Read a scenario file with overrides. speaks: whether this process prints the notes on it."""
+    """Read a scenario file with overrides. prints: whether this process prints the notes on it."""
     from emulator.experiments.load import read_scenario_only
 
     reading = read_scenario_only(path, [*(overrides or []), *(more or [])])
-    if speaks:
+    if prints:
         print_notes(reading.notes)
     return reading
 

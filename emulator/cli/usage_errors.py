@@ -1,4 +1,4 @@
-"""How a command ends: what is wrong is told in lines, and the exit code says which kind it is."""
+"""The end of a command: problems are printed line by line, and the exit code gives their kind."""
 
 import os
 import sys
@@ -21,14 +21,14 @@ TRACEBACK = "EMULATOR_TRACEBACK"
 """The environment variable that asks for tracebacks above the lines."""
 
 NUMBERS_ON_HOST = ("LOCAL_RANK", "SLURM_LOCALID")
-"""Where torchrun and Slurm tell a process its number on its host; others start one a host."""
+"""Variables in which torchrun and Slurm number the processes of a host; others start one per host."""
 
 
 class Verbs(TyperGroup):
-    """A group of commands that tells in one line what is wrong with its arguments."""
+    """A group of commands that reports wrong arguments in one line."""
 
     def main(self, *args: Any, **settings: Any) -> NoReturn:
-        """Run the command that the arguments name, and end the process with its exit code."""
+        """Run the command that the arguments select, and end the process with its exit code."""
         try:
             code = super().main(*args, **{**settings, "standalone_mode": False})
         except TyperException as wrong:
@@ -40,7 +40,7 @@ class Verbs(TyperGroup):
 
 
 def _problem(wrong: TyperException) -> str:
-    """Where, got, wanted; or what the parser says, behind the command and before its help."""
+    """Return where, got and wanted; or the parser's message between the command and its help."""
     from pydantic import ValidationError
 
     checked, option = wrong.__cause__, getattr(wrong, "param", None)
@@ -54,18 +54,18 @@ def _problem(wrong: TyperException) -> str:
 
 @dataclass
 class Ending:
-    """What there is to be found when a command is interrupted."""
+    """What an interrupted command leaves behind, and the scenario that its problems belong to."""
 
     what_is_there: str
     scenario: str = ""
-    """The scenario that is dealt with, as problems name it."""
+    """Name of the scenario, for messages."""
 
     def all_is_in(self, folder: Path) -> None:
-        """All files are written."""
+        """Record that all files are written."""
         self.what_is_there = f"all files were written already, in {folder}"
 
     def located(self, problem: str) -> str:
-        """A problem that begins with a key of the scenario, behind its name."""
+        """Put the scenario's name before a problem that begins with a key of the scenario."""
         from emulator.scenario.schema import Scenario
 
         key = problem.partition(":")[0].partition(".")[0]
@@ -75,12 +75,12 @@ class Ending:
 
 @contextmanager
 def clear_messages(when_interrupted: str = "nothing was written") -> Iterator[Ending]:
-    """Errors as lines on standard error; exit codes 2 (wrong input), 1 (failed), 130 (interrupted)."""
+    """Print errors as lines on standard error; exit with 2 (wrong input), 1 (failed) or 130 (interrupted)."""
     ending = Ending(when_interrupted)
     try:
         yield ending
     except ScenarioError as error:
-        if _tells():
+        if _is_first_on_host():
             _show_traceback(error)
             sys.stderr.writelines(f"error: {ending.located(p)}\n" for p in error.problems)
         raise typer.Exit(2) from None
@@ -93,19 +93,19 @@ def clear_messages(when_interrupted: str = "nothing was written") -> Iterator[En
         sys.stderr.write(f"error: {cause_of(error)}{_more_of(error)}\n")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        if _tells():
+        if _is_first_on_host():
             sys.stderr.write(f"interrupted: {ending.what_is_there}\n")
         raise typer.Exit(130) from None
 
 
 def _show_traceback(error: Exception) -> None:
-    """The whole story on standard error, that of a child process included, where it is asked for."""
+    """Print the traceback on standard error, that of a child process included, if it was asked for."""
     if _is_traceback_asked():
         sys.stderr.write("".join(traceback.format_exception(error)))
 
 
 def _more_of(error: Exception) -> str:
-    """How to see more of what no message was written for."""
+    """Return how to see the traceback of an error that has no message of its own."""
     has_message = isinstance(error, EmulatorError) and not isinstance(error, LifeFailedError)
     return "" if has_message or _is_traceback_asked() else f"; {TRACEBACK}=1 shows the traceback"
 
@@ -114,7 +114,7 @@ def _is_traceback_asked() -> bool:
     return os.environ.get(TRACEBACK, "0") not in ("", "0")
 
 
-def _tells() -> bool:
-    """Of the processes that a launcher starts on a host, which all find the same, the first."""
+def _is_first_on_host() -> bool:
+    """Return whether this process prints problems: the first of a host, as all find the same."""
     own = next((os.environ[name] for name in NUMBERS_ON_HOST if name in os.environ), "0")
     return own == "0"

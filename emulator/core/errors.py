@@ -130,7 +130,7 @@ def closest(got: str, known: Iterable[str]) -> str:
 
 
 def drop_consequences(problems: "Sequence[ErrorDetails]") -> "list[ErrorDetails]":
-    """What pydantic found, without lists that are too short only because wrong items do not count."""
+    """Drop problems of lists that are too short only because pydantic does not count their wrong items."""
     outside = {p["loc"][:depth] for p in problems for depth in range(len(p["loc"]))}
     return [p for p in problems if p["type"] != "too_short" or p["loc"] not in outside]
 

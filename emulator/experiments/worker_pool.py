@@ -24,7 +24,7 @@ from emulator.scenario.schema import Scenario
 
 @dataclass(frozen=True)
 class EndedRun:
-    """An ended run; `cause` tells why it failed and is empty for a success."""
+    """An ended run; `cause` is the reason of a failure, empty for a success."""
 
     folder: Path
     seconds: float

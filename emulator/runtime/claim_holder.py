@@ -22,7 +22,7 @@ class Holder:
     started: str
     """Time of the claim, ISO 8601."""
     process_started_s: float
-    """Start of the process [s since 1970]; it tells the process from later ones of the same number."""
+    """Start of the process [s since 1970]; later processes may have the same number."""
 
     @classmethod
     def own(cls) -> "Holder":

@@ -166,7 +166,7 @@ class _LostError(Exception):
 def claim_folder(out: Path, *, force: bool, print_line: PrintLine) -> Iterator[Claim]:
     """Claim a folder inside the context and release it at its end.
 
-    say: gets a note where the claim of a process that is gone is taken over. Raises ScenarioError as
+    print_line: gets a note where the claim of an ended process is taken over. Raises ScenarioError as
     `check_folder` does.
     """
     claim = _make_claim(out, force, print_line)

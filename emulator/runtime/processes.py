@@ -117,7 +117,7 @@ def _supervise(
             StoreHost(host_devices.listener, host_devices.address, host_devices.devices)
         )
         _await_end(children, on_message)
-        with ignore_interrupts():  # all results are there
+        with ignore_interrupts():  # all results have arrived
             host.await_shutdown()
 
 

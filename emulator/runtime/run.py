@@ -97,9 +97,9 @@ def run_scenario(
         notes.print(line, highlight=False, markup=False, soft_wrap=True)
 
     if place is not None and place[1] > 1:
-        others, told = ("devices", watched) if launched else ("hosts", console)
+        others, screen = ("devices", watched) if launched else ("hosts", console)
         line = f"{title}: meeting {place[1] - 1} more {others} at {read_rendezvous_address().host}"
-        told.print(line, highlight=False, markup=False, soft_wrap=True)
+        screen.print(line, highlight=False, markup=False, soft_wrap=True)
     with (
         nullcontext() if launched else accept_interrupts(),
         _claim_output(request, place, print_line) as claim,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from figures import Figure, best_s, tell
+from figures import Figure, best_s, print_figures
 
 from emulator.core.types.result import Expert
 from emulator.learning.adapters.lora import LoraModel, frozen_twin
@@ -48,4 +48,4 @@ def figures() -> Iterator[Figure]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    tell("Evaluation speed, tiny backbone, one core", figures())
+    print_figures("Evaluation speed, tiny backbone, one core", figures())

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from figures import Figure, tell
+from figures import Figure, print_figures
 from peft import LoraConfig, get_peft_model
 
 from emulator.core.rng import stream
@@ -77,4 +77,4 @@ def figures() -> Iterator[Figure]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    tell("Emulation efficiency in the quickstart", figures())
+    print_figures("Emulation efficiency in the quickstart", figures())

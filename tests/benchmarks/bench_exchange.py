@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.distributed as dist
-from figures import Figure, tell
+from figures import Figure, print_figures
 
 from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers.core_permits import count_cores
@@ -108,18 +108,18 @@ def figures() -> Iterator[Figure]:
     """Of two processes, and of four with as many cores: who sends bare messages takes no turns."""
     torch.set_num_threads(1)
     for processes in (2, 4) if count_cores() >= 4 else (2,):
-        told: list[Mapping[str, Json]] = []
+        headers: list[Mapping[str, Json]] = []
         run_forked(
             assign_all_devices(processes),
             measure,
-            lambda _, header, blob, told=told: told.append(header),
+            lambda _, header, blob, headers=headers: headers.append(header),
             Timeouts(),
         )
-        for header in told:
+        for header in headers:
             yield from compared(
                 processes, int(str(header["size"])), json.loads(str(header["blocks"]))
             )
 
 
 if __name__ == "__main__":
-    tell("Exchange against bare torch.distributed", figures())
+    print_figures("Exchange against bare torch.distributed", figures())

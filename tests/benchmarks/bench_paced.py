@@ -2,7 +2,7 @@
 
 Device 0 sends one burst that is on the air for so many seconds at so many bits per second, frame by
 frame at its moments, over the real connection; device 1 looks at the clock when all of it is there.
-achieved = bits / (that moment - the start of the burst). Told are the error of the achieved rate, its
+achieved = bits / (that moment - the start of the burst). Printed are the error of the achieved rate, its
 median and the worst of the repetitions, and the lag of the frames behind their moments.
 """
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 import torch
-from figures import Figure, tell
+from figures import Figure, print_figures
 
 from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers.pacing import Pacer
@@ -52,15 +52,15 @@ def send_and_receive(transport: Transport, post: Post) -> None:
 def figures() -> Iterator[Figure]:
     """The error of the rate and the lag of the frames, for each rate and duration."""
     torch.set_num_threads(1)
-    told: dict[int, dict[str, float]] = {}
+    numbers_of: dict[int, dict[str, float]] = {}
 
     def on_message(_: int, header: Mapping[str, Json], blob: bytes) -> None:
         numbers = {key: float(str(value)) for key, value in header.items()}
-        told.setdefault(int(numbers["exchange"]), {}).update(numbers)
+        numbers_of.setdefault(int(numbers["exchange"]), {}).update(numbers)
 
     run_forked(assign_all_devices(2), send_and_receive, on_message, Timeouts())
-    for first in range(0, len(told), REPETITIONS):
-        runs = [told[index] for index in range(first, first + REPETITIONS)]
+    for first in range(0, len(numbers_of), REPETITIONS):
+        runs = [numbers_of[index] for index in range(first, first + REPETITIONS)]
         name = f"{runs[0]['bit_per_s'] / 1e6:g} Mbit/s for {runs[0]['burst_s']:g} s"
         errors = [
             100.0 * (run["bits"] / (run["ended_s"] - run["started_s"]) / run["bit_per_s"] - 1.0)
@@ -76,4 +76,4 @@ def figures() -> Iterator[Figure]:
 
 
 if __name__ == "__main__":
-    tell("Paced clock: achieved against configured rate", figures())
+    print_figures("Paced clock: achieved against configured rate", figures())

@@ -52,8 +52,8 @@ def ours() -> None:
                 value_type=ValueType.FLOAT32, mask_known=True, reliable=False,
             )  # fmt: skip
             inbox = yield Send(now_s, (message,), others, Known.of(mask, layout))
-            told = [received.values for received in inbox.received]
-            values_N = (values_N + told[0] + told[1]) / np.float32(3)
+            received_values = [received.values for received in inbox.received]
+            values_N = (values_N + received_values[0] + received_values[1]) / np.float32(3)
         return float(values_N.mean())
 
     def child(transport, post) -> None:
@@ -91,13 +91,13 @@ def bare() -> None:
             store = dist.FileStore(f"{folder}/store", DEVICES)
             dist.init_process_group("gloo", store=store, rank=device, world_size=DEVICES)
             values_N = torch.full((PARAMETERS,), float(device))
-            told = {other: torch.empty(PARAMETERS) for other in neighbours(device)}
+            into_of = {other: torch.empty(PARAMETERS) for other in neighbours(device)}
             for _ in range(ROUNDS):
-                works = [dist.irecv(into, other) for other, into in told.items()]
-                works += [dist.isend(values_N.clone(), other) for other in told]
+                works = [dist.irecv(into, other) for other, into in into_of.items()]
+                works += [dist.isend(values_N.clone(), other) for other in into_of]
                 for work in works:
                     work.wait()
-                values_N = (values_N + sum(told.values())) / 3
+                values_N = (values_N + sum(into_of.values())) / 3
             dist.barrier()
             os._exit(0)
         assert all(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 for pid in children)
@@ -144,6 +144,6 @@ if __name__ == "__main__":
     if "--job" in sys.argv:
         {"ours": ours, "bare": bare}[sys.argv[-1]]()
     else:
-        from figures import tell
+        from figures import print_figures
 
-        tell(f"Ring of {DEVICES}, {PARAMETERS:,d} parameters, {ROUNDS} rounds", figures())
+        print_figures(f"Ring of {DEVICES}, {PARAMETERS:,d} parameters, {ROUNDS} rounds", figures())

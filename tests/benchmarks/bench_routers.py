@@ -63,14 +63,14 @@ def on_the_wire(parts: dict[str, FloatArray], value_type: ValueType) -> dict[str
 def row_of(name: str, router: Router, features: Features, value_type: ValueType) -> Row:
     """Fit and measure one router."""
     num_tasks = len(features["train"])
-    told = [
+    statistics = [
         on_the_wire(router.statistics(own, [task] * own.shape[0], num_tasks), value_type)
         for task, own in enumerate(features["train"])
     ]
 
     def fitted(left_out: int | None) -> dict[str, FloatArray]:
-        heard = [parts for task, parts in enumerate(told) if task != left_out]
-        summed = {part: np.sum([each[part] for each in heard], axis=0) for part in told[0]}
+        received = [parts for task, parts in enumerate(statistics) if task != left_out]
+        summed = {part: np.sum([each[part] for each in received], axis=0) for part in statistics[0]}
         return router.fit(summed, features["train"][0], num_tasks)
 
     def right(split: str) -> list[float]:
@@ -79,13 +79,13 @@ def row_of(name: str, router: Router, features: Features, value_type: ValueType)
 
     whole = fitted(None)
     told_apart = []
-    for stranger in range(num_tasks):
-        without = fitted(stranger)
+    for unknown in range(num_tasks):
+        without = fitted(unknown)
         familiar = [router.familiarity(without, asked) for asked in features["test"]]
-        known = np.concatenate([f for task, f in enumerate(familiar) if task != stranger])
-        told_apart.append(auroc(known, familiar[stranger]))
+        known = np.concatenate([f for task, f in enumerate(familiar) if task != unknown])
+        told_apart.append(auroc(known, familiar[unknown]))
     size = {ValueType.FLOAT32: 4, ValueType.BFLOAT16: 2}[value_type]
-    num_bytes = size * sum(part.size for part in told[0].values())
+    num_bytes = size * sum(part.size for part in statistics[0].values())
     shares, other_words = right("test"), right("paraphrased")
     return Row(
         name,

@@ -13,7 +13,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
 
 import torch._dynamo  # noqa: E402, F401
-from figures import Figure, tell  # noqa: E402
+from figures import Figure, print_figures  # noqa: E402
 from held import UNITS, held_here  # noqa: E402
 
 from emulator.device import live  # noqa: E402
@@ -79,4 +79,4 @@ def figures() -> Iterator[Figure]:
 
 
 if __name__ == "__main__":
-    tell("Scale: tiny backbone, three neighbours each", figures())
+    print_figures("Scale: tiny backbone, three neighbours each", figures())

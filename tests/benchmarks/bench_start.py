@@ -14,7 +14,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 from collections.abc import Iterator  # noqa: E402
 
 import torch._dynamo  # noqa: E402, F401
-from figures import Figure, tell  # noqa: E402
+from figures import Figure, print_figures  # noqa: E402
 from held import UNITS, held_here  # noqa: E402
 
 from emulator.core.types.result import DeviceResult, Expert  # noqa: E402
@@ -74,4 +74,4 @@ def figures() -> Iterator[Figure]:
 
 
 if __name__ == "__main__":
-    tell(f"{DEVICES} devices, tiny backbone, cold start", figures())
+    print_figures(f"{DEVICES} devices, tiny backbone, cold start", figures())

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from figures import Figure, best_s, tell
+from figures import Figure, best_s, print_figures
 
 from emulator.core.rng import stream
 from emulator.core.types.adapter import AdapterLayout, Mask
@@ -86,4 +86,4 @@ def entropy_bits(density: float) -> float:
 
 
 if __name__ == "__main__":
-    tell(f"Wire, one core, N = {N:,d}", figures())
+    print_figures(f"Wire, one core, N = {N:,d}", figures())

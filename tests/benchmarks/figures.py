@@ -22,7 +22,7 @@ class Figure:
     at_most: float | None = None
 
 
-def tell(title: str, figures: Iterable[Figure]) -> None:
+def print_figures(title: str, figures: Iterable[Figure]) -> None:
     """Print figures as they come, or all of them as one table."""
     if "--json" in sys.argv:
         for figure in figures:

@@ -5,7 +5,7 @@ import psutil
 from emulator.runtime.run import own_memory_mb
 
 UNITS = {"own memory": "MB", "descriptors": "", "threads": ""}
-"""What is told, and in which unit."""
+"""The printed quantity and its unit."""
 
 
 def held_here() -> dict[str, float]:

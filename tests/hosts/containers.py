@@ -24,7 +24,7 @@ _ESTABLISHED, _STORE_PORT = "01", f"{29500:04X}"
 
 
 class RefusedError(Exception):
-    """No containers here; says why."""
+    """This machine cannot run containers; the text gives the reason."""
 
 
 def compose_command() -> tuple[str, ...]:
@@ -49,7 +49,7 @@ class Project:
     """What compose.yaml takes from the environment."""
 
     def compose(self, *arguments: str, timeout_s: float = 2 * LIMIT_S) -> "Ended":
-        """Call Compose; what it said and how it ended."""
+        """Call Compose; return its output and exit code."""
         started_s = time.monotonic()
         command = [*self.command, "-p", self.name, "-f", str(COMPOSE_FILE), *arguments]
         done = subprocess.run(
@@ -90,7 +90,9 @@ class Project:
                 if state == _ESTABLISHED and _STORE_PORT not in ports:
                     return
             time.sleep(0.5)
-        raise TimeoutError(f"{service} met nobody within {timeout_s:g} s: {self.said(service)}")
+        raise TimeoutError(
+            f"{service} reached no peer within {timeout_s:g} s: {self.output(service)}"
+        )
 
     def exit_codes(self, timeout_s: float = LIMIT_S) -> list[int]:
         """Wait for all containers to end."""
@@ -98,8 +100,8 @@ class Project:
         done = _called("docker", "wait", *ids, timeout_s=timeout_s)
         return [int(line) for line in done.stdout.split()]
 
-    def said(self, service: str) -> str:
-        """All that a container has said."""
+    def output(self, service: str) -> str:
+        """Return all output of a container."""
         done = _called("docker", "logs", self.container(service))
         return done.stdout + done.stderr
 
@@ -115,7 +117,7 @@ class Ended:
     """How a command ended."""
 
     code: int
-    said: str
+    output: str
     took_s: float
 
 

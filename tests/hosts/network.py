@@ -27,24 +27,24 @@ done
 
 
 class RefusedError(Exception):
-    """This machine gives us no network namespaces; says why."""
+    """This machine has no network namespaces for us; the text gives the reason."""
 
 
 @dataclass
 class Process:
-    """A process on a host; everything it says goes into a file."""
+    """A process on a host; its output goes into a file."""
 
     running: subprocess.Popen[bytes]
     log: Path
 
     @property
-    def said(self) -> str:
-        """All it has said so far."""
+    def output(self) -> str:
+        """Its output so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
 
 def finish(processes: Sequence[Process], timeout_s: float) -> list[str]:
-    """What each of them said; AssertionError, with that, unless all end well and in time."""
+    """Return the output of each; AssertionError, with the output, unless all succeed in time."""
     deadline_s = time.monotonic() + timeout_s
     codes: list[int | None] = [None]
     while None in codes and not any(codes) and time.monotonic() < deadline_s:
@@ -53,8 +53,8 @@ def finish(processes: Sequence[Process], timeout_s: float) -> list[str]:
     for process, code in zip(processes, codes, strict=True):
         others_wait = code is None and any(codes)
         end = "still running" if code is None else f"exit code {code}"
-        assert code == 0 or others_wait, f"{process.log}: {end}\n{process.said}"
-    return [process.said for process in processes]
+        assert code == 0 or others_wait, f"{process.log}: {end}\n{process.output}"
+    return [process.output for process in processes]
 
 
 @dataclass

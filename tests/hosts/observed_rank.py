@@ -28,7 +28,7 @@ import torch.distributed as dist  # isort: skip
 
 
 class Observer:
-    """Stands before torch.distributed and counts, by tag and peer."""
+    """Counts the calls of torch.distributed by tag and peer."""
 
     def __init__(self, folder: Path, rank: int, world_size: int) -> None:
         self._folder = folder
@@ -49,8 +49,8 @@ class Observer:
     def send(self, group: Any, tensors: Any, peer: int, tag: int) -> Any:
         """Count a message, then send it."""
         self._counts["messages"][f"{tag}/{peer}"] += 1
-        said = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        self._counts["bytes"][f"{tag}/{peer}"] += said
+        num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        self._counts["bytes"][f"{tag}/{peer}"] += num_bytes
         return self._really["send"](group, tensors, peer, tag)
 
     def recv(self, group: Any, tensors: Any, peer: int, tag: int) -> Any:
@@ -65,14 +65,14 @@ class Observer:
         while any(each.unacknowledged for each in connections()) and time.monotonic() < deadline_s:
             time.sleep(0.005)
         self._await_all("quiet")
-        told = {
+        counted = {
             **self._counts,
             "interface": interface_counters(INTERFACE),
             "tcp": tcp_counters(),
             "connections": [each._asdict() for each in connections()],
             "listening": listening_ports(),
         }
-        (self._folder / f"{self._rank}.json").write_text(json.dumps(told, indent=1))
+        (self._folder / f"{self._rank}.json").write_text(json.dumps(counted, indent=1))
         self._await_all("read")
         self._really["destroy_process_group"]()
 

@@ -1,8 +1,8 @@
-"""Device 0 sends device 1 a burst, some times over; says when each began and ended.
+"""Device 0 sends device 1 a burst, several times, and prints when each began and ended.
 
     one_burst.py PACKETS TRIES [LINK_BIT_PER_S]
 
-Without a rate bursts leave at once, and the network says how long they take; with one they are played by
+Without a rate bursts leave at once, and the network sets how long they take; with one they are sent by
 the paced clock, over an emulated lossless link of that rate. Moments are of the machine's monotonic
 clock, which all hosts on it share.
 """
@@ -41,16 +41,16 @@ def air_time_s(packets) -> float:
 def talk(transport: Transport, post: Post) -> None:
     packets = packets_of(PACKETS)
     data, arrival_s = b"".join(packet.data for packet in packets), air_time_s(packets)
-    speaks = transport.device == 0
-    transport.exchange([Burst(0, 1, 0, 0.0, b"")] if speaks else [], () if speaks else (0,), 0)
+    sends = transport.device == 0
+    transport.exchange([Burst(0, 1, 0, 0.0, b"")] if sends else [], () if sends else (0,), 0)
     for index in range(1, TRIES + 1):
         transport.barrier()
         began_s = time.monotonic()
         pacer = None if LINK_BIT_PER_S is None else Pacer(1.0)
-        bursts = [Burst(0, 1, index, arrival_s, data, 0.0)] if speaks else []
-        heard = transport.exchange(bursts, () if speaks else (0,), index, pacer)
+        bursts = [Burst(0, 1, index, arrival_s, data, 0.0)] if sends else []
+        received = transport.exchange(bursts, () if sends else (0,), index, pacer)
         ended_s = time.monotonic()
-        assert [burst.data for burst in heard] == ([] if speaks else [data])
+        assert [burst.data for burst in received] == ([] if sends else [data])
         post(index, {"began_s": began_s, "ended_s": ended_s, "emulated_s": arrival_s}, b"")
 
 

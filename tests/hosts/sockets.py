@@ -42,12 +42,12 @@ def listening_ports() -> list[int]:
 
 def interface_counters(name: str) -> dict[str, int]:
     """Bytes and frames that an interface of this network namespace has seen, Ethernet headers included."""
-    told = psutil.net_io_counters(pernic=True, nowrap=False)[name]
+    counters = psutil.net_io_counters(pernic=True, nowrap=False)[name]
     return {
-        "bytes_in": told.bytes_recv,
-        "frames_in": told.packets_recv,
-        "bytes_out": told.bytes_sent,
-        "frames_out": told.packets_sent,
+        "bytes_in": counters.bytes_recv,
+        "frames_in": counters.packets_recv,
+        "bytes_out": counters.bytes_sent,
+        "frames_out": counters.packets_sent,
     }
 
 
@@ -81,15 +81,15 @@ def _is_connected(each: socket.socket) -> bool:
 
 
 def _measured(each: socket.socket) -> Connection:
-    told = _LAYOUT.unpack_from(each.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 512))
+    info = _LAYOUT.unpack_from(each.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 512))
     return Connection(
         _plain(each.getsockname()),
         _plain(each.getpeername()),
-        told[_UNACKED] + told[_UNSENT],
-        *told[_BYTES_SENT : _BYTES_SENT + 2],
-        told[_BYTES_RECEIVED],
-        *told[_SEGMENTS_OUT : _SEGMENTS_OUT + 2],
-        told[_SEGMENTS_OUT + 5],
+        info[_UNACKED] + info[_UNSENT],
+        *info[_BYTES_SENT : _BYTES_SENT + 2],
+        info[_BYTES_RECEIVED],
+        *info[_SEGMENTS_OUT : _SEGMENTS_OUT + 2],
+        info[_SEGMENTS_OUT + 5],
     )
 
 

@@ -25,7 +25,7 @@ from emulator.core.records import read_ledger  # noqa: E402
 from emulator.core.types.packet import IP_UDP_BYTES  # noqa: E402
 from emulator.core.types.records import LinkRecord  # noqa: E402
 from emulator.core.types.transmission import Burst  # noqa: E402
-from emulator.runtime.transport.frames import HEADER_BYTES, cut_into_frames  # noqa: E402
+from emulator.runtime.transport.frames import HEADER_BYTES, build_frames  # noqa: E402
 from emulator.runtime.transport.gloo import _BURST_TAG, _GATHER_TAG  # noqa: E402
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
@@ -35,7 +35,7 @@ DEVICES = len(ADDRESSES)
 LINKS = sorted(permutations(range(DEVICES), 2))
 
 # gloo: each message is announced and then sent, each receive is announced, by a header each; whoever
-# makes a connection first says which it is.
+# makes a connection first sends its number.
 GLOO_HEADER, GLOO_HELLO = 48, 8
 
 # Ethernet 14, IPv4 20, TCP 20, and 12 of options (time stamps) or, in a SYN, 20; a reset has none.
@@ -82,7 +82,7 @@ class Watched:
         """Ethernet bytes from host to host, from what the sender's kernel counted of its connections.
 
         Segments of a connection are all it sent, but neither the SYN of who is called nor calls that
-        nobody answered: devices call the store before it is there.
+        no process answered: devices call the store before it is there.
         """
         total = 0
         for each in self.connections(sender, receiver):
@@ -100,9 +100,7 @@ def data_bytes(burst: LinkRecord) -> int:
 
 def messages_of(burst: LinkRecord) -> int:
     """How many messages it is to torch.distributed."""
-    return len(
-        cut_into_frames(Burst(burst.sender, burst.receiver, 0, 0.0, bytes(data_bytes(burst))))
-    )
+    return len(build_frames(Burst(burst.sender, burst.receiver, 0, 0.0, bytes(data_bytes(burst)))))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +149,7 @@ def test_what_arrives_is_what_torch_distributed_carries(run: Watched) -> None:
 
 
 def test_tcp_carries_that_and_gloos_framing_and_nothing_else(run: Watched) -> None:
-    """By connection and direction, to the byte: n + 96 a message, 48 a receive, 8 to say hello."""
+    """By connection and direction, to the byte: n + 96 a message, 48 a receive, 8 as a greeting."""
     delivered = {}
     for device, peer in LINKS:
         connection = run.gloo(device, peer)

@@ -78,7 +78,7 @@ def test_a_container_may_do_little(service):
     assert int(service["user"].split(":")[0]) > 0
 
 
-def test_a_container_ends_when_told_to(service):
+def test_a_container_ends_on_sigterm(service):
     assert service["init"] is True
     assert "restart" not in service
 
@@ -105,7 +105,7 @@ def test_results_lie_in_a_volume(described, service):
 
 
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
-def test_images_run_as_nobody_special(stages, target):
+def test_images_run_as_an_ordinary_user(stages, target):
     assert re.findall(r"^USER (.+)$", stages[target], re.MULTILINE) == ["emulator"]
 
 
@@ -147,7 +147,7 @@ def project(command, tmp_path_factory) -> Iterator[Project]:
     settings = {"INPUT": str(folder), "SCENARIO": "containers.yaml", "OVERRIDES": ""}
     built = Project(command, f"dfl-{os.getpid()}", settings)
     ended = built.compose("build", timeout_s=6 * LIMIT_S)
-    assert ended.code == 0, ended.said
+    assert ended.code == 0, ended.output
     try:
         yield built
     finally:
@@ -160,7 +160,7 @@ def running(project) -> Iterator[Project]:
     longer = {**project.settings, "OVERRIDES": "rounds=2000"}
     started = Project(project.command, project.name, longer)
     ended = started.compose("up", "--detach")
-    assert ended.code == 0, ended.said
+    assert ended.code == 0, ended.output
     try:
         started.await_exchange("device-0")
         started.await_exchange("device-2")
@@ -174,9 +174,9 @@ def running(project) -> Iterator[Project]:
 def test_four_containers_write_the_files_of_one_parent(project, tmp_path):
     """All of them end well, though Compose stops the others when the first has ended."""
     ended = project.compose("up", "--exit-code-from", "device-0")
-    assert ended.code == 0, ended.said
+    assert ended.code == 0, ended.output
     assert project.exit_codes() == [0, 0, 0, 0]
-    assert "containers.yaml: loading" in project.said("device-0")
+    assert "containers.yaml: loading" in project.output("device-0")
     project.fetch("compose", tmp_path / "containers")
     as_in_a_container = {
         name: value
@@ -196,11 +196,11 @@ def test_four_containers_write_the_files_of_one_parent(project, tmp_path):
 
 @pytest.mark.hosts
 @pytest.mark.slow
-def test_wrong_input_is_told_and_ends_all(project):
+def test_wrong_input_is_reported_and_ends_all(project):
     wrong = Project(project.command, project.name, {**project.settings, "OVERRIDES": "roundz=1"})
     ended = wrong.compose("up", "--exit-code-from", "device-0")
     assert ended.code == 2
-    assert re.search(r"error: .*roundz", ended.said), ended.said
+    assert re.search(r"error: .*roundz", ended.output), ended.output
     wrong.compose("down")
 
 
@@ -211,9 +211,9 @@ def test_when_a_container_is_killed_the_others_end_with_a_line(running, victim):
     running.kill(victim)
     codes = dict(zip(SERVICES, running.exit_codes(), strict=True))
     assert codes.pop(victim) == 137
-    assert set(codes.values()) == {1}, {each: running.said(each) for each in codes}
+    assert set(codes.values()) == {1}, {each: running.output(each) for each in codes}
     for survivor in codes:
-        (line,) = [line for line in running.said(survivor).splitlines() if "error" in line]
+        (line,) = [line for line in running.output(survivor).splitlines() if "error" in line]
         assert re.match(r"error: .*(lost device|the store is gone)", line)
 
 

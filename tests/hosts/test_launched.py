@@ -1,6 +1,6 @@
 """Sixteen devices on four hosts, by launch/torchrun_hosts.sh on each, write the files of one process.
 
-Nobody tells gloo which interface to use.
+The environment does not set the interface of gloo.
 """
 
 import subprocess

@@ -81,11 +81,11 @@ def tries_of(pair: list[Process]) -> list[dict[str, float]]:
     ]
 
 
-def lines_of(said: str) -> list[dict[str, float]]:
-    return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+def lines_of(output: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
 
-def test_the_network_takes_what_its_rate_says(took) -> None:
+def test_the_network_takes_as_long_as_its_rate_implies(took) -> None:
     """Never less than its frames need, and hardly more than 19.1 Mbit/s of payload."""
     stream = DATA_BYTES + HEADER_BYTES + 96 * -(-DATA_BYTES // FRAME_BYTES)
     wire = stream + SEGMENT_OVERHEAD * -(-stream // SEGMENT_BYTES)
@@ -93,7 +93,7 @@ def test_the_network_takes_what_its_rate_says(took) -> None:
     assert least_s <= best_s(took["network"]) <= SLACK * SAID_S
 
 
-def test_the_paced_clock_takes_what_the_channel_says(took) -> None:
+def test_the_paced_clock_takes_as_long_as_the_channel_implies(took) -> None:
     """Never less than the emulated link, which is as fast as that network's payload."""
     for one in took["clock"]:
         assert one["emulated_s"] == pytest.approx(SAID_S, rel=1e-9)

@@ -113,7 +113,7 @@ def test_every_device_needs_a_gpu_of_its_own(
         run_in(tmp_path / "many", "many_processes", "cuda", backend="nccl")
 
 
-def test_a_torch_without_nccl_is_told_in_one_line(
+def test_a_torch_without_nccl_is_reported_in_one_line(
     own_gpus: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(nccl, "BACKEND", "nccl")
@@ -123,7 +123,7 @@ def test_a_torch_without_nccl_is_told_in_one_line(
         run_in(tmp_path / "many", "many_processes", "cuda", backend="nccl")
 
 
-def test_a_failure_between_gpus_is_told_in_one_line(
+def test_a_failure_between_gpus_is_reported_in_one_line(
     own_gpus: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def fails(_transfers: Any) -> Any:

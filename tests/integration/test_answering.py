@@ -109,7 +109,7 @@ def test_a_router_that_reads_is_measured_in_full(router: dict[str, object]) -> N
         assert outcomes[device].result.router["threshold"].shape == (1,)
 
 
-def test_what_nobody_is_trained_on_is_known_as_such() -> None:
+def test_what_no_device_is_trained_on_is_known_as_such() -> None:
     told, _ = lives(router={"kind": "ridge_lda", "gate_layer": 0, "abstain": 0.02})
     assert all(told[device, "mirror", "abstained_unseen"] > 0.9 for device in (0, 1))
     assert all(told[device, "mirror", "abstention_auroc"] > 0.95 for device in (0, 1))
@@ -164,13 +164,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("evaluation", "line"), WRONG.values(), ids=WRONG)
-def test_unseen_tasks_are_learnt_by_nobody(evaluation: dict[str, object], line: str) -> None:
+def test_unseen_tasks_are_learnt_by_no_device(evaluation: dict[str, object], line: str) -> None:
     with pytest.raises(ValueError, match="evaluation") as caught:
         Scenario.model_validate({"name": "s", "evaluation": evaluation})
     assert line in str(caught.value)
 
 
-def test_other_words_must_be_said_where_they_are_asked_for() -> None:
+def test_other_wordings_are_required_where_they_are_asked_for() -> None:
     tasks = {"kind": "jsonl", "folder": "x", "names": ["a"]}
     sections = {"name": "s", "tasks": tasks, "evaluation": {"paraphrases": "routing"}}
     with pytest.raises(ValueError, match="wanted other words for at least one task"):

@@ -9,8 +9,8 @@ from emulator.analysis import benchmark
 from emulator.cli.app import app
 
 STUB = """\
-from figures import Figure, tell
-tell("Stub", iter([Figure("speed", 3.0, "1/s", at_least=2.0), Figure("size", 5.0, "MB", at_most=4.0)]))
+from figures import Figure, print_figures
+print_figures("Stub", iter([Figure("speed", 3.0, "1/s", at_least=2.0), Figure("size", 5.0, "MB", at_most=4.0)]))
 """
 
 
@@ -48,7 +48,7 @@ def test_a_benchmark_that_breaks_is_named(folder: Path) -> None:
     assert "bench ring: failed (exit code 3" in done.stderr
 
 
-def test_an_unknown_name_is_told_in_one_line() -> None:
+def test_an_unknown_name_is_reported_in_one_line() -> None:
     done = CliRunner().invoke(app, ["bench", "speed"])
     assert done.exit_code == 2
     assert done.stderr.startswith(
@@ -56,7 +56,7 @@ def test_an_unknown_name_is_told_in_one_line() -> None:
     )
 
 
-def test_a_package_without_its_tests_says_so(tmp_path: Path, monkeypatch) -> None:
+def test_a_package_without_its_tests_is_reported(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(benchmark, "FOLDER", tmp_path / "tests" / "benchmarks")
     done = CliRunner().invoke(app, ["bench"])
     assert done.exit_code == 2

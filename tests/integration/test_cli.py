@@ -89,7 +89,7 @@ def test_schema_is_json_of_all_sections():
     assert {"rows", "suites", "claims", "charts"} <= set(json.loads(stdout)["properties"])
 
 
-def test_one_thread_whatever_the_environment_says():
+def test_one_thread_whatever_the_environment_sets():
     code = "import os, emulator.__main__; print(os.environ['OMP_NUM_THREADS'])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "4"},
@@ -119,7 +119,7 @@ def test_a_run_writes_what_is_promised(finished):
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
-def test_a_run_tells_what_scripts_rely_on(finished):
+def test_a_run_prints_what_scripts_rely_on(finished):
     summary = json.loads((finished[0] / "summary.json").read_text())
     assert {
         "method", "devices", "rounds", "seed", "accuracy", "routing_accuracy", "collision_rate",
@@ -325,7 +325,7 @@ def test_an_interrupt_while_torch_is_imported_is_a_line_too(quick, monkeypatch):
     assert call("run", quick) == (130, "", "interrupted: nothing was written\n")
 
 
-def test_an_interrupt_after_the_writing_says_what_is_there(quick, tmp_path, monkeypatch):
+def test_an_interrupt_after_the_writing_names_the_folder(quick, tmp_path, monkeypatch):
     def interrupted(runs):
         raise KeyboardInterrupt
 
@@ -345,7 +345,7 @@ def test_a_dry_run_leaves_nothing(quick, tmp_path):
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["run", "dry run"])
-def test_a_name_that_is_too_long_for_a_folder_is_told_before_the_run(
+def test_a_name_that_is_too_long_for_a_folder_is_reported_before_the_run(
     quick, tmp_path, monkeypatch, dry
 ):
     monkeypatch.chdir(tmp_path)
@@ -370,7 +370,7 @@ def test_a_run_may_go_into_the_empty_folder_one_stands_in(quick, tmp_path, monke
     assert (tmp_path / "summary.json").is_file()
 
 
-def test_a_folder_that_cannot_be_made_is_told_before_the_run(quick, tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_made_is_reported_before_the_run(quick, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("x")
     monkeypatch.setattr(
         "emulator.runtime.run.build_world", lambda scenario: pytest.fail("it began")

@@ -23,7 +23,7 @@ def call(*arguments):
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_a_dry_run_says_last_what_keeps_a_run_from_the_folder(quick, tmp_path):
+def test_a_dry_run_names_at_its_end_what_keeps_a_run_from_the_folder(quick, tmp_path):
     (tmp_path / "summary.json").write_text("{}")
     again = ("run", quick, "--dry-run", "--out", tmp_path)
     note = (

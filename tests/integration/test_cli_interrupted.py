@@ -65,7 +65,7 @@ def test_an_interrupted_run_leaves_one_line_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_device_that_dies_ends_the_run_with_one_line(tmp_path):
+def test_a_killed_device_ends_the_run_with_one_line(tmp_path):
     endless = ("devices=4", "topology.degree=1", "local.steps=1", "rounds=100000")
     process, children = start_run(tmp_path / "runs" / "out", 4, QUICKSTART, *endless)
     os.kill(children[1], signal.SIGKILL)

@@ -77,7 +77,7 @@ def test_sizes_cover_empty_inline_and_several_frames() -> None:
     assert max(SIZES) > 10 * 65536
 
 
-def test_a_single_device_needs_nobody() -> None:
+def test_a_single_device_needs_no_peer() -> None:
     graph = GRAPHS["complete"](1)
     assert forked(1, child_main(graph))[0] == reference(1, graph)
 

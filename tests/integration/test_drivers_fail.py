@@ -360,7 +360,7 @@ def test_an_unreachable_store_is_named(free_port: int) -> None:
         Transport(1, 2, Address("127.0.0.1", free_port), Timeouts(connect_timeout_s=1.0))
 
 
-def test_a_store_is_waited_for_as_long_as_told_and_quietly(free_port: int, capfd) -> None:
+def test_the_wait_for_a_store_obeys_its_timeout_and_prints_nothing(free_port: int, capfd) -> None:
     began_s = time.monotonic()
     with pytest.raises(EmulatorError):
         open_store(Address("127.0.0.1", free_port), 2.0)
@@ -377,9 +377,7 @@ def test_a_store_may_come_late(free_port: int) -> None:
             opening.result().set("here", "")
 
 
-def test_a_host_that_is_told_to_end_while_it_writes_writes_on(
-    free_port: int, tmp_path: Path
-) -> None:
+def test_a_host_ignores_sigterm_while_it_writes(free_port: int, tmp_path: Path) -> None:
     order = ["-c", HOST_ORDER, str(tmp_path / "run")]
     processes = [start(host, 2, free_port, order) for host in range(2)]
     outputs = [process.communicate(timeout=LIMIT_S) for process in processes]

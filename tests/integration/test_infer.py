@@ -87,7 +87,7 @@ def test_experts_that_no_mask_is_put_over_again_answer_as_in_the_run(tmp_path: P
     assert all(np.array_equal(values, own[name]) for name, values in stored[0].items())
 
 
-def test_a_prompt_that_is_too_long_is_told(folder: Path) -> None:
+def test_a_prompt_that_is_too_long_is_reported(folder: Path) -> None:
     long = "tag01 : " + "g d c p " * 20 + "->"
     code, stdout, _ = call(folder, long, "--max-tokens", 4)
     assert code == 0
@@ -96,7 +96,7 @@ def test_a_prompt_that_is_too_long_is_told(folder: Path) -> None:
     assert "not read" not in call(folder, "tag01 : g d c p ->")[1]
 
 
-def test_words_that_the_backbone_does_not_know_are_told(folder: Path) -> None:
+def test_words_that_the_backbone_does_not_know_are_reported(folder: Path) -> None:
     assert (
         "  not known    50 % of the prompt, to the backbone\n" in call(folder, "a b hello you")[1]
     )
@@ -227,7 +227,7 @@ def test_wrong_input_is_one_line(folder: Path, arguments: tuple[object, ...], li
     assert stderr.count("\n") == 1
 
 
-def test_a_router_that_does_not_fit_its_scenario_is_told(folder: Path, tmp_path: Path) -> None:
+def test_a_router_that_does_not_fit_its_scenario_is_reported(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, copied := tmp_path / "run")
     scenario = (copied / "scenario.yaml").read_text()
     narrower = scenario.replace("max_width: 128", "max_width: 8")
@@ -238,7 +238,7 @@ def test_a_router_that_does_not_fit_its_scenario_is_told(folder: Path, tmp_path:
     assert "router: got ridge_lda with settings that do not fit the stored router" in stderr
 
 
-def test_a_folder_that_is_no_whole_run_is_told(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_whole_run_is_reported(folder: Path, tmp_path: Path) -> None:
     code, _, stderr = call(tmp_path, "x")
     assert (code, "wanted the folder of a run" in stderr) == (2, True)
     copy = tmp_path / "copy"
@@ -256,7 +256,7 @@ def test_a_folder_that_is_no_whole_run_is_told(folder: Path, tmp_path: Path) -> 
     assert "got no 0.folder, 0.form, 0.samples, 0.scaling" in call(copy, "--device", 1, "x")[2]
 
 
-def test_a_renamed_tensor_or_a_strange_task_is_told_by_file_and_key(
+def test_a_renamed_tensor_or_a_strange_task_is_reported_by_file_and_key(
     folder: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
@@ -276,7 +276,7 @@ def test_a_renamed_tensor_or_a_strange_task_is_told_by_file_and_key(
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_experts_and_routers_that_are_no_numbers_are_told(
+def test_experts_and_routers_that_are_no_numbers_are_reported(
     value: float, folder: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
@@ -299,7 +299,7 @@ def test_experts_and_routers_that_are_no_numbers_are_told(
     assert stderr == f"error: {router}: got NaN in means, wanted numbers\n"
 
 
-def test_whole_weights_that_are_no_numbers_are_told(tmp_path: Path) -> None:
+def test_whole_weights_that_are_no_numbers_are_reported(tmp_path: Path) -> None:
     whole = {"kind": "full", "max_parameters": 1_000_000}
     run_folder = finished(
         tmp_path / "run",

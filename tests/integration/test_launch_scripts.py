@@ -122,7 +122,7 @@ def test_a_port_in_use_is_one_line() -> None:
     assert "in use" in said
 
 
-def test_what_a_run_says_is_torchruns_last_word(free_port: int) -> None:
+def test_the_last_line_of_torchrun_is_that_of_the_run(free_port: int) -> None:
     """A failure of the run itself: of two hosts only one is there, and nobody asks how many."""
     command = [sys.executable, str(LAUNCH / "torchrun.py"), "--nproc-per-node", "1"]
     command += ["--master-port", str(free_port), "-m", "emulator", "run", *SMALL]

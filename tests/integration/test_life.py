@@ -202,7 +202,7 @@ def test_half_duplex_of_time_nothing_arrives_before_it_is_sent() -> None:
 
 
 @pytest.mark.parametrize("kind", ["ofdma", "tdma"])
-def test_a_broadcast_says_the_same_for_fewer_bytes(kind: str) -> None:
+def test_a_broadcast_carries_the_same_in_fewer_bytes(kind: str) -> None:
     air = wireless(late="wait")
     alone, together = (
         run(
@@ -226,7 +226,7 @@ def test_a_broadcast_says_the_same_for_fewer_bytes(kind: str) -> None:
     assert sum(r.energy_j for r in once) < sum(r.energy_j for r in each)
 
 
-def test_in_turns_nobody_is_on_the_air_with_another() -> None:
+def test_in_turns_no_two_devices_transmit_at_once() -> None:
     access = {"kind": "tdma", "bandwidth_hz": 80e3, "slot_s": 0.02}
     world = build_world(scenario(method={"kind": "lora"}, **wireless() | {"access": access}))
     outcomes = run(world)
@@ -241,7 +241,7 @@ def test_in_turns_nobody_is_on_the_air_with_another() -> None:
     assert all(a.isdisjoint(b) for i, a in busy.items() for j, b in busy.items() if i != j)
 
 
-def test_who_moves_meets_others() -> None:
+def test_moving_devices_come_into_range_of_others() -> None:
     walking = wireless(
         placement={"kind": "rectangle", "width_m": 400.0, "height_m": 400.0},
         mobility={"kind": "random_waypoint", "min_speed_m_per_s": 40, "max_speed_m_per_s": 60},
@@ -314,7 +314,7 @@ def test_same_task_devices_share_projection_and_mask() -> None:
             np.testing.assert_array_equal(values != 0, two.tensors[name] != 0)
 
 
-def test_clusters_formed_again_cost_bytes_and_change_nothing_where_nobody_moves() -> None:
+def test_clusters_formed_again_cost_bytes_and_change_nothing_without_motion() -> None:
     method = {"kind": "sparse_orthogonal", "mask_warmup_steps": 2, "density": 0.1}
     topology = {"kind": "clusters", "max_collision_rate": 0.02}
     formed: dict[tuple[int, int], float] = {}

@@ -263,7 +263,9 @@ def test_a_listed_graph_carries_any_method(run: Callable[..., Run]) -> None:
     assert pairs == {(0, 3), (3, 0), (1, 2), (2, 1)}
 
 
-def test_error_feedback_changes_what_is_told_and_costs_no_bytes(run: Callable[..., Run]) -> None:
+def test_error_feedback_changes_what_is_reported_and_costs_no_bytes(
+    run: Callable[..., Run],
+) -> None:
     common = ("wire.value_type=int8", "rounds=3")
     plain = run("lora", *common)
     fed = run("lora", *common, "wire.error_feedback=true")

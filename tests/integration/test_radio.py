@@ -107,7 +107,7 @@ def test_a_budget_of_the_device_is_what_it_computes_and_its_radio_carries() -> N
         ("lossy_link", []),
     ],
 )
-def test_nobody_is_on_the_air_for_longer_than_its_burst_takes(
+def test_no_device_transmits_for_longer_than_its_burst_takes(
     preset: str, overrides: list[str]
 ) -> None:
     scenario = read_preset(preset, [*SMALL, *overrides]).scenario

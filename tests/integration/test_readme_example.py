@@ -171,7 +171,7 @@ def test_the_experiment_of_ones_own_can_be_planned(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1].startswith("6 of 6 to run, into ")
 
 
-def test_the_tables_open_as_the_readme_says(tmp_path: Path) -> None:
+def test_the_tables_open_as_the_readme_shows(tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(import pyarrow.*?)```", GUIDE, re.DOTALL)
     (run,) = re.findall(r'^run = "(\S+)"$', code, re.MULTILINE)
     command = [sys.executable, "-m", "emulator", "run", str(ROOT / "configs" / "quickstart.yaml")]

@@ -30,7 +30,7 @@ def emulate(out: Path, *overrides: str) -> Result:
     return CliRunner().invoke(app, [*arguments, *SMALL, *overrides])
 
 
-def test_without_hub_and_folder_one_line_says_what_to_do(tmp_path, monkeypatch):
+def test_without_hub_and_folder_one_line_states_what_to_do(tmp_path, monkeypatch):
     monkeypatch.delenv("EMULATOR_TASKS", raising=False)
     monkeypatch.setitem(sys.modules, "datasets", None)
     done = emulate(tmp_path / "run")

@@ -196,7 +196,7 @@ def test_the_link_budget_names_the_relays() -> None:
 
 
 @pytest.mark.parametrize("verb", [["check"], ["run", "--dry-run"]], ids=" ".join)
-def test_which_pairs_need_relays_is_said_before_a_run(
+def test_pairs_that_need_relays_are_noted_before_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

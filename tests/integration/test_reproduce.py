@@ -55,7 +55,7 @@ def test_a_folder_that_cannot_be_drawn_into_is_refused_before_anything_runs(tmp_
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["results.csv"]
 
 
-def test_what_the_system_refuses_is_told(tmp_path, monkeypatch):
+def test_what_the_system_refuses_is_reported(tmp_path, monkeypatch):
     mini = tmp_path / "mini.yaml"
     mini.write_text(MINIATURE)
 

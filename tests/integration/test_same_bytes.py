@@ -103,7 +103,7 @@ def test_parents_on_two_hosts_write_the_same(
     assert files_of(tmp_path / "run") == reference
 
 
-def test_hosts_told_different_things_say_so_and_end(free_port: int, tmp_path: Path) -> None:
+def test_hosts_with_different_terms_report_them_and_end(free_port: int, tmp_path: Path) -> None:
     """Counts fit on each for itself: devices 0 and 1 of the first, 3 of the second; 2 would never come."""
     shares = ("--devices-per-host", "2"), ("--devices-per-host", "3", "seed=7")
     ends = run_on_two_hosts(tmp_path / "run", free_port, *shares)

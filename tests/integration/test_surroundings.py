@@ -137,7 +137,7 @@ def test_letters_that_an_output_does_not_have_are_escaped(tmp_path):
 # ── a launched process ───────────────────────────────────────────────────────────────────────────
 
 
-def test_a_launched_run_that_is_told_to_end_gives_its_folder_back(quick, tmp_path, free_port):
+def test_a_launched_run_releases_its_folder_on_sigterm(quick, tmp_path, free_port):
     """While it waits for another device, which never comes."""
     world = {
         "RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port),

@@ -23,16 +23,16 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def put(out, force=False, meanwhile=lambda out: None, files=FILES) -> list[str]:
-    """A run that puts its files; what it said."""
-    said: list[str] = []
-    with claim_folder(out, force=force, print_line=said.append) as claim:
+    """Put the files of a run; return its notes."""
+    notes: list[str] = []
+    with claim_folder(out, force=force, print_line=notes.append) as claim:
         meanwhile(out)
         claim.put(files)
-    return said
+    return notes
 
 
 def refusal(out, force=False) -> str:
-    """One line, said before anything is made; the look alone says the same."""
+    """Return the one line of a refusal, which the check alone gives, too; nothing is created."""
     lines = []
     for ask in (lambda: check_folder(out, force=force), lambda: put(out, force)):
         with pytest.raises(ScenarioError) as caught:

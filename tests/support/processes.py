@@ -7,14 +7,14 @@ import subprocess
 from collections.abc import Sequence
 
 IDLE_S = 60.0
-"""What no test waits longer for on an idle machine [s]."""
+"""The longest wait on an idle machine [s]."""
 
 LIMIT_S = 10 * IDLE_S
-"""When a test gives up on what does not come: a loaded machine is slow, only a hang takes so long [s]."""
+"""The longest wait of a test [s]: a loaded machine is slow, but only a hang takes so long."""
 
 
 def free_port_of(ports: range) -> int:
-    """One of these ports that nobody listens on, another one in each process that asks.
+    """One of these ports without a listener, another one in each process.
 
     Below 30000 no outgoing connection takes it before the test does.
     """
@@ -36,14 +36,14 @@ def without_progress(stderr: str) -> str:
 
 
 def ended(started: Sequence[subprocess.Popen[str]]) -> list[tuple[int, str]]:
-    """Exit code and last words (of the streams that are piped) of each; none is left."""
+    """Return exit code and output (of piped streams) of each process; all are ended."""
     try:
-        said = [process.communicate(timeout=LIMIT_S) for process in started]
+        printed = [process.communicate(timeout=LIMIT_S) for process in started]
     finally:
         for process in started:
             process.kill()
             process.wait()
     return [
         (process.returncode, "".join(filter(None, words)))
-        for process, words in zip(started, said, strict=True)
+        for process, words in zip(started, printed, strict=True)
     ]

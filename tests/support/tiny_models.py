@@ -56,8 +56,8 @@ def byte_tokenizer(
         words.post_processor = processors.TemplateProcessing(
             single=template, special_tokens=[(token, ids[token]) for token in special]
         )
-    told = {**named, "eos_token": eos} if eos else named
-    return PreTrainedTokenizerFast(tokenizer_object=words, **told)
+    tokens = {**named, "eos_token": eos} if eos else named
+    return PreTrainedTokenizerFast(tokenizer_object=words, **tokens)
 
 
 def model_folder(
@@ -93,10 +93,10 @@ def bert(folder: Path, model: str = "BertModel") -> Path:
 
 
 def with_json(folder: Path, file: str, **fields: Any) -> Path:
-    """The same folder, a file of which says something else."""
+    """Change fields in a JSON file of the folder; return the folder."""
     path = folder / file
-    told = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(told | fields))
+    values = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(values | fields))
     return folder
 
 

@@ -72,7 +72,7 @@ class ToyDevice:
         model: Any = None,
         **info: Any,
     ) -> None:
-        """info: what `DeviceInfo` should say besides. model: instead of a vector."""
+        """info: more fields of `DeviceInfo`. model: instead of a vector."""
         self.info = cast(Any, SimpleNamespace(id=device, seed=5, **info))
         self.progress = DeviceProgress(rounds=3)
         zeros_N = np.zeros(layout.size, dtype=np.float32)

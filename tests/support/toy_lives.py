@@ -1,6 +1,6 @@
 """Small lives for the drivers: each exchange moves bytes that depend on sender, receiver and index.
 
-A life hashes everything it hears, in order, so two runs agree only if every byte, arrival and order
+A life hashes everything that it receives, in order, so two runs agree only if every byte, arrival and order
 agrees. Run as a script under a launcher, every device posts its fingerprint as one line on stdout.
 """
 
@@ -44,7 +44,7 @@ def one_way(devices: int) -> Graph:
 
 
 def complete(devices: int) -> Graph:
-    """Everybody."""
+    """Return all devices."""
     return lambda device, _: tuple(d for d in range(devices) if d != device)
 
 
@@ -115,19 +115,19 @@ def link_record(burst: Burst) -> LinkRecord:
 
 
 def live(device: int, graph: Graph, exchanges: int = EXCHANGES) -> Life:
-    """Exchange, hash what was heard, commit after every third exchange."""
-    heard = hashlib.blake2b(digest_size=8)
+    """Exchange, hash what was received, commit after every third exchange."""
+    digest = hashlib.blake2b(digest_size=8)
     now_s = float(device)
     records: list[MetricRecord] = []
     for index in range(exchanges):
         inbox = yield Send(now_s, (), graph(device, index), Known())
         for message in inbox.received:
-            heard.update(repr((message.source, message.arrival_s)).encode())
-            heard.update(message.values.tobytes())
+            digest.update(repr((message.source, message.arrival_s)).encode())
+            digest.update(message.values.tobytes())
             now_s = max(now_s, message.arrival_s)
         if index % 3 == 2:
-            value = float(int.from_bytes(heard.digest()[:6], "little"))
-            record = MetricRecord(device, index // 3, "", "heard", value)
+            value = float(int.from_bytes(digest.digest()[:6], "little"))
+            record = MetricRecord(device, index // 3, "", "received", value)
             records.append(record)
             answer = yield Commit(index // 3, now_s, (record,), lambda: None)
             assert answer.received == ()

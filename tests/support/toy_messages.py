@@ -17,10 +17,10 @@ def values_message(
     value_type None sends the mask alone. The receiver knows the mask, packets may be lost; `changes` are
     other fields of the message.
     """
-    told = {
+    fields = {
         "kind": Kind.VALUES, "traffic": Traffic.IN_CLUSTER, "source": 0, "origin": 0,
         "round_index": 3, "receivers": (1,), "mask_known": True, "reliable": False,
     } | changes  # fmt: skip
     sent = None if value_type is None else values
     number_type = value_type or ValueType.FLOAT32
-    return Message(layout=layout, mask=mask, values=sent, value_type=number_type, **told)
+    return Message(layout=layout, mask=mask, values=sent, value_type=number_type, **fields)

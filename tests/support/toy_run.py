@@ -1,4 +1,4 @@
-"""A forked run to be interrupted or killed: four devices exchange until somebody ends it.
+"""A forked run to be interrupted or killed: four devices exchange until the test ends it.
 
 Writes the children's process ids on one line, then exchanges for ever.
 """

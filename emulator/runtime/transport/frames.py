@@ -54,7 +54,7 @@ class Header:
             raise unexpected_burst_error(sender, receiver, self.exchange_index)
 
 
-def cut_into_frames(burst: Burst, next_s: float = math.nan) -> list[torch.Tensor]:
+def build_frames(burst: Burst, next_s: float = math.nan) -> list[torch.Tensor]:
     """Split a burst into one or more frames [n] uint8: the first is a copy, the others views of its data.
 
     Law: together they hold HEADER_BYTES + len(data) bytes, and a ReceiveStream gives the burst back.
@@ -64,7 +64,7 @@ def cut_into_frames(burst: Burst, next_s: float = math.nan) -> list[torch.Tensor
     first[HEADER_BYTES:] = head
     frames = [torch.frombuffer(first, dtype=torch.uint8)]
     if len(head) < len(burst.data):
-        frames += split_frames(view_bytes(burst.data)[len(head) :])
+        frames += split_tensor(view_bytes(burst.data)[len(head) :])
     return frames
 
 
@@ -105,6 +105,6 @@ def read_header(first_frame: bytes | bytearray | memoryview) -> Header:
     return Header(*fields)
 
 
-def split_frames(whole: torch.Tensor) -> list[torch.Tensor]:
+def split_tensor(whole: torch.Tensor) -> list[torch.Tensor]:
     """Split a tensor [n] uint8 into views of at most FRAME_BYTES each; an empty one gives none."""
     return [whole[low : low + FRAME_BYTES] for low in range(0, whole.numel(), FRAME_BYTES)]

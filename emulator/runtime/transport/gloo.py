@@ -27,12 +27,7 @@ from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers.pacing import Pacer, schedule_frames
 from emulator.runtime.transport.async_mailbox import Mailbox
 from emulator.runtime.transport.deadlock import StallWatch, StateBoard
-from emulator.runtime.transport.frames import (
-    HEADER_BYTES,
-    build_header,
-    cut_into_frames,
-    read_header,
-)
+from emulator.runtime.transport.frames import HEADER_BYTES, build_frames, build_header, read_header
 from emulator.runtime.transport.nccl import GpuTransfers
 from emulator.runtime.transport.peers import Address, PeerErrorContext, Timeouts
 from emulator.runtime.transport.receive_stream import ReceiveStream
@@ -207,7 +202,7 @@ class Transport:
         with self._waiting():
             self._connect_peers({*(burst.receiver for burst in bursts), *send.listen_to}, where)
             for burst in bursts:
-                self._send(cut_into_frames(burst, send.next_s), burst.receiver, _BURST_TAG, where)
+                self._send(build_frames(burst, send.next_s), burst.receiver, _BURST_TAG, where)
             arrived = self._mailbox.take_arrived(send.listen_to, send.now_s)
             self._finish_oldest(MOST_UNDER_WAY, where)
         self._bursts_to.update(burst.receiver for burst in bursts)
@@ -241,7 +236,7 @@ class Transport:
         where = f"gather {index}"
         with self._waiting():
             if self.device != 0:
-                frames = cut_into_frames(Burst(self.device, 0, index, 0.0, blob))
+                frames = build_frames(Burst(self.device, 0, index, 0.0, blob))
                 self._connect_peers({0}, where)
                 self._finish_sends(self._send(frames, 0, _GATHER_TAG, where), 0, where)
                 self._sending.clear()
@@ -337,7 +332,7 @@ class Transport:
         self, bursts: Sequence[Burst], where: str, pacer: Pacer | None
     ) -> list[list[Work]]:
         """Start the sends of each burst: all at once, or with a pacer each frame when it is due."""
-        frames = [cut_into_frames(burst) for burst in bursts]
+        frames = [build_frames(burst) for burst in bursts]
         if pacer is None:
             return [
                 self._send(each, burst.receiver, _BURST_TAG, where)

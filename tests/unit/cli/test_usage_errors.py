@@ -30,13 +30,13 @@ from emulator.core.errors import EmulatorError, LifeFailedError
         ("infer folder --device", "emulator: option '--device' requires an argument; see emulator --help"),
     ],
 )  # fmt: skip
-def test_wrong_arguments_are_told_in_one_line(arguments, line):
+def test_wrong_arguments_are_reported_in_one_line(arguments, line):
     result = CliRunner().invoke(app, arguments.split(), prog_name="emulator")
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"error: {line}\n")
 
 
 @pytest.mark.parametrize("arguments", [(), ("channel",)])
-def test_without_arguments_the_help_is_told(arguments):
+def test_without_arguments_the_help_is_printed(arguments):
     result = CliRunner().invoke(app, arguments, prog_name="emulator")
     assert result.exit_code == 2
     assert result.stderr.startswith("Usage: emulator")

@@ -9,7 +9,7 @@ from emulator.experiments.schema import Bound, Claim, Difference, Growth, Order,
 
 
 def sentence(claim: Claim, lines: list[RunLine], *others: Claim) -> str:
-    """What a table says of a claim that it judges together with others."""
+    """Return the sentence of a table on a claim that it judges together with others."""
     return claims.write_sentence(claim, lines, collect_family([claim, *others], lines))
 
 
@@ -33,11 +33,11 @@ def test_a_difference_of_the_wrong_sign(rows):
 
 def test_a_clear_difference_of_the_wrong_sign(rows):
     lines = rows(ours=[0.50, 0.60], lora=[0.5201, 0.62])
-    told = sentence(Difference(above="ours", below="lora"), lines)
-    assert "-2.0 ± 0.1 points, direction does not hold, significant (p 0.002); the rows'" in told
+    written = sentence(Difference(above="ours", below="lora"), lines)
+    assert "-2.0 ± 0.1 points, direction does not hold, significant (p 0.002); the rows'" in written
 
 
-def test_a_difference_along_an_axis_is_told_place_by_place(rows):
+def test_a_difference_along_an_axis_is_written_point_by_point(rows):
     lines = rows(x=10.0, ours=[0.80001, 0.82], once=[0.6, 0.62])
     lines += rows(x=30.0, ours=[0.90001, 0.95], once=[0.93, 0.98])
     touch = "the rows' intervals touch"
@@ -47,8 +47,8 @@ def test_a_difference_along_an_axis_is_told_place_by_place(rows):
         "holds, significant at 10 only, does not hold, significant at 30 only."
     )
     unlike = rows(x=10.0, ours=[0.8, 0.9], once=[0.8, 0.7]) + rows(x=30.0, ours=[0.9], once=[0.8])
-    told = sentence(Difference(above="ours", below="once"), unlike)
-    assert told.endswith(
+    written = sentence(Difference(above="ours", below="once"), unlike)
+    assert written.endswith(
         "+10.0 points at 30: holds in the only seed (not tested); direction significant nowhere."
     )
 
@@ -68,10 +68,10 @@ LEAST = "at least +5 points"
     ],
 )
 def test_at_least_so_many_points_with_intervals_apart(rows, ours, lora, verdict):
-    told = sentence(
+    written = sentence(
         Difference(above="ours", below="lora", at_least=5.0), rows(ours=ours, lora=lora)
     )
-    assert told.endswith(f"; {LEAST}: {verdict}.")
+    assert written.endswith(f"; {LEAST}: {verdict}.")
 
 
 @pytest.mark.parametrize(
@@ -84,21 +84,21 @@ def test_at_least_so_many_points_with_intervals_apart(rows, ours, lora, verdict)
 )
 def test_at_most_so_many_points(rows, best, verdict):
     claim = Difference(above="best", below="ours", at_most=3.0)
-    told = sentence(claim, rows(best=best, ours=[0.70, 0.71, 0.69]))
-    assert told.endswith(f"; at most +3 points: {verdict}.")
+    written = sentence(claim, rows(best=best, ours=[0.70, 0.71, 0.69]))
+    assert written.endswith(f"; at most +3 points: {verdict}.")
 
 
 def test_what_is_promised_is_judged_at_every_place(rows):
     lines = rows(x=10.0, ours=[0.80001, 0.801, 0.802], once=[0.60, 0.601, 0.602])
     lines += rows(x=30.0, ours=[0.80001, 0.801, 0.802], once=[0.78, 0.781, 0.782])
-    told = sentence(Difference(above="ours", below="once", at_least=5.0, at_most=30.0), lines)
-    assert told.endswith(
+    written = sentence(Difference(above="ours", below="once", at_least=5.0, at_most=30.0), lines)
+    assert written.endswith(
         f"; direction holds, significant everywhere; {LEAST} holds, significant at 10 only, does not hold, "
         "significant at 30 only; at most +30 points holds, significant everywhere."
     )
 
 
-def test_differences_are_told_in_the_columns_unit(line):
+def test_differences_are_written_in_the_columns_unit(line):
     sizes = {"ours": (1.5e6, 1.7e6), "lora": (50.0e6, 54.0e6)}
     lines = [
         line(row, s, bytes_total=size) for row in sizes for s, size in enumerate(sizes[row], 1)
@@ -124,14 +124,14 @@ def test_a_column_above_another_of_the_same_row(line):
 
 def test_a_size_like_the_papers(rows):
     lines = rows(ours=[0.60, 0.61, 0.66], lora=[0.50, 0.52, 0.53])
-    told = sentence(Difference(above="ours", below="lora", paper={"Qwen": 9.97}), lines)
-    assert "the paper's +9.97 points (Qwen) lie within the interval" in told
+    written = sentence(Difference(above="ours", below="lora", paper={"Qwen": 9.97}), lines)
+    assert "the paper's +9.97 points (Qwen) lie within the interval" in written
 
 
 def test_one_seed_judges_no_size(rows):
     lines = rows(ours=[0.6], lora=[0.5])
-    told = sentence(Difference(above="ours", below="lora", paper={"Qwen": 9.97}), lines)
-    assert told.endswith(
+    written = sentence(Difference(above="ours", below="lora", paper={"Qwen": 9.97}), lines)
+    assert written.endswith(
         "+10.0 points, direction holds in the only seed (not tested); the paper has +9.97 points (Qwen), a single "
         "seed does not judge its size."
     )
@@ -149,21 +149,21 @@ def test_an_order_that_holds_and_one_that_does_not(rows):
 
 def test_an_order_of_rows_as_good_as_equal_is_not_significant(rows):
     lines = rows(a=[0.5, 0.51001], b=[0.1, 0.11], c=[0.1, 0.2])
-    told = "`b` < `c` not significant"
-    assert f"accuracy: {told} (p 0.500)." in sentence(Order(rows=("b", "c")), lines)
-    assert f"accuracy: `a` < `b` does not hold, significant (p < 0.001); {told}" in sentence(
+    written = "`b` < `c` not significant"
+    assert f"accuracy: {written} (p 0.500)." in sentence(Order(rows=("b", "c")), lines)
+    assert f"accuracy: `a` < `b` does not hold, significant (p < 0.001); {written}" in sentence(
         Order(rows=("a", "b", "c")), lines
     )
 
 
 def test_an_order_without_all_its_rows_is_not_judged(rows):
-    told = sentence(Order(rows=("a", "gone", "b")), rows(a=[0.1, 0.1], b=[0.2, 0.2]))
-    assert told.endswith("cannot be judged, runs are missing.")
+    written = sentence(Order(rows=("a", "gone", "b")), rows(a=[0.1, 0.1], b=[0.2, 0.2]))
+    assert written.endswith("cannot be judged, runs are missing.")
 
 
 def test_an_order_of_one_seed_is_not_significant(rows):
-    told = sentence(Order(rows=("a", "b")), rows(a=[0.1], b=[0.2]))
-    assert told.endswith("accuracy: `a` < `b` holds in the only seed (not tested).")
+    written = sentence(Order(rows=("a", "b")), rows(a=[0.1], b=[0.2]))
+    assert written.endswith("accuracy: `a` < `b` holds in the only seed (not tested).")
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ def test_a_saving_is_judged_by_its_interval(rows, percent, lora, verdict):
 
 def test_a_bound_counts_every_run(rows):
     lines = rows("collision_rate", ours=[0.05, 0.2]) + rows("collision_rate", x=3.0, ours=[0.1])
-    told = sentence(Bound(row="ours", column="collision_rate", at_most=10), lines)
-    assert told == (
+    written = sentence(Bound(row="ours", column="collision_rate", at_most=10), lines)
+    assert written == (
         "`ours` never has more than 10.0 % collision rate: does not hold in 1 of 3 runs; largest 20.0 %."
     )
 
@@ -211,8 +211,10 @@ def test_runs_of_one_seed_are_one_observation_of_a_bound(rows):
     """Along an axis a row has more runs, not more seeds."""
     claim = Bound(row="ours", column="collision_rate", at_most=10)
     two = [line for x in range(8) for line in rows("collision_rate", float(x), ours=[0.05, 0.06])]
-    told = sentence(claim, two)
-    assert "(16) of 2 seeds, and so with 95 % confidence in all runs of all but 77.6 % of" in told
+    written = sentence(claim, two)
+    assert (
+        "(16) of 2 seeds, and so with 95 % confidence in all runs of all but 77.6 % of" in written
+    )
     one = [line for x in range(8) for line in rows("collision_rate", float(x), ours=[0.05])]
     assert "holds in all runs (8) in the only seed (not tested)" in sentence(claim, one)
 
@@ -248,19 +250,19 @@ def test_growth_is_judged_from_end_to_end_and_step_by_step(rows, along, verdict)
         for x, of_seeds in enumerate(along)
         for line in rows("collision_rate", x, lori=of_seeds)
     ]
-    told = sentence(Growth(row="lori", column="collision_rate"), lines)
-    assert told == f"`lori`: collision rate grows along the axis: {verdict}"
+    written = sentence(Growth(row="lori", column="collision_rate"), lines)
+    assert written == f"`lori`: collision rate grows along the axis: {verdict}"
 
 
-def test_what_all_seeds_agree_on_is_told_and_not_tested(rows):
+def test_what_all_seeds_agree_on_is_written_and_not_tested(rows):
     lines = rows("trained_parameters", ours=[10.0, 10.0], lora=[100.0, 100.0])
     claim = Saving(row="ours", against="lora", column="trained_parameters", percent=73, source="us")
     assert sentence(claim, lines).endswith(
         "90.0 ± 0.0 % less, holds in all 2 seeds alike (not tested)."
     )
     chance = rows(ours=[0.75, 0.50], lora=[0.70, 0.45])  # two runs of twenty answers
-    told = sentence(Difference(above="ours", below="lora"), chance)
-    assert "direction holds in all 2 seeds alike (not tested)" in told
+    written = sentence(Difference(above="ours", below="lora"), chance)
+    assert "direction holds in all 2 seeds alike (not tested)" in written
     assert collect_family([claim], lines).p_values == ()
 
 

@@ -86,7 +86,7 @@ def test_rows_on_another_graph_wait_for_the_reference_of_their_seed_and_place():
     assert wanted["ours", 2.0, 1].after is None
 
 
-def test_a_row_on_a_mesh_waits_for_nobody():
+def test_a_row_on_a_mesh_waits_for_no_run():
     rows = (EXPERIMENT.rows[0].model_copy(update={"graphs": ("mesh",)}),)
     meshed = EXPERIMENT.model_copy(update={"rows": rows, "reference": None})
     (first, *_) = plan_runs("small", meshed, selection()).selected_runs
@@ -158,13 +158,13 @@ def problems_of(experiment, **wanted):
 def test_a_problem_of_some_rows_names_each_of_them():
     wrong = EXPERIMENT.rows[0].model_copy(update={"overrides": {"local.steps": 0}})
     experiment = EXPERIMENT.model_copy(update={"rows": (wrong, EXPERIMENT.rows[1])})
-    told = problems_of(experiment)
-    assert [line.split(" tiny.yaml: ")[0] for line in told] == [
+    lines = problems_of(experiment)
+    assert [line.split(" tiny.yaml: ")[0] for line in lines] == [
         "small: lora:", "small: lora on clusters:",
     ]  # fmt: skip
 
 
-def test_a_problem_of_all_rows_is_told_once():
+def test_a_problem_of_all_rows_is_one_line():
     (line,) = problems_of(EXPERIMENT, overrides={"local.batch_size": 0})
     assert line.startswith("small: tiny.yaml: local.batch_size: got 0, ")
 
@@ -172,8 +172,8 @@ def test_a_problem_of_all_rows_is_told_once():
 @pytest.mark.parametrize("method", ["lora", ["lora"]])
 def test_a_method_that_is_no_section_is_a_problem_like_others(method):
     wrong = EXPERIMENT.rows[1].model_copy(update={"overrides": {"method": method}})
-    told = problems_of(EXPERIMENT.model_copy(update={"rows": (EXPERIMENT.rows[0], wrong)}))
-    assert all("method" in line for line in told)
+    lines = problems_of(EXPERIMENT.model_copy(update={"rows": (EXPERIMENT.rows[0], wrong)}))
+    assert all("method" in line for line in lines)
 
 
 def test_a_suite_that_is_misspelt_is_guessed():
@@ -183,7 +183,7 @@ def test_a_suite_that_is_misspelt_is_guessed():
         plan_runs("small", EXPERIMENT, selection(suite="real_text"))
 
 
-def test_null_takes_back_what_the_axis_says():
+def test_null_undoes_what_the_axis_sets():
     rows = (EXPERIMENT.rows[1].model_copy(update={"fixed": {"rounds": None}}),)
     wanted = plan_runs(
         "small", EXPERIMENT.model_copy(update={"rows": rows}), selection(seeds=1)
@@ -192,7 +192,7 @@ def test_null_takes_back_what_the_axis_says():
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "expected"),
     [
         ({"suite": "huge"}, "--suite: got 'huge', wanted one of tiny, "),
         ({"suite": "qwen"}, "--suite: got 'qwen' for small, wanted one of tiny"),
@@ -201,14 +201,14 @@ def test_null_takes_back_what_the_axis_says():
         ({"overrides": {"seed": 9}}, "small: seed: got 9, wanted none (--seeds N runs seeds 1"),
     ],
 )
-def test_wrong_wishes_are_told_before_anything_runs(wanted, told):
+def test_wrong_selections_are_reported_before_anything_runs(wanted, expected):
     if "rounds" in wanted.get("overrides", {}):
         experiment = EXPERIMENT.model_copy(update={"axis": None})
     else:
         experiment = EXPERIMENT
     with pytest.raises(ScenarioError) as caught:
         plan_runs("small", experiment, selection(**wanted))
-    assert any(line.startswith(told) for line in caught.value.problems)
+    assert any(line.startswith(expected) for line in caught.value.problems)
 
 
 def test_equal_scenarios_share_a_folder_and_others_do_not(tmp_path):
@@ -286,7 +286,7 @@ def test_a_key_that_joined_with_a_default_loses_no_run(tmp_path):
     assert not is_complete(tmp_path, scenario)
 
 
-def test_kinds_that_say_nothing_more_do_not_share_a_folder(tmp_path):
+def test_kinds_without_other_values_do_not_share_a_folder(tmp_path):
     wanted = runs()["ours", 1.0, 1]
     routers = [resolve(wanted, {"router": {"kind": kind}}) for kind in ("cosine", "oracle")]
     assert len({name_run_folder(tmp_path, scenario) for scenario in routers}) == 2

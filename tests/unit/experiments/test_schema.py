@@ -50,7 +50,7 @@ def test_each_further_graph_makes_a_row():
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "expected"),
     [
         ("seeds: 2", "seeds: 0", "e.yaml: suites.tiny.seeds: got 0, wanted greater than 0"),
         ("title: Small", "titel: Small", "e.yaml: title: got nothing, wanted this key"),
@@ -77,12 +77,12 @@ def test_each_further_graph_makes_a_row():
         ),
     ],
 )
-def test_what_is_wrong_is_told(problems, old, new, told):
-    assert any(told in line for line in problems(SMALL.replace(old, new)))
+def test_what_is_wrong_is_reported(problems, old, new, expected):
+    assert any(expected in line for line in problems(SMALL.replace(old, new)))
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "expected"),
     [
         (
             "{label: a, about: b, overides: {}}",
@@ -92,11 +92,11 @@ def test_what_is_wrong_is_told(problems, old, new, told):
         ("[]", "rows.0: got [], wanted a mapping"),
     ],
 )
-def test_a_wrong_row_costs_one_line(problems, row, told):
+def test_a_wrong_row_costs_one_line(problems, row, expected):
     (line,) = problems(
         f"title: x\nabout: y\nsuites: {{tiny: {{seeds: 1}}}}\ncolumns: [accuracy]\nrows: [{row}]\n"
     )
-    assert line.startswith(f"e.yaml: {told}")
+    assert line.startswith(f"e.yaml: {expected}")
 
 
 def test_an_unknown_kind_of_claim_lists_the_known_ones(problems):
@@ -108,7 +108,7 @@ def test_an_unknown_kind_of_claim_lists_the_known_ones(problems):
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "expected"),
     [
         ("axis: {label: x, points: []}", "axis.points: got [], wanted at least 1 of them"),
         (
@@ -138,9 +138,9 @@ def test_an_unknown_kind_of_claim_lists_the_known_ones(problems):
         ("sources: x", "sources: got an unknown key; did you mean 'source'?"),
     ],
 )
-def test_one_line_says_what_else_is_wrong(problems, more, told):
+def test_other_problems_are_reported_in_one_line(problems, more, expected):
     (line,) = problems(f"{SMALL}{more}\n")
-    assert line == f"e.yaml: {told}"
+    assert line == f"e.yaml: {expected}"
 
 
 def test_a_scenario_is_no_experiment(problems):
@@ -156,9 +156,9 @@ def test_files_beside_an_experiment_are_found_from_anywhere(tmp_path):
     assert experiment.suites["tiny"].overrides["tasks"]["folder"] == str(tmp_path / "mine")
 
 
-def test_an_unknown_claim_row_is_told(problems):
-    claim = "claims: [{kind: difference, above: ours, below: nobody}]\n"
-    assert any("claims.0.below: got 'nobody'" in line for line in problems(SMALL + claim))
+def test_an_unknown_claim_row_is_reported(problems):
+    claim = "claims: [{kind: difference, above: ours, below: unknown}]\n"
+    assert any("claims.0.below: got 'unknown'" in line for line in problems(SMALL + claim))
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -211,7 +211,7 @@ def test_who_is_like_one_that_is_like_another_has_its_keys_too(tmp_path):
     assert read_experiment(str(tmp_path / "e.yaml")).rows == read_experiment("budget").rows
 
 
-def test_who_is_like_nobody_is_told(problems):
+def test_an_unknown_like_is_reported(problems):
     (line,) = problems("like: table9\n")
     assert line.startswith("e.yaml: like: got 'table9', wanted one of ablation, ")
 

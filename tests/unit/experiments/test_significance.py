@@ -1,4 +1,4 @@
-"""Holm's correction against its definition by closed testing, and what a family says."""
+"""Holm's correction against its definition by closed testing, and the verdicts of a family."""
 
 from itertools import combinations
 
@@ -51,7 +51,7 @@ def test_of_true_hypotheses_hardly_ever_one_is_rejected():
     assert wrong < 139 < 700 < alone
 
 
-def test_what_a_family_says():
+def test_the_verdicts_of_a_family():
     up, down, open_ = (
         estimate([1.0, 1.1, 1.2]),
         estimate([-1.0, -1.1, -1.2]),

@@ -41,7 +41,7 @@ def test_the_interval_is_students(count):
     assert got.count == count
 
 
-def test_one_value_says_nothing_of_its_spread():
+def test_one_value_has_no_spread():
     only = estimate([0.5])
     assert (only.mean, only.half_width, only.count) == (0.5, math.inf, 1)
     assert only.holds(-1e9)

@@ -97,7 +97,7 @@ def test_the_document_word_for_word(drawn):
     assert build_document(drawn) == GOLDEN
 
 
-def test_differences_of_one_table_are_corrected_together_and_it_says_so(line):
+def test_differences_of_one_table_are_corrected_together_and_marked(line):
     """p 0.031 of one difference alone; beside another row's it is doubled, and its mark is gone."""
     baseline, ours = (0.40, 0.49, 0.55), (0.5, 0.61, 0.73)
     lines = [line("lora", s, accuracy=a, bytes_total=1.0) for s, a in enumerate(baseline)]
@@ -172,7 +172,7 @@ def test_the_csv_has_a_line_per_run_and_all_columns(drawn):
     assert lines[2].endswith(",,ours-1")
 
 
-def test_an_unknown_column_is_told():
+def test_an_unknown_column_is_reported():
     wrong = EXPERIMENT.model_copy(update={"columns": ("accuracy", "speed")})
     with pytest.raises(ScenarioError) as caught:
         check_columns(wrong, "two")
@@ -181,12 +181,12 @@ def test_an_unknown_column_is_told():
     )
 
 
-def test_an_unknown_column_of_a_claim_is_told():
+def test_an_unknown_column_of_a_claim_is_reported():
     claim = Difference(above="lora", below="ours", below_column="speed")
     with pytest.raises(ScenarioError) as caught:
         check_columns(EXPERIMENT.model_copy(update={"claims": (claim,)}), "two")
-    (told,) = caught.value.problems
-    assert told.startswith("two: claims.0.below_column: got 'speed', wanted ")
+    (problem,) = caught.value.problems
+    assert problem.startswith("two: claims.0.below_column: got 'speed', wanted ")
 
 
 def test_charts_are_pages_that_share_the_script(drawn, tmp_path):
@@ -214,7 +214,7 @@ def test_charts_are_pages_that_share_the_script(drawn, tmp_path):
     assert data[2:] == ["ours,,1000000.0,0.9,"]
 
 
-def test_the_front_is_what_nobody_beats():
+def test_the_front_is_what_no_point_dominates():
     points = [(3.0, 0.5), (1.0, 0.2), (2.0, 0.6), (2.0, 0.1), (4.0, 0.6), (5.0, 0.7)]
     slow = sorted(
         p for p in points if not any(q != p and q[0] <= p[0] and q[1] >= p[1] for q in points)

@@ -40,7 +40,7 @@ def work(scenario, folder):
     folder.mkdir()
 
 
-def test_each_end_is_told(tmp_path):
+def test_each_end_is_returned(tmp_path):
     with Workers(5, work) as workers:
         for name in ("good", "wrong", "bug", "own", "killed"):
             assert workers.has_room
@@ -60,7 +60,7 @@ def test_each_end_is_told(tmp_path):
     assert "KeyError: 'mine'" in (tmp_path / "own.failed.txt").read_text()
 
 
-def test_none_outlives_the_context_and_no_half_run_stays(tmp_path):
+def test_no_worker_outlives_the_context_and_no_partial_run_stays(tmp_path):
     def interrupted():
         with Workers(2, work) as workers:
             workers.start(SCENARIO, tmp_path / "endless")

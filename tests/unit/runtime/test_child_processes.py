@@ -46,18 +46,18 @@ def wait_for_ever(outlet):
     time.sleep(2 * LIMIT_S)
 
 
-def test_each_end_is_told_with_what_was_posted_before():
+def test_each_end_is_returned_after_what_was_posted():
     with Children[str]() as children:
         children.fork("good", lambda outlet: outlet.post_message(3, {"a": 1}, b"\n" * 200_000))
         children.fork("wrong", fail)
-        children.fork("dead", die_while_posting)
+        children.fork("killed", die_while_posting)
         children.fork("interrupted", lambda _: signal.default_int_handler(2, None))
         posted = taken(children)
     assert posted["good"] == [PostedMessage(3, {"a": 1}, b"\n" * 200_000), Done()]
     (failure,) = posted["wrong"]
     assert (failure.kind, failure.text, failure.peer) == ("scenario", "one\ntwo", None)
     killed = Failure("failed", "its process ended unexpectedly (killed by SIGKILL)")
-    assert posted["dead"] == [PostedMessage(0, {}, b"whole"), killed]
+    assert posted["killed"] == [PostedMessage(0, {}, b"whole"), killed]
     assert posted["interrupted"][0].text == "its process ended unexpectedly (exit code 130)"
 
 
@@ -115,7 +115,7 @@ def test_children_end_with_a_parent_that_is_killed():
     assert not [child for child in living if child.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_a_daemonic_process_that_may_not_fork_is_told(monkeypatch, tmp_path):
+def test_a_daemonic_process_that_may_not_fork_is_reported(monkeypatch, tmp_path):
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
     order = RunRequest(Scenario(name="a"), "many_processes", tmp_path / "out", force=False)
     with pytest.raises(ScenarioError, match=r"^--driver: got many_processes in a daemonic"):

@@ -55,7 +55,7 @@ def test_a_folder_that_cannot_be_is_found_before_the_first_step(tmp_path, place,
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is not here")
-def test_what_only_trying_can_tell_is_found_before_the_first_step():
+def test_what_only_a_write_shows_is_found_before_the_first_step():
     with pytest.raises(
         ScenarioError, match="--out: got /proc/out, wanted a folder that can be made"
     ):

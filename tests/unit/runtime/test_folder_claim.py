@@ -28,7 +28,7 @@ with claim_folder(Path(sys.argv[1]), force=len(sys.argv) > 2, print_line=print):
 
 
 def kept(out, force=False, meanwhile=lambda out: None) -> tuple[str, Path]:
-    """A run whose files cannot be put where they belong: its error, and where it says they are."""
+    """Run with files that cannot be put in place; return the error and the folder that it names."""
     with pytest.raises(EmulatorError, match="the result is kept in") as caught:
         put(out, force, meanwhile)
     text = str(caught.value)
@@ -65,10 +65,10 @@ def test_a_run_leaves_its_files_and_nothing_else(tmp_path):
     assert tree(tmp_path) == {f"runs/out/{name}": data for name, data in FILES.items()}
 
 
-def test_the_folder_says_from_the_first_moment_who_runs_there(tmp_path):
+def test_the_folder_names_its_process_from_the_start(tmp_path):
     def look(out):
-        told = json.loads((out / RUNNING).read_text())
-        assert (told["pid"], told["started"][:2]) == (os.getpid(), "20")
+        claim = json.loads((out / RUNNING).read_text())
+        assert (claim["pid"], claim["started"][:2]) == (os.getpid(), "20")
         assert read_holder(out / RUNNING).is_running
 
     put(tmp_path / "out", meanwhile=look)
@@ -104,7 +104,7 @@ def test_of_two_runs_in_one_folder_the_second_is_refused_at_once(tmp_path, holdi
 # ── what a killed run leaves ─────────────────────────────────────────────────────────────────────
 
 
-def test_the_claim_of_a_killed_run_is_taken_over_and_said(tmp_path, holding):
+def test_the_claim_of_a_killed_run_is_taken_over_with_a_note(tmp_path, holding):
     out = tmp_path / "out"
     first = holding(out)
     (out / PARTIAL).mkdir()
@@ -169,7 +169,7 @@ def test_a_folder_of_a_killed_run_goes_with_the_next_one_that_fails(tmp_path, ho
     assert not out.exists()
 
 
-def test_remains_are_cleared_unless_they_live(tmp_path, holding):
+def test_remains_are_cleared_unless_their_process_runs(tmp_path, holding):
     process = holding(tmp_path / "out")
     clear_remains(tmp_path / "out")
     assert (tmp_path / "out" / RUNNING).exists()
@@ -324,7 +324,7 @@ def test_kept_in_the_temporary_folder_where_nothing_beside_can_be_written(tmp_pa
     assert not (tmp_path / "disk").exists()
 
 
-def test_a_result_that_can_be_kept_nowhere_is_said_to_be_lost(tmp_path, monkeypatch):
+def test_a_result_that_can_be_kept_nowhere_is_reported_as_lost(tmp_path, monkeypatch):
     def full(path, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -77,7 +77,7 @@ def test_the_first_failure_ends_all(objects, pod) -> None:
     assert pod["shareProcessNamespace"] is True
 
 
-def test_nobody_is_root_and_nothing_is_written_elsewhere(objects, pod, run) -> None:
+def test_no_container_is_root_or_writes_elsewhere(objects, pod, run) -> None:
     assert pod["securityContext"]["runAsNonRoot"] is True
     volumes = {each["name"]: each for each in pod["volumes"]}
     assert volumes["input"]["configMap"]["name"] == objects["ConfigMap"]["metadata"]["name"]

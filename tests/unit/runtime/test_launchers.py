@@ -31,7 +31,7 @@ def test_processes_share_all_devices_in_order(per_process: int | None) -> None:
         ((0, 3), 4, 2, "WORLD_SIZE: got 3 hosts, wanted 2: 4 devices, --devices-per-host 2"),
     ],
 )
-def test_counts_that_do_not_fit_are_told(place, devices, per_host, problem) -> None:
+def test_counts_that_do_not_fit_are_reported(place, devices, per_host, problem) -> None:
     with pytest.raises(ScenarioError, match=problem):
         find_local_devices(place, devices, per_host)
 

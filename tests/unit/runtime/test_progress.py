@@ -20,7 +20,7 @@ class Clock:
         return self.now_s
 
 
-def told(monkeypatch: pytest.MonkeyPatch, **console: bool) -> list[str]:
+def print_progress(monkeypatch: pytest.MonkeyPatch, **console: bool) -> list[str]:
     monkeypatch.setattr(progress.time, "monotonic", Clock())
     log = io.StringIO()
     with ProgressView(
@@ -33,10 +33,10 @@ def told(monkeypatch: pytest.MonkeyPatch, **console: bool) -> list[str]:
 
 
 def test_a_log_learns_now_and_then_how_far_all_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = told(monkeypatch)
+    lines = print_progress(monkeypatch)
     title = "run (2 devices, 4 rounds)"
     assert lines == [f"{title}: {done} of 4 rounds done by all" for done in (1, 3)]
 
 
-def test_a_device_beside_others_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert told(monkeypatch, quiet=True) == []
+def test_a_device_under_a_launcher_prints_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert print_progress(monkeypatch, quiet=True) == []

@@ -8,17 +8,17 @@ from emulator.runtime.run import MOST_NAMED, describe_shared_slots
 from emulator.runtime.run_folder import describe_environment, find_shared_slots
 
 
-def test_what_last_digits_depend_on_is_told(monkeypatch):
+def test_what_last_digits_depend_on_is_recorded(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     monkeypatch.setenv("EDITOR", "ed")
-    told = describe_environment("one_process", "cpu")
-    assert told["variables"]["OPENBLAS_CORETYPE"] == "Haswell"
-    assert "EDITOR" not in told["variables"]
-    assert told["instructions"]
+    described = describe_environment("one_process", "cpu")
+    assert described["variables"]["OPENBLAS_CORETYPE"] == "Haswell"
+    assert "EDITOR" not in described["variables"]
+    assert described["instructions"]
 
 
 LINE_OF_FOUR = np.abs(np.subtract.outer(np.arange(4), np.arange(4))) == 1
-"""Who hears whom: 0 and 3 may share a slot."""
+"""The links in range: 0 and 3 may share a slot."""
 
 
 def used(*links):

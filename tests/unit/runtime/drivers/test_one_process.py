@@ -24,16 +24,16 @@ def ignore(device: int, commit: Commit, records: tuple[LinkRecord, ...]) -> None
     """Take no interest in commits."""
 
 
-def run_toys(devices: int, heard, said, exchanges=None) -> None:
+def run_toys(devices: int, received, sent, exchanges=None) -> None:
     one_process.run_lives(
-        {d: live(d, heard, (exchanges or {}).get(d, 6)) for d in range(devices)},
-        {d: ToyAir(d, devices, said) for d in range(devices)},
+        {d: live(d, received, (exchanges or {}).get(d, 6)) for d in range(devices)},
+        {d: ToyAir(d, devices, sent) for d in range(devices)},
         ignore,
     )
 
 
 @pytest.mark.parametrize("name", sorted(GRAPHS))
-def test_the_same_lives_come_to_the_same_outcomes(name: str) -> None:
+def test_the_same_lives_have_the_same_outcomes(name: str) -> None:
     graph = GRAPHS[name](5)
     assert reference(5, graph) == reference(5, graph)
 
@@ -80,19 +80,19 @@ def test_bursts_are_handed_over_by_arrival_then_sender() -> None:
             seen.extend((burst.arrival_s, burst.sender) for burst in bursts)
             return Inbox(tuple(received(burst) for burst in bursts), 0.0)
 
-    def hears(device: int, index: int) -> tuple[int, ...]:
+    def receives(device: int, index: int) -> tuple[int, ...]:
         return (1, 2, 3) if device == 0 else ()
 
     one_process.run_lives(
-        {d: live(d, hears, 1) for d in range(4)}, {d: Air(d) for d in range(4)}, ignore
+        {d: live(d, receives, 1) for d in range(4)}, {d: Air(d) for d in range(4)}, ignore
     )
     assert seen == [(1.0, 2), (2.0, 1), (2.0, 3)]
 
 
-def test_who_does_not_wait_hears_what_has_arrived_by_its_own_clock() -> None:
+def test_gossip_receives_what_has_arrived_by_the_receivers_clock() -> None:
     speaks_at = {0: (1.0, 2.0, 3.0), 1: (2.5, 10.0, 11.0), 2: (0.5, 4.0, 4.5)}
     on_air_s = {0: 0.25, 1: 0.25, 2: 6.0}
-    heard: dict[int, list[list[tuple[int, float]]]] = {0: [], 1: [], 2: []}
+    received: dict[int, list[list[tuple[int, float]]]] = {0: [], 1: [], 2: []}
 
     @dataclass(frozen=True)
     class Air:
@@ -107,7 +107,7 @@ def test_who_does_not_wait_hears_what_has_arrived_by_its_own_clock() -> None:
             return bursts, tuple(link_record(burst) for burst in bursts)
 
         def collect(self, send: Send, bursts: Sequence[Burst]) -> Inbox:
-            heard[self.device].append([(burst.sender, burst.arrival_s) for burst in bursts])
+            received[self.device].append([(burst.sender, burst.arrival_s) for burst in bursts])
             return Inbox((), 0.0)
 
     def life(device: int):
@@ -119,28 +119,28 @@ def test_who_does_not_wait_hears_what_has_arrived_by_its_own_clock() -> None:
         return None
 
     one_process.run_lives({d: life(d) for d in range(3)}, {d: Air(d) for d in range(3)}, ignore)
-    assert heard[0][:3] == [[], [], [(1, 2.75)]]
-    assert heard[1][:3] == [
+    assert received[0][:3] == [[], [], [(1, 2.75)]]
+    assert received[1][:3] == [
         [(0, 1.25), (0, 2.25)],
         [(0, 3.25), (2, 6.5)],
         [(2, 10.0), (2, 10.5)],
     ]
-    assert heard[2][:3] == [[], [(0, 1.25), (0, 2.25), (1, 2.75), (0, 3.25)], []]
+    assert received[2][:3] == [[], [(0, 1.25), (0, 2.25), (1, 2.75), (0, 3.25)], []]
     # Then all wait for all again; what was still on its way is gone.
-    assert [[sender for sender, _ in heard[d][3]] for d in range(3)] == [[1, 2], [0, 2], [0, 1]]
+    assert [[sender for sender, _ in received[d][3]] for d in range(3)] == [[1, 2], [0, 2], [0, 1]]
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sent",
     [
         [(1.0, 3.0), (2.0, math.inf)],  # sooner than promised
         [(1.0, 3.0)],  # never again
         [(1.0, math.inf), (2.0, math.inf)],  # again after the end
     ],
 )
-def test_a_promise_that_is_not_kept_is_an_error(said: list[tuple[float, float]]) -> None:
+def test_a_promise_that_is_not_kept_is_an_error(sent: list[tuple[float, float]]) -> None:
     def life(device: int):
-        for now_s, next_s in said:
+        for now_s, next_s in sent:
             yield Send(now_s, (), (), Known(), (), next_s)
         yield Send(9.0, (), (), Known())
 
@@ -164,17 +164,17 @@ def test_a_life_without_exchanges_ends() -> None:
 
 
 def test_a_wait_for_nothing_names_both_and_the_exchange() -> None:
-    def said(device: int, index: int) -> tuple[int, ...]:
+    def sent(device: int, index: int) -> tuple[int, ...]:
         return () if (device, index) == (1, 4) else complete(3)(device, index)
 
     with pytest.raises(
         ProtocolError, match=r"^exchange 4: device 1 waits for device 0, which sends it nothing$"
     ):
-        run_toys(3, complete(3), said)
+        run_toys(3, complete(3), sent)
     with pytest.raises(
         ProtocolError, match=r"^exchange 4: device 0 sends to device 1, which does not wait for it$"
     ):
-        run_toys(3, said, complete(3))
+        run_toys(3, sent, complete(3))
 
 
 def test_a_life_that_ends_while_another_waits_is_an_error() -> None:

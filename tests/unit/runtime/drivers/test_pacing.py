@@ -87,7 +87,7 @@ def test_every_frame_leaves_once_and_the_last_of_a_burst_at_its_arrival(
         assert own[-1][0] == pytest.approx(each.arrival_s)
 
 
-def test_the_worst_device_speaks_for_the_run() -> None:
+def test_the_account_is_that_of_the_worst_device() -> None:
     quick = {"lag_p50_s": 0.001, "lag_p99_s": 0.002, "lag_max_s": 0.3, "frames": 10.0}
     slow = {"lag_p50_s": 0.002, "lag_p99_s": 0.06, "lag_max_s": 0.1, "frames": 5.0}
     account = pacing_account([quick, slow], round_s=1.0)

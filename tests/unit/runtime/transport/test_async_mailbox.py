@@ -31,7 +31,7 @@ def streams(stories: list[list[tuple[float, float]]]) -> dict[int, deque[tuple[B
 
 
 @given(STORIES, st.lists(st.floats(0.01, 3.0), min_size=1, max_size=8))
-def test_every_burst_is_heard_once_and_as_soon_as_it_has_arrived(
+def test_every_burst_is_received_once_and_as_soon_as_it_has_arrived(
     stories: list[list[tuple[float, float]]], pauses: list[float]
 ) -> None:
     coming, everything = streams(stories), streams(stories)
@@ -42,7 +42,7 @@ def test_every_burst_is_heard_once_and_as_soon_as_it_has_arrived(
         read.append(burst)
         return burst, next_s
 
-    mailbox, heard, now_s = Mailbox(read_next), [], 0.0
+    mailbox, received, now_s = Mailbox(read_next), [], 0.0
     for pause_s in pauses:
         before_s, now_s = now_s, now_s + pause_s
         fresh = mailbox.take_arrived(sorted(everything), now_s)
@@ -53,8 +53,8 @@ def test_every_burst_is_heard_once_and_as_soon_as_it_has_arrived(
             if before_s <= burst.arrival_s < now_s
         ]
         assert sorted(fresh, key=repr) == sorted(arrived, key=repr)
-        heard += fresh
-    assert len(heard) == len(set(map(repr, heard)))
+        received += fresh
+    assert len(received) == len(set(map(repr, received)))
     # No burst was waited for that its sender had not sent by then, but for one each.
     for sender, stream in everything.items():
         starts = [sum(p for p, _ in stories[sender - 1][: k + 1]) for k in range(len(stream))]

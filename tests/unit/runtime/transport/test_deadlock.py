@@ -40,7 +40,7 @@ EDGES = st.lists(st.sets(st.tuples(st.integers(0, 3), st.integers(0, 3))), min_s
 
 
 def state(device: int, exchanges: list[set[tuple[int, int]]], upto: int) -> ExchangeState:
-    """What a device's note says after `upto + 1` exchanges of a plan both sides share."""
+    """The state of a device after `upto + 1` exchanges of a plan both sides share."""
     own = ExchangeState(upto)
     for index, edges in enumerate(exchanges[: upto + 1]):
         own.sent.update({b: index for a, b in edges if a == device != b})
@@ -76,7 +76,7 @@ def test_whoever_has_ended_sends_nothing() -> None:
 
 
 @given(st.integers(-1, ENDED), st.dictionaries(st.integers(0, 99), st.integers(0, 999)))
-def test_a_note_says_it_all(index: int, table: dict[int, int]) -> None:
+def test_a_note_holds_the_whole_state(index: int, table: dict[int, int]) -> None:
     assert ExchangeState.from_note(ExchangeState(index, table, {}).to_note()) == ExchangeState(
         index, table, {}
     )

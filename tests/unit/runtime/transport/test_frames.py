@@ -13,7 +13,7 @@ from emulator.runtime.transport.frames import (
     FRAME_BYTES,
     HEADER_BYTES,
     Header,
-    cut_into_frames,
+    build_frames,
     read_header,
 )
 from emulator.runtime.transport.receive_stream import MOST_AHEAD, ReceiveStream
@@ -44,7 +44,7 @@ class Wire:
 
 def carried(burst: Burst, inbound: ReceiveStream, wire: Wire) -> Burst:
     """What a receiver makes of the frames of a burst."""
-    wire.frames.extend(cut_into_frames(burst))
+    wire.frames.extend(build_frames(burst))
     inbound.expect()
     inbound.begin(lambda work: work.wait()).check(
         burst.exchange_index, burst.sender, burst.receiver
@@ -59,7 +59,7 @@ def test_a_burst_survives_its_frames(
     burst = Burst(sender, receiver, index, arrival_s, data)
     wire = Wire()
     assert carried(burst, ReceiveStream(wire.post_receive), wire) == burst
-    assert [frame.numel() for frame in cut_into_frames(burst)] == [HEADER_BYTES + len(data)]
+    assert [frame.numel() for frame in build_frames(burst)] == [HEADER_BYTES + len(data)]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_frames_are_full_and_none_is_padded(size: int) -> None:
     burst = Burst(1, 2, 3, 0.1, bytes(i % 251 for i in range(size)))
     wire = Wire()
     assert carried(burst, ReceiveStream(wire.post_receive), wire) == burst
-    frame_bytes = [frame.numel() for frame in cut_into_frames(burst)]
+    frame_bytes = [frame.numel() for frame in build_frames(burst)]
     assert sum(frame_bytes) == HEADER_BYTES + size
     assert len(frame_bytes) == math.ceil((HEADER_BYTES + size) / FRAME_BYTES) == wire.posted
     assert set(frame_bytes[:-1]) <= {FRAME_BYTES}
@@ -98,15 +98,15 @@ def test_a_large_burst_is_not_expected_again_in_full() -> None:
 
 
 def test_the_header_is_40_bytes_little_endian() -> None:
-    (frame,) = cut_into_frames(Burst(2, 3, 1, 0.0, b"x"))
+    (frame,) = build_frames(Burst(2, 3, 1, 0.0, b"x"))
     assert bytes(frame[:16].tolist()) == b"WDF2" + b"\1\0\0\0" + b"\2\0\0\0" + b"\3\0\0\0"
     assert HEADER_BYTES == 40
 
 
 def test_the_header_carries_a_promise() -> None:
     burst = Burst(2, 3, 1, 4.5, b"x")
-    assert read_header(cut_into_frames(burst, 7.25)[0].numpy().tobytes()).next_s == 7.25
-    assert math.isnan(read_header(cut_into_frames(burst)[0].numpy().tobytes()).next_s)
+    assert read_header(build_frames(burst, 7.25)[0].numpy().tobytes()).next_s == 7.25
+    assert math.isnan(read_header(build_frames(burst)[0].numpy().tobytes()).next_s)
 
 
 def test_foreign_bytes_are_refused() -> None:

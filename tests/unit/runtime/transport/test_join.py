@@ -1,4 +1,4 @@
-"""Devices join on the terms of device 0, or nobody does."""
+"""Devices join on the terms of device 0, or no device joins."""
 
 import time
 from collections.abc import Mapping
@@ -16,23 +16,23 @@ TERMS = {"seed": "1", "method.kind": "lora"}
 
 
 def joined(
-    terms_of: Mapping[int, Mapping[str, str]], devices: int, stall_timeout_s: float = LIMIT_S
+    terms_by_device: Mapping[int, Mapping[str, str]], devices: int, stall_timeout_s: float = LIMIT_S
 ) -> dict[int, BaseException | None]:
     """How joining ended for each device, the last started first."""
     store = HashStore()
-    with ThreadPoolExecutor(len(terms_of)) as pool:
+    with ThreadPoolExecutor(len(terms_by_device)) as pool:
         ends = {
             device: pool.submit(join_run, store, device, devices, terms, stall_timeout_s)
-            for device, terms in sorted(terms_of.items(), reverse=True)
+            for device, terms in sorted(terms_by_device.items(), reverse=True)
         }
     return {device: end.exception() for device, end in ends.items()}
 
 
-def test_all_who_were_told_the_same_join() -> None:
+def test_all_with_the_same_terms_join() -> None:
     assert set(joined(dict.fromkeys(range(5), TERMS), 5).values()) == {None}
 
 
-def test_nobody_joins_before_all_have_come() -> None:
+def test_no_device_joins_before_all_have_come() -> None:
     began_s = time.monotonic()
     ends = joined({0: TERMS, 2: TERMS}, 3, stall_timeout_s=2)
     assert time.monotonic() - began_s >= 2
@@ -54,7 +54,7 @@ def test_nobody_joins_before_all_have_come() -> None:
         ),
     ],
 )
-def test_all_hear_what_one_was_told_differently(other, differences: list[str]) -> None:
+def test_all_receive_the_differences_of_one(other, differences: list[str]) -> None:
     """Even where one who never comes is waited for."""
     for end in joined({0: TERMS, 1: TERMS, 2: other}, 4).values():
         assert isinstance(end, ScenarioError)

@@ -80,7 +80,7 @@ def test_an_exception_of_a_users_own_code_names_the_line() -> None:
     assert re.fullmatch(rf"JSONDecodeError: Expecting .*, {where}", failure.text)
 
 
-def test_a_device_without_a_round_says_so() -> None:
+def test_a_failure_without_a_round_states_it() -> None:
     error = Failure("failed", "why").to_error(0, NO_ROUND)
     assert isinstance(error, DeviceFailedError)
     assert str(error) == "device 0 failed (no round done): why"

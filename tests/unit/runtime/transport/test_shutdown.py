@@ -63,7 +63,7 @@ def test_where_the_first_cannot_write_all_fail(host) -> None:
                 other.result(LIMIT_S)
 
 
-def test_where_the_first_is_lost_nobody_waits_on(host) -> None:
+def test_where_the_first_is_lost_no_process_waits_on(host) -> None:
     with ThreadPoolExecutor() as pool:
         others = [left(pool, host[1], rank) for rank in (1, 2)]
         with pytest.raises(TimeoutError):
@@ -74,6 +74,6 @@ def test_where_the_first_is_lost_nobody_waits_on(host) -> None:
                 other.result(LIMIT_S)
 
 
-def test_a_first_that_says_nothing_is_not_waited_for_for_ever(host) -> None:
+def test_the_wait_for_a_silent_first_process_ends(host) -> None:
     with ThreadPoolExecutor() as pool, pytest.raises(DeviceFailedError, match=r"within 0\.5 s"):
         left(pool, host[1], 1, timeout_s=SOON_S).result(LIMIT_S)
