@@ -1,7 +1,6 @@
 """The runs that an experiment needs: their scenarios, their folders, and their order.
 
-A run's folder is named after its method, scenario and seed. So experiments share runs: no run is
-computed twice.
+A run's folder is named after its method, scenario and seed, so experiments share runs.
 """
 
 import hashlib
