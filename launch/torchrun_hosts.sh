@@ -59,7 +59,7 @@ wanted=$(((devices + here - 1) / here))
 
 case " $* " in
   *" --quiet "*) ;;
-  *) echo "meeting at $MASTER_ADDR:$port, $HOSTS hosts in all" >&2 ;;
+  *) echo "rendezvous at $MASTER_ADDR:$port, $HOSTS hosts in all" >&2 ;;
 esac
 export OMP_NUM_THREADS=1 TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}  # else torch tells of every goodbye
 # shellcheck disable=SC2086  # several words

@@ -98,7 +98,7 @@ def run_scenario(
 
     if place is not None and place[1] > 1:
         others, screen = ("devices", watched) if launched else ("hosts", console)
-        line = f"{title}: meeting {place[1] - 1} more {others} at {read_rendezvous_address().host}"
+        line = f"{title}: connecting to {place[1] - 1} more {others} at {read_rendezvous_address().host}"
         screen.print(line, highlight=False, markup=False, soft_wrap=True)
     with (
         nullcontext() if launched else accept_interrupts(),

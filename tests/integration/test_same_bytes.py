@@ -62,13 +62,13 @@ def test_ranks_started_last_to_first_on_a_busy_machine_write_the_same(
     out, burner = tmp_path / "run", [sys.executable, "-c", "while True: pass"]
     command = [sys.executable, "-m", "emulator", "run", "configs/quickstart.yaml", "--quiet"]
     command += ["--out", str(out), "--set", "method.kind=sparse_orthogonal", *SMALL]
-    meeting = {"WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port)}
+    rendezvous = {"WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port)}
     started: list[subprocess.Popen[str]] = []
     load = [subprocess.Popen(burner) for _ in range(2 * (os.cpu_count() or 1))]
     try:
         for rank in (3, 2, 1, 0):
             time.sleep(0.0 if rank else 2.0)
-            env = {**os.environ, **meeting, "RANK": str(rank)}
+            env = {**os.environ, **rendezvous, "RANK": str(rank)}
             started.append(subprocess.Popen(command, cwd=ROOT, env=env, stderr=PIPE, text=True))
         for process in started:
             _, errors = process.communicate(timeout=LIMIT_S)
@@ -84,10 +84,10 @@ def run_on_two_hosts(out: Path, port: int, *more: tuple[str, ...]) -> list[tuple
     """Exit code and last words of two parents, the second started first: three devices, then one."""
     command = [sys.executable, "-m", "emulator", "run", "configs/quickstart.yaml", "--quiet"]
     command += ["--out", str(out), "--set", "method.kind=sparse_orthogonal", *SMALL]
-    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    rendezvous = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     started = []
     for rank in (1, 0):
-        env = {**os.environ, **meeting, "RANK": str(rank)}
+        env = {**os.environ, **rendezvous, "RANK": str(rank)}
         started.append(
             subprocess.Popen([*command, *more[rank]], cwd=ROOT, env=env, stderr=PIPE, text=True)
         )

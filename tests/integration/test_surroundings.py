@@ -150,7 +150,7 @@ def test_a_launched_run_releases_its_folder_on_sigterm(quick, tmp_path, free_por
     try:
         assert process.stderr is not None
         assert process.stderr.readline() == "quick.yaml: loading\n"
-        assert process.stderr.readline().endswith(" meeting 1 more devices at 127.0.0.1\n")
+        assert process.stderr.readline().endswith(" connecting to 1 more devices at 127.0.0.1\n")
         while not (out / RUNNING).exists():
             assert process.poll() is None
             time.sleep(0.02)
