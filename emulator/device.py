@@ -129,8 +129,11 @@ class Device:
         return Commit(
             round_index,
             progress.now_s,
-            self.log.take(),
-            lambda: {name: part.state() for name, part in parts.items()},
+            last=round_index == progress.rounds - 1,
+            records=self.log.take(),
+            capture=(lambda: {name: part.state() for name, part in parts.items()})
+            if hasattr(method, "state")
+            else None,
         )
 
     def restore(self, method: AdapterMethod, captured: State) -> None:

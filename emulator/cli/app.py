@@ -2,23 +2,29 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from emulator.cli.channel import channel
 from emulator.cli.options import (
+    DevicesPerHost,
+    Driver,
     MoreOverrides,
     Overrides,
+    Quiet,
     Runs,
     ScenarioFile,
     open_console,
     print_notes,
     read_scenario,
 )
-from emulator.cli.usage_errors import Verbs, clear_messages
+from emulator.cli.usage_errors import Ending, Verbs, clear_messages
 from emulator.core.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from emulator.runtime.run import RunRequest
 
 app = typer.Typer(
     cls=Verbs,
@@ -54,20 +60,13 @@ def run(
     scenario: ScenarioFile,
     more: MoreOverrides = None,
     override: Overrides = None,
-    driver: Annotated[
-        str, typer.Option(help="many_processes (one per device) or one_process")
-    ] = "many_processes",
+    driver: Driver = "many_processes",
     out: Annotated[
         Path | None, typer.Option(help="output folder; default runs/<name>-<method>-<seed>")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="replace an earlier run")] = False,
-    devices_per_host: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="under a launcher of one process a host: fork so many devices here"
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no table, and nothing in a log")] = False,
+    devices_per_host: DevicesPerHost = None,
+    quiet: Quiet = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="check and load everything, print how many devices, stop"),
@@ -85,13 +84,13 @@ def run(
         reading = read_scenario(scenario, override, more, prints=prints)
         ending.scenario = scenario.name
         from emulator.analysis.channel.link_budget import describe_relays
-        from emulator.runtime.run import RunRequest, check_run, run_scenario
+        from emulator.runtime.run import RunRequest, check_run
 
         chosen = reading.scenario
         air = chosen.bind_air() if prints else None
         print_notes(describe_relays(chosen, air) if air else [])
         folder = out or Path("runs") / chosen.run_name
-        request = RunRequest(chosen, driver, folder, force, devices_per_host, air)
+        request = RunRequest(chosen, driver, folder, force, devices_per_host, air=air)
         if dry_run:
             found = check_run(request)
             if prints:
@@ -102,12 +101,53 @@ def run(
                 sys.stderr.write(done)
             sys.stdout.write(f"{chosen.devices}\n")
             return
-        console = Console(stderr=True, quiet=quiet and not sys.stderr.isatty())
-        written = run_scenario(request, console, ending.all_is_in)
-        if written is not None and not quiet:
-            from emulator.analysis.run_tables import compare_runs
+        _run(request, ending, quiet=quiet, prints=prints)
 
-            open_console().print(compare_runs([written]))
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="output folder of a run", show_default=False)],
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=1, help="rounds in all: a run that has ended then trains on"),
+    ] = None,
+    driver: Driver = "many_processes",
+    devices_per_host: DevicesPerHost = None,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a run that was interrupted, from its last checkpoint; it ends with the same files."""
+    with clear_messages("no more was written") as ending:
+        from emulator.runtime.launcher_env import read_launcher_world
+        from emulator.runtime.resuming import plan_resumption
+
+        place = read_launcher_world()
+        request = plan_resumption(run, driver, rounds, devices_per_host)
+        ending.scenario = request.scenario.name
+        _run(request, ending, quiet=quiet, prints=place is None or place[0] == 0)
+
+
+def _run(request: "RunRequest", ending: Ending, *, quiet: bool, prints: bool) -> None:
+    """Run, print the table of results, and how to go on where the run does not end."""
+    from emulator.core.errors import EmulatorError
+    from emulator.runtime.resuming import describe_resumption
+    from emulator.runtime.run import run_scenario
+
+    console = Console(stderr=True, quiet=quiet and not sys.stderr.isatty())
+    try:
+        written = run_scenario(request, console, ending.all_is_in)
+    except ScenarioError:
+        raise
+    except (EmulatorError, KeyboardInterrupt) as error:
+        how = describe_resumption(request) if prints and not ending.is_complete else ""
+        if how and isinstance(error, KeyboardInterrupt):
+            ending.what_is_there = how
+        elif how:
+            print_notes([how])
+        raise
+    if written is not None and not quiet:
+        from emulator.analysis.run_tables import compare_runs
+
+        open_console().print(compare_runs([written]))
 
 
 @app.command()

@@ -27,6 +27,12 @@ ScenarioOrPreset = Annotated[
         show_default=False,
     ),
 ]
+Driver = Annotated[str, typer.Option(help="many_processes (one per device) or one_process")]
+DevicesPerHost = Annotated[
+    int | None,
+    typer.Option(min=1, help="under a launcher of one process a host: fork so many devices here"),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="no table, and nothing in a log")]
 Runs = Annotated[list[Path], typer.Argument(help="output folders of runs", show_default=False)]
 
 

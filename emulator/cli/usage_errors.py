@@ -59,9 +59,12 @@ class Ending:
     what_is_there: str
     scenario: str = ""
     """Name of the scenario, for messages."""
+    is_complete: bool = False
+    """Whether all files are written."""
 
     def all_is_in(self, folder: Path) -> None:
         """Record that all files are written."""
+        self.is_complete = True
         self.what_is_there = f"all files were written already, in {folder}"
 
     def located(self, problem: str) -> str:

@@ -17,6 +17,7 @@ from emulator.core.errors import EmulatorError, LifeFailedError
 from emulator.runtime.child_processes import Children
 from emulator.runtime.drivers.core_permits import count_cores
 from emulator.runtime.folder_claim import clear_remains
+from emulator.runtime.resuming import resume_or_start
 from emulator.runtime.run import RunRequest, run_scenario
 from emulator.runtime.transport.pipe import Failure, PostedMessage
 from emulator.scenario.schema import Scenario
@@ -97,8 +98,12 @@ def _run_worker(work: Callable[[Scenario, Path], None], scenario: Scenario, fold
 
 
 def _run_one(scenario: Scenario, folder: Path) -> None:
-    """Run a scenario without output; an unfinished or different run in its folder is replaced."""
-    run_scenario(RunRequest(scenario, "one_process", folder, force=True), Console(quiet=True))
+    """Run a scenario without output.
+
+    A run of the same scenario that did not end goes on from its checkpoints; any other is replaced.
+    """
+    request = resume_or_start(RunRequest(scenario, "one_process", folder, force=True))
+    run_scenario(request, Console(quiet=True))
 
 
 def choose_jobs(memory_mb: float) -> int:

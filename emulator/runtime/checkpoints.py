@@ -1,5 +1,6 @@
 """Checkpoints of a run: what each device needs to go on after a round, in the run's folder.
 
+    checkpoints/scenario.yaml                      the scenario of the run, resolved
     checkpoints/records/device-03.jsonl            metrics and ledger of the device, a line per round
     checkpoints/round-0004/device-03.safetensors   its state after round 4 (core/state_file.py)
     checkpoints/round-0004/device-03.json          written last: size and hash of the state
@@ -14,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ from emulator.core.types.steps import State
 
 FOLDER = "checkpoints"
 """Of a run's folder."""
+
+SCENARIO = "scenario.yaml"
+"""The resolved scenario of the run, in the folder of checkpoints."""
 
 _RECORDS = "records"
 _ROUND = re.compile(r"round-(\d+)")
@@ -49,6 +53,48 @@ class Checkpoint:
     state: State
     spent: Mapping[str, Any]
     records: Records
+
+
+@dataclass(frozen=True)
+class CheckpointPlan:
+    """Where and how often the devices of a run write checkpoints, and from which they start.
+
+    every: rounds from one checkpoint to the next; 0: none. keep: complete rounds that are kept.
+    resumed_after: the round after which the run goes on; None: it starts from the beginning. trains_on:
+    whether it goes on for more rounds than it was planned for.
+    """
+
+    run_folder: Path
+    devices: int
+    every: int
+    keep: int
+    resumed_after: int | None = None
+    trains_on: bool = False
+
+    def read(self, device: int) -> Checkpoint | None:
+        """What a device goes on from. Raises ScenarioError where it is missing or damaged."""
+        if self.resumed_after is None:
+            return None
+        return read_checkpoint(self.run_folder, device, self.resumed_after)
+
+    def writer(self, device: int) -> "CheckpointWriter | None":
+        """The writer of a device, if there is one."""
+        if not self.every:
+            return None
+        return CheckpointWriter(self.run_folder, device, self.devices, self.every, self.keep)
+
+    def begin(self, scenario_text: str, *, holds_folder: bool) -> None:
+        """Make the folder of checkpoints.
+
+        holds_folder: whether this process holds the run's folder; it then removes the checkpoints of an
+        earlier run, unless this one goes on from them. Raises OSError.
+        """
+        folder = self.run_folder / FOLDER
+        if holds_folder and self.resumed_after is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        if self.every:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(folder / SCENARIO, scenario_text.encode())
 
 
 class CheckpointWriter:
@@ -78,30 +124,29 @@ class CheckpointWriter:
         """Whether a checkpoint follows a round: every so many-th one, and the last."""
         return last or (round_index + 1) % self._every == 0
 
-    def write(
-        self, round_index: int, capture: Callable[[], State], spent: Mapping[str, Any]
-    ) -> None:
+    def write(self, round_index: int, state: State, spent: Mapping[str, Any]) -> None:
         """Write the state after a round; remove those that are not kept. Raises OSError."""
         _synchronise(_records_path(self._folder, self._device))
         folder = _round_folder(self._folder, round_index)
         folder.mkdir(parents=True, exist_ok=True)
-        state = write_state(capture())
+        data = write_state(state)
         manifest = {
             "device": self._device,
             "round": round_index,
-            "bytes": len(state),
-            "sha256": hashlib.sha256(state).hexdigest(),
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
             "spent": spent,
         }
-        _write(folder / f"{_name(self._device)}.safetensors", state)
+        _write(folder / f"{_name(self._device)}.safetensors", data)
         _write(folder / f"{_name(self._device)}.json", json.dumps(manifest).encode())
         self._remove_old()
 
     def go_on_after(self, round_index: int) -> None:
         """Remove what the device wrote of later rounds. Raises OSError."""
         path = _records_path(self._folder, self._device)
-        lines = [line for round_, line in _lines(path) if round_ <= round_index]
-        _write(path, "".join(f"{line}\n" for line in lines).encode())
+        if path.exists():
+            lines = [line for round_, line in _lines(path) if round_ <= round_index]
+            _write(path, "".join(f"{line}\n" for line in lines).encode())
         for later in (r for r in _rounds(self._folder) if r > round_index):
             self._remove(later)
 
@@ -127,24 +172,30 @@ class CheckpointWriter:
 def remove_all_but(run_folder: Path, devices: int, keep: int) -> None:
     """Remove the rounds before the last complete ones; called when all devices have ended."""
     folder = run_folder / FOLDER
-    complete = [r for r in _rounds(folder) if not find_missing_devices(run_folder, devices, r)]
+    whole = range(devices)
+    complete = [r for r in _rounds(folder) if not find_missing_devices(run_folder, whole, r)]
     for round_index in _rounds(folder):
         if len(complete) >= keep and round_index < complete[-keep]:
             shutil.rmtree(_round_folder(folder, round_index), ignore_errors=True)
 
 
-def newest_complete(run_folder: Path, devices: int) -> int | None:
-    """The last round of which every device has a checkpoint that is whole; None where there is none."""
+def has_rounds(run_folder: Path) -> bool:
+    """Whether there is a checkpoint of any round."""
+    return bool(_rounds(run_folder / FOLDER))
+
+
+def newest_complete(run_folder: Path, devices: Sequence[int]) -> int | None:
+    """The last round of which these devices have whole checkpoints; None where there is none."""
     for round_index in reversed(_rounds(run_folder / FOLDER)):
         if not find_missing_devices(run_folder, devices, round_index):
             return round_index
     return None
 
 
-def find_missing_devices(run_folder: Path, devices: int, round_index: int) -> list[int]:
-    """The devices without a whole checkpoint of a round."""
+def find_missing_devices(run_folder: Path, devices: Sequence[int], round_index: int) -> list[int]:
+    """Those of some devices that have no whole checkpoint of a round."""
     folder = _round_folder(run_folder / FOLDER, round_index)
-    return [i for i in range(devices) if not _is_whole(folder, i)]
+    return [i for i in devices if not _is_whole(folder, i)]
 
 
 def read_checkpoint(run_folder: Path, device: int, round_index: int) -> Checkpoint:
@@ -233,7 +284,7 @@ def _name(device: int) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     """Put a file in its place at once, or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with partial.open("wb") as file:
         file.write(data)
         file.flush()

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.places import check_place
+from emulator.runtime.checkpoints import FOLDER as CHECKPOINTS
+from emulator.runtime.checkpoints import SCENARIO, has_rounds
 from emulator.runtime.claim_holder import Holder, read_holder
 from emulator.runtime.kept_files import format_names, is_written, write_elsewhere, write_files
 
@@ -79,6 +81,8 @@ class Claim:
         """Remove the claim, unfinished files, and the folders that the claim created if they are empty."""
         marker = self._place / RUNNING
         if self._own.pid == os.getpid() and read_holder(marker) == self._own:
+            if not has_rounds(self._place):
+                shutil.rmtree(self._place / CHECKPOINTS, ignore_errors=True)
             _remove_claim(self._place)
         for folder in self._made:
             with suppress(OSError):
@@ -190,13 +194,21 @@ def check_folder(out: Path, *, force: bool) -> None:
         )
     if marker.exists():
         _check_holder(out, read_holder(marker), force)
-    if not out.is_dir() or not any(entry.name not in (RUNNING, PARTIAL) for entry in out.iterdir()):
+    found = {entry.name for entry in out.iterdir()} - {RUNNING, PARTIAL} if out.is_dir() else set()
+    if not found:
         return
+    if not force and found == {CHECKPOINTS}:
+        raise ScenarioError(
+            [
+                f"--out: got {out}, which holds a run that has not ended, wanted `emulator resume {out}`, "
+                "another folder, or --force to begin it again"
+            ]
+        )
     if not force:
         raise ScenarioError(
             [f"--out: got {out}, which is not empty, wanted another folder or --force"]
         )
-    if not (out / _FIRST).is_file():
+    if not (out / _FIRST).is_file() and not (out / CHECKPOINTS / SCENARIO).is_file():
         raise ScenarioError(
             [f"--out: got {out}, which holds no run, wanted a run's folder to replace"]
         )
@@ -293,10 +305,10 @@ def _check_holder(out: Path, holder: Holder | None, force: bool) -> None:
 
 
 def _list_contents(folder: Path) -> dict[str, Stamp]:
-    """Return all paths in a folder, the claim's own aside, with their stamps."""
+    """Return all paths in a folder, the run's own claim and checkpoints aside, with their stamps."""
     found: dict[str, Stamp] = {}
     for entry in folder.iterdir():
-        if entry.name not in (RUNNING, PARTIAL):
+        if entry.name not in (RUNNING, PARTIAL, CHECKPOINTS):
             _scan(entry, entry.name, found)
     return found
 

@@ -31,9 +31,16 @@ from emulator.runtime.transport.store import StoreHost
 from emulator.scenario.schema import Scenario
 
 
-def collect_terms(scenario: Scenario, devices_per_host: int | None) -> dict[str, str]:
+def collect_terms(
+    scenario: Scenario, devices_per_host: int | None, resumed_after: int | None
+) -> dict[str, str]:
     """Collect the settings that must be equal on all hosts, by name; of a file only its name counts."""
-    terms = {"--devices-per-host": str(devices_per_host or "nothing")}
+    terms = {
+        "--devices-per-host": str(devices_per_host or "nothing"),
+        "the last round of the checkpoints": str(
+            "none" if resumed_after is None else resumed_after
+        ),
+    }
 
     def add(name: str, value: Any) -> None:
         if isinstance(value, dict):

@@ -24,14 +24,12 @@ _LENGTH = struct.Struct("<Q")
 class Cost:
     """The real resources that the process of a device used.
 
-    data_bytes_to: data bytes that it passed to torch.distributed, by receiver; empty in one process.
     pacing: lags of its frames, None without a pacer. peak_gpu_mb: of its own tensors; 0 without a GPU.
     """
 
     cpu_s: float
     peak_rss_mb: float
     own_memory_mb: float
-    data_bytes_to: list[int]
     pacing: dict[str, float] | None = None
     peak_gpu_mb: float = 0.0
 

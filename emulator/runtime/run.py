@@ -1,51 +1,41 @@
 """One run from scenario to output folder: choose the driver, supervise it, write the files."""
 
 import multiprocessing
-import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 
 from emulator.core.errors import ScenarioError
 from emulator.core.places import check_place
 from emulator.core.protocols.access import BoundAccess
 from emulator.core.protocols.channel import BoundChannel
-from emulator.core.records import check_carried, pacing_account
-from emulator.core.types.records import LinkRecord, MetricRecord
-from emulator.core.types.steps import Commit
-from emulator.device import live
-from emulator.network.shim import Shim
-from emulator.runtime.drivers import many_processes, one_process
-from emulator.runtime.drivers.lifecycle import LifeOutcome
-from emulator.runtime.drivers.pacing import Pacer
+from emulator.core.records import pacing_account
+from emulator.runtime.checkpoints import CheckpointPlan, remove_all_but
+from emulator.runtime.execution import Execution
 from emulator.runtime.folder_claim import Claim, PrintLine, check_folder, claim_folder
-from emulator.runtime.gpu import peak_gpu_mb, place_on_first_gpu, place_on_gpu
 from emulator.runtime.launcher_env import (
     find_local_devices,
     read_launcher_world,
     read_rendezvous_address,
 )
-from emulator.runtime.launchers import assign_launched_devices, collect_terms, run_launched
-from emulator.runtime.processes import Conclude, HostDevices, Post, assign_all_devices, run_forked
+from emulator.runtime.launchers import assign_launched_devices, collect_terms
+from emulator.runtime.processes import HostDevices, assign_all_devices
 from emulator.runtime.progress import ProgressView
-from emulator.runtime.result_codec import Cost, decode_result, encode_result
+from emulator.runtime.result_codec import decode_result
 from emulator.runtime.run_folder import build_run_files, find_shared_slots
 from emulator.runtime.signals import accept_interrupts, end_on_sigterm, ignore_interrupts
 from emulator.runtime.surroundings import check_descriptors
-from emulator.runtime.transport.gloo import Transport
 from emulator.runtime.transport.network_interface import check_loopback
-from emulator.runtime.transport.peers import Timeouts
-from emulator.runtime.transport.pipe import Json
 from emulator.scenario.adapter_size import size_notes
+from emulator.scenario.load import dump_scenario
 from emulator.scenario.schema import Scenario
-from emulator.scenario.sections import Paced, Synchronous
-from emulator.scenario.world import World, build_world
+from emulator.scenario.sections import Paced
+from emulator.scenario.world import build_world
 
 DRIVERS = ("many_processes", "one_process")
 
@@ -66,6 +56,10 @@ class RunRequest:
     force: bool
     devices_per_host: int | None = None
     """Under a launcher: the number of devices that this process forks; None: it is one device itself."""
+    resumed_after: int | None = None
+    """The round after which the run goes on from its checkpoints; None: it starts from the beginning."""
+    trains_on: bool = False
+    """Whether it goes on for more rounds than it was planned for."""
     air: tuple[BoundChannel, BoundAccess] | None = None
     """The bound channel and access, if the caller has them; binding takes seconds for many devices."""
 
@@ -78,8 +72,9 @@ def run_scenario(
     Under a launcher (RANK and WORLD_SIZE are set) this process is one device, or the parent of its
     host's devices; the process with device 0 writes. The folder is claimed before anything is loaded.
     Raises ScenarioError for wrong input, DeviceFailedError when a device fails, and KeyboardInterrupt on
-    SIGINT and SIGTERM; in these cases nothing is written. Once results exist they are always written, and
-    `on_written` is called; if the folder cannot take them, another one does and EmulatorError is raised.
+    SIGINT and SIGTERM; in these cases nothing but checkpoints is written. Once results exist they are
+    always written, and `on_written` is called; if the folder cannot take them, another one does and
+    EmulatorError is raised.
     """
     started_s = time.monotonic()
     place = read_launcher_world()
@@ -113,26 +108,42 @@ def run_scenario(
         shares_parent = request.driver == "many_processes" and not launched
         parent_cpu_s = time.process_time() if shares_parent else 0.0
         progress.stage("running")
-        blobs: list[bytes] = []
+        execution = Execution(world, plan_checkpoints(request), progress, print_line)
+        with suppress(OSError):  # the devices note what they cannot write
+            execution.checkpoints.begin(dump_scenario(scenario), holds_folder=claim is not None)
 
         def conclude() -> None:
             progress.stage("writing")
             with ignore_interrupts():
-                if claim is not None and blobs:
-                    files, notes = _build_files(request, world, blobs, parent_cpu_s, started_s)
+                if claim is not None and execution.blobs:
+                    files, notes = _build_files(request, execution, parent_cpu_s, started_s)
                     claim.put(files)
                     on_written(request.out)
+                    remove_all_but(request.out, scenario.devices, scenario.checkpoint_keep)
                     for note in notes:
                         print_line(f"note: {note}")
 
         if request.driver == "one_process":
-            _run_in_one_process(world, progress, blobs)
+            execution.run_in_one_process()
             conclude()
         elif launched:
-            _run_launched(world, progress, blobs, conclude)
+            execution.run_launched(conclude)
         else:
-            _run_forked(world, progress, blobs, _assign_devices(request, place), conclude)
-        return request.out if blobs else None
+            execution.run_forked(_assign_devices(request, place), conclude)
+        return request.out if execution.blobs else None
+
+
+def plan_checkpoints(request: RunRequest) -> CheckpointPlan:
+    """Plan the checkpoints of a run: its own folder, and what the scenario states."""
+    scenario = request.scenario
+    return CheckpointPlan(
+        request.out.resolve(),
+        scenario.devices,
+        scenario.rounds_per_checkpoint,
+        scenario.checkpoint_keep,
+        request.resumed_after,
+        request.trains_on,
+    )
 
 
 def check_run(request: RunRequest) -> list[str]:
@@ -202,35 +213,24 @@ def _assign_devices(request: RunRequest, place: tuple[int, int] | None) -> HostD
     scenario, per_host = request.scenario, request.devices_per_host
     if place is None or per_host is None:
         return assign_all_devices(scenario.devices)
-    return assign_launched_devices(scenario.devices, per_host, collect_terms(scenario, per_host))
-
-
-def _choose_timeouts(scenario: Scenario) -> Timeouts:
-    """Choose how long devices wait for each other.
-
-    Devices that do not wait, or that run in wall time, may send nothing to another for many rounds.
-    """
-    together = isinstance(scenario.schedule, Synchronous) and not isinstance(scenario.clock, Paced)
-    silent_rounds = 1 if together else scenario.rounds
-    return Timeouts(stall_timeout_s=scenario.stall_timeout_s * silent_rounds)
+    terms = collect_terms(scenario, per_host, request.resumed_after)
+    return assign_launched_devices(scenario.devices, per_host, terms)
 
 
 def _build_files(
-    request: RunRequest, world: World, blobs: Sequence[bytes], parent_cpu_s: float, started_s: float
+    request: RunRequest, execution: Execution, parent_cpu_s: float, started_s: float
 ) -> tuple[dict[str, bytes], list[str]]:
     """Build the files of a run from the results of all devices, and notes on assumptions of the result.
 
-    blobs: by `encode_result`. parent_cpu_s: CPU time before the fork, which the children share.
+    parent_cpu_s: CPU time before the fork, which the children share.
     """
-    scenario = world.scenario
+    world, scenario = execution.world, execution.world.scenario
     unpacked = sorted(
-        (decode_result(blob) for blob in blobs), key=lambda pair: pair[0].result.device
+        (decode_result(blob) for blob in execution.blobs), key=lambda pair: pair[0].result.device
     )
     costs = [cost for _, cost in unpacked]
-    for outcome, cost in unpacked:
-        check_carried(outcome.result.device, outcome.link_records, cost.data_bytes_to)
     machine: dict[str, Any] = {
-        "wall_s": time.monotonic() - started_s,
+        "wall_s": execution.earlier_wall_s + time.monotonic() - started_s,
         "cpu_s": sum(cost.cpu_s for cost in costs) + parent_cpu_s,
         "train_cpu_s": sum(outcome.result.train_cpu_s for outcome, _ in unpacked),
         "peak_rss_mb": max(cost.peak_rss_mb for cost in costs),
@@ -257,137 +257,3 @@ def describe_shared_slots(links: Sequence[tuple[int, int]]) -> list[str]:
         "start) and were served as if the two took turns (in_turns in topology.json)"
     )
     return [note] if links else []
-
-
-# ── drivers ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def _run_in_one_process(world: World, progress: ProgressView, blobs: list[bytes]) -> None:
-    """Run all lives in turn; append their encoded results to `blobs`."""
-    world = place_on_first_gpu(world)
-    devices = range(world.scenario.devices)
-    metrics: dict[int, list[MetricRecord]] = {device: [] for device in devices}
-
-    def on_commit(device: int, commit: Commit, links: tuple[LinkRecord, ...]) -> None:
-        metrics[device].extend(commit.records)
-        _show_progress(progress, device, _summarise_commit(commit, links))
-
-    outcomes = one_process.run_lives(
-        {device: live(world, device) for device in devices},
-        {device: _build_shim(world, device) for device in devices},
-        on_commit,
-    )
-    whole = Cost(time.process_time(), _peak_rss_mb(), own_memory_mb(), [], None, peak_gpu_mb())
-    nothing = Cost(0.0, 0.0, 0.0, [])
-    blobs += [
-        encode_result(
-            _with_metrics(outcomes[device], metrics[device]), nothing if device else whole
-        )
-        for device in devices
-    ]
-
-
-def _run_forked(
-    world: World,
-    progress: ProgressView,
-    blobs: list[bytes],
-    host_devices: HostDevices,
-    conclude: Conclude,
-) -> None:
-    """Run one child per device of this machine; append what device 0 has gathered to `blobs`."""
-    import torch._dynamo  # noqa: F401  # every optimiser imports it: once here, not in each child
-
-    def on_message(device: int, header: Mapping[str, Json], blob: bytes) -> None:
-        if blob:
-            blobs.append(blob)
-        else:
-            _show_progress(progress, device, header)
-
-    def child(transport: Transport, post: Post) -> None:
-        for blob in _run_device(world, transport, post):
-            post(world.scenario.rounds, {}, blob)
-
-    run_forked(host_devices, child, on_message, _choose_timeouts(world.scenario), conclude)
-
-
-def _run_launched(
-    world: World, progress: ProgressView, blobs: list[bytes], conclude: Conclude
-) -> None:
-    """Run one device of a launcher in this process; device 0 appends all results to `blobs`."""
-
-    def child(transport: Transport, post: Post) -> None:
-        blobs.extend(_run_device(world, transport, post))
-
-    def on_message(device: int, header: Mapping[str, Json], blob: bytes) -> None:
-        _show_progress(progress, device, header)
-
-    scenario = world.scenario
-    run_launched(
-        child, on_message, _choose_timeouts(scenario), collect_terms(scenario, None), conclude
-    )
-
-
-def _run_device(world: World, transport: Transport, post: Post) -> list[bytes]:
-    """Run this process's device to its end; device 0 returns all encoded results, others none."""
-    metrics: list[MetricRecord] = []
-    device, world = transport.device, place_on_gpu(world, transport.notes)
-    if world.scenario.backend == "nccl":
-        transport.use_gpu_transfers()
-
-    def on_commit(_device: int, commit: Commit, links: tuple[LinkRecord, ...]) -> None:
-        metrics.extend(commit.records)
-        post(commit.round_index, _summarise_commit(commit, links), b"")
-
-    clock, pacer = world.scenario.clock, None
-    if isinstance(clock, Paced):
-        transport.barrier()
-        pacer = Pacer(clock.time_scale)
-    life, air = live(world, device), _build_shim(world, device)
-    outcome = many_processes.run_life(life, air, transport, on_commit, pacer=pacer)
-    cost = Cost(
-        time.process_time(),
-        _peak_rss_mb(),
-        own_memory_mb(),
-        transport.data_bytes_to(),
-        pacer.summarise_lag() if pacer else None,
-        peak_gpu_mb(),
-    )
-    return transport.gather(encode_result(_with_metrics(outcome, metrics), cost))
-
-
-def _build_shim(world: World, device: int) -> Shim:
-    return Shim(device, world.scenario.wire, world.access, world.channel, world.network)
-
-
-def _with_metrics(outcome: LifeOutcome, committed: list[MetricRecord]) -> LifeOutcome:
-    """Return the outcome with the measurements of all rounds, not only those since the last commit."""
-    records = (*committed, *outcome.result.records)
-    return replace(outcome, result=replace(outcome.result, records=records))
-
-
-def _summarise_commit(commit: Commit, links: tuple[LinkRecord, ...]) -> dict[str, Json]:
-    loss = [record.value for record in commit.records if record.metric == "train_loss"]
-    return {
-        "rounds_done": commit.round_index + 1,
-        "loss": loss[-1] if loss else None,
-        "now_s": commit.now_s,
-        "air_bytes": sum(link.air_bytes for link in links),
-    }
-
-
-def _show_progress(progress: ProgressView, device: int, header: Mapping[str, Any]) -> None:
-    loss = float("nan") if header["loss"] is None else float(header["loss"])
-    progress.update(
-        device, int(header["rounds_done"]), loss, float(header["now_s"]), int(header["air_bytes"])
-    )
-
-
-def _peak_rss_mb() -> float:
-    """Peak resident memory of this process [MB], with shared pages."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # psutil has no peak on Linux
-    return peak * (1 if psutil.MACOS else 1024) / 1e6
-
-
-def own_memory_mb() -> float:
-    """Memory that only this process holds [MB]; 0 where the system does not report it."""
-    return float(getattr(psutil.Process().memory_full_info(), "uss", 0)) / 1e6

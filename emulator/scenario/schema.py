@@ -153,6 +153,14 @@ class Scenario(Section):
     schedule: Annotated[Synchronous | Asynchronous, Field(discriminator="kind")] = Field(
         default=Synchronous(), description="when devices exchange"
     )
+    checkpoint_every: int | None = Field(
+        default=None,
+        ge=0,
+        description="rounds from one checkpoint to the next, 0: none; default: 1, asynchronous rounds have none",
+    )
+    checkpoint_keep: int = Field(
+        default=2, gt=0, description="how many of the last checkpoints are kept"
+    )
     on_device_failure: Literal["stop"] = Field(
         default="stop", description="the death of a device ends the run"
     )
@@ -175,6 +183,13 @@ class Scenario(Section):
         """That of a method which answers with one of its own, whatever was asked for."""
         own = getattr(info.data.get("method"), "own_router", None)
         return ROUTER.validate_python({"kind": own}) if own else router
+
+    @property
+    def rounds_per_checkpoint(self) -> int:
+        """`checkpoint_every` with its default; 0: no checkpoints."""
+        if self.checkpoint_every is None:
+            return 1 if isinstance(self.schedule, Synchronous) else 0
+        return self.checkpoint_every
 
     @property
     def graph(self) -> Topology:

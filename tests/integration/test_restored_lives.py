@@ -103,6 +103,7 @@ def lead(world: World, files: dict[int, bytes] | None = None) -> Led:
     def note(device: int, commit: Commit, links: tuple[LinkRecord, ...]) -> None:
         led.metrics.setdefault(device, []).extend(commit.records)
         led.links.setdefault(device, []).extend(links)
+        assert commit.capture is not None
         state = {"device": commit.capture(), "shim": shims[device].state()}
         led.files.setdefault(commit.round_index, {})[device] = write_state(state)
 

@@ -129,7 +129,7 @@ def live(device: int, graph: Graph, exchanges: int = EXCHANGES) -> Life:
             value = float(int.from_bytes(digest.digest()[:6], "little"))
             record = MetricRecord(device, index // 3, "", "received", value)
             records.append(record)
-            answer = yield Commit(index // 3, now_s, (record,), lambda: None)
+            answer = yield Commit(index // 3, now_s, False, (record,), None)
             assert answer.received == ()
             assert answer.transmit_end_s == now_s
     return DeviceResult(

@@ -50,15 +50,16 @@ class Inbox:
 class Commit:
     """A device has finished a round.
 
-    now_s: its emulated clock [s]. records: what was measured since the last commit. capture: gives all that
-    the device needs to go on after this round, as a tree of plain values (core/state_file.py); it may be
-    called until the device is answered.
+    now_s: its emulated clock [s]. last: whether no round follows. records: what was measured since the last
+    commit. capture: gives all that the device needs to go on after this round, as a tree of plain values
+    (core/state_file.py); it may be called until the device is answered. None: the method has no `state`.
     """
 
     round_index: int
     now_s: float
+    last: bool
     records: tuple[MetricRecord, ...]
-    capture: Callable[[], State]
+    capture: Callable[[], State] | None
 
 
 Step = Send | Commit

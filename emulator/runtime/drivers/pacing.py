@@ -22,12 +22,14 @@ class Pacer:
         time_scale: float,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        *,
+        started_from_s: float = 0.0,
     ) -> None:
-        """Start the clock: emulated time 0 is now."""
+        """Start the clock: emulated time `started_from_s` is now."""
         self._time_scale = time_scale
         self._clock = clock
         self._sleep = sleep
-        self._start_s = clock()
+        self._start_s = clock() - started_from_s * time_scale
         self._lags_s: list[float] = []
 
     def wait_until(self, emulated_s: float) -> None:

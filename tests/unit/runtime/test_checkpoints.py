@@ -32,7 +32,7 @@ def writers(run: Path, keep: int = 2) -> list[CheckpointWriter]:
 def write(writer: CheckpointWriter, device: int, round_index: int) -> None:
     writer.record(round_index, records(device, round_index))
     state = {"values": np.full(4, float(10 * device + round_index)), "round": round_index}
-    writer.write(round_index, lambda: state, {"cpu_s": 0.5})
+    writer.write(round_index, state, {"cpu_s": 0.5})
 
 
 def test_a_device_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -48,16 +48,16 @@ def test_a_device_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_a_round_is_complete_when_all_devices_have_it(tmp_path: Path) -> None:
     made = writers(tmp_path)
-    assert newest_complete(tmp_path, DEVICES) is None
+    assert newest_complete(tmp_path, range(DEVICES)) is None
     for i, writer in enumerate(made):
         write(writer, i, 0)
     write(made[0], 0, 1)
     write(made[0], 0, 2)
     write(made[2], 2, 1)
-    assert newest_complete(tmp_path, DEVICES) == 0
-    assert find_missing_devices(tmp_path, DEVICES, 1) == [1]
+    assert newest_complete(tmp_path, range(DEVICES)) == 0
+    assert find_missing_devices(tmp_path, range(DEVICES), 1) == [1]
     write(made[1], 1, 1)
-    assert newest_complete(tmp_path, DEVICES) == 1
+    assert newest_complete(tmp_path, range(DEVICES)) == 1
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "json"])
@@ -76,7 +76,7 @@ def test_a_damaged_file_makes_its_round_incomplete(
         path.write_bytes(data[:20] + bytes([data[20] ^ 1]) + data[21:])
     else:
         path.unlink()
-    assert newest_complete(tmp_path, DEVICES) == 0
+    assert newest_complete(tmp_path, range(DEVICES)) == 0
     with pytest.raises(ScenarioError, match=r"device-02\.safetensors: got no whole checkpoint"):
         read_checkpoint(tmp_path, 2, 1)
 
@@ -90,14 +90,14 @@ def test_only_the_last_complete_rounds_are_kept_however_far_devices_are_apart(
     for r in range(3):
         write(second, 1, r)
     write(third, 2, 0)
-    assert newest_complete(tmp_path, DEVICES) == 0  # nothing of it was removed
+    assert newest_complete(tmp_path, range(DEVICES)) == 0  # nothing of it was removed
     for r in range(1, 5):
         write(third, 2, r)
         write(second, 1, max(r, 3))
     remove_all_but(tmp_path, DEVICES, 2)
     rounds = sorted(p.name for p in (tmp_path / FOLDER).glob("round-*"))
     assert rounds == ["round-0003", "round-0004"]
-    assert newest_complete(tmp_path, DEVICES) == 4
+    assert newest_complete(tmp_path, range(DEVICES)) == 4
 
 
 def test_a_line_that_was_cut_off_is_no_record(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_rounds_between_checkpoints_are_recorded_too(tmp_path: Path) -> None:
         writer.record(r, records(0, r))
         if writer.is_due(r, last=r == 4):
             due.append(r)
-            writer.write(r, lambda: None, {})
+            writer.write(r, None, {})
     assert due == [1, 3, 4]
     assert len(read_checkpoint(tmp_path, 0, 4).records.metrics) == 5
     lines = (tmp_path / FOLDER / "records" / "device-00.jsonl").read_text().splitlines()

@@ -107,7 +107,7 @@ def small_result(**tensors):
 
 
 def small_blob():
-    return encode_result(LifeOutcome(small_result(), ()), Cost(1.0, 2.0, 3.0, [0, 4]))
+    return encode_result(LifeOutcome(small_result(), ()), Cost(1.0, 2.0, 3.0, {"frames": 4.0}))
 
 
 def with_document(text):
@@ -153,7 +153,7 @@ STRIDED = {
 @pytest.mark.parametrize("tensor", STRIDED.values(), ids=STRIDED)
 def test_an_array_of_any_strides_comes_back(tensor):
     outcome, _ = decode_result(
-        encode_result(LifeOutcome(small_result(x=tensor), ()), Cost(1.0, 2.0, 3.0, [0, 4]))
+        encode_result(LifeOutcome(small_result(x=tensor), ()), Cost(1.0, 2.0, 3.0, {"frames": 4.0}))
     )
     assert np.array_equal(outcome.result.own_expert.tensors["x"], tensor)
 
@@ -166,5 +166,7 @@ def test_a_router_comes_back():
     statistics = router.statistics(states_Sp, [sample % 3 for sample in range(40)], 3)
     tensors = router.fit(statistics, states_Sp, 3)
     result = DeviceResult(0, small_result().own_expert, (), tensors, (), (), (), 1.0, 2.0, 3.0, 1)
-    outcome, _ = decode_result(encode_result(LifeOutcome(result, ()), Cost(1.0, 2.0, 3.0, [0, 4])))
+    outcome, _ = decode_result(
+        encode_result(LifeOutcome(result, ()), Cost(1.0, 2.0, 3.0, {"frames": 4.0}))
+    )
     assert_same_tensors(outcome.result.router, tensors)

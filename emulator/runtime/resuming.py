@@ -1,0 +1,76 @@
+"""How an interrupted run goes on from its checkpoints, and a finished one for more rounds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from emulator.core.errors import ScenarioError
+from emulator.runtime.checkpoints import FOLDER, SCENARIO, newest_complete
+from emulator.runtime.launcher_env import find_local_devices, read_launcher_world
+from emulator.runtime.run import RunRequest
+from emulator.scenario.load import dump_scenario, read_scenario
+
+
+def plan_resumption(
+    run: Path, driver: str, rounds: int | None, devices_per_host: int | None = None
+) -> RunRequest:
+    """What goes on in a run's folder, after the last round of which all devices have checkpoints.
+
+    rounds: how many rounds there are to be, the past ones included; None: as planned. Raises
+    ScenarioError where there is nothing to go on from or nothing left to do.
+    """
+    folder = run / FOLDER
+    if not (folder / SCENARIO).is_file():
+        raise ScenarioError([f"{run}: got no {FOLDER}/{SCENARIO}, wanted a run with checkpoints"])
+    planned = read_scenario(folder / SCENARIO, []).scenario
+    place = read_launcher_world()
+    here = find_local_devices(place, planned.devices, devices_per_host)
+    last = newest_complete(run, here)
+    if last is None:
+        raise ScenarioError(
+            [
+                f"{run}: got no round of which all devices have a whole checkpoint, wanted one (emulator "
+                "run --force begins it again)"
+            ]
+        )
+    has_ended = (run / "summary.json").is_file() and _same_scenario(run, folder)
+    if rounds is None and has_ended:
+        raise ScenarioError(
+            [f"{run}: got a run that has ended, wanted one that was interrupted, or --rounds"]
+        )
+    if rounds is not None and rounds <= last + 1:
+        raise ScenarioError([f"--rounds: got {rounds}, wanted more than the {last + 1} of {run}"])
+    more = [] if rounds is None else [f"rounds={rounds}"]
+    scenario = read_scenario(folder / SCENARIO, more).scenario
+    return RunRequest(
+        scenario,
+        driver,
+        run,
+        force=True,
+        devices_per_host=devices_per_host,
+        resumed_after=last,
+        trains_on=rounds is not None,
+    )
+
+
+def resume_or_start(request: RunRequest) -> RunRequest:
+    """The same run from its checkpoints, where its folder holds some of the same scenario."""
+    path = request.out / FOLDER / SCENARIO
+    if not path.is_file() or path.read_text(encoding="utf-8") != dump_scenario(request.scenario):
+        return request
+    last = newest_complete(request.out, range(request.scenario.devices))
+    return replace(request, resumed_after=last)
+
+
+def describe_resumption(request: RunRequest) -> str:
+    """How a run that did not end can go on; empty where it has no whole checkpoint."""
+    scenario = request.scenario
+    last = newest_complete(request.out, range(scenario.devices))
+    if last is None:
+        return ""
+    return f"`emulator resume {request.out}` goes on after round {last + 1} of {scenario.rounds}"
+
+
+def _same_scenario(run: Path, folder: Path) -> bool:
+    """Whether the results in a run's folder are those of its checkpoints."""
+    results = run / SCENARIO
+    return results.is_file() and results.read_bytes() == (folder / SCENARIO).read_bytes()
