@@ -39,10 +39,10 @@ class Survey:
 
     positions_m [M, 2]; mean_gain [M, M] (linear power gain, diagonal 0); in_range [M, M] booleans;
     max_power_w [M]; required_power_w: of the number u > 0 of neighbours that i serves at once, the
-    least power of i towards j [M, M], worked out when asked for; samples [M]; blocks [M]: the task
-    block (projection) of each device; densities [M, L]; module_sizes [L]: entries d*r of B in each
+    least power of i towards j [M, M], worked out when asked for; samples [M]; groups [M]: the task
+    group of each device (its projection); densities [M, L]; module_sizes [L]: entries d*r of B in each
     module.
-    Methods without masks leave densities at 1 and every block different.
+    Methods without masks leave densities at 1 and every group different.
     """
 
     positions_m: DoubleArray
@@ -51,7 +51,7 @@ class Survey:
     max_power_w: DoubleArray
     required_power_w: Callable[[int], DoubleArray]
     samples: IndexArray
-    blocks: IndexArray
+    groups: IndexArray
     densities: DoubleArray
     module_sizes: IndexArray
     power_sharing: PowerSharing = "as_needed"
