@@ -1,4 +1,4 @@
-"""Where results may go: what is wrong with a folder is found before anything is made there."""
+"""Checks of paths. A wrong output folder is found before anything is written to it."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,14 +8,14 @@ from pathlib import Path
 from emulator.core.errors import EmulatorError, ScenarioError
 
 _DEEPEST = len("/.partial/experts/device-0000/") + 255 + len("/adapter_model.safetensors")
-"""The longest path [bytes] of a run's file in its folder; 255 is the longest name of a task."""
+"""Length of the longest path of a file in a run's folder [bytes]; 255 is the longest name of a task."""
 
 
 def check_place(out: Path) -> None:
-    """Refuse a folder in which nothing could be written, or which could not be made. Makes nothing.
+    """Refuse an output folder that cannot be made or written to. This check makes nothing.
 
-    Raises ScenarioError for a file, a link that leads nowhere, a name or path that is too long for the
-    file system, and a folder that this process may not write to.
+    Raises ScenarioError for a file, a broken link, a name or path that is too long for the file system,
+    and a folder that this process may not write to.
     """
     try:
         _check_kind(out)
@@ -28,7 +28,7 @@ def check_place(out: Path) -> None:
 
 
 def check_drawings_folder(out: Path) -> None:
-    """Refuse to draw an experiment among files that are none of its own."""
+    """Refuse an output folder with files that do not belong to an experiment. Raises ScenarioError."""
     entries = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
     if entries - {"runs"} and "table.md" not in entries:
         raise ScenarioError(
@@ -38,7 +38,7 @@ def check_drawings_folder(out: Path) -> None:
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """What the system refuses meanwhile is an EmulatorError."""
+    """Turn every OSError in this context into an EmulatorError that names the folder."""
     try:
         yield
     except OSError as error:
@@ -54,7 +54,7 @@ def _check_kind(out: Path) -> None:
 
 
 def _check_lengths(out: Path, there: Path) -> None:
-    """there: the nearest folder that exists."""
+    """Raise ScenarioError for names or paths that are too long. there: the nearest existing folder."""
     missing = out.absolute().relative_to(there).parts
     longest_name = os.pathconf(there, "PC_NAME_MAX")
     for name in missing:
@@ -72,17 +72,17 @@ def _refused(out: Path, why: str) -> ScenarioError:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file; not where the system refuses to look, or the path can be none."""
+    """Whether a file exists; False if the system denies access or the path is not valid."""
     return _looked(path.is_file)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder; not where the system refuses to look, or the path can be none."""
+    """Whether a folder exists; False if the system denies access or the path is not valid."""
     return _looked(path.is_dir)
 
 
 def resolved(path: Path) -> Path:
-    """The absolute path without links, as far as the system tells."""
+    """The absolute path without links, or only the absolute path if the links cannot be resolved."""
     try:
         return path.resolve()
     except (OSError, RuntimeError):  # no permission, a name that is too long, a loop of links
