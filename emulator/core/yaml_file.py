@@ -1,7 +1,7 @@
-"""YAML and JSON as plain values. Whoever reads such a file or an override reads it here.
+"""YAML and JSON as plain values. All such files, and all overrides, are read here.
 
-What a file would cost to build (bytes, values with all aliases written out, depth) is bounded before
-anything is built from it, and what YAML would silently take for something else is refused.
+The size of a file (bytes, values with all aliases expanded, depth) is checked before any value is
+built, and text that YAML would silently read as another value is refused.
 """
 
 import json
@@ -15,24 +15,24 @@ from emulator.core.errors import ScenarioError, shown
 from emulator.core.plain_numbers import MOST_CHARACTERS, is_plain_float, is_plain_int
 
 Raw = dict[str, Any]
-"""A mapping as it stands in a file: text keys, plain values."""
+"""A mapping of a file: text keys, plain values."""
 
 MOST_BYTES = 2**20
-"""Of a YAML file: some seconds of reading. A thousand listed positions take 20 kB."""
+"""Largest YAML file; it takes some seconds to read. A thousand listed positions take 20 kB."""
 
 MOST_VALUES = 100_000
-"""In a YAML file, keys included, each alias counted as what it stands for."""
+"""Most values of a YAML file, with keys; an alias counts as the values that it stands for."""
 
 MOST_DEPTH = 40
-"""Of mappings and lists inside each other."""
+"""Most levels of nested mappings and lists."""
 
 MOST_DIGITS = 4300
-"""Of a whole number in JSON: what Python reads by default."""
+"""Most digits of a whole number in JSON: Python's default limit."""
 
 _TAG = "tag:yaml.org,2002:"
 
 _KINDS = {"null", "bool", "int", "float", "str", "seq", "map"}
-"""What a file may hold: no dates, sets or bytes."""
+"""The types of values that a file may hold: no dates, sets or bytes."""
 
 _PLAIN: Mapping[str, Callable[[str], bool]] = {
     "bool": lambda text: text.lower() in yaml.SafeLoader.bool_values,
@@ -40,14 +40,14 @@ _PLAIN: Mapping[str, Callable[[str], bool]] = {
     "float": is_plain_float,
     "timestamp": lambda _: False,
 }
-"""By kind, whether a text is a value of it for every reader."""
+"""For each type, whether every parser reads a text as a value of this type."""
 
 
 def read_mapping(path: Path, wanted: str) -> Raw:
-    """The mapping in a YAML file; `wanted` says what the file should be, e.g. "a scenario".
+    """Read the mapping in a YAML file; `wanted` names the expected content, e.g. "a scenario".
 
-    Raises ScenarioError for a missing or unreadable file, for what is no YAML or no mapping, for a
-    key that is written twice, and for what is larger or deeper than any such file.
+    Raises ScenarioError for a missing or unreadable file, for content that is not YAML or not a mapping,
+    for a duplicate key, and for a file that is too large or too deep.
     """
     text = _text_of(path, wanted)
     try:
@@ -64,7 +64,7 @@ def read_mapping(path: Path, wanted: str) -> Raw:
 
 
 def parse_value(text: str, where: str) -> Any:
-    """A value in YAML, e.g. of an override. where: what it is the value of. Raises ScenarioError."""
+    """Parse a YAML value, e.g. of an override. where: the key of the value. Raises ScenarioError."""
     try:
         return _parsed(text, where)
     except yaml.YAMLError as error:
@@ -74,9 +74,9 @@ def parse_value(text: str, where: str) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """A value in JSON. Raises ValueError, in one line, for anything else.
+    """Parse a JSON value. Raises ValueError with one line for any other text.
 
-    Also refused: a key that is written twice, nesting that no reader holds, and endless digits.
+    It also refuses duplicate keys, nesting beyond Python's recursion limit, and too many digits.
     """
     try:
         return json.loads(text, object_pairs_hook=_unique)
@@ -90,7 +90,7 @@ def parse_json(text: str) -> Any:
 
 
 def read_json(path: Path, wanted: str) -> Any:
-    """The value in a JSON file; `wanted` says what the file should be. Raises ScenarioError."""
+    """Read the value in a JSON file; `wanted` names the expected content. Raises ScenarioError."""
     try:
         return parse_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -106,7 +106,7 @@ def read_json(path: Path, wanted: str) -> Any:
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> Raw:
-    """An object of JSON. Raises ValueError for a key that is written twice."""
+    """The mapping of a JSON object. Raises ValueError for a duplicate key."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -116,7 +116,7 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> Raw:
 
 
 def _text_of(path: Path, wanted: str) -> str:
-    """The text of a YAML file of at most MOST_BYTES; a byte order mark is passed over."""
+    """The text of a YAML file of at most MOST_BYTES; a byte order mark is ignored."""
     try:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
@@ -143,7 +143,7 @@ def _text_of(path: Path, wanted: str) -> str:
 
 
 def _parsed(text: str, where: str) -> Any:
-    """The value of a text. Raises YAMLError, and ScenarioError for values that would be misread."""
+    """The value of a YAML text. Raises YAMLError, and ScenarioError for values that are misread."""
     if len(text) > MOST_BYTES:
         raise ScenarioError([f"{where}: got {len(text)} characters, wanted at most {MOST_BYTES}"])
     loader = _BoundedLoader(text)
@@ -157,20 +157,20 @@ def _parsed(text: str, where: str) -> Any:
 
 
 def _cause(error: yaml.YAMLError) -> str:
-    """What is wrong, in one line."""
+    """The cause of a YAML error in one line."""
     what = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
     return " ".join(str(what).split())
 
 
 class _KeyTwice(yaml.MarkedYAMLError):
-    """A mapping that has one key twice."""
+    """A mapping has a duplicate key."""
 
 
 class _BoundedLoader(yaml.SafeLoader):
-    """YAML of which the size is counted, and every value looked at, before anything is built.
+    """A YAML loader that counts the values and checks each of them before any value is built.
 
-    Mappings have text keys, each once. `misread`: one line for every value that YAML 1.1 would take
-    for another one than a reader does, by its dotted path.
+    The keys of a mapping are distinct texts. `misread`: one line with the dotted path for every value
+    that YAML 1.1 reads differently from what a person means.
     """
 
     yaml_constructors: ClassVar[dict[Any, Any]] = {
@@ -196,7 +196,7 @@ class _BoundedLoader(yaml.SafeLoader):
         self._measured: dict[str, tuple[int, int]] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """The next node, counted and checked. parent and index: where it stands."""
+        """Compose the next node, count it and check it. parent and index: the place of the node."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         below_key = index is not None
         if below_key:
@@ -213,7 +213,7 @@ class _BoundedLoader(yaml.SafeLoader):
     def _composed(
         self, event: yaml.NodeEvent, parent: yaml.Node | None, index: Any
     ) -> yaml.Node | None:
-        """What is written out at a place, an anchor's size kept for its aliases."""
+        """Compose a node that is not an alias; store the size of an anchor for its aliases."""
         before, anchor = self._values, event.anchor
         self._count(1, 0, event)
         self._open.add(anchor or "")
@@ -228,7 +228,7 @@ class _BoundedLoader(yaml.SafeLoader):
         return node
 
     def _count_alias(self, event: yaml.AliasEvent) -> None:
-        """An alias counts as what it stands for. YAMLError where that is not whole yet."""
+        """Count an alias as the values of its anchor. Raises YAMLError for an alias inside its anchor."""
         anchor = event.anchor or ""
         if anchor in self._open:
             raise _problem(f"got the alias *{anchor} inside of what it stands for", event)
@@ -242,7 +242,7 @@ class _BoundedLoader(yaml.SafeLoader):
             raise _problem(f"got more than {MOST_DEPTH} levels inside each other", event)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """A mapping. Raises YAMLError for a key that is no text, or is written twice."""
+        """Compose a mapping. Raises YAMLError for a key that is not text, and for a duplicate key."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
@@ -259,7 +259,7 @@ class _BoundedLoader(yaml.SafeLoader):
         return node
 
     def _check_scalar(self, node: yaml.ScalarNode) -> None:
-        """Note a value that YAML 1.1 takes for another one than is written."""
+        """Record a value that YAML 1.1 reads differently from its text."""
         kind, text = node.tag.removeprefix(_TAG), node.value
         if kind not in _PLAIN or _PLAIN[kind](text):
             return
@@ -278,7 +278,7 @@ class _BoundedLoader(yaml.SafeLoader):
 
 
 def _as_yaml_reads(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> object:
-    """The number that YAML makes of a text; None where it is none after all."""
+    """The number that YAML reads from a text; None if YAML does not read a number."""
     try:
         return loader.construct_object(node)
     except (LookupError, ValueError):
@@ -286,7 +286,7 @@ def _as_yaml_reads(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> object:
 
 
 def _height(node: yaml.Node | None) -> int:
-    """How many levels of mappings and lists are inside a node of bounded depth."""
+    """Number of nested levels of mappings and lists in a node of bounded depth."""
     if not isinstance(node, yaml.CollectionNode):
         return 0
     inner = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
