@@ -105,7 +105,7 @@ class LinkRow(_Part):
 
 
 class Topology(_Part):
-    """Positions of the devices, and the links of the last round."""
+    """Where the devices stand, and who mixes whom."""
 
     positions_m: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
     links: list[LinkRow]
@@ -140,7 +140,7 @@ def read_experts(path: Path) -> list[ExpertRow]:
 
 
 def read_topology(folder: Path) -> Topology:
-    """Read topology.json of a run. Raises ScenarioError."""
+    """topology.json of a run. Raises ScenarioError."""
     path = folder / "topology.json"
     topology: Topology = _checked(
         read_json(path, "a run's topology"), Topology, path, "a run's topology"
@@ -149,7 +149,7 @@ def read_topology(folder: Path) -> Topology:
 
 
 def adapted_modules(folder: Path) -> list[str]:
-    """Names of the modules that the adapter in a folder adapts. Raises ScenarioError."""
+    """The modules that the adapter in a folder belongs to. Raises ScenarioError."""
     path = folder / "adapter_config.json"
     config: PeftConfig = _checked(
         read_json(path, "an adapter's config"), PeftConfig, path, "an adapter's config"
