@@ -24,5 +24,5 @@ class Air(Protocol):
         ...
 
     def collect(self, send: Send, bursts: Sequence[Burst]) -> Inbox:
-        """Decode the bursts that a Send waited for into its inbox."""
+        """Turn the bursts that a Send waited for, sorted by (arrival_s, sender), into its inbox."""
         ...
