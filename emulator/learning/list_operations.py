@@ -1,12 +1,12 @@
-"""The operations on short lists that the embedded backbone knows and the synthetic tasks ask for.
+"""Operations on short lists: the embedded backbone knows them, and the synthetic tasks consist of them.
 
-Ground, NumPy only: the pretraining of the tiny backbone and the synthetic tasks both read it, so both
-mean the same by `reverse`, and neither imports the other.
+This file needs NumPy only. The pretraining of the tiny backbone and the synthetic tasks both import it,
+so that both use the same operations and neither imports the other.
 
-A prompt is `head : items ->`, its answer a list of the same length. The head is the operation's own
-name, or a *tag* that by itself says nothing: which operation stands behind a tag is what a device
-has to learn. Operations of one format see the same prompts and want different answers; that is the
-conflict between tasks.
+A prompt is `head : items ->`, and its answer is a list of the same length. The head is the name of the
+operation, or a *tag* without a meaning of its own: a device has to learn which operation a tag stands
+for. Operations of one format have the same prompts and different answers; this is the conflict between
+tasks.
 
 Shapes: S lists, n items of each list.
 """
@@ -20,16 +20,16 @@ from emulator.core.rng import Stream
 from emulator.core.types.arrays import IndexArray
 
 PAD, END, UNKNOWN = "<pad>", "<end>", "<unk>"
-"""Special tokens; END closes every answer."""
+"""Special tokens; END is the last token of every answer."""
 
 SEPARATOR, ARROW = ":", "->"
 MIN_ITEMS, MAX_ITEMS = 4, 7
-"""Lists have MIN_ITEMS to MAX_ITEMS items, ends included."""
+"""Smallest and largest number of items of a list."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """What the lists are made of. `distinct`: no item occurs twice in a list."""
+    """The symbols of a list. `distinct`: no item occurs twice in a list."""
 
     name: str
     symbols: tuple[str, ...]
@@ -62,12 +62,12 @@ class Operation:
 
 
 def _permuted(order: Callable[[int], IndexArray]) -> Callable[[IndexArray], IndexArray]:
-    """The operation that moves items only: output position i takes the input item order(n)[i]."""
+    """An operation that only moves items: output position i takes the input item order(n)[i]."""
     return lambda lists_Sn: lists_Sn[:, order(lists_Sn.shape[1])]
 
 
 def _shifted(distance: int, base: int) -> Callable[[IndexArray], IndexArray]:
-    """Every symbol replaced by the one so many places further, cyclically."""
+    """An operation that replaces every symbol with the one `distance` places further, cyclically."""
     return lambda lists_Sn: (lists_Sn + distance) % base
 
 
@@ -76,7 +76,7 @@ def _positions(num_items: int) -> IndexArray:
 
 
 def _pairs_swapped(num_items: int) -> IndexArray:
-    """1 0 3 2 …; an odd last item stays where it is."""
+    """1 0 3 2 …; the last item of an odd number of items keeps its place."""
     order = _positions(num_items)
     order[: num_items - num_items % 2] ^= 1
     return order
@@ -134,10 +134,10 @@ def _digits() -> tuple[Operation, ...]:
 
 
 OPERATIONS: dict[str, Operation] = {each.name: each for each in (*_letters(), *_digits())}
-"""Everything the backbone is taught, by name."""
+"""All operations that the backbone learns in pretraining, by name."""
 
 IDENTITIES = ("copy", "echo")
-"""What the backbone answers to a tag that it cannot know; therefore no tasks."""
+"""The operations that the backbone applies for an unknown tag; they are therefore not tasks."""
 
 TASK_NAMES = tuple(name for name in OPERATIONS if name not in IDENTITIES)
 
@@ -154,10 +154,10 @@ VOCABULARY: tuple[str, ...] = (
 
 
 def tag_of(name: str) -> str:
-    """The tag that stands for an operation in every prompt of its task."""
+    """The tag of an operation in every prompt of its task."""
     return TAGS[tuple(OPERATIONS).index(name)]
 
 
 def prompt_text(head: str, items: str) -> str:
-    """`head : items ->`."""
+    """The text of a prompt, `head : items ->`."""
     return f"{head} {SEPARATOR} {items} {ARROW}"

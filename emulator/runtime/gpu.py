@@ -1,7 +1,7 @@
 """Where tensors live: in main memory, or on a GPU whose devices share one set of frozen weights.
 
 A GPU is touched only in the process that uses it, never in a parent that forks. Of the processes of a
-host that use the same GPU the first to come loads the weights there, the others adopt them.
+host that use the same GPU the first to come loads the weights there, the others adopt_weights them.
 """
 
 import platform
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from emulator.core.errors import ScenarioError
-from emulator.learning.backbone.shared_weights import adopt, exported
+from emulator.learning.backbone.shared_weights import adopt_weights, export_handles
 from emulator.runtime.transport.store import Notes
 from emulator.scenario.world import World, accelerator_of, with_features
 
@@ -34,9 +34,9 @@ def settled(world: World, notes: Notes) -> World:
     torch.cuda.set_device(turn % gpus)
     if turn < gpus:
         load_on_gpu(world.backbone.model)
-        notes.publish(place, exported(world.backbone.model))
+        notes.publish(place, export_handles(world.backbone.model))
     else:
-        adopt(world.backbone.model, notes.read(place))
+        adopt_weights(world.backbone.model, notes.read(place))
     return with_features(world)
 
 

@@ -29,7 +29,7 @@ GRAPHS_OF = {
 """Graphs that make sense for a method which mixes inside clusters, inside tasks, or not at all."""
 
 
-def conflicts(scenario: "Scenario") -> list[str]:
+def find_conflicts(scenario: "Scenario") -> list[str]:
     """All of them, a line each: where, got, wanted."""
     return [line for check in CHECKS for line in check(scenario)]
 

@@ -64,7 +64,7 @@ from emulator.network.topology.graphs import (
     Ring,
 )
 from emulator.network.wire import WireFormat
-from emulator.scenario.compatibility import conflicts
+from emulator.scenario.compatibility import find_conflicts
 from emulator.scenario.sections import (
     Asynchronous,
     ByMethod,
@@ -232,7 +232,7 @@ class Scenario(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> "Scenario":
         """Combinations that no single section can see. Raises one ValueError with all of them."""
-        problems = [*conflicts(self), *out_of_bounds(self)]
+        problems = [*find_conflicts(self), *out_of_bounds(self)]
         if problems:
             raise ValueError("\n".join(problems))
         return self

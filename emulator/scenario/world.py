@@ -180,7 +180,7 @@ def _check_fixed(scenario: Scenario, survey: Survey) -> None:
         )
 
 
-def held_out(
+def hold_out(
     examples: Sequence[Example], seed: int, task: str, most: int
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """A keyed VALIDATION_SHARE of training examples, 1 ... `most` of them, and the rest.
@@ -277,7 +277,7 @@ def _data(scenario: Scenario) -> _Data:
         {task: read[task, split] for task in suite.names} for split in ("test", "train")
     )
     if evaluation.split == "validation":
-        parts = {task: held_out(train[task], seed, task, len(tests[task])) for task in suite.names}
+        parts = {task: hold_out(train[task], seed, task, len(tests[task])) for task in suite.names}
         tests = {task: validation for task, (validation, _) in parts.items()}
         train = {task: rest for task, (_, rest) in parts.items()}
     unseen = {task: read[task, "test"] for task in evaluation.unseen_tasks}

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from emulator.core.errors import ScenarioError
 from emulator.core.places import is_folder
-from emulator.learning.backbone.model_folder import INSTEAD, opened, outlined
+from emulator.learning.backbone.model_folder import INSTEAD, open_model, outline_model
 from emulator.learning.backbone.tokenizer_checks import (
-    adapted_modules,
+    find_adapted_modules,
     check_positions,
     check_tokens,
 )
@@ -226,8 +226,8 @@ def _outlined_shapes(folder: str, family: str, name: str, suffixes: Sequence[str
     """Shapes of the adapted modules of a local model, without loading weights; empty for others."""
     if not is_folder(Path(folder)):
         return ()
-    model = outlined(folder, name, family)
-    return _shapes_dk(model, adapted_modules(model, suffixes, name))
+    model = outline_model(folder, name, family)
+    return _shapes_dk(model, find_adapted_modules(model, suffixes, name))
 
 
 def _shapes_dk(model: nn.Module, modules: Sequence[str]) -> Shapes:
@@ -244,13 +244,13 @@ def _load(
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     huggingface_hub.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    tokenizer, model = opened(_folder(source), name, family, dtype)
+    tokenizer, model = open_model(_folder(source), name, family, dtype)
     model.requires_grad_(False)
     model.eval()
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     check_positions(model, max_tokens, name)
-    targets = adapted_modules(model, suffixes, name)
+    targets = find_adapted_modules(model, suffixes, name)
     try_out(model, family, targets, name)
     check_tokens(tokenizer, model, family, name)
     return Backbone(model, tokenizer, family, name, targets, max_tokens)

@@ -28,7 +28,7 @@ MOST_CAUSE = 300
 """Most characters of another library's message."""
 
 
-def opened(folder: str, name: str, family: str, dtype: str) -> tuple[Any, Any]:
+def open_model(folder: str, name: str, family: str, dtype: str) -> tuple[Any, Any]:
     """Tokenizer and model of a folder or hub id; no code from there is run, nothing is asked.
 
     name: what the user wrote. dtype: of the weights. Its generation_config.json is not read; what the
@@ -82,10 +82,10 @@ def opened(folder: str, name: str, family: str, dtype: str) -> tuple[Any, Any]:
     return tokenizer, model
 
 
-def outlined(folder: str, name: str, family: str) -> nn.Module:
+def outline_model(folder: str, name: str, family: str) -> nn.Module:
     """The modules of a local folder's model, without memory for its weights: from config.json alone.
 
-    Otherwise as `opened`.
+    Otherwise as `open_model`.
     """
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 

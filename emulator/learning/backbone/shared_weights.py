@@ -1,7 +1,7 @@
 """One set of frozen weights for many processes of a host: handles to memory travel, no weights.
 
 On a GPU a handle is CUDA's (interprocess communication), in main memory the name of a shared file. Who
-exports must outlive all who adopt, as long as they use the weights. Handles are JSON, no pickle.
+exports must outlive all who adopt_weights, as long as they use the weights. Handles are JSON, no pickle.
 """
 
 import base64
@@ -15,10 +15,10 @@ Handle = list[Any]
 """What torch tells of a shared storage: numbers, booleans, text, and bytes as {"bytes": base64}."""
 
 
-def exported(model: nn.Module) -> str:
+def export_handles(model: nn.Module) -> str:
     """Handles to a model's parameters and buffers; from now on they lie in shared memory.
 
-    Law: `adopt` of it, in another process of this host, gives the same tensors, tied ones still tied.
+    Law: `adopt_weights` of it, in another process of this host, gives the same tensors, tied ones still tied.
     """
     storages: dict[int, int] = {}
     handles: list[Handle] = []
@@ -39,7 +39,7 @@ def exported(model: nn.Module) -> str:
     return json.dumps({"storages": handles, "tensors": tensors})
 
 
-def adopt(model: nn.Module, handles: str) -> None:
+def adopt_weights(model: nn.Module, handles: str) -> None:
     """Put another process's tensors in the place of the model's own; parameters stay frozen."""
     told = json.loads(handles)
     storages = [_opened(cuda, [_from_json(x) for x in rest]) for cuda, *rest in told["storages"]]

@@ -57,7 +57,7 @@ def check_positions(model: Any, max_tokens: int, name: str) -> None:
         )
 
 
-def adapted_modules(model: nn.Module, suffixes: Sequence[str], name: str) -> tuple[str, ...]:
+def find_adapted_modules(model: nn.Module, suffixes: Sequence[str], name: str) -> tuple[str, ...]:
     """Full names of the linear layers with these suffixes, in the model's order.
 
     Raises ScenarioError for suffixes without a linear layer, also where others have one.

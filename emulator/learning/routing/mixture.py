@@ -77,7 +77,7 @@ class MixtureLinear(nn.Module):
         frozen_STd: Tensor = self.base(hidden_STk)
         z_STR = hidden_STk.float() @ self._open_A_Rk.T * self._rank_gates(hidden_STk)
         if self._active_ranks is not None and self._active_ranks < z_STR.shape[-1]:
-            z_STR = largest(z_STR, self._active_ranks)
+            z_STR = keep_largest(z_STR, self._active_ranks)
         return frozen_STd + (z_STR @ self._open_B_dR.T).to(frozen_STd.dtype)
 
     def _rank_gates(self, hidden_STk: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class MixtureLinear(nn.Module):
         return gates_STE.repeat_interleave(self.ranks, dim=-1)[..., self._open_R]
 
 
-def largest(z_STR: Tensor, count: int) -> Tensor:
+def keep_largest(z_STR: Tensor, count: int) -> Tensor:
     """z with all but the `count` largest magnitudes of every token set to zero."""
     kept = z_STR.abs().topk(count, dim=-1).indices
     return torch.zeros_like(z_STR).scatter(-1, kept, z_STR.gather(-1, kept))

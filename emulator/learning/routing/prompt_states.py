@@ -16,7 +16,7 @@ from emulator.learning.routing.scored_router import Scored
 
 
 class PromptStates(Scored):
-    """A mean hidden state per question, narrowed by a public seeded projection."""
+    """A mean hidden state per question, project_states by a public seeded projection."""
 
     max_width: int = Field(default=128, gt=0, description="p = min(hidden width, this)")
     gate_layer: int | None = Field(
@@ -29,7 +29,7 @@ class PromptStates(Scored):
     ) -> DoubleArray:
         """Mean prompt states [S, p] float64."""
         states_SH = backbone.prompt_states([q.text for q in questions], self.gate_layer).numpy()
-        return narrowed(states_SH.astype(np.float64), self.max_width, seed)
+        return project_states(states_SH.astype(np.float64), self.max_width, seed)
 
     def task_sums(
         self, features_Sp: DoubleArray, task_of_S: Sequence[int], num_tasks: int
@@ -41,7 +41,7 @@ class PromptStates(Scored):
         return {"counts": counts_T.astype(np.float32), "sums": sums_Tp.astype(np.float32)}
 
 
-def narrowed(states_SH: DoubleArray, max_width: int, seed: int) -> DoubleArray:
+def project_states(states_SH: DoubleArray, max_width: int, seed: int) -> DoubleArray:
     """Through one public seeded orthonormal matrix to p = max_width; narrow states stay as they are."""
     hidden = states_SH.shape[1]
     if hidden <= max_width:

@@ -22,18 +22,18 @@ def try_out(router: Router, known: Mapping[int, tuple[Any, int]], num_tasks: int
     summed: dict[str, FloatArray] = {}
     for task, (features, count) in known.items():
         parts = router.statistics(features, [task] * count, num_tasks)
-        _check(router, "statistics()", wrong_arrays(parts))
+        _check(router, "statistics()", find_wrong_arrays(parts))
         _check(router, "statistics()", _other_layout(summed or parts, parts))
         summed = {name: summed.get(name, 0.0) + np.asarray(part) for name, part in parts.items()}
     own_features = next(iter(known.values()))[0]
     fitted = router.fit(summed, own_features, num_tasks)
-    _check(router, "fit()", wrong_arrays(fitted) or ("" if fitted else "nothing, wanted an array"))
+    _check(router, "fit()", find_wrong_arrays(fitted) or ("" if fitted else "nothing, wanted an array"))
     for features, count in known.values():
-        wrong = wrong_gates(router.gates(fitted, features), count, num_tasks)
+        wrong = find_wrong_gates(router.gates(fitted, features), count, num_tasks)
         _check(router, "gates()", wrong)
 
 
-def wrong_gates(gates: Any, num_questions: int, num_tasks: int) -> str:
+def find_wrong_gates(gates: Any, num_questions: int, num_tasks: int) -> str:
     """What gates are and should be, in words; empty for finite numbers [S, T], none negative."""
     wanted = (num_questions, num_tasks)
     if not isinstance(gates, np.ndarray) or gates.dtype.kind not in "fiub":
@@ -50,7 +50,7 @@ def wrong_gates(gates: Any, num_questions: int, num_tasks: int) -> str:
     return f"{got} among its gates, wanted finite numbers, none negative"
 
 
-def wrong_arrays(arrays: Any) -> str:
+def find_wrong_arrays(arrays: Any) -> str:
     """What should be arrays by name, and is not, in words; empty where all are."""
     if not isinstance(arrays, Mapping):
         return f"{_named(arrays)}, wanted arrays by name"

@@ -30,7 +30,7 @@ def epochs(count: int, batch_size: int, stream: Stream, skip: int = 0) -> Iterat
         pool = pool[batch_size:]
 
 
-def answered_alike(
+def answer_in_batches(
     questions: Sequence[Item],
     lengths: Sequence[int],
     answer: Callable[[Sequence[Item]], Sequence[str]],

@@ -18,7 +18,7 @@ from emulator.core.protocols.backbone import LoadedBackbone
 from emulator.core.rng import Stream
 from emulator.core.types.data import Example, Shard
 from emulator.learning.tasks.answer_numbers import last_number
-from emulator.learning.tasks.batches import answered_alike, epochs
+from emulator.learning.tasks.batches import answer_in_batches, epochs
 
 IGNORED = -100
 """Label of a position that is not learned from."""
@@ -100,9 +100,9 @@ class CausalLearner:
         lengths = [len(prompt) + len(completion) for prompt, completion in pairs]
         if examples[0].kind == "choice":  # each takes a copy of its prompt's cache
             copies = [len(e.choices) * n for e, n in zip(examples, lengths, strict=True)]
-            return answered_alike(examples, copies, partial(self._choose, model))
+            return answer_in_batches(examples, copies, partial(self._choose, model))
         asked = list(zip(examples, (len(ids) for _, ids in pairs), strict=True))
-        return answered_alike(asked, lengths, partial(self._generate, model))
+        return answer_in_batches(asked, lengths, partial(self._generate, model))
 
     def answer(self, model: nn.Module, question: Example, max_new_tokens: int) -> str:
         """The most likely of the choices; without any what is decoded, at most so many tokens."""
@@ -156,7 +156,7 @@ class CausalLearner:
 
     def _completions(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of answers behind a prompt, with the end token; room for one more token is left."""
-        behind = [behind_a_prompt(text) for text in texts]
+        behind = [put_behind_prompt(text) for text in texts]
         encoded = self._tokenizer(behind, add_special_tokens=False)["input_ids"]
         end = self._tokenizer.eos_token_id
         return [[*ids, end][: self._max_tokens - 1] for ids in encoded]
@@ -271,7 +271,7 @@ class CausalLearner:
         return texts
 
 
-def behind_a_prompt(text: str) -> str:
+def put_behind_prompt(text: str) -> str:
     """An answer as it follows a prompt."""
     return text if text[:1].isspace() else f" {text}"
 

@@ -15,7 +15,7 @@ from emulator.core.errors import ScenarioError
 from emulator.core.protocols.backbone import LoadedBackbone
 from emulator.core.rng import Stream
 from emulator.core.types.data import Example, Shard
-from emulator.learning.tasks.batches import answered_alike, epochs
+from emulator.learning.tasks.batches import answer_in_batches, epochs
 
 COSINE_TEMPERATURE = 0.05
 
@@ -79,7 +79,7 @@ class EncoderLearner:
             self._check(example)
         tokens = self._backbone.tokenize([example.prompt for example in examples])
         lengths = tokens["attention_mask"].sum(1).tolist()
-        return answered_alike(examples, lengths, partial(self._nearest, model))
+        return answer_in_batches(examples, lengths, partial(self._nearest, model))
 
     def _nearest(self, model: nn.Module, examples: Sequence[Example]) -> list[str]:
         with torch.inference_mode():

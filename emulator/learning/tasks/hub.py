@@ -14,7 +14,7 @@ from emulator.core.rng import stream
 from emulator.core.types.data import Example
 from emulator.learning.tasks.answer_numbers import last_number
 from emulator.learning.tasks.jsonl import JsonLines
-from emulator.learning.tasks.paraphrase import Paraphrases, in_other_words
+from emulator.learning.tasks.paraphrase import Paraphrases, paraphrase_examples
 from emulator.learning.tasks.partition import ByTask, Partition
 
 INSTEAD = (
@@ -100,7 +100,7 @@ class Hub(BaseModel):
         Rows come from `folder` where it is given. Raises ScenarioError for a task it does not have and for data out of reach.
         """
         if split == "paraphrased":
-            return in_other_words(self.examples(task, "test", seed), self.paraphrases.get(task, ()))
+            return paraphrase_examples(self.examples(task, "test", seed), self.paraphrases.get(task, ()))
         specs = {spec.name: spec for spec in (*self.tasks, *self.unseen)}
         if task not in specs:
             raise ScenarioError([f"task {task!r}: wanted one of {', '.join(specs)}"])

@@ -21,7 +21,7 @@ from emulator.core.rng import stream
 from emulator.core.types.data import Example
 from emulator.core.yaml_file import parse_json
 from emulator.learning.tasks.answer_numbers import ONE_NUMBER, last_number
-from emulator.learning.tasks.paraphrase import Paraphrases, in_other_words
+from emulator.learning.tasks.paraphrase import Paraphrases, paraphrase_examples
 from emulator.learning.tasks.partition import ByTask, Partition
 
 MOST_FOLDERS = 20
@@ -54,7 +54,7 @@ class JsonLines(BaseModel):
         Raises ScenarioError with file and line for a missing file or a row that is not as above.
         """
         if split == "paraphrased":
-            return in_other_words(self.examples(task, "test", seed), self.paraphrases.get(task, ()))
+            return paraphrase_examples(self.examples(task, "test", seed), self.paraphrases.get(task, ()))
         path = self.folder / task / f"{split}.jsonl"
         self._check_there(task, path)
         rows = _rows(task, path)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from emulator.core.errors import ScenarioError
 from emulator.core.protocols.backbone import LoadedBackbone
 from emulator.core.types.data import Example
-from emulator.learning.tasks.causal_learner import CausalLearner, behind_a_prompt
+from emulator.learning.tasks.causal_learner import CausalLearner, put_behind_prompt
 from emulator.learning.tasks.encoder_learner import EncoderLearner
 
 MOST_UNKNOWN = 0.2
@@ -38,7 +38,7 @@ def check_language(backbone: LoadedBackbone, task: str, examples: Sequence[Examp
             ]
         )
     for choices in dict.fromkeys(example.choices for example in sample):
-        if not tells_apart(backbone, choices):
+        if not can_distinguish(backbone, choices):
             raise ScenarioError(
                 [
                     f"tasks: got choices {list(choices)} in task {task!r}, which the tokenizer of "
@@ -53,7 +53,7 @@ def check_language(backbone: LoadedBackbone, task: str, examples: Sequence[Examp
 
 def _check_room(backbone: LoadedBackbone, task: str, completions: Sequence[str]) -> None:
     """Raise ScenarioError where no answer fits behind a token of its prompt; warn where some do not."""
-    behind = [behind_a_prompt(text) for text in completions]
+    behind = [put_behind_prompt(text) for text in completions]
     encoded = backbone.tokenizer(behind, add_special_tokens=False)["input_ids"]
     room = backbone.max_tokens - 2  # a token of the prompt, and the end
     lengths = [len(ids) for ids in encoded]
@@ -78,7 +78,7 @@ def unknown_share(backbone: LoadedBackbone, prompts: Sequence[str]) -> float:
     return ids.count(tokenizer.unk_token_id) / max(1, len(ids))
 
 
-def tells_apart(backbone: LoadedBackbone, choices: Sequence[str]) -> bool:
+def can_distinguish(backbone: LoadedBackbone, choices: Sequence[str]) -> bool:
     """Whether every choice is different tokens, as far as `max_tokens` leaves them."""
     causal = backbone.family == "causal_lm"
     room = backbone.max_tokens - 1 if causal else backbone.max_tokens

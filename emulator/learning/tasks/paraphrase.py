@@ -46,7 +46,7 @@ Paraphrases = dict[str, tuple[Paraphrase, ...]]
 """By task; its examples take them in turn."""
 
 
-def in_other_words(
+def paraphrase_examples(
     examples: Sequence[Example], paraphrases: Sequence[Paraphrase]
 ) -> tuple[Example, ...]:
     """Examples in turn under each paraphrase; none where there is no paraphrase.

@@ -22,7 +22,7 @@ from emulator.learning.list_operations import (
     prompt_text,
     tag_of,
 )
-from emulator.learning.tasks.paraphrase import Paraphrase, in_other_words
+from emulator.learning.tasks.paraphrase import Paraphrase, paraphrase_examples
 from emulator.learning.tasks.partition import ByTask, Partition
 
 SPLITS = ("train", "test", "paraphrased")
@@ -75,7 +75,7 @@ class Synthetic(BaseModel):
             raise ScenarioError([f"split {split!r}: wanted one of {', '.join(SPLITS)}"])
         if split == "paraphrased":
             by_name = Paraphrase(replace={tag_of(task): task})
-            return in_other_words(self.examples(task, "test", seed), (by_name,))
+            return paraphrase_examples(self.examples(task, "test", seed), (by_name,))
         draws = stream(seed, "examples", tuple(OPERATIONS).index(task))
         fresh = _distinct_examples(OPERATIONS[task], draws)
         test = tuple(islice(fresh, self.test_samples))

@@ -8,7 +8,7 @@ import numpy as np
 
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.message import Coordinate, Kind, Received, Traffic
-from emulator.learning.inspection import Inspection, all_at
+from emulator.learning.inspection import Inspection, replace_values
 
 START_N = np.array([1.0, 2.0, 0.0, 4.0], dtype=np.float32)
 SHARE_N = np.array([0.5, 0.5, 0.25, 1.0], dtype=np.float32)
@@ -138,7 +138,9 @@ def test_at_one_vector_a_message_keeps_what_it_lacks() -> None:
     )
     values_N = np.array([5.0, 0.0, 0.0, 7.0], dtype=np.float32)
     received = Received(Kind.VALUES, Traffic.IN_CLUSTER, 3, 3, 0, 0.0, b"", values_N, status_N)
-    (moved,) = all_at(np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32), [received])
+    (moved,) = replace_values(
+        [received], np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32)
+    )
     assert moved.values.tolist() == [1.0, 0.0, 0.0, 4.0]
     assert moved.status.tolist() == status_N.tolist()
     assert (moved.source, received.values.tolist()) == (3, values_N.tolist())

@@ -10,7 +10,7 @@ from emulator.core.errors import ScenarioError
 from emulator.core.types.data import Example
 from emulator.network.flooding import hop_counts
 from emulator.network.topology.graphs import Ring
-from emulator.scenario.world import MOST_HELD, build_world, held_out
+from emulator.scenario.world import MOST_HELD, build_world, hold_out
 
 
 def rows(count):
@@ -20,23 +20,23 @@ def rows(count):
 @given(st.integers(2, 300), st.integers(1, 40), st.integers(0, 5))
 def test_nothing_is_lost_and_nothing_is_both_learnt_and_asked(count, most, seed):
     examples = rows(count)
-    validation, rest = held_out(examples, seed, "sort", most)
+    validation, rest = hold_out(examples, seed, "sort", most)
     assert sorted((*validation, *rest), key=examples.index) == examples
     assert len(validation) == max(1, min(most, round(0.1 * count)))
     assert list(rest) == sorted(rest, key=examples.index)
-    assert (validation, rest) == held_out(examples, seed, "sort", most)
+    assert (validation, rest) == hold_out(examples, seed, "sort", most)
 
 
 def test_another_seed_or_task_holds_out_others():
     examples = rows(200)
-    first = held_out(examples, 1, "sort", 100)
-    assert first != held_out(examples, 2, "sort", 100)
-    assert first != held_out(examples, 1, "reverse", 100)
+    first = hold_out(examples, 1, "sort", 100)
+    assert first != hold_out(examples, 2, "sort", 100)
+    assert first != hold_out(examples, 1, "reverse", 100)
 
 
 def test_one_example_cannot_be_split():
     with pytest.raises(ScenarioError, match=r"evaluation\.split: got validation for 1 training"):
-        held_out(rows(1), 1, "sort", 5)
+        hold_out(rows(1), 1, "sort", 5)
 
 
 def test_a_world_of_validation_asks_what_nobody_trains_on(read):

@@ -17,7 +17,7 @@ from emulator.learning.adapters.lora import LoraModel, frozen_twin
 from emulator.learning.backbone.load import Backbone, CausalLM
 from emulator.learning.linear_layers import weight_of
 from emulator.learning.routing.mixture import RoutedModel
-from emulator.learning.training import linear_weights
+from emulator.learning.training import count_linear_weights
 
 sys.path.append(str(Path(__file__).parents[4] / "support"))
 
@@ -76,7 +76,7 @@ def test_they_learn_as_linear_layers_do(gpt2: Backbone, straight: Backbone) -> N
     got, wanted = logits(one.module, gpt2), logits(other.module, gpt2)
     assert (wanted - logits(gpt2.model, gpt2)).abs().max() > 0.1
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
-    assert linear_weights(gpt2.model) == linear_weights(straight.model)
+    assert count_linear_weights(gpt2.model) == count_linear_weights(straight.model)
 
 
 def test_their_entropies_are_those_of_linear_layers(gpt2: Backbone, straight: Backbone) -> None:

@@ -13,7 +13,7 @@ from emulator.learning.backbone.load import Backbone, CausalLM, Tiny
 from emulator.learning.backbone.tiny import WEIGHTS_FOLDER
 from emulator.learning.routing import Arrow
 from emulator.learning.routing.arrow import prototype
-from emulator.learning.routing.mixture import MixtureLinear, RoutedModel, expert_gates, largest
+from emulator.learning.routing.mixture import MixtureLinear, RoutedModel, expert_gates, keep_largest
 
 RANKS_AND_ALPHAS = ((4, 4), (2, 6), (4, 2))
 """Experts of different rank and scaling share a stack."""
@@ -206,7 +206,7 @@ def test_experts_of_one_task_share_its_gate_equally(experts: list[Expert]) -> No
 @pytest.mark.parametrize("count", [1, 3, 7])
 def test_the_largest_magnitudes_stay_and_nothing_else(count: int) -> None:
     z = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(1))
-    kept = largest(z, count)
+    kept = keep_largest(z, count)
     assert torch.equal(kept[kept != 0], z[kept != 0])
     assert ((kept != 0).sum(-1) == count).all()
     for row, whole in zip(kept.reshape(-1, 7), z.reshape(-1, 7), strict=True):

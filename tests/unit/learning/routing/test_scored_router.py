@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emulator.learning.routing import BagOfWords, Cosine, RidgeLda
-from emulator.learning.routing.prompt_states import narrowed
+from emulator.learning.routing.prompt_states import project_states
 from emulator.learning.routing.scored_router import Scored
 
 NEVER = np.array([-np.inf], dtype=np.float32)
@@ -55,11 +55,11 @@ def test_a_share_lies_between_nobody_and_everybody(kind, wrong):
 
 def test_the_projection_is_public_orthonormal_and_narrow_enough():
     states = np.random.default_rng(1).standard_normal((5, 40))
-    narrow = narrowed(states, 16, 7)
+    narrow = project_states(states, 16, 7)
     assert narrow.shape == (5, 16)
     assert narrow.dtype == np.float64
-    np.testing.assert_array_equal(narrow, narrowed(states, 16, 7))
-    assert not np.allclose(narrow, narrowed(states, 16, 8))
-    basis = narrowed(np.eye(40), 16, 7)
+    np.testing.assert_array_equal(narrow, project_states(states, 16, 7))
+    assert not np.allclose(narrow, project_states(states, 16, 8))
+    basis = project_states(np.eye(40), 16, 7)
     np.testing.assert_allclose(basis.T @ basis, np.eye(16), atol=1e-12)
-    np.testing.assert_array_equal(narrowed(states, 40, 7), states)  # nothing to narrow
+    np.testing.assert_array_equal(project_states(states, 40, 7), states)  # nothing to narrow

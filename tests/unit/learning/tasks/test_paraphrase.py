@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from emulator.core.errors import ScenarioError
 from emulator.core.types.data import Example
 from emulator.learning.tasks.jsonl import JsonLines
-from emulator.learning.tasks.paraphrase import Paraphrase, in_other_words
+from emulator.learning.tasks.paraphrase import Paraphrase, paraphrase_examples
 
 PLAIN = Example("t", "true or false: a {b}?", "true", ("true", "false"), kind="choice")
 ASKED = Paraphrase(prompt="Say. {prompt}", replace={"true or false:": "yes or no:"})
@@ -30,10 +30,10 @@ def test_an_answer_that_is_no_choice_stays() -> None:
 
 
 def test_examples_take_turns() -> None:
-    told = in_other_words([PLAIN] * 3, (ASKED, RENAMED))
+    told = paraphrase_examples([PLAIN] * 3, (ASKED, RENAMED))
     assert told == (ASKED.of(PLAIN), RENAMED.of(PLAIN), ASKED.of(PLAIN))
-    assert in_other_words([PLAIN], ()) == ()
-    assert in_other_words([PLAIN], (ASKED, RENAMED)) == (ASKED.of(PLAIN),)  # fewer than words
+    assert paraphrase_examples([PLAIN], ()) == ()
+    assert paraphrase_examples([PLAIN], (ASKED, RENAMED)) == (ASKED.of(PLAIN),)  # fewer than words
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_examples_take_turns() -> None:
 )
 def test_words_that_say_nothing_new_are_refused(words: Paraphrase, line: str) -> None:
     with pytest.raises(ScenarioError) as caught:
-        in_other_words([PLAIN, PLAIN], (ASKED, words))
+        paraphrase_examples([PLAIN, PLAIN], (ASKED, words))
     assert caught.value.problems[0].startswith(line)
 
 
