@@ -1,4 +1,4 @@
-"""Whether a router gives what it promises, tried before anything is trained.
+"""A trial of a router against its interface, before anything is trained.
 
 Shapes: S questions, T tasks.
 """
@@ -14,10 +14,10 @@ from emulator.core.types.arrays import FloatArray
 
 
 def try_out(router: Router, known: Mapping[int, tuple[Any, int]], num_tasks: int) -> None:
-    """Fit a router to some questions of every task, and have it route them.
+    """Fit a router to some questions of every task, and compute their gates. No result is kept.
 
-    known: by task, what the router reads of its questions, and how many they are. Nothing of it is kept.
-    Raises ScenarioError with the first method of the router that gives something else than its protocol.
+    known: features and number of questions by task. Raises ScenarioError, which names the first method
+    of the router whose result does not follow the protocol.
     """
     summed: dict[str, FloatArray] = {}
     for task, (features, count) in known.items():
@@ -27,14 +27,16 @@ def try_out(router: Router, known: Mapping[int, tuple[Any, int]], num_tasks: int
         summed = {name: summed.get(name, 0.0) + np.asarray(part) for name, part in parts.items()}
     own_features = next(iter(known.values()))[0]
     fitted = router.fit(summed, own_features, num_tasks)
-    _check(router, "fit()", find_wrong_arrays(fitted) or ("" if fitted else "nothing, wanted an array"))
+    _check(
+        router, "fit()", find_wrong_arrays(fitted) or ("" if fitted else "nothing, wanted an array")
+    )
     for features, count in known.values():
         wrong = find_wrong_gates(router.gates(fitted, features), count, num_tasks)
         _check(router, "gates()", wrong)
 
 
 def find_wrong_gates(gates: Any, num_questions: int, num_tasks: int) -> str:
-    """What gates are and should be, in words; empty for finite numbers [S, T], none negative."""
+    """Describe gates that are not finite, non-negative numbers [S, T]; empty for valid gates."""
     wanted = (num_questions, num_tasks)
     if not isinstance(gates, np.ndarray) or gates.dtype.kind not in "fiub":
         return f"{_named(gates)}, wanted an array of numbers of shape {wanted}"
@@ -51,7 +53,7 @@ def find_wrong_gates(gates: Any, num_questions: int, num_tasks: int) -> str:
 
 
 def find_wrong_arrays(arrays: Any) -> str:
-    """What should be arrays by name, and is not, in words; empty where all are."""
+    """Describe a value that is not a mapping from names to arrays; empty for a valid value."""
     if not isinstance(arrays, Mapping):
         return f"{_named(arrays)}, wanted arrays by name"
     for name, array in arrays.items():
@@ -61,7 +63,7 @@ def find_wrong_arrays(arrays: Any) -> str:
 
 
 def describe(router: Router, call: str, wrong: str) -> str:
-    """A line on what a router gives."""
+    """Describe a wrong result of a router in one line."""
     return f"router.kind: got {router.kind!r}, whose {call} gives {wrong}"
 
 
@@ -71,7 +73,7 @@ def _check(router: Router, call: str, wrong: str) -> None:
 
 
 def _other_layout(first: Mapping[str, FloatArray], parts: Mapping[str, FloatArray]) -> str:
-    """Where the statistics of two tasks cannot be added up, in words."""
+    """Describe why the statistics of two tasks cannot be added; empty if they can."""
     shapes = [{name: part.shape for name, part in each.items()} for each in (first, parts)]
     if shapes[0] == shapes[1]:
         return ""
@@ -79,7 +81,7 @@ def _other_layout(first: Mapping[str, FloatArray], parts: Mapping[str, FloatArra
 
 
 def _named(value: Any) -> str:
-    """What kind of thing a value is."""
+    """The type of a value, in words."""
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype}"
     return "nothing" if value is None else f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""How a sentence encoder learns from choice tasks and answers them.
+"""Training examples and answers of a sentence encoder, for choice tasks.
 
 Shapes: S sequences, T tokens, U distinct choices of a batch, H hidden width.
 """
@@ -22,9 +22,9 @@ COSINE_TEMPERATURE = 0.05
 
 @dataclass(frozen=True)
 class EncoderBatch:
-    """Tokens of the texts [S, T] and of the distinct choices [U, T]; which belong together.
+    """Tokens of the texts [S, T] and of the distinct choices [U, T].
 
-    allowed [S, U]: the example's own choices; target [S]: column of the right one.
+    allowed [S, U]: whether a choice belongs to an example. target [S]: column of the right choice.
     """
 
     texts: Mapping[str, Tensor]
@@ -53,7 +53,7 @@ class EncoderLearner:
             yield self._collate([shard.train[i] for i in chosen])
 
     def parts(self, batch: EncoderBatch, size: int) -> Iterator[tuple[EncoderBatch, float]]:
-        """So many texts each, all with the batch's choices."""
+        """Parts of `size` texts, each with all choices of the batch."""
         whole = len(batch.target)
         if size >= whole:
             yield batch, 1.0
@@ -70,11 +70,11 @@ class EncoderLearner:
         return F.cross_entropy(self._cosines(model, batch) / COSINE_TEMPERATURE, batch.target)
 
     def tokens(self, batch: EncoderBatch) -> int:
-        """Tokens of the texts and of the distinct choices."""
+        """Number of tokens of the texts and of the distinct choices."""
         return sum(int(part["attention_mask"].sum()) for part in (batch.texts, batch.choices))
 
     def predict(self, model: nn.Module, examples: Sequence[Example]) -> tuple[str, ...]:
-        """The choice of largest cosine for each example."""
+        """The choice with the largest cosine for each example."""
         for example in examples:
             self._check(example)
         tokens = self._backbone.tokenize([example.prompt for example in examples])
@@ -88,11 +88,11 @@ class EncoderLearner:
         return [names[int(column)] for column in best_S]
 
     def answer(self, model: nn.Module, question: Example, max_new_tokens: int) -> str:
-        """The choice of largest cosine. Raises ScenarioError where there are no choices."""
+        """The choice with the largest cosine. Raises ScenarioError if there are no choices."""
         return self.predict(model, [question])[0]
 
     def unread(self, question: Example, max_new_tokens: int) -> str:
-        """Which part of a question does not fit; empty when all of it does."""
+        """The part of a question that does not fit; empty if there is none."""
         backbone = self._backbone
         excess = len(backbone.tokenizer(question.prompt)["input_ids"]) - backbone.max_tokens
         return f"the last {excess} tokens" if excess > 0 else ""
@@ -119,7 +119,7 @@ class EncoderLearner:
         return EncoderBatch(texts, choices, allowed.to(device), target.to(device))
 
     def _cosines(self, model: nn.Module, batch: EncoderBatch) -> Tensor:
-        """[S, U] cosines, minus infinity where a choice is not the example's own."""
+        """Cosines [S, U]; minus infinity if a choice does not belong to the example."""
         cosines = _embed(model, batch.texts) @ _embed(model, batch.choices).T
         return cosines.masked_fill(~batch.allowed, float("-inf"))
 

@@ -1,4 +1,4 @@
-"""Which device holds which training examples: always disjoint."""
+"""Partitions of the training examples among devices; the shards are always disjoint."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from emulator.core.types.data import Example, Shard
 class ByTask(BaseModel):
     """One task per device: device i gets task i modulo the number of tasks.
 
-    Devices of the same task share its examples out in keyed random order, evenly or by a power law.
+    The examples of a task are divided among its devices in keyed random order, evenly or by a power law.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,7 +25,7 @@ class ByTask(BaseModel):
         default=0.0,
         ge=0,
         le=10,
-        description="a task's k-th device gets a share in proportion to k^-imbalance; 0: all alike",
+        description="a task's k-th device gets a share proportional to k^-imbalance; 0: equal shares",
     )
 
     def tasks_of(self, devices: int, task_names: Sequence[str]) -> tuple[str, ...]:
@@ -35,7 +35,7 @@ class ByTask(BaseModel):
     def shards(
         self, devices: int, examples: Mapping[str, Sequence[Example]], seed: int
     ) -> tuple[Shard, ...]:
-        """One shard per device; raises ScenarioError when a task has fewer examples than devices."""
+        """One shard per device. Raises ScenarioError if a task has fewer examples than devices."""
         owners = self.tasks_of(devices, tuple(examples))
         count = Counter(owners)
         rank: Counter[str] = Counter()
@@ -51,7 +51,7 @@ class ByTask(BaseModel):
         return tuple(shards)
 
     def _bounds(self, count: int, parts: int) -> IndexArray:
-        """Where each part but the first begins; every part gets at least one of `count` examples."""
+        """The first index of each part except the first; every part has at least one of `count` examples."""
         share = np.arange(1, parts + 1, dtype=np.float64) ** -self.imbalance
         spare = (count - parts) * share / share.sum()
         sizes = 1 + np.floor(spare).astype(np.int64)
@@ -74,7 +74,10 @@ class Dirichlet(BaseModel):
     def shards(
         self, devices: int, examples: Mapping[str, Sequence[Example]], seed: int
     ) -> tuple[Shard, ...]:
-        """One shard per device, named by its commonest task; a device left empty gets one example."""
+        """One shard per device, named by its most frequent task; an empty device gets one example.
+
+        Raises ScenarioError if there are fewer examples than devices.
+        """
         held: list[list[Example]] = [[] for _ in range(devices)]
         for task, rows in examples.items():
             draw = stream(seed, f"dirichlet/{task}")

@@ -39,12 +39,12 @@ class Looks:
         self.adapter: Any = Adapter()
         self.tried: dict[tuple[str, int], list[float]] = {}
         self.measured: dict[tuple[str, int], float] = {}
-        answering: Any = SimpleNamespace(alone=self.alone)
+        answering: Any = SimpleNamespace(measure_model=self.measure_model)
         log: Any = SimpleNamespace(metric=self.measure)
         self.inspection = Inspection("sort", answering, every, lambda vector_N: vector_N, log)
         self.inspection.start(self.adapter)
 
-    def alone(self, _: object, task: str, prefix: str) -> list[tuple[str, str, float]]:
+    def measure_model(self, _: object, task: str, prefix: str) -> list[tuple[str, str, float]]:
         self.tried[prefix, self.round_index] = self.adapter.now_N.tolist()
         return [(f"{prefix}accuracy", task, 0.5)]
 
@@ -138,9 +138,7 @@ def test_at_one_vector_a_message_keeps_what_it_lacks() -> None:
     )
     values_N = np.array([5.0, 0.0, 0.0, 7.0], dtype=np.float32)
     received = Received(Kind.VALUES, Traffic.IN_CLUSTER, 3, 3, 0, 0.0, b"", values_N, status_N)
-    (moved,) = replace_values(
-        [received], np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32)
-    )
+    (moved,) = replace_values([received], np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32))
     assert moved.values.tolist() == [1.0, 0.0, 0.0, 4.0]
     assert moved.status.tolist() == status_N.tolist()
     assert (moved.source, received.values.tolist()) == (3, values_N.tolist())

@@ -159,7 +159,10 @@ def test_a_last_step_that_diverges_is_told(value: float, monkeypatch: pytest.Mon
 
 
 def test_a_backbone_without_such_layers_is_refused() -> None:
-    with pytest.raises(EmulatorError, match="gradient_checkpointing"), recompute_layers(nn.Linear(2, 2)):
+    with (
+        pytest.raises(EmulatorError, match="gradient_checkpointing"),
+        recompute_layers(nn.Linear(2, 2)),
+    ):
         pass
 
 

@@ -8,7 +8,7 @@ from emulator.core.types.data import Question
 from emulator.learning.backbone.load import Backbone, Tiny
 from emulator.learning.routing import Arrow, BagOfWords, Cosine, Oracle, RidgeLda, Uniform
 from emulator.learning.routing.bag_of_words import SMOOTHING
-from emulator.learning.routing.confusion import ABSTAINED, auroc, route_shares
+from emulator.learning.routing.confusion import ABSTAINED, auroc
 
 ROUTERS = (RidgeLda, Cosine, Arrow, BagOfWords, Uniform, Oracle)
 READING = (RidgeLda, Cosine, BagOfWords)
@@ -140,12 +140,12 @@ def test_only_arrow_gates_layers(kind):
 
 def test_routes_are_shares_of_all_questions():
     gates = np.array([[1, 0], [0.4, 0.6], [0, 0], [0.5, 0.5]], dtype=np.float32)
-    assert routes(gates, ("a", "b")) == {"a": 0.5, "b": 0.25, ABSTAINED: 0.25}
+    assert route_shares(gates, ("a", "b")) == {"a": 0.5, "b": 0.25, ABSTAINED: 0.25}
 
 
 def test_gates_that_are_all_open_are_no_route():
-    assert routes(np.ones((3, 2), dtype=np.float32), ("a", "b")) == {}
-    assert routes(np.zeros((3, 2), dtype=np.float32), ("a", "b"))[ABSTAINED] == 1
+    assert route_shares(np.ones((3, 2), dtype=np.float32), ("a", "b")) == {}
+    assert route_shares(np.zeros((3, 2), dtype=np.float32), ("a", "b"))[ABSTAINED] == 1
 
 
 def test_auroc_counts_pairs():
