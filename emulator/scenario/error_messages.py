@@ -1,4 +1,4 @@
-"""What is wrong with a scenario, in words: where, got, wanted; one line per problem."""
+"""Messages for the problems of a scenario: where, got, wanted; one line per problem."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -30,11 +30,11 @@ UNITS = {
     "_m": "metres",
     "_w": "watts",
 }
-"""Suffix of a name -> unit; the longest suffix that fits counts."""
+"""Units by suffix of a key; the longest matching suffix counts."""
 
 
-def lines_of(problem: Any, raw: Any) -> list[str]:
-    """One problem that pydantic found in the mapping `raw`, as lines of path, got, wanted."""
+def describe_problem(problem: Any, raw: Any) -> list[str]:
+    """Describe a problem that pydantic found in the mapping `raw`, as lines of path, got, wanted."""
     keys = _path(problem["loc"], raw)
     where, kind, got = ".".join(keys), problem["type"], problem["input"]
     parent = _model_at(keys[:-1], raw)
@@ -44,12 +44,12 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
         return explained(problem, where, known=list(parent.model_fields) if parent else ())
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         known = sorted(models_at(keys, raw))
-        door = ", or an import path package.module:Class" if _is_door(keys) else ""
-        return explained(problem, where, known=known, wanted=f"one of {', '.join(known)}{door}")
+        path = ", or an import path package.module:Class" if _takes_plugins(keys) else ""
+        return explained(problem, where, known=known, wanted=f"one of {', '.join(known)}{path}")
     if kind in ("model_type", "model_attributes_type") and (meant := kind_line(keys, got, raw)):
         return [meant]
     if kind == "string_type" and not isinstance(got, str | dict | list):
-        wanted = "text (in quotes, or YAML takes it for something else)"
+        wanted = "text (in quotes, because YAML reads it as another type)"
         return explained(problem, where, wanted=wanted)
     if kind in ("value_error", "too_short"):
         return explained(problem, where)
@@ -60,7 +60,7 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
 
 
 def kind_line(keys: Sequence[str], got: Any, raw: Any) -> str:
-    """A line on what stands in the place of a section that has a kind; empty where it needs none."""
+    """The message for a wrong value in place of a section with a kind; empty for other sections."""
     kinds = sorted(kind for kind in models_at(keys, raw) if kind)
     if not kinds:
         return ""
@@ -68,15 +68,15 @@ def kind_line(keys: Sequence[str], got: Any, raw: Any) -> str:
     line = f"{where}: got {shown(got)}, wanted a mapping with a kind"
     if hint := kind_hint(keys, got, raw):
         return line + hint
-    door = ", or an import path package.module:Class" if _is_door(keys) else ""
-    return f"{line}, one of {', '.join(kinds)}{door}"
+    path = ", or an import path package.module:Class" if _takes_plugins(keys) else ""
+    return f"{line}, one of {', '.join(kinds)}{path}"
 
 
 def kind_hint(keys: Sequence[str], got: Any, raw: Any) -> str:
-    """'; did you mean SECTION.kind=...?' where a plain word in the place of a section names its kind."""
+    """'; did you mean SECTION.kind=...?' if a word in place of a section names a kind; else empty."""
     if not isinstance(got, str):
         return ""
-    is_path = _is_door(keys) and re.fullmatch(r"[\w.]+:\w+", got)
+    is_path = _takes_plugins(keys) and re.fullmatch(r"[\w.]+:\w+", got)
     meant = got if is_path else closest(got, [kind for kind in models_at(keys, raw) if kind])
     in_file = f"{keys[-1]}: {{kind: {meant}}}"
     return f"; did you mean {'.'.join(keys)}.kind={meant} (in a file {in_file})?" if meant else ""
@@ -86,13 +86,13 @@ def kind_hint(keys: Sequence[str], got: Any, raw: Any) -> str:
 
 
 def models_at(keys: Sequence[str], raw: Any) -> dict[str, type[BaseModel]]:
-    """The models possible at a path, by kind; on the way the kinds are those of the file."""
+    """The possible models at a path, by kind; the sections above have the kinds of the file."""
     found: dict[str, type[BaseModel]] = {"": Scenario}
     model: type[BaseModel] | None = Scenario
     default = ""
     for key in keys:
         raw = _step(raw, key)
-        if not key.isdigit():  # a row of a list has the list's models
+        if not key.isdigit():  # an item of a list has the models of the list
             field = model.model_fields.get(key) if model else None
             if field is None:
                 return {}
@@ -108,7 +108,7 @@ def model_of_kind(keys: Sequence[str], raw: Any, kind: str) -> type[BaseModel] |
 
 
 def _model_at(keys: Sequence[str], raw: Any) -> type[BaseModel] | None:
-    """The one model at a path, given the kind that the file has there."""
+    """The model at a path with the kind that the file has there; None if unknown."""
     found = models_at(keys, raw)
     default = ""
     if keys and (parent := _model_at(keys[:-1], raw)) and keys[-1] in parent.model_fields:
@@ -138,7 +138,7 @@ def _chosen(found: dict[str, type[BaseModel]], raw: Any, default: str) -> type[B
 
 
 def variants(annotation: Any) -> dict[str, type[BaseModel]]:
-    """The models that a field may hold, by kind ("" for one without)."""
+    """The models that a field may hold, by kind ("" for a model without a kind)."""
     found: dict[str, type[BaseModel]] = {}
     for member in _members(annotation):
         if isinstance(member, type) and issubclass(member, BaseModel):
@@ -148,7 +148,7 @@ def variants(annotation: Any) -> dict[str, type[BaseModel]]:
 
 
 def _members(annotation: Any) -> Iterator[Any]:
-    """The types that a type stands for: through Annotated, unions and tuple[X, ...]."""
+    """The member types of a type, through Annotated, unions and tuple[X, ...]."""
     origin = get_origin(annotation)
     if origin is Annotated:
         yield from _members(get_args(annotation)[0])
@@ -159,14 +159,14 @@ def _members(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _is_door(keys: Sequence[str]) -> bool:
-    """Whether a user's own class may stand at this path."""
+def _takes_plugins(keys: Sequence[str]) -> bool:
+    """Whether the section at this path may be a user's own class."""
     field = Scenario.model_fields.get(keys[0]) if len(keys) == 1 else None
     return field is not None and any(isinstance(m, WrapValidator) for m in field.metadata)
 
 
 def _path(location: Sequence[str | int], raw: Any) -> list[str]:
-    """The keys of a location in the file, without the union tags that pydantic puts in."""
+    """The keys of a location in the file, without the union tags that pydantic inserts."""
     keys: list[str] = []
     tags: set[str] = set()
     for part in location:
@@ -178,11 +178,11 @@ def _path(location: Sequence[str | int], raw: Any) -> list[str]:
     return keys
 
 
-# ── what is wanted ───────────────────────────────────────────────────────────────────────────────
+# ── the wanted value ─────────────────────────────────────────────────────────────────────────────
 
 
 def _wanted(model: type[BaseModel] | None, key: str) -> str:
-    """What a field asks for: type, range, unit and meaning."""
+    """The value that a field accepts: type, range, unit and meaning."""
     field = model.model_fields.get(key) if model else None
     if field is None:
         return ""
@@ -193,13 +193,13 @@ def _wanted(model: type[BaseModel] | None, key: str) -> str:
         if getattr(rule, "func", None) is checked_name:
             text = NAME
     unit = next((UNITS[s] for s in sorted(UNITS, key=len, reverse=True) if key.endswith(s)), None)
-    if unit and "a number" in text:  # a whole one counts, whatever its name ends with
+    if unit and "a number" in text:  # whole numbers are counts without a unit
         text += f" in {unit}, written as a plain number"
     return f"{text} ({field.description.rstrip('.')})" if field.description else text
 
 
 def _range(field: FieldInfo) -> str:
-    """' in (0, 1]' of the field's bounds; empty where it has none."""
+    """The bounds of a field as ' in (0, 1]'; empty if it has none."""
     low, high = "(-inf", "inf)"
     for rule in field.metadata:
         for name, bracket in (("gt", "("), ("ge", "[")):

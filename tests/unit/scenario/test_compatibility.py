@@ -42,4 +42,4 @@ def test_a_policy_that_means_nothing_under_a_method_is_refused(problems, read, k
 def test_a_method_brings_a_router_of_its_own_and_a_note_says_so(read, kind) -> None:
     reading = read("devices: 4", kind, "router.kind=cosine")
     assert reading.scenario.router.kind == "uniform"
-    assert reading.notes == ("router: cosine gives way to uniform under own_method_of_a_test:Mine",)
+    assert reading.notes == ("router: own_method_of_a_test:Mine uses uniform in place of cosine",)

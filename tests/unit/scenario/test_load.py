@@ -106,11 +106,11 @@ WRONG = {
     ),
     "an endless band": (
         "channel: {preset: paper}\naccess: {kind: ideal}",
-        "s.yaml: access.kind: got ideal where rate or losses depend on the noise of the band, wanted",
+        "s.yaml: access.kind: got ideal, but rate or losses depend on the noise of the band, wanted",
     ),
     "an endless band under losses that know noise": (
         "channel: {preset: lossy_link, losses: {kind: outage, threshold_db: 3}}",
-        "s.yaml: access.kind: got ideal where rate or losses depend on the noise of the band, wanted",
+        "s.yaml: access.kind: got ideal, but rate or losses depend on the noise of the band, wanted",
     ),
     "an option inside the experts": (
         "method: {kind: experts_once, options: {mask_selektion: random}}",

@@ -77,9 +77,15 @@ def test_what_repeats_the_setup_in_vain_is_noted(read):
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("method.exchange_every=4", "method.exchange_every: 4 of 4 rounds never comes"),
-        ("method.recluster_every=9", "method.recluster_every: 9 of 4 rounds never comes"),
-        ("evaluation.own_task_every=5", "evaluation.own_task_every: 5 of 4 rounds never comes"),
+        ("method.exchange_every=4", "method.exchange_every: 4 has no effect in a run of 4 rounds"),
+        (
+            "method.recluster_every=9",
+            "method.recluster_every: 9 has no effect in a run of 4 rounds",
+        ),
+        (
+            "evaluation.own_task_every=5",
+            "evaluation.own_task_every: 5 has no effect in a run of 4 rounds",
+        ),
         (
             "method.active_ranks=16",
             "method.active_ranks: 16 keeps all (2 experts of rank 8)",
@@ -100,8 +106,8 @@ def test_what_measures_nothing_under_a_method_is_noted(read):
     asked = ("evaluation.unseen_tasks=[mirror]", "evaluation.paraphrases=routing")
     assert read("rounds: 2", *asked).notes == ()
     assert read("method: {kind: lora}", *asked).notes == (
-        "evaluation.unseen_tasks measures nothing under lora, which routes nothing",
-        "evaluation.paraphrases: routing measures nothing under lora, which routes nothing",
+        "evaluation.unseen_tasks measures nothing under lora, which does not route",
+        "evaluation.paraphrases: routing measures nothing under lora, which does not route",
     )
 
 
@@ -217,7 +223,7 @@ def test_a_path_that_the_environment_has_not(read, problems, told, monkeypatch):
     (line,) = problems(f"tasks: {LINES}")
     assert line == (
         "s.yaml: tasks.folder: got $EMULATOR_TASKS, but the environment has no EMULATOR_TASKS, wanted it "
-        "set to a folder (a relative path starts where one stands), or tasks.folder=PATH"
+        "set to a folder (a relative path starts in the current folder), or tasks.folder=PATH"
     )
 
 
@@ -275,7 +281,7 @@ def test_a_plain_word_is_not_lost_to_a_key_below_it(problems):
 
 @pytest.mark.parametrize(("part", "noted"), [(31, False), (32, False), (33, True)])
 def test_more_in_memory_than_a_step_has_is_noted(read, part, noted):
-    told = "local.micro_batch_size: 33 is more than a step has (batch_size: 32)"
+    told = "local.micro_batch_size: 33 exceeds the examples of a step (32)"
     assert (told in read("", f"local.micro_batch_size={part}").notes) == noted
 
 
@@ -311,7 +317,7 @@ def test_an_override_of_a_section_left_to_its_default(read, key, value):
 def test_full_oracle_answers_with_the_oracle_and_says_so(read, router):
     reading = read(f"method: {{kind: full_oracle}}\n{router}")
     assert reading.scenario.router.kind == "oracle"
-    wanted = ("router: uniform gives way to oracle under full_oracle",) * ("uniform" in router)
+    wanted = ("router: full_oracle uses oracle in place of uniform",) * ("uniform" in router)
     assert reading.notes == wanted
     assert read(router).scenario.router.kind == (
         router.split("kind: ")[-1].rstrip("}") or "ridge_lda"

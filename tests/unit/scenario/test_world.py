@@ -58,7 +58,7 @@ def test_what_all_work_out_alike_is_done_once_and_little_is_held(read):
         return lambda: done.append(number) or number
 
     for number in [0, 1, 0, *range(MOST_HELD + 1), 0]:
-        assert world.once(("number", number), work(number)) == number
+        assert world.compute_once(("number", number), work(number)) == number
     assert done == [*range(MOST_HELD + 1), 0]  # 0 was asked for longest ago when one too many came
 
 

@@ -8,7 +8,7 @@ from emulator.core.types.data import Question
 from emulator.learning.backbone.load import Backbone, Tiny
 from emulator.learning.routing import Arrow, BagOfWords, Cosine, Oracle, RidgeLda, Uniform
 from emulator.learning.routing.bag_of_words import SMOOTHING
-from emulator.learning.routing.confusion import ABSTAINED, auroc
+from emulator.learning.routing.confusion import ABSTAINED, auroc, route_shares
 
 ROUTERS = (RidgeLda, Cosine, Arrow, BagOfWords, Uniform, Oracle)
 READING = (RidgeLda, Cosine, BagOfWords)
