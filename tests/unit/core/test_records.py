@@ -98,7 +98,7 @@ def test_a_byte_too_many_names_the_burst(record, extra):
             check_account([record, wrong])
 
 
-def test_what_was_carried_is_what_arrived_by_the_account(burst):
+def test_carried_bytes_equal_delivered_bytes_of_the_account(burst):
     """28 bytes of IP and UDP a packet that arrived are on the air only; what was lost is not carried."""
     whole = burst(sender=2, receiver=0)
     thinned = burst(sender=2, receiver=0, packets=3, packets_lost=1, lost_bytes=100)
@@ -206,7 +206,7 @@ def test_routes_are_means_over_devices_row_by_row():
     assert routing_account(ANSWERS)["confusion"] == {}
 
 
-def test_what_exchanges_did_is_before_less_after_less_diluted():
+def test_forgetting_and_dilution_are_differences_of_accuracy():
     looks = {
         "before_exact_match": [1.0, 0.8],
         "own_exact_match": [0.5, 0.3],

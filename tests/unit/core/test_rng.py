@@ -27,7 +27,7 @@ def test_a_key_is_sixteen_bytes_and_the_same_again(name):
 
 
 @given(names, names)
-def test_draws_do_not_depend_on_who_drew_before(one, other):
+def test_draws_do_not_depend_on_earlier_draws(one, other):
     assume(one != other)
     alone = stream(one[0], one[1], *one[2]).random(4)
     first = stream(other[0], other[1], *other[2])

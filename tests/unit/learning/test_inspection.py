@@ -79,7 +79,7 @@ def wanted(before_steps_N: FloatArray, trained_N: FloatArray) -> list[float]:
     return [float(b0 + share * (b1 - b0)) for share, b0, b1 in pairs]
 
 
-def test_others_stand_where_this_round_started() -> None:
+def test_the_control_uses_the_vector_of_the_start_of_the_round() -> None:
     looks = Looks(every=1)
     before_N = START_N
     for r in range(3):
@@ -92,7 +92,7 @@ def test_others_stand_where_this_round_started() -> None:
         assert looks.tried["own_", r] == before_N.tolist()
 
 
-def test_the_start_of_a_round_is_known_in_rounds_that_nobody_looks_at_too() -> None:
+def test_the_start_of_a_round_is_recorded_in_rounds_without_measurements() -> None:
     every, second = Looks(every=1), Looks(every=2)
     for r in range(4):
         mean_N = np.full(4, 3.0 * r, dtype=np.float32)
@@ -112,7 +112,7 @@ def test_without_an_exchange_the_steps_of_several_rounds_are_taken_from_others()
     assert looks.tried["diluted_", 1] == looks.tried["own_", 1]
 
 
-def test_the_shift_is_told_against_all_that_was_learnt_in_the_rounds() -> None:
+def test_the_shift_is_relative_to_the_total_change_in_the_rounds() -> None:
     looks = Looks(every=2)
     looks.round(0, START_N)
     after_first_N = looks.adapter.vector()
@@ -124,14 +124,14 @@ def test_the_shift_is_told_against_all_that_was_learnt_in_the_rounds() -> None:
     assert ("exchange_shift", 0) not in looks.measured
 
 
-def test_nothing_is_tried_when_not_asked() -> None:
+def test_nothing_is_measured_by_default() -> None:
     looks = Looks(every=0)
     looks.round(0, START_N)
     looks.round(1, START_N)
     assert (looks.tried, looks.measured) == ({}, {})
 
 
-def test_at_one_vector_a_message_keeps_what_it_lacks() -> None:
+def test_replaced_values_keep_lost_coordinates() -> None:
     status_N = np.array(
         [Coordinate.RECEIVED, Coordinate.LOST, Coordinate.NOT_SENT, Coordinate.RECEIVED],
         dtype=np.uint8,

@@ -150,7 +150,7 @@ def test_layers_computed_twice_learn_the_same_bit_for_bit() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_last_step_that_diverges_is_told(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_diverging_last_step_is_reported(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """No loss tells it: the next one is computed after the exchange, by whoever received the values."""
     air = world()
     monkeypatch.setattr(Frozen, "vector", lambda _self: np.array([0.0, value], dtype=np.float32))

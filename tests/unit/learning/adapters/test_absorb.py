@@ -75,9 +75,7 @@ def test_absorbing_adds_the_scaled_product_to_weights_of_ones_own(
     assert all(torch.equal(p, before[name]) for name, p in backbone.model.named_parameters())
 
 
-def test_what_was_learnt_is_what_was_absorbed_and_what_is_trained(
-    backbone: Backbone, targets: list[str]
-) -> None:
+def test_the_total_change_is_absorbed_plus_trained(backbone: Backbone, targets: list[str]) -> None:
     model = adapted(backbone.model, targets)
     present = model.tensors()
     parts = [present, some_factors(model, 3), some_factors(model, 7, seed=8)]

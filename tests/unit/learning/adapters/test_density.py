@@ -122,7 +122,7 @@ def test_a_spectrum_of_one_value_has_entropy_nought() -> None:
     assert entropy_of(np.array([2.0, 0.0, 0.0])) == 0.0
 
 
-def test_the_printed_form_tells_the_layers_nothing() -> None:
+def test_the_printed_form_keeps_every_entry() -> None:
     """Why it is not used: with the printed mean vector C = x x^T every entropy is 0, and for an
     invertible C the printed product W0 C C^-1 is W0 itself, whatever the data."""
     draws = np.random.default_rng(5)

@@ -81,7 +81,7 @@ def test_equal_experts_give_equal_bytes_in_whatever_order_they_were_built(tiny: 
     assert sorted(first) == ["adapter_config.json", "adapter_model.safetensors"]
 
 
-def test_the_config_is_sorted_and_says_what_the_expert_is(tiny: Backbone) -> None:
+def test_the_config_is_sorted_and_describes_the_expert(tiny: Backbone) -> None:
     _, expert = expert_of(tiny)
     files = peft_files(expert, tiny)
     pairs = json.loads(files["adapter_config.json"], object_pairs_hook=list)
@@ -147,7 +147,7 @@ def flattened(tensors: dict[str, FloatArray], name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "reported"),
     [
         (renamed, "no {}.lora_A (1 tensors of"),
         (removed, "no {}.lora_B (1 tensors of"),
@@ -157,14 +157,14 @@ def flattened(tensors: dict[str, FloatArray], name: str) -> None:
         (flattened, "{} with A "),
     ],
 )
-def test_a_damaged_adapter_is_refused_by_its_tensor(tiny: Backbone, damage, told: str) -> None:
+def test_a_damaged_adapter_is_refused_by_its_tensor(tiny: Backbone, damage, reported: str) -> None:
     model, expert = expert_of(tiny)
     name, tensors = model.module_names[0], dict(expert.tensors)
     check_adapter(tensors, tiny.model, model.module_names)
     damage(tensors, name)
     with pytest.raises(ValueError) as caught:
         check_adapter(tensors, tiny.model, model.module_names)
-    assert told.format(name) in str(caught.value)
+    assert reported.format(name) in str(caught.value)
 
 
 def test_an_adapter_of_another_backbone_is_refused(tiny: Backbone) -> None:

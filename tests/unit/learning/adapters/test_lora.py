@@ -148,7 +148,7 @@ def test_a_twin_of_ones_own_shares_no_weight_and_ties_what_was_tied(
 
 
 @pytest.mark.parametrize("trained", SIDES.values(), ids=SIDES)
-def test_layout_vector_and_tensors_tell_the_same(
+def test_layout_vector_and_tensors_agree(
     backbone: Backbone, targets: list[str], trained: tuple[str, ...]
 ) -> None:
     model = adapted(backbone, targets, trained)
@@ -189,7 +189,7 @@ def test_load_and_set_tensors_are_undone_by_vector_and_tensors(
     assert torch.equal(twin.module(**tokens).logits, model.module(**tokens).logits)
 
 
-def test_what_is_handed_out_is_a_copy(backbone: Backbone, targets: list[str]) -> None:
+def test_returned_arrays_are_copies(backbone: Backbone, targets: list[str]) -> None:
     model = adapted(backbone, targets, SIDES["b"])
     before = model.vector()
     model.vector()[:] = 5
@@ -307,7 +307,7 @@ def test_adamw_over_kept_entries_equals_masked_gradients_over_all(
 
 
 @pytest.mark.parametrize("restricted", [False, True])
-def test_training_goes_on_from_what_was_loaded_with_the_moments_kept(
+def test_training_continues_from_loaded_values_with_its_moments(
     backbone: Backbone, targets: list[str], tokens: dict[str, torch.Tensor], restricted: bool
 ) -> None:
     rate = 0.02

@@ -137,7 +137,7 @@ def test_peft_loads_them_with_the_same_logits(modules: tuple[str, ...], tmp_path
 
 
 @pytest.mark.filterwarnings("error:fan_in_fan_out")
-def test_peft_is_told_how_they_are_stored(tmp_path: Path) -> None:
+def test_the_peft_config_names_transposed_weights(tmp_path: Path) -> None:
     model_folder(tmp_path, "GPT2LMHeadModel", GPT2)
     backbone = CausalLM(name=str(tmp_path), max_tokens=32, target_modules=("c_attn",)).load()
     for name, data in peft_files(expert_of(adapted(backbone)), backbone).items():

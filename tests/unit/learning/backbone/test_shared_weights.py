@@ -56,9 +56,9 @@ def test_another_process_sees_the_same_memory() -> None:
 
 
 def test_handles_are_plain_json_and_name_each_storage_once() -> None:
-    told = json.loads(export_handles(Tied(1.0)))
-    assert len(told["storages"]) == 2
-    assert told["tensors"]["first.weight"] == told["tensors"]["second.weight"]
+    reported = json.loads(export_handles(Tied(1.0)))
+    assert len(reported["storages"]) == 2
+    assert reported["tensors"]["first.weight"] == reported["tensors"]["second.weight"]
 
 
 def test_an_adopted_backbone_answers_as_the_one_it_came_from() -> None:

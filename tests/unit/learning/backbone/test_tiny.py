@@ -116,13 +116,13 @@ def test_tags_come_with_every_operation_in_pretraining() -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_the_base_solves_what_is_named(offline_model, name: str) -> None:
+def test_the_backbone_solves_named_operations(offline_model, name: str) -> None:
     draws = stream(7, "test")
     assert exact_matches(offline_model, OPERATIONS[name], [name] * 100, draws) >= 0.9
 
 
 @pytest.mark.parametrize("name", TASK_NAMES)
-def test_the_base_cannot_know_what_stands_behind_a_tag(offline_model, name: str) -> None:
+def test_the_backbone_does_not_know_the_operation_of_a_tag(offline_model, name: str) -> None:
     draws = stream(8, "test")
     heads = [tag_of(name)] * 200
     assert exact_matches(offline_model, OPERATIONS[name], heads, draws) < 0.05
@@ -134,7 +134,7 @@ def test_a_tag_is_answered_by_a_copy(offline_model) -> None:
         assert exact_matches(offline_model, OPERATIONS[name], list(TAGS) * 4, draws) >= 0.9
 
 
-def test_a_linear_router_can_tell_tags_of_one_format_apart(offline_model) -> None:
+def test_a_linear_router_distinguishes_tags_of_one_format(offline_model) -> None:
     names, num_lists = ("reverse", "sort", "rotate", "successor"), 250
     lists_Sn = LETTERS.draw(num_lists, MIN_ITEMS, stream(10, "test"))
     prompt_tokens = MIN_ITEMS + 3

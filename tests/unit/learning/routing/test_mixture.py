@@ -266,7 +266,7 @@ def test_a_prototype_is_the_top_right_singular_vector() -> None:
     assert not prototype(a, torch.zeros(10, 3)).any()
 
 
-def test_arrow_gives_tokens_to_the_experts_they_lie_along() -> None:
+def test_arrow_selects_experts_with_parallel_prototypes() -> None:
     eye = torch.eye(4)
     parts = [(eye[i : i + 1], torch.ones(2, 1), 1.0) for i in range(3)]
     gate = Arrow(top_m=2, temperature=0.5).layer_gate(parts)

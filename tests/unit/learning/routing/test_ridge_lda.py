@@ -72,7 +72,7 @@ def test_devices_of_different_tasks_add_up_to_one_that_holds_all(seed):
         np.testing.assert_allclose(total[name], whole[name], rtol=1e-5, atol=1e-3)
 
 
-def test_devices_of_one_task_leave_out_only_how_far_their_means_lie_apart(drawn):
+def test_the_scatter_of_devices_of_one_task_lacks_only_the_distances_of_means(drawn):
     states, _ = drawn(3)
     router = RidgeLda()
     halves = [router.statistics(part, [0] * 100, 1) for part in (states[:100], states[100:])]
@@ -84,7 +84,7 @@ def test_devices_of_one_task_leave_out_only_how_far_their_means_lie_apart(drawn)
 
 
 @pytest.mark.parametrize(("scatter", "entries"), [("full", 21), ("diagonal", 6), ("none", 0)])
-def test_what_each_scatter_sends(drawn, scatter, entries):
+def test_the_statistics_of_each_scatter(drawn, scatter, entries):
     states, task_of = drawn(4)
     parts = RidgeLda(scatter=scatter).statistics(states, task_of, TASKS)
     assert sum(part.size for part in parts.values()) == TASKS + TASKS * WIDTH + TASKS + entries
@@ -191,7 +191,7 @@ def test_familiarity_falls_with_the_distance(drawn, scatter):
     np.testing.assert_allclose(router.familiarity(found, found["means"]), 0, atol=1e-4)
 
 
-def test_the_default_tasks_are_told_apart_with_the_embedded_backbone():
+def test_the_default_tasks_are_distinguished_with_the_embedded_backbone():
     """At least 95 % of unseen examples reach their own task, from a few training examples each."""
     suite, backbone, router = (
         Synthetic(train_samples=64, test_samples=40),

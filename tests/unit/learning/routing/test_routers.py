@@ -63,7 +63,7 @@ def test_training_questions_go_home(kind, backbone):
 
 
 @pytest.mark.parametrize("kind", READING, ids=lambda kind: kind.__name__)
-def test_abstaining_closes_every_gate_of_what_is_strange(kind, backbone):
+def test_abstaining_closes_every_gate_of_unfamiliar_questions(kind, backbone):
     router = kind(abstain=0.5)
     fitted, own = learnt(router, backbone)
     familiarity = router.familiarity(fitted, own)
@@ -72,7 +72,7 @@ def test_abstaining_closes_every_gate_of_what_is_strange(kind, backbone):
 
 
 @pytest.mark.parametrize("kind", READING, ids=lambda kind: kind.__name__)
-def test_a_task_that_nobody_spoke_of_gets_no_gate(kind, backbone):
+def test_a_task_without_samples_gets_no_gate(kind, backbone):
     router = kind(top_m=3)
     own = router.features(backbone, QUESTIONS, 1)
     gates = router.gates(router.fit(router.statistics(own, [0, 2, 0, 2], 3), own, 3), own)

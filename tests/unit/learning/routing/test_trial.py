@@ -38,7 +38,7 @@ def tried(router: Any) -> None:
     try_out(router, {0: ("features", 3), 1: ("features", 3)}, 2)
 
 
-def test_a_router_that_gives_what_it_promises_is_taken() -> None:
+def test_a_router_that_follows_its_protocol_is_accepted() -> None:
     tried(Own())
     tried(Own(gates=np.zeros((3, 2), dtype=np.float32)))
     tried(Own(statistics={}, fit={"any": np.ones(1)}))
@@ -70,7 +70,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("method", "given", "wrong"), WRONG, ids=[line for _, _, line in WRONG])
-def test_what_is_wrong_is_told_with_the_kind_of_the_router(
+def test_a_wrong_result_is_reported_with_the_kind_of_the_router(
     method: str, given: Any, wrong: str
 ) -> None:
     with pytest.raises(ScenarioError) as caught:
@@ -100,5 +100,5 @@ def test_a_world_is_not_built_around_a_router_of_the_wrong_shape() -> None:
 
 
 @pytest.mark.parametrize("router", [RidgeLda, Cosine, Arrow, BagOfWords, Uniform, Oracle])
-def test_those_of_the_emulator_stand_the_trial_with_one_question_a_task(router: Any) -> None:
+def test_built_in_routers_pass_the_trial_with_one_question_per_task(router: Any) -> None:
     world_with(router().model_dump())

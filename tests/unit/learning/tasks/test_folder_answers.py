@@ -65,7 +65,7 @@ def greedy(backbone: Backbone, prompt: str, steps: int) -> str:
     return str(backbone.tokenizer.decode(said, skip_special_tokens=True)).strip()
 
 
-def test_decoding_is_greedy_whatever_the_folder_says(tmp_path: Path) -> None:
+def test_decoding_is_greedy_with_every_generation_config(tmp_path: Path) -> None:
     plain = loaded(llama(tmp_path / "plain"))
     folder = with_json(llama(tmp_path / "other"), "generation_config.json", **SETTINGS)
     with_json(folder, "tokenizer_config.json", clean_up_tokenization_spaces=True)
@@ -80,7 +80,7 @@ def test_decoding_is_greedy_whatever_the_folder_says(tmp_path: Path) -> None:
 # ── what stands around a prompt ──────────────────────────────────────────────────────────────────
 
 
-def test_no_end_stands_between_a_prompt_and_its_answer(tmp_path: Path) -> None:
+def test_no_end_token_is_between_a_prompt_and_its_answer(tmp_path: Path) -> None:
     around = byte_tokenizer(template="<s> $A </s>", bos_token="<s>")
     backbone = loaded(llama(tmp_path / "model", around))
     start, end = backbone.tokenizer.bos_token_id, backbone.tokenizer.eos_token_id
@@ -105,11 +105,11 @@ def test_a_question_ends_where_its_text_ends(tmp_path: Path) -> None:
     plain = loaded(llama(tmp_path / "a", byte_tokenizer(template="<s> $A", **start)))
     ending = loaded(llama(tmp_path / "b", byte_tokenizer(template="<s> $A </s>", **start)))
     asked = [choice("is it so ?", "yes", "no", "may be"), choice("x" * 60, "one", "three")]
-    told = [
+    reported = [
         CausalLearner(backbone)._log_likelihoods(backbone.model, asked)
         for backbone in (plain, ending)
     ]
-    assert told[0] == told[1]
+    assert reported[0] == reported[1]
     for question in (text("say it", "cat"), text("y" * 60, "a dog")):
         answers = {
             CausalLearner(backbone).predict(backbone.model, [question])
@@ -167,7 +167,7 @@ def test_choices_must_differ_where_they_are_cut(tmp_path: Path) -> None:
         check_language(encoder, "t", [choice("q", "abcd", "abce")])
 
 
-def test_answers_that_are_cut_are_told_and_refused_where_all_are(tmp_path: Path) -> None:
+def test_cut_answers_are_reported_and_refused_if_all_are_cut(tmp_path: Path) -> None:
     short = replace(loaded(llama(tmp_path / "model")), max_tokens=8)
     whole, cut = text("q", "abcde"), text("q", "abcdef")
     check_language(short, "t", [whole])

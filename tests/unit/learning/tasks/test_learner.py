@@ -102,9 +102,9 @@ def test_labels_cover_exactly_the_completion_and_the_end_token(
     end, pad = tiny.tokenizer.eos_token_id, tiny.tokenizer.pad_token_id
     for row, index in enumerate(order):
         example = shard.train[index]
-        told = example.answer if example.kind == "choice" else example.completion
+        reported = example.answer if example.kind == "choice" else example.completion
         prompt = tiny.tokenizer(learner.router_text(example))["input_ids"]
-        completion = [*tiny.tokenizer(told)["input_ids"], end]
+        completion = [*tiny.tokenizer(reported)["input_ids"], end]
         padding = batch.input_ids.shape[1] - len(prompt) - len(completion)
         assert batch.input_ids[row].tolist() == prompt + completion + [pad] * padding
         assert batch.attention_mask[row].tolist() == (
@@ -216,7 +216,7 @@ def test_what_is_learnt_is_generated_and_chosen(tiny: Backbone, learner: CausalL
     assert learner.answer(model.module, pick, 8) == "c c"
 
 
-def test_answers_do_not_depend_on_who_is_asked_together(
+def test_answers_do_not_depend_on_the_batch(
     tiny: Backbone, learner: CausalLearner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     examples = [SORT, SHORT, replace(SORT, prompt="tag11 : k j i h g f ->")]
@@ -254,7 +254,7 @@ def test_generation_cuts_a_long_prompt_as_training_does(
     assert seen[0][0, -1] == tiny.tokenizer(SORT.prompt)["input_ids"][-1]
 
 
-def test_what_of_a_question_is_not_read_is_told(tiny: Backbone) -> None:
+def test_the_unread_part_of_a_question_is_reported(tiny: Backbone) -> None:
     """Beside room for a generated answer, or for the longest choice and the end token."""
     tokens = len(tiny.tokenizer(SORT.prompt)["input_ids"])
     learner = CausalLearner(replace(tiny, max_tokens=tokens + 2))

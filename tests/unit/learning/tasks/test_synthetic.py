@@ -198,7 +198,7 @@ def test_an_operation_that_no_device_learns_has_examples_too() -> None:
 
 def test_other_words_are_the_operation_s_own_name() -> None:
     suite = Synthetic(test_samples=5)
-    plain, told = suite.examples("sort", "test", 0), suite.examples("sort", "paraphrased", 0)
-    assert [e.answer for e in told] == [e.answer for e in plain]
-    assert [e.prompt for e in told] == [e.prompt.replace(tag_of("sort"), "sort") for e in plain]
+    plain, reported = suite.examples("sort", "test", 0), suite.examples("sort", "paraphrased", 0)
+    assert [e.answer for e in reported] == [e.answer for e in plain]
+    assert [e.prompt for e in reported] == [e.prompt.replace(tag_of("sort"), "sort") for e in plain]
     assert all(tag_of("sort") in e.prompt for e in plain)
