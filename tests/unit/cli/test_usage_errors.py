@@ -1,4 +1,4 @@
-"""Wrong arguments are one line and exit code 2, whatever is wrong with them."""
+"""Every wrong argument gives one line and exit code 2."""
 
 import re
 
@@ -53,7 +53,7 @@ def test_problems_of_a_scenario_name_its_file() -> None:
 
 
 def fails_with(error: Exception) -> tuple[int, str]:
-    """How a command ends that raises it: exit code, standard error."""
+    """Exit code and standard error of a command that raises an exception."""
     command = typer.Typer()
 
     @command.command()
@@ -77,7 +77,7 @@ def test_an_exception_of_foreign_code_is_one_line() -> None:
 
 def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     error = LifeFailedError("device 1 failed")
-    error.add_note("the story of the child")
+    error.add_note("the traceback of the child")
     assert fails_with(error) == (
         1,
         "error: device 1 failed; EMULATOR_TRACEBACK=1 shows the traceback\n",
@@ -88,5 +88,5 @@ def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch) -> N
     code, reported = fails_with(error)
     assert code == 1
     assert reported.startswith("Traceback (most recent call last)")
-    assert "the story of the child" in reported
+    assert "the traceback of the child" in reported
     assert reported.endswith("\nerror: device 1 failed\n")

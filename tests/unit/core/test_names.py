@@ -1,4 +1,4 @@
-"""Names that become paths: one rule, wherever a name is read."""
+"""Names that become paths: one rule for every place where a name is read."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Paths that the system refuses to look at are missing files, in one line, wherever they stand."""
+"""Paths to which the system denies access are missing files, in one line, under every key."""
 
 import sys
 from pathlib import Path

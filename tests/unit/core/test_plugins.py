@@ -1,4 +1,4 @@
-"""A user's own class by its import path: taken when it honours the protocol, reported what it lacks."""
+"""A user's own class by its import path: accepted if it follows the protocol, otherwise its gaps are reported."""
 
 import importlib
 
@@ -181,7 +181,7 @@ def test_a_wrong_field_of_an_own_class_names_its_path(problems):
 )
 def test_the_built_in_classes_honour_their_protocol(section, protocol):
     for kind, model in variants(section).items():
-        if kind != "by_method":  # a wish, not a graph
+        if kind != "by_method":  # it selects a graph and is none itself
             assert missing_members(model, protocol) == [], kind
 
 

@@ -1,4 +1,4 @@
-"""The files of a finished run: what is damaged is reported in one line, by file and key."""
+"""The files of a finished run: damage is reported in one line, with file and key."""
 
 import io
 import json
@@ -43,7 +43,7 @@ METRICS = [MetricRecord(0, 0, "sort", "accuracy", 0.25)]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A run as the reports read it."""
+    """The folder of a run that reports can read."""
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
     (tmp_path / "scenario.yaml").write_text("name: quick\n")
     (tmp_path / "metrics.parquet").write_bytes(parquet(METRICS, MetricRecord))
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def changed(document: Any, key: str, value: Any) -> Any:
-    """A copy with one value at a dotted key set, or taken away where it is ..."""
+    """A copy with one value at a dotted key set, or removed if it is ..."""
     whole = json.loads(json.dumps(document))
     *path, last = (int(part) if part.isdigit() else part for part in key.split("."))
     place = reduce(lambda inner, part: inner[part], path, whole)

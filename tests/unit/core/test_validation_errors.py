@@ -1,4 +1,4 @@
-"""Whatever pydantic finds wrong is reported in the same words: where, got, wanted."""
+"""All problems that pydantic finds have the same form of message: where, got, wanted."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""What YAML and JSON must not do to whoever reads them: surprise, hang, take all memory, or fail unclearly."""
+"""YAML and JSON are read without surprising values, without hanging, in bounded memory, with clear errors."""
 
 import json
 import tracemalloc
@@ -22,7 +22,7 @@ def problem_of(path: Path, text: str | bytes) -> str:
     return line
 
 
-# ── numbers and words that YAML 1.1 takes for something else ─────────────────────────────────────
+# ── numbers and words that YAML 1.1 reads as other values ────────────────────────────────────────
 
 SURPRISES = {
     "octal": ("seed: 010", "seed: got 010, which YAML 1.1 reads as 8, wanted 8, or '010' in quotes"),

@@ -1,4 +1,4 @@
-"""What is tried around an exchange, on made-up vectors of four coordinates."""
+"""Measurements before and after an exchange, on invented vectors of four coordinates."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -31,7 +31,7 @@ class Adapter:
 
 
 class Looks:
-    """A device of which each round's steps add [2, 0, 8, -4]; what was tried, what was measured."""
+    """A device whose steps of a round add [2, 0, 8, -4], with the tried vectors and the metrics."""
 
     STEP_N = np.array([2.0, 0.0, 8.0, -4.0], dtype=np.float32)
 

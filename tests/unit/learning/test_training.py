@@ -1,4 +1,4 @@
-"""The pace of local training: as declared, whatever the host."""
+"""The duration of local training is the declared one on every host."""
 
 from collections.abc import Iterable
 
@@ -111,7 +111,7 @@ def test_a_loss_that_is_no_number_ends_the_run() -> None:
 
 
 def learnt(**local: object) -> tuple[FloatArray, FloatArray, float]:
-    """What three steps make of a fresh B, the last gradient, and the mean loss."""
+    """B after three steps, the last gradient, and the mean loss."""
     air = world(batch_size=8, **local)
     backbone = air.backbone
     model = LoraModel(backbone.model, backbone.target_modules, 4, 4, ("lora_B",))
@@ -151,7 +151,7 @@ def test_layers_computed_twice_learn_the_same_bit_for_bit() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_diverging_last_step_is_reported(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No loss tells it: the next one is computed after the exchange, by whoever received the values."""
+    """No loss shows it, because the next loss is computed after the exchange, by the receivers of the values."""
     air = world()
     monkeypatch.setattr(Frozen, "vector", lambda _self: np.array([0.0, value], dtype=np.float32))
     with pytest.raises(EmulatorError, match=r"device 2: the trained values diverged .* after 3 "):

@@ -1,4 +1,4 @@
-"""What a method cannot do with other sections stands on its class, also on one of a user's own."""
+"""The class of a method declares its limits on other sections, also a user's own class."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Reading a scenario: every problem in one line that says where, got and wanted."""
+"""Reading a scenario: every problem is one line with where, got and wanted."""
 
 import re
 from pathlib import Path
@@ -83,12 +83,12 @@ WRONG = {
     ),
     "not a folder's name": ("name: a/b", "s.yaml: name: got 'a/b', wanted text"),
     "too many devices": ("devices: 5000", "s.yaml: devices: got 5000, wanted a whole number in [2, 1"),
-    # combinations that no single key can see
+    # conflicts between keys
     "odd degree x devices": (
         "devices: 5\nmethod: {kind: lora}",
         "s.yaml: topology.degree: got 3 for 5 devices, wanted less than devices, and degree x",
     ),
-    "degree of everybody": (
+    "degree of all devices": (
         "devices: 4\nmethod: {kind: lora}\ntopology: {kind: random_regular, degree: 4}",
         "s.yaml: topology.degree: got 4 for 4 devices, wanted less than devices",
     ),
@@ -138,7 +138,7 @@ WRONG = {
         "method: {kind: experts_once, options: 3}",
         "s.yaml: method.options: got 3, wanted a mapping",
     ),
-    "two ways to say how long a fade lasts": (
+    "two keys for the duration of a fade": (
         "channel: {preset: paper, fading: {speed_mps: 1.5, fc_ghz: 5.9}}",
         "s.yaml: channel.fading.coherence_s: got 1.0 with speed_mps 1.5, wanted one of them",
     ),
@@ -211,7 +211,7 @@ def test_the_name_is_needed(tmp_path):
         read_scenario(path)
 
 
-# ── files that are no scenario ───────────────────────────────────────────────────────────────────
+# ── files without a scenario ───────────────────────────────────────────────────────────────────
 
 NO_SCENARIO = {
     "not YAML": ("a: [1\nb: 2\n", r"s\.yaml:2: .*wanted a YAML mapping"),

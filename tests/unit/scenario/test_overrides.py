@@ -1,4 +1,4 @@
-"""`--set`, presets and paths: what changes the file before it is checked."""
+"""`--set`, presets and paths: changes of the file before it is checked."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What devices share: the validation split, and what all of them work out alike."""
+"""Common objects of all devices: the validation split, and results that are computed once."""
 
 import networkx as nx
 import numpy as np
@@ -59,7 +59,7 @@ def test_what_all_work_out_alike_is_done_once_and_little_is_held(read):
 
     for number in [0, 1, 0, *range(MOST_HELD + 1), 0]:
         assert world.compute_once(("number", number), work(number)) == number
-    assert done == [*range(MOST_HELD + 1), 0]  # 0 was asked for longest ago when one too many came
+    assert done == [*range(MOST_HELD + 1), 0]  # 0 was the least recently used
 
 
 def test_fixed_links_are_drawn_once_and_others_for_each_round(read, monkeypatch):

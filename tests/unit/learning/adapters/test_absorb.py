@@ -1,4 +1,4 @@
-"""Products folded into a LoRA model's own weights, and what has been learnt in all."""
+"""Products absorbed into a LoRA model's own weights, and the total change."""
 
 import copy
 from pathlib import Path
@@ -36,7 +36,7 @@ def tokens(backbone: Backbone) -> dict[str, torch.Tensor]:
 
 
 def adapted(backbone: nn.Module, targets: list[str]) -> LoraModel:
-    """With a seeded A and B."""
+    """A LoRA model with seeded A and B."""
     model = LoraModel(backbone, targets, RANK, ALPHA, SIDES)
     draws = np.random.default_rng(1)
     model.load((0.05 * draws.standard_normal(model.layout.size)).astype(np.float32))

@@ -101,7 +101,7 @@ def test_entropies_are_the_same_when_the_texts_are_read_for_few_modules_at_a_tim
 
 
 def test_entropy_on_the_gpu_equals_that_on_the_cpu() -> None:
-    """What a GPU does, in main memory."""
+    """The computation of the GPU, in main memory."""
     draws = np.random.default_rng(6)
     weight, inputs = draws.standard_normal((5, 9)), draws.standard_normal((9, 30))
     moment = inputs @ inputs.T

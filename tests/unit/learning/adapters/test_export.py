@@ -1,4 +1,4 @@
-"""An exported expert is a PEFT folder like any other."""
+"""An exported expert is an ordinary PEFT folder."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ RANK, ALPHA = 4, 6
 
 
 def expert_of(backbone: Backbone) -> tuple[LoraModel, Expert]:
-    """A masked expert that changes the output visibly, and the model it stands in."""
+    """A masked expert that changes the output visibly, and the model that contains it."""
     model = LoraModel(backbone.model, backbone.target_modules, RANK, ALPHA, ("lora_B",))
     draws = np.random.default_rng(1)
     tensors: dict[str, FloatArray] = {}
@@ -51,7 +51,7 @@ def test_peft_loads_a_causal_expert_with_the_same_logits(tiny: Backbone, tmp_pat
         got = loaded(**tokens).logits
         assert (wanted - tiny.model(**tokens).logits).abs().max() > 0.1
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
-    model.keep_active(1)  # which no file of PEFT can say
+    model.keep_active(1)  # PEFT has no setting for this
     with torch.inference_mode():
         assert (model.module(**tokens).logits - got).abs().max() > 0.05
 

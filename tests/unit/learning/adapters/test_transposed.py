@@ -1,4 +1,4 @@
-"""Layers that store W as [k, d] (GPT-2), and an adapted output layer: as any other linear layer."""
+"""Layers that store W as [k, d] (GPT-2), and an adapted output layer: they behave as every other linear layer."""
 
 import sys
 from pathlib import Path
@@ -37,7 +37,7 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 
 @pytest.fixture(scope="module")
 def straight(gpt2: Backbone) -> Backbone:
-    """The same model with nn.Linear in the place of Conv1D."""
+    """The same model with nn.Linear instead of Conv1D."""
     model = frozen_twin(gpt2.model)
     for name, module in gpt2.model.named_modules():
         if isinstance(module, Conv1D):

@@ -1,4 +1,4 @@
-"""Model folders as people have them: what fits is loaded, what does not is refused in one line, in time."""
+"""Model folders of users: a suitable folder is loaded, any other is refused in one line before training."""
 
 import io
 import sys
@@ -40,7 +40,7 @@ def problem(
     kind: Kind = CausalLM,
     max_tokens: int = MAX_TOKENS,
 ) -> str:
-    """The one line that refuses it."""
+    """The one line of the refusal."""
     with pytest.raises(ScenarioError) as caught:
         kind(name=str(folder), target_modules=modules, max_tokens=max_tokens).load()
     (line,) = caught.value.problems
@@ -122,7 +122,7 @@ def test_other_parts_of_a_checkpoint_are_left_over_rightly(tmp_path: Path) -> No
     CausalLM(name=str(folder), max_tokens=MAX_TOKENS, target_modules=("q_proj",)).load()
 
 
-# ── architectures that cannot do what is asked ───────────────────────────────────────────────────
+# ── unsuitable architectures ────────────────────────────────────────────────────────────────────
 
 
 def decoder(folder: Path, model: str, fields: dict[str, object]) -> Path:
@@ -254,7 +254,7 @@ def test_modules_that_do_not_read_every_token_are_refused(
     assert f"do not read every token of a text {named}" in line
 
 
-# ── what is said of a folder that is there ───────────────────────────────────────────────────────
+# ── messages for an existing folder ─────────────────────────────────────────────────────────────
 
 
 def test_the_cause_is_whole_and_on_one_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Weights that several processes of a host read, and only one holds."""
+"""Weights in the memory of one process, read by several processes of a host."""
 
 import json
 import multiprocessing
@@ -24,7 +24,7 @@ class Tied(nn.Module):
 
 
 def adopting(handles: str, pipe) -> None:
-    """In another process: what is seen at first, and again after a change on the other side."""
+    """Values in another process, before and after the owner changes them."""
     model = Tied(0.0)
     adopt_weights(model, handles)
     tied = model.first.weight is model.second.weight

@@ -1,4 +1,4 @@
-"""The embedded backbone: its files, what it knows, and the script that wrote it."""
+"""The embedded backbone: its files, its accuracy, and the script that wrote it."""
 
 import json
 from pathlib import Path
@@ -176,10 +176,10 @@ def test_pretraining_writes_the_same_bytes_twice(tmp_path: Path, capsys) -> None
         for name in ("once", "again")
     )
     assert once == again
-    story = json.loads(once["pretrain.json"])
-    assert (story["recipe"]["seed"], story["recipe"]["steps"]) == (5, 3)
-    assert [step for step, _ in story["losses"]] == [1, 2, 3]
-    assert set(story["accuracy"]["named"]) == set(OPERATIONS)
+    documentation = json.loads(once["pretrain.json"])
+    assert (documentation["recipe"]["seed"], documentation["recipe"]["steps"]) == (5, 3)
+    assert [step for step, _ in documentation["losses"]] == [1, 2, 3]
+    assert set(documentation["accuracy"]["named"]) == set(OPERATIONS)
     assert "reverse" in capsys.readouterr().out
 
 
@@ -189,7 +189,7 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
 
 
 def test_the_committed_story_is_the_default_recipe() -> None:
-    story = json.loads((WEIGHTS_FOLDER / "pretrain.json").read_text(encoding="utf-8"))
-    assert min(story["accuracy"]["named"].values()) >= 0.9
-    assert max(story["accuracy"]["tagged"].values()) < 0.05
-    assert {"torch", "transformers", "numpy"} <= set(story["libraries"])
+    documentation = json.loads((WEIGHTS_FOLDER / "pretrain.json").read_text(encoding="utf-8"))
+    assert min(documentation["accuracy"]["named"].values()) >= 0.9
+    assert max(documentation["accuracy"]["tagged"].values()) < 0.05
+    assert {"torch", "transformers", "numpy"} <= set(documentation["libraries"])

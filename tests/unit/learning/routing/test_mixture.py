@@ -1,4 +1,4 @@
-"""The stacked experts: what the gates make of them."""
+"""The stacked experts under different gates."""
 
 import copy
 
@@ -86,7 +86,7 @@ def test_closed_gates_leave_the_backbone(
     backbone: Backbone, mixture: RoutedModel, tokens: dict[str, torch.Tensor]
 ) -> None:
     wanted = logits(backbone.model, tokens)
-    assert torch.equal(logits(mixture.module, tokens), wanted)  # closed before anyone opens them
+    assert torch.equal(logits(mixture.module, tokens), wanted)  # all gates are closed at first
     mixture.set_gates(torch.ones(1, 3))
     assert (logits(mixture.module, tokens) - wanted).abs().max() > 0.1
     mixture.set_gates(torch.zeros(1, 3))

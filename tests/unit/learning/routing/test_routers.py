@@ -1,4 +1,4 @@
-"""What holds for every router: the door, purity, its tensors; and what is special to each."""
+"""Properties of every router (plug-in check, purity, tensors), and of each router."""
 
 import numpy as np
 import pytest
@@ -67,8 +67,8 @@ def test_abstaining_closes_every_gate_of_unfamiliar_questions(kind, backbone):
     router = kind(abstain=0.5)
     fitted, own = learnt(router, backbone)
     familiarity = router.familiarity(fitted, own)
-    strange = familiarity < np.float32(np.median(familiarity))
-    np.testing.assert_array_equal(~router.gates(fitted, own).any(axis=1), strange)
+    unfamiliar = familiarity < np.float32(np.median(familiarity))
+    np.testing.assert_array_equal(~router.gates(fitted, own).any(axis=1), unfamiliar)
 
 
 @pytest.mark.parametrize("kind", READING, ids=lambda kind: kind.__name__)
@@ -135,7 +135,7 @@ def test_only_arrow_gates_layers(kind):
     assert kind().layer_gate([(torch.ones(1, 2), torch.ones(2, 1), 1.0)]) is None
 
 
-# ── what gates tell ──────────────────────────────────────────────────────────────────────────────
+# ── shares of routes ─────────────────────────────────────────────────────────────────────────────
 
 
 def test_routes_are_shares_of_all_questions():

@@ -1,4 +1,4 @@
-"""From scores to gates: softmax, the largest few, and who stays shut out."""
+"""From scores to gates: softmax, the largest gates, and abstention."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A router that does not give what it promises is found before anything is trained.
+"""A router that breaks its protocol is found before anything is trained.
 
 Shapes: S questions, T tasks.
 """
@@ -16,7 +16,7 @@ from emulator.scenario.world import build_world
 
 
 class Own:
-    """A router that gives, of one of its methods, something else."""
+    """A router with one method that returns a wrong result."""
 
     kind = "mine:Own"
 

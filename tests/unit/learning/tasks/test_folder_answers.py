@@ -1,4 +1,4 @@
-"""How a folder's generation settings, special tokens and lengths bear on what is learnt and answered."""
+"""Effects of a folder's generation settings, special tokens and lengths on training and answers."""
 
 import sys
 from dataclasses import replace
@@ -35,7 +35,7 @@ def text(prompt: str, answer: str) -> Example:
     return Example("t", prompt, answer, (), answer, "text")
 
 
-# ── greedy, whatever the folder says ─────────────────────────────────────────────────────────────
+# ── greedy under every configuration ────────────────────────────────────────────────────────────
 
 SETTINGS = {
     "no_repeat_ngram_size": 1,
@@ -58,11 +58,13 @@ SETTINGS = {
 def greedy(backbone: Backbone, prompt: str, steps: int) -> str:
     """One token after the other, each the most likely, without a cache."""
     ids = backbone.tokenizer(prompt)["input_ids"]
-    said: list[int] = []
-    while len(said) < steps and said[-1:] != [backbone.tokenizer.eos_token_id]:
+    decoded: list[int] = []
+    while len(decoded) < steps and decoded[-1:] != [backbone.tokenizer.eos_token_id]:
         with torch.no_grad():
-            said.append(int(backbone.model(torch.tensor([ids + said])).logits[0, -1].argmax()))
-    return str(backbone.tokenizer.decode(said, skip_special_tokens=True)).strip()
+            decoded.append(
+                int(backbone.model(torch.tensor([ids + decoded])).logits[0, -1].argmax())
+            )
+    return str(backbone.tokenizer.decode(decoded, skip_special_tokens=True)).strip()
 
 
 def test_decoding_is_greedy_with_every_generation_config(tmp_path: Path) -> None:
@@ -77,7 +79,7 @@ def test_decoding_is_greedy_with_every_generation_config(tmp_path: Path) -> None
             assert got == wanted
 
 
-# ── what stands around a prompt ──────────────────────────────────────────────────────────────────
+# ── tokens around a prompt ──────────────────────────────────────────────────────────────────────
 
 
 def test_no_end_token_is_between_a_prompt_and_its_answer(tmp_path: Path) -> None:
@@ -100,7 +102,7 @@ def test_no_end_token_is_between_a_prompt_and_its_answer(tmp_path: Path) -> None
 
 
 def test_a_question_ends_where_its_text_ends(tmp_path: Path) -> None:
-    """With the end token in the tokenizer's template all answers stay what they are without it."""
+    """With the end token in the tokenizer's template all answers are the same as without it."""
     start = {"bos_token": "<s>"}
     plain = loaded(llama(tmp_path / "a", byte_tokenizer(template="<s> $A", **start)))
     ending = loaded(llama(tmp_path / "b", byte_tokenizer(template="<s> $A </s>", **start)))

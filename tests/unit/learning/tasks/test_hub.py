@@ -1,4 +1,4 @@
-"""Tasks from the hub, with a stand-in for the `datasets` package: no network here."""
+"""Tasks from the hub, with a fake `datasets` package, without a network."""
 
 import json
 import sys
@@ -40,7 +40,7 @@ ROWS = {
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, str]]:
-    """Which data sets were asked for."""
+    """The requested data sets."""
     calls: list[tuple[str, str | None, str]] = []
 
     def load_dataset(name: str, config: str | None, *, split: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Tasks from files: what is read, and what is said of a file that is not as it should be."""
+"""Tasks from files: the examples read, and the messages for wrong files."""
 
 import json
 from itertools import product
@@ -192,7 +192,7 @@ def test_every_real_task_loads(task: str, task_folder: Path) -> None:
         assert {row.kind for row in rows} == {"number" if task in ("gsm8k", "svamp") else "choice"}
 
 
-# ── what no tokenizer, file or reader takes ──────────────────────────────────────────────────────
+# ── characters that no tokenizer accepts ────────────────────────────────────────────────────────
 
 HALF = r'{"prompt": "bad \ud83d half", "choices": ["a", "b"], "answer": "a"}'
 BROKEN = {
@@ -279,7 +279,7 @@ def test_the_wrong_lines_of_a_file_are_reported_together(
 
 
 def all_problems_of(folder: Path, *names: str) -> tuple[str, ...]:
-    """Those of both splits of all tasks."""
+    """The files of both splits of all tasks."""
     tasks = JsonLines(folder=folder, names=names)
     with pytest.raises(ScenarioError) as caught:
         read_all(tasks, product(names, ("train", "test")), 1)
@@ -287,7 +287,7 @@ def all_problems_of(folder: Path, *names: str) -> tuple[str, ...]:
 
 
 def wrong_rows(path: Path, *, wrong: int) -> Path:
-    """A file with so many wrong rows after a good one."""
+    """A file with a number of wrong rows after a good one."""
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join([json.dumps(CHOICE), *["no row"] * wrong]))
     return path

@@ -1,4 +1,4 @@
-"""Logits are computed where something is learnt only, if they are many."""
+"""If the vocabulary is large, logits are computed only for tokens in the loss."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""How the two backbone families learn and answer."""
+"""Training and answers of the two backbone families."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -176,7 +176,7 @@ def test_a_choice_is_the_likeliest_one_by_a_slow_sum(
                 ids.append(token)
             totals.append(total)
             lengths.append(len(tokens))
-        assert np.diff(sorted(totals)).min() > 1e-3  # no near ties that rounding could turn
+        assert np.diff(sorted(totals)).min() > 1e-3  # no near ties that rounding could reverse
         all_totals += totals
         sums.append(example.choices[int(np.argmax(totals))])
         means.append(example.choices[int(np.argmax(np.divide(totals, lengths)))])
@@ -191,7 +191,7 @@ def test_a_choice_is_the_likeliest_one_by_a_slow_sum(
 
 
 def test_what_is_learnt_is_generated_and_chosen(tiny: Backbone, learner: CausalLearner) -> None:
-    """The round trip: tokens to learn from, loss, steps, and the same words come back."""
+    """The round trip: tokens to learn from, loss, steps, and the model answers with the same words."""
     pick = replace(PICK, prompt="tag01 : c a ->", choices=("a", "c c", "b"))
     shard = Shard(0, "sort", (SORT, SHORT, SUM, pick))
     model = LoraModel(tiny.model, tiny.target_modules, 8, 8, ("lora_A", "lora_B"))
@@ -287,7 +287,7 @@ VECTORS = torch.tensor(
 
 
 class FakeModel(nn.Module):
-    """Every word is a vector; padding is a loud one that must not be heard."""
+    """An encoder in which every word is a vector; that of padding is large and must have no effect."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -311,7 +311,7 @@ class FakeEncoder:
 
 ROAD = Example("road", "very up up", "up", ("up", "down"), kind="choice")
 SIDE = Example("side", "left", "very left", ("very left", "odd"), kind="choice")
-"""Its text is nearest to a choice of its own, but other examples' choices are in the batch too."""
+"""The text is nearest to one of its own choices, but other examples' choices are in the batch too."""
 
 
 def cosine(text: str, choice: str) -> float:

@@ -1,4 +1,4 @@
-"""Partitions: disjoint, complete, even; the same whenever asked."""
+"""Partitions: disjoint, complete, even; the same in every call."""
 
 from collections import Counter
 

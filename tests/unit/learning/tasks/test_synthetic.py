@@ -1,4 +1,4 @@
-"""The synthetic tasks and the operations behind them."""
+"""The synthetic tasks and their operations."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -41,7 +41,7 @@ def swap_pairs(items: list[int]) -> list[int]:
     return swapped
 
 
-# One list at a time, in plain Python: what every operation is held against.
+# One list at a time, in plain Python: the reference for every operation.
 SLOW: dict[str, Callable[[list[int]], list[int]]] = {
     "copy": lambda x: x,
     "reverse": lambda x: list(reversed(x)),
