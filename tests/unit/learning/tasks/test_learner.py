@@ -120,7 +120,7 @@ def test_labels_cover_exactly_the_completion_and_the_end_token(
 def test_the_loss_is_the_mean_over_completion_tokens(
     tiny: Backbone, learner: CausalLearner, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(causal_learner, "_knows_more_words_than_it_is_wide", lambda _model: large)
+    monkeypatch.setattr(causal_learner, "_has_more_tokens_than_width", lambda _model: large)
     shard = Shard(0, "sort", (SORT, SHORT))
     batch = next(iter(learner.batches(shard, 2, stream(1, "test"))))
     losses = []
