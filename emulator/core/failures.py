@@ -20,7 +20,7 @@ def cause_of(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:  # its text would name the file, too
         text = error.msg
     named = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return named + _place_of(error)
+    return named + _describe_place(error)
 
 
 def life_failure(device: int, last_round: int | None, cause: str) -> LifeFailedError:
@@ -32,10 +32,10 @@ def life_failure(device: int, last_round: int | None, cause: str) -> LifeFailedE
 
 def is_from_outside(error: BaseException) -> bool:
     """Whether the error passed through code that belongs neither to the emulator nor to a library."""
-    return bool(_frames_outside(error))
+    return bool(_find_user_frames(error))
 
 
-def _place_of(error: BaseException) -> str:
+def _describe_place(error: BaseException) -> str:
     """The place of an error as `, mine.py:12 in exchange`.
 
     It is the innermost line of a user's own code; without such a line, the innermost of the emulator.
@@ -44,11 +44,11 @@ def _place_of(error: BaseException) -> str:
         return f", {Path(error.filename).name}:{error.lineno}"
     frames = list(traceback.extract_tb(error.__traceback__))
     emulator = [frame for frame in frames if frame.filename.startswith(_PACKAGE)]
-    chosen = (_frames_outside(error) or emulator or frames)[-1:]
+    chosen = (_find_user_frames(error) or emulator or frames)[-1:]
     return "".join(f", {Path(f.filename).name}:{f.lineno} in {f.name}" for f in chosen)
 
 
-def _frames_outside(error: BaseException) -> list[traceback.FrameSummary]:
+def _find_user_frames(error: BaseException) -> list[traceback.FrameSummary]:
     """The frames that belong neither to a library nor to the emulator, outermost first."""
     libraries = map(sysconfig.get_path, ("stdlib", "purelib", "platlib"))
     known = (_PACKAGE, *libraries, "<frozen ")

@@ -21,10 +21,10 @@ def check_place(out: Path) -> None:
         _check_kind(out)
         there = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-            raise _refused(out, f"{there} is not one to write to")
+            raise _make_refusal(out, f"{there} is not one to write to")
         _check_lengths(out, there)
     except OSError as error:
-        raise _refused(out, error.strerror or str(error)) from None
+        raise _make_refusal(out, error.strerror or str(error)) from None
 
 
 def check_drawings_folder(out: Path) -> None:
@@ -50,7 +50,7 @@ def _check_kind(out: Path) -> None:
         raise ScenarioError([f"--out: got {out}, which is a file, wanted a folder"])
     for place in (out, *out.parents):
         if place.is_symlink() and not place.exists():
-            raise _refused(out, f"{place} is a link to {place.readlink()}, which is not there")
+            raise _make_refusal(out, f"{place} is a link to {place.readlink()}, which is not there")
 
 
 def _check_lengths(out: Path, there: Path) -> None:
@@ -59,26 +59,28 @@ def _check_lengths(out: Path, there: Path) -> None:
     longest_name = os.pathconf(there, "PC_NAME_MAX")
     for name in missing:
         if (length := len(os.fsencode(name))) > longest_name:
-            raise _refused(out, f"a name of {length} bytes; here they have at most {longest_name}")
+            raise _make_refusal(
+                out, f"a name of {length} bytes; here they have at most {longest_name}"
+            )
     longest_path = os.pathconf(there, "PC_PATH_MAX")
     if (length := len(os.fsencode(out.absolute())) + _DEEPEST) > longest_path:
-        raise _refused(
+        raise _make_refusal(
             out, f"paths in it may have {length} bytes; here they have at most {longest_path}"
         )
 
 
-def _refused(out: Path, why: str) -> ScenarioError:
+def _make_refusal(out: Path, why: str) -> ScenarioError:
     return ScenarioError([f"--out: got {out}, wanted a folder that can be made ({why})"])
 
 
 def is_file(path: Path) -> bool:
     """Whether a file exists; False if the system denies access or the path is not valid."""
-    return _looked(path.is_file)
+    return _ask_system(path.is_file)
 
 
 def is_folder(path: Path) -> bool:
     """Whether a folder exists; False if the system denies access or the path is not valid."""
-    return _looked(path.is_dir)
+    return _ask_system(path.is_dir)
 
 
 def resolved(path: Path) -> Path:
@@ -89,7 +91,7 @@ def resolved(path: Path) -> Path:
         return path.absolute()
 
 
-def _looked(ask: Callable[[], bool]) -> bool:
+def _ask_system(ask: Callable[[], bool]) -> bool:
     try:
         return ask()
     except (OSError, ValueError):  # no permission, a name that is too long or has a null byte

@@ -50,7 +50,7 @@ def misread(value: Any, raw: Any, where: str = "") -> Iterator[str]:
 
     value: a section, list or number. raw: the plain value of the file at the same place.
     """
-    for key, inner in _inside(value):
+    for key, inner in _list_parts(value):
         if isinstance(raw, Mapping) and key in raw:
             yield from misread(inner, raw[key], f"{where}.{key}" if where else key)
         elif isinstance(raw, Sequence) and not isinstance(raw, str) and int(key) < len(raw):
@@ -70,19 +70,19 @@ def out_of_bounds(section: Any, where: str = "") -> Iterator[str]:
 
     The bounds are MOST_DB for decibels, MOST_WHOLE for whole numbers and MOST for all others.
     """
-    for key, value in _inside(section):
+    for key, value in _list_parts(section):
         name = f"{where}.{key}" if where else key
         if isinstance(value, bool):
             continue
         if isinstance(value, int) and abs(value) > MOST_WHOLE:
             yield f"{name}: got {shown(value)}, wanted a whole number of at most {MOST_WHOLE}"
         elif isinstance(value, float):
-            yield from _float_out_of_bounds(value, name)
+            yield from _check_float(value, name)
         else:
             yield from out_of_bounds(value, name)
 
 
-def _float_out_of_bounds(value: float, name: str) -> Iterator[str]:
+def _check_float(value: float, name: str) -> Iterator[str]:
     last = next(key for key in reversed(name.split(".")) if not key.isdigit())
     if last.endswith(("_db", "_dbm", "_dbi")):
         if not abs(value) <= MOST_DB:
@@ -95,7 +95,7 @@ def _float_out_of_bounds(value: float, name: str) -> Iterator[str]:
         yield f"{name}: got {value:g}, wanted a magnitude of at most {MOST:g}"
 
 
-def _inside(value: Any) -> Iterator[tuple[str, Any]]:
+def _list_parts(value: Any) -> Iterator[tuple[str, Any]]:
     """The parts of a section, mapping or list, by key."""
     if isinstance(value, BaseModel):
         for name in type(value).model_fields:

@@ -57,7 +57,7 @@ def load(path: str, protocol: type) -> type[BaseModel]:
     Raises ValueError, which names the missing methods or arguments.
     """
     found = find(path)
-    _check(found, protocol, path)
+    _check_class(found, protocol, path)
     return found
 
 
@@ -104,7 +104,7 @@ def _refuse_unknown(value: dict[str, Any], found: type[BaseModel]) -> None:
             raise ValueError(f"{key}: got an unknown key, wanted one of {known}")
 
 
-def _check(found: type[BaseModel], protocol: type, path: str) -> None:
+def _check_class(found: type[BaseModel], protocol: type, path: str) -> None:
     lacking = missing_members(found, protocol)
     if "kind" not in found.model_fields:
         lacking.insert(0, "a field kind: str")

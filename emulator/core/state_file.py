@@ -53,7 +53,7 @@ class _Writer:
         """The value as JSON."""
         match value:
             case np.ndarray():
-                return {"array": self._name(value)}
+                return {"array": self._store(value)}
             case Kind() | Traffic():
                 return {type(value).__name__: int(value)}
             case None | bool() | int() | float() | str():
@@ -74,7 +74,7 @@ class _Writer:
         fields = {field: self.plain(getattr(value, field)) for field in _fields(type(value))}
         return {name: fields}
 
-    def _name(self, array: NDArray[Any]) -> str:
+    def _store(self, array: NDArray[Any]) -> str:
         if id(array) not in self._names:
             name = f"{len(self._names):06d}"
             self._names[id(array)] = name

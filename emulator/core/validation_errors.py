@@ -24,7 +24,7 @@ def explained(
     kind, got = problem["type"], problem["input"]
     place = f"{where}: " if where else ""
     if kind == "value_error":
-        return _of_text(str(problem["ctx"]["error"]), where, got)
+        return _place_lines(str(problem["ctx"]["error"]), where, got)
     if kind == "extra_forbidden":
         hint = did_you_mean(str(problem["loc"][-1]), known)
         listed = wanted or ("" if hint else f"one of {', '.join(known)}")
@@ -40,7 +40,7 @@ def explained(
     return [f"{place}got {found}, wanted {wanted or wanted_by(problem)}"]
 
 
-def _of_text(text: str, where: str, got: object) -> list[str]:
+def _place_lines(text: str, where: str, got: object) -> list[str]:
     """The message of one of the emulator's own checks, each line after the place of the problem."""
     lines = text.splitlines()
     if not where:

@@ -49,14 +49,14 @@ def read_mapping(path: Path, wanted: str) -> Raw:
     Raises ScenarioError for a missing or unreadable file, for content that is not YAML or not a mapping,
     for a duplicate key, and for a file that is too large or too deep.
     """
-    text = _text_of(path, wanted)
+    text = _read_text(path, wanted)
     try:
-        raw = _parsed(text, str(path))
+        raw = _parse(text, str(path))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         wanted = "each key once" if isinstance(error, _KeyTwice) else "a YAML mapping"
-        raise ScenarioError([f"{path}{line}: {_cause(error)}, wanted {wanted}"]) from None
+        raise ScenarioError([f"{path}{line}: {_describe_cause(error)}, wanted {wanted}"]) from None
     if not isinstance(raw, dict):
         got = "nothing" if raw is None else f"a {type(raw).__name__}"
         raise ScenarioError([f"{path}: got {got}, wanted a mapping of sections"])
@@ -66,10 +66,10 @@ def read_mapping(path: Path, wanted: str) -> Raw:
 def parse_value(text: str, where: str) -> Any:
     """Parse a YAML value, e.g. of an override. where: the key of the value. Raises ScenarioError."""
     try:
-        return _parsed(text, where)
+        return _parse(text, where)
     except yaml.YAMLError as error:
         raise ScenarioError(
-            [f"{where}: got {shown(text)}, wanted a value in YAML ({_cause(error)})"]
+            [f"{where}: got {shown(text)}, wanted a value in YAML ({_describe_cause(error)})"]
         ) from None
 
 
@@ -79,7 +79,7 @@ def parse_json(text: str) -> Any:
     It also refuses duplicate keys, nesting beyond Python's recursion limit, and too many digits.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return json.loads(text, object_pairs_hook=_build_mapping)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError:
@@ -105,7 +105,7 @@ def read_json(path: Path, wanted: str) -> Any:
         raise ScenarioError([f"{path}: got no JSON ({error}), wanted {wanted}"]) from None
 
 
-def _unique(pairs: Sequence[tuple[str, Any]]) -> Raw:
+def _build_mapping(pairs: Sequence[tuple[str, Any]]) -> Raw:
     """The mapping of a JSON object. Raises ValueError for a duplicate key."""
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -115,7 +115,7 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> Raw:
     return found
 
 
-def _text_of(path: Path, wanted: str) -> str:
+def _read_text(path: Path, wanted: str) -> str:
     """The text of a YAML file of at most MOST_BYTES; a byte order mark is ignored."""
     try:
         with path.open("rb") as file:
@@ -142,7 +142,7 @@ def _text_of(path: Path, wanted: str) -> str:
 # ── YAML ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parse(text: str, where: str) -> Any:
     """The value of a YAML text. Raises YAMLError, and ScenarioError for values that are misread."""
     if len(text) > MOST_BYTES:
         raise ScenarioError([f"{where}: got {len(text)} characters, wanted at most {MOST_BYTES}"])
@@ -156,7 +156,7 @@ def _parsed(text: str, where: str) -> Any:
         loader.dispose()
 
 
-def _cause(error: yaml.YAMLError) -> str:
+def _describe_cause(error: yaml.YAMLError) -> str:
     """The cause of a YAML error in one line."""
     what = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
     return " ".join(str(what).split())
@@ -205,12 +205,12 @@ class _BoundedLoader(yaml.SafeLoader):
             self._count_alias(event)
             node = super().compose_node(parent, index)
         else:
-            node = self._composed(event, parent, index)
+            node = self._compose_written(event, parent, index)
         if below_key:
             self._keys.pop()
         return node
 
-    def _composed(
+    def _compose_written(
         self, event: yaml.NodeEvent, parent: yaml.Node | None, index: Any
     ) -> yaml.Node | None:
         """Compose a node that is not an alias; store the size of an anchor for its aliases."""
@@ -222,7 +222,7 @@ class _BoundedLoader(yaml.SafeLoader):
         self._depth -= 1
         self._open.discard(anchor or "")
         if anchor is not None:
-            self._measured[anchor] = (self._values - before, _height(node))
+            self._measured[anchor] = (self._values - before, _measure_height(node))
         if isinstance(node, yaml.ScalarNode):
             self._check_scalar(node)
         return node
@@ -231,15 +231,15 @@ class _BoundedLoader(yaml.SafeLoader):
         """Count an alias as the values of its anchor. Raises YAMLError for an alias inside its anchor."""
         anchor = event.anchor or ""
         if anchor in self._open:
-            raise _problem(f"got the alias *{anchor} inside of what it stands for", event)
+            raise _make_error(f"got the alias *{anchor} inside of what it stands for", event)
         self._count(*self._measured.get(anchor, (0, 0)), event)
 
     def _count(self, values: int, height: int, event: yaml.Event) -> None:
         self._values += values
         if self._values > MOST_VALUES:
-            raise _problem(f"got more than {MOST_VALUES} values, aliases written out", event)
+            raise _make_error(f"got more than {MOST_VALUES} values, aliases written out", event)
         if self._depth + height > MOST_DEPTH:
-            raise _problem(f"got more than {MOST_DEPTH} levels inside each other", event)
+            raise _make_error(f"got more than {MOST_DEPTH} levels inside each other", event)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Compose a mapping. Raises YAMLError for a key that is not text, and for a duplicate key."""
@@ -248,9 +248,9 @@ class _BoundedLoader(yaml.SafeLoader):
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 kind = "mapping" if isinstance(key, yaml.MappingNode) else "list"
-                raise _problem(f"got a {kind} as a key (braces of a template need quotes)", key)
+                raise _make_error(f"got a {kind} as a key (braces of a template need quotes)", key)
             if key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
-                raise _problem(f"got an unknown key {key.value}, wanted text in quotes", key)
+                raise _make_error(f"got an unknown key {key.value}, wanted text in quotes", key)
             if key.value in seen:
                 mark: Any = key.start_mark
                 got = f"got the key {shown(key.value)} twice"
@@ -269,7 +269,7 @@ class _BoundedLoader(yaml.SafeLoader):
             self.misread.append(f"{where}got {got}, wanted at most {MOST_CHARACTERS} characters")
         elif kind == "timestamp":
             self.misread.append(f"{where}got {text}, which YAML takes for a date, wanted {quoted}")
-        elif (value := _as_yaml_reads(self, node)) is None:
+        elif (value := _read_as_yaml(self, node)) is None:
             self.misread.append(f"{where}got {text}, wanted true, false or a number, or {quoted}")
         else:
             self.misread.append(
@@ -277,7 +277,7 @@ class _BoundedLoader(yaml.SafeLoader):
             )
 
 
-def _as_yaml_reads(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> object:
+def _read_as_yaml(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> object:
     """The number that YAML reads from a text; None if YAML does not read a number."""
     try:
         return loader.construct_object(node)
@@ -285,14 +285,14 @@ def _as_yaml_reads(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> object:
         return None
 
 
-def _height(node: yaml.Node | None) -> int:
+def _measure_height(node: yaml.Node | None) -> int:
     """Number of nested levels of mappings and lists in a node of bounded depth."""
     if not isinstance(node, yaml.CollectionNode):
         return 0
     inner = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
-    return 1 + max(map(_height, inner), default=0)
+    return 1 + max(map(_measure_height, inner), default=0)
 
 
-def _problem(what: str, place: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
+def _make_error(what: str, place: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
     mark: Any = place.start_mark
     return yaml.MarkedYAMLError(problem=what, problem_mark=mark)

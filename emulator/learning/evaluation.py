@@ -28,7 +28,7 @@ from emulator.learning.backbone.load import Backbone
 from emulator.learning.routing.confusion import ABSTAINED, auroc, route_shares
 from emulator.learning.routing.mixture import RoutedModel, expert_gates
 from emulator.learning.routing.mixture_of_models import RoutedWeights
-from emulator.learning.routing.trial import describe, find_wrong_gates, try_out
+from emulator.learning.routing.trial import describe, find_wrong_gates, try_router
 from emulator.learning.tasks.learner import learner_for, score
 
 Measurement = tuple[str, str, float]
@@ -139,7 +139,7 @@ class Routing:
         if self.routed:
             names = self.task_names
             known = {names.index(t): (q.features, len(q.examples)) for t, q in tests.items()}
-            try_out(self.router, known, len(names))
+            try_router(self.router, known, len(names))
         return Questions(
             tests, with_features(questions.paraphrased), with_features(questions.unseen)
         )

@@ -61,12 +61,12 @@ class Operation:
     apply: Callable[[IndexArray], IndexArray]
 
 
-def _permuted(order: Callable[[int], IndexArray]) -> Callable[[IndexArray], IndexArray]:
+def _permute(order: Callable[[int], IndexArray]) -> Callable[[IndexArray], IndexArray]:
     """An operation that only moves items: output position i takes the input item order(n)[i]."""
     return lambda lists_Sn: lists_Sn[:, order(lists_Sn.shape[1])]
 
 
-def _shifted(distance: int, base: int) -> Callable[[IndexArray], IndexArray]:
+def _shift(distance: int, base: int) -> Callable[[IndexArray], IndexArray]:
     """An operation that replaces every symbol with the one `distance` places further, cyclically."""
     return lambda lists_Sn: (lists_Sn + distance) % base
 
@@ -99,31 +99,31 @@ def _differences(lists_Sn: IndexArray) -> IndexArray:
     return np.diff(lists_Sn, axis=1, prepend=0) % len(DIGITS.symbols)
 
 
-def _letters() -> tuple[Operation, ...]:
+def _make_letter_operations() -> tuple[Operation, ...]:
     base = len(LETTERS.symbols)
     functions: dict[str, Callable[[IndexArray], IndexArray]] = {
         "copy": np.copy,
-        "reverse": _permuted(lambda n: _positions(n)[::-1]),
+        "reverse": _permute(lambda n: _positions(n)[::-1]),
         "sort": lambda lists_Sn: np.sort(lists_Sn, axis=1),
         "sort_descending": lambda lists_Sn: np.sort(lists_Sn, axis=1)[:, ::-1],
-        "rotate": _permuted(lambda n: np.roll(_positions(n), -1)),
-        "rotate_back": _permuted(lambda n: np.roll(_positions(n), 1)),
-        "successor": _shifted(1, base),
-        "predecessor": _shifted(-1, base),
-        "swap_pairs": _permuted(_pairs_swapped),
-        "swap_ends": _permuted(_ends_swapped),
-        "evens_first": _permuted(_evens_first),
+        "rotate": _permute(lambda n: np.roll(_positions(n), -1)),
+        "rotate_back": _permute(lambda n: np.roll(_positions(n), 1)),
+        "successor": _shift(1, base),
+        "predecessor": _shift(-1, base),
+        "swap_pairs": _permute(_pairs_swapped),
+        "swap_ends": _permute(_ends_swapped),
+        "evens_first": _permute(_evens_first),
     }
     return tuple(Operation(name, LETTERS, apply) for name, apply in functions.items())
 
 
-def _digits() -> tuple[Operation, ...]:
+def _make_digit_operations() -> tuple[Operation, ...]:
     base = len(DIGITS.symbols)
     functions: dict[str, Callable[[IndexArray], IndexArray]] = {
         "echo": np.copy,
-        "mirror": _permuted(lambda n: _positions(n)[::-1]),
-        "increment": _shifted(1, base),
-        "decrement": _shifted(-1, base),
+        "mirror": _permute(lambda n: _positions(n)[::-1]),
+        "increment": _shift(1, base),
+        "decrement": _shift(-1, base),
         "complement": lambda lists_Sn: base - 1 - lists_Sn,
         "double": lambda lists_Sn: 2 * lists_Sn % base,
         "running_sum": lambda lists_Sn: np.cumsum(lists_Sn, axis=1) % base,
@@ -133,7 +133,9 @@ def _digits() -> tuple[Operation, ...]:
     return tuple(Operation(name, DIGITS, apply) for name, apply in functions.items())
 
 
-OPERATIONS: dict[str, Operation] = {each.name: each for each in (*_letters(), *_digits())}
+OPERATIONS: dict[str, Operation] = {
+    each.name: each for each in (*_make_letter_operations(), *_make_digit_operations())
+}
 """All operations that the backbone learns in pretraining, by name."""
 
 IDENTITIES = ("copy", "echo")

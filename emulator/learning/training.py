@@ -78,7 +78,7 @@ class Local(Section):
     )
 
     @model_validator(mode="after")
-    def _one_pace(self) -> "Local":
+    def _check_speeds(self) -> "Local":
         if self.speeds and self.flop_per_s:
             raise ValueError(
                 f"speeds: got {list(self.speeds)} with flop_per_s, wanted one of the two"
@@ -132,7 +132,7 @@ class LocalTraining:
         self._device = device_id
         self._learner = learner
         self._shard = shard
-        self._batches = self._batches_from(0)
+        self._batches = self._start_batches(0)
         self._linear_weights = count_linear_weights(backbone)
         self._steps = 0
         self._sessions = 0
@@ -151,7 +151,7 @@ class LocalTraining:
             for _ in range(steps):
                 batch = next(self._batches)
                 of_parts: list[float] = []
-                adapted.step(self._losses(adapted.module, batch, of_parts))
+                adapted.step(self._compute_losses(adapted.module, batch, of_parts))
                 losses.append(math.fsum(of_parts))
                 tokens += self._learner.tokens(batch)
                 if not math.isfinite(losses[-1]):
@@ -172,7 +172,7 @@ class LocalTraining:
         energy_j = duration_s * self._local.compute_power_w
         return Trained(float(np.mean(losses)), duration_s, energy_j, cpu_s)
 
-    def _batches_from(self, skip: int) -> Iterator[Any]:
+    def _start_batches(self, skip: int) -> Iterator[Any]:
         """The endless batches of the device without the first `skip`."""
         draws = stream(self._seed, "batches", self._device)
         return self._learner.batches(self._shard, self._local.batch_size, draws, skip)
@@ -184,9 +184,11 @@ class LocalTraining:
     def restore(self, state: State) -> None:
         """Restore a state."""
         self._steps, self._sessions = state["steps"], state["sessions"]
-        self._batches = self._batches_from(self._steps)
+        self._batches = self._start_batches(self._steps)
 
-    def _losses(self, module: nn.Module, batch: Any, values: list[float]) -> Iterator[Tensor]:
+    def _compute_losses(
+        self, module: nn.Module, batch: Any, values: list[float]
+    ) -> Iterator[Tensor]:
         """The share of each part of a batch in its loss, one by one; appends them to `values`."""
         local = self._local
         for part, share in self._learner.parts(batch, local.micro_batch_size or local.batch_size):

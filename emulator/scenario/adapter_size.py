@@ -19,7 +19,7 @@ def check_rank(scenario: Scenario, shapes_dk: Shapes) -> None:
     A method without `lora_rank` is always valid.
     """
     method = scenario.method
-    rank = _number(method, "lora_rank")
+    rank = _get_number(method, "lora_rank")
     counted = getattr(method, "orthogonal_blocks", None)  # a user's own method may lack it
     blocks = counted(len(scenario.tasks.names), scenario.devices) if counted else 0
     if not rank or not (known := shapes_dk()):
@@ -38,7 +38,7 @@ def check_rank(scenario: Scenario, shapes_dk: Shapes) -> None:
 def size_notes(scenario: Scenario, shapes_dk: Shapes) -> list[str]:
     """A note if the density keeps fewer entries than there are modules, so that some learn nothing."""
     method = scenario.method
-    rank, density = _number(method, "lora_rank"), _number(method, "density")
+    rank, density = _get_number(method, "lora_rank"), _get_number(method, "density")
     if not rank or not density or getattr(method, "budget", "density") != "density":
         return []
     known = shapes_dk()
@@ -52,7 +52,7 @@ def size_notes(scenario: Scenario, shapes_dk: Shapes) -> list[str]:
     ]
 
 
-def _number(method: object, name: str) -> float:
+def _get_number(method: object, name: str) -> float:
     """A numeric field of a method; 0 if the method has none."""
     value = getattr(method, name, 0)
     return value if isinstance(value, int | float) else 0

@@ -46,20 +46,20 @@ def read_scenario(path: Path, overrides: Sequence[str] = ()) -> Reading:
     new kind lacks, with one note per override. Raises ScenarioError with all problems.
     """
     raw = read_mapping(path, "a scenario")
-    return _completed(raw, path.name, path.resolve().parent, overrides)
+    return _complete(raw, path.name, path.resolve().parent, overrides)
 
 
 def read_preset(name: str, overrides: Sequence[str] = ()) -> Reading:
     """Read a channel preset as a scenario with default values; otherwise as `read_scenario`."""
     raw: Raw = {"name": name, "channel": name, "tasks": {"names": ["reverse"]}}  # any device count
-    return _completed(raw, name, Path.cwd(), overrides)
+    return _complete(raw, name, Path.cwd(), overrides)
 
 
 def read_preset_file(path: Path, overrides: Sequence[str] = ()) -> Reading:
     """Read a channel preset from a user's own file; otherwise as `read_preset`."""
     raw: Raw = {"tasks": {"names": ["reverse"]}, **read_mapping(path, "a preset")}
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-") or "preset"
-    return _completed({"name": name, **raw}, path.name, path.resolve().parent, overrides)
+    return _complete({"name": name, **raw}, path.name, path.resolve().parent, overrides)
 
 
 def read_named(name: str, overrides: Sequence[str] = ()) -> Reading:
@@ -85,7 +85,7 @@ def read_named(name: str, overrides: Sequence[str] = ()) -> Reading:
     return read_scenario(Path(name), overrides)
 
 
-def _completed(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) -> Reading:
+def _complete(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) -> Reading:
     """Override, complete and check. source: name for messages. folder: where relative paths start."""
     notes: list[str] = []
     pairs = [parse_override(override) for override in overrides]
@@ -154,7 +154,7 @@ def _note_without_effect(scenario: Scenario) -> list[str]:
     notes = [
         f"method.{name}: {every} has no effect in a run of {rounds} rounds"
         for name in ("exchange_every", "recluster_every")
-        if (every := _written(method, name) or 0) >= rounds
+        if (every := _find_changed(method, name) or 0) >= rounds
     ]
     if (every := scenario.evaluation.own_task_every) > rounds:
         notes.append(
@@ -162,10 +162,10 @@ def _note_without_effect(scenario: Scenario) -> list[str]:
         )
     by_device = getattr(method, "projection_by", "task") == "device"
     experts = scenario.devices if by_device else len(scenario.tasks.names)
-    active, rank = _written(method, "active_ranks"), getattr(method, "lora_rank", 0)
+    active, rank = _find_changed(method, "active_ranks"), getattr(method, "lora_rank", 0)
     if active is not None and active >= rank * experts:
         notes.append(f"method.active_ranks: {active} keeps all ({experts} experts of rank {rank})")
-    top = _written(scenario.router, "top_m")
+    top = _find_changed(scenario.router, "top_m")
     if top is not None and top > experts:
         notes.append(f"router.top_m: {top} opens all gates ({experts} experts)")
     batch, part = scenario.local.batch_size, scenario.local.micro_batch_size or 0
@@ -174,7 +174,7 @@ def _note_without_effect(scenario: Scenario) -> list[str]:
     return notes
 
 
-def _written(section: BaseModel, name: str) -> Any:
+def _find_changed(section: BaseModel, name: str) -> Any:
     """A field of a section if it differs from its default; None otherwise, and without this field."""
     field = type(section).model_fields.get(name)
     value = getattr(section, name) if field else None
@@ -241,13 +241,13 @@ def _expand_preset(raw: Raw) -> list[str]:
         hint = did_you_mean(str(name), known) or kind_hint(("channel",), name, raw)
         return [f"channel.preset: got {name!r}, wanted one of {', '.join(known)}{hint}"]
     preset = read_mapping(preset_folder() / f"{name}.yaml", "a preset")
-    raw["channel"] = _merged(preset["channel"], given)
+    raw["channel"] = _merge(preset["channel"], given)
     access = raw.get("access") or {}
-    raw["access"] = _merged(preset["access"], access) if isinstance(access, dict) else access
+    raw["access"] = _merge(preset["access"], access) if isinstance(access, dict) else access
     return []
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Raw:
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Raw:
     """The mapping `below` with the values of `above`; a different `kind` replaces the whole mapping."""
     result = dict(below)
     if "kind" in above and above["kind"] != below.get("kind"):
@@ -255,7 +255,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Raw:
     for key, value in above.items():
         old = result.get(key)
         if isinstance(value, Mapping) and isinstance(old, Mapping):
-            result[key] = _merged(old, value)
+            result[key] = _merge(old, value)
         else:
             result[key] = value
     return result

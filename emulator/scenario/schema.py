@@ -177,7 +177,7 @@ class Scenario(Section):
 
     @field_validator("router")
     @classmethod
-    def _router_of_method(cls, router: BaseModel, info: ValidationInfo) -> BaseModel:
+    def _use_router_of_method(cls, router: BaseModel, info: ValidationInfo) -> BaseModel:
         """Replace the router if the method has its own."""
         own = getattr(info.data.get("method"), "own_router", None)
         return ROUTER.validate_python({"kind": own}) if own else router
@@ -236,7 +236,7 @@ class Scenario(Section):
             )
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Scenario":
+    def _check_combinations(self) -> "Scenario":
         """Check combinations of sections. Raises one ValueError with all conflicts."""
         problems = [*find_conflicts(self), *out_of_bounds(self)]
         if problems:

@@ -40,7 +40,7 @@ class Stop(Section):
     )
 
     @model_validator(mode="after")
-    def _limits_something(self) -> "Stop":
+    def _check_limits(self) -> "Stop":
         if all(limit is None for _, limit in self):
             raise ValueError("got no limit, wanted some of bytes_total, emulated_s, energy_j")
         return self

@@ -235,7 +235,7 @@ def build_world(scenario: Scenario, air: tuple[BoundChannel, BoundAccess] | None
         joined(Reach(channel, access, scenario.access, scenario.seed))
     with all_problems() as look:
         with look():
-            data = _data(scenario)
+            data = _read_data(scenario)
         with look():
             backbone = scenario.backbone.load()
     check_rank(scenario, lambda: backbone.shapes_dk)
@@ -264,7 +264,7 @@ class _Data:
     shards: tuple[Shard, ...]
 
 
-def _data(scenario: Scenario) -> _Data:
+def _read_data(scenario: Scenario) -> _Data:
     """Read training examples and questions. Raises ScenarioError."""
     suite, seed, evaluation = scenario.tasks, scenario.seed, scenario.evaluation
     tasks_of = {

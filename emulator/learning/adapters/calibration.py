@@ -22,7 +22,7 @@ def spectral_entropies(
 ) -> DoubleArray:
     """Normalised spectral entropy of each module's W0 C on these texts [L]."""
     entropies: list[float] = []
-    for group in _groups(backbone, modules):
+    for group in _group_modules(backbone, modules):
         moments, num_tokens = input_second_moments(backbone, group, texts)
         for name in group:
             weight_dk = weight_of(backbone.model.get_submodule(name)).detach().double()
@@ -46,7 +46,7 @@ def _entropy_on_cpu(
     return spectral_entropy(weight_dk.numpy(), second_moment_kk.numpy(), num_tokens, ridge)
 
 
-def _groups(backbone: LoadedBackbone, modules: Sequence[str]) -> Iterator[list[str]]:
+def _group_modules(backbone: LoadedBackbone, modules: Sequence[str]) -> Iterator[list[str]]:
     """Groups of modules whose moments together fit into MOST_MOMENTS_BYTES."""
     group: list[str] = []
     room = MOST_MOMENTS_BYTES

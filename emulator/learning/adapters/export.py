@@ -45,7 +45,7 @@ def peft_files(expert: Expert, backbone: LoadedBackbone) -> Mapping[str, bytes]:
         for side in ("lora_A", "lora_B")
     }
     fields = config.to_dict()  # type: ignore[no-untyped-call]
-    text = json.dumps(_sorted(fields), indent=2, sort_keys=True) + "\n"
+    text = json.dumps(_sort_deeply(fields), indent=2, sort_keys=True) + "\n"
     return {
         "adapter_config.json": text.encode(),
         "adapter_model.safetensors": save(tensors, metadata={"format": "pt"}),
@@ -57,7 +57,7 @@ def expert_tensors(adapter_model: bytes) -> dict[str, FloatArray]:
 
     Raises ValueError for bytes that are not a LoRA adapter.
     """
-    stored = _loaded(adapter_model)
+    stored = _load_tensors(adapter_model)
     names = {
         name: name.removeprefix("base_model.model.").removesuffix(".weight") for name in stored
     }
@@ -117,7 +117,7 @@ def model_differences(model: bytes, backbone: nn.Module) -> dict[str, FloatArray
 
     Raises ValueError for bytes that are not weights of this backbone.
     """
-    stored, weights = _loaded(model), _weights(backbone)
+    stored, weights = _load_tensors(model), _weights(backbone)
     if {n: w.shape for n, w in stored.items()} != {n: w.shape for n, w in weights.items()}:
         raise ValueError("no weights of this backbone")
     return {name: stored[name] - weight for name, weight in weights.items()}
@@ -128,7 +128,7 @@ def _weights(backbone: nn.Module) -> dict[str, FloatArray]:
     return {name: w.detach().float().cpu().numpy() for name, w in backbone.named_parameters()}
 
 
-def _loaded(data: bytes) -> dict[str, FloatArray]:
+def _load_tensors(data: bytes) -> dict[str, FloatArray]:
     """Load float32 tensors. Raises ValueError for bytes in another format or tensors of another type."""
     try:
         stored = load(data)
@@ -142,10 +142,10 @@ def _loaded(data: bytes) -> dict[str, FloatArray]:
     return stored
 
 
-def _sorted(value: Any) -> Any:
+def _sort_deeply(value: Any) -> Any:
     """A value with sets as sorted lists and enums as their values, at every level."""
     if isinstance(value, dict):
-        return {key: _sorted(item) for key, item in value.items()}
+        return {key: _sort_deeply(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):
         return sorted(value)
     return getattr(value, "value", value)

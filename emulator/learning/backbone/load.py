@@ -23,7 +23,7 @@ from emulator.learning.backbone.tokenizer_checks import (
     check_tokens,
     find_adapted_modules,
 )
-from emulator.learning.backbone.trial_pass import try_out
+from emulator.learning.backbone.trial_pass import try_model
 from emulator.learning.linear_layers import weight_of
 
 Shapes = tuple[tuple[int, int], ...]
@@ -168,7 +168,9 @@ class CausalLM(_HuggingFace):
 
     def shapes_dk(self) -> Shapes:
         """As of the tiny model, from config.json alone; empty for a hub id, which may be out of reach."""
-        return _outlined_shapes(_folder(self.name), "causal_lm", self.name, self.target_modules)
+        return _outline_shapes(
+            _resolve_folder(self.name), "causal_lm", self.name, self.target_modules
+        )
 
     def load(self) -> Backbone:
         """Read the weights from the folder or the hub."""
@@ -187,8 +189,8 @@ class SentenceEncoder(_HuggingFace):
 
     def shapes_dk(self) -> Shapes:
         """As of the tiny model, from config.json alone; empty for a hub id, which may be out of reach."""
-        return _outlined_shapes(
-            _folder(self.name), "sentence_encoder", self.name, self.target_modules
+        return _outline_shapes(
+            _resolve_folder(self.name), "sentence_encoder", self.name, self.target_modules
         )
 
     def load(self) -> Backbone:
@@ -203,7 +205,7 @@ class SentenceEncoder(_HuggingFace):
         )
 
 
-def _folder(name: str) -> str:
+def _resolve_folder(name: str) -> str:
     """Resolve package:NAME/FOLDER to a folder; every other name is returned unchanged."""
     if not name.startswith("package:"):
         return name
@@ -222,7 +224,7 @@ def _folder(name: str) -> str:
     return str(Path(spec.submodule_search_locations[0]) / inside)
 
 
-def _outlined_shapes(folder: str, family: str, name: str, suffixes: Sequence[str]) -> Shapes:
+def _outline_shapes(folder: str, family: str, name: str, suffixes: Sequence[str]) -> Shapes:
     """Shapes of the adapted modules of a local model, without its weights; empty for a hub id."""
     if not is_folder(Path(folder)):
         return ()
@@ -247,13 +249,13 @@ def _load(
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     huggingface_hub.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    tokenizer, model = open_model(_folder(source), name, family, dtype)
+    tokenizer, model = open_model(_resolve_folder(source), name, family, dtype)
     model.requires_grad_(False)
     model.eval()
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     check_positions(model, max_tokens, name)
     targets = find_adapted_modules(model, suffixes, name)
-    try_out(model, family, targets, name)
+    try_model(model, family, targets, name)
     check_tokens(tokenizer, model, family, name)
     return Backbone(model, tokenizer, family, name, targets, max_tokens)

@@ -103,7 +103,7 @@ def outline_model(folder: str, name: str, family: str) -> nn.Module:
     return model
 
 
-def cause_of(error: Exception) -> str:
+def shorten_message(error: Exception) -> str:
     """The message of another library on one line, cut after MOST_CAUSE characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= MOST_CAUSE else f"{text[:MOST_CAUSE].rsplit(' ', 1)[0]} ..."
@@ -153,7 +153,7 @@ def _describe_failure(name: str, family: str, local: bool, error: Exception) -> 
     if "trust_remote_code" in str(error):
         cause = "it needs code of its own (auto_map), which is not run"
     else:
-        cause = cause_of(error)
+        cause = shorten_message(error)
     if local:
         return (
             f"backbone.name: got {name!r}, wanted a folder from which transformers loads a {family} "
@@ -184,7 +184,7 @@ def _find_misfits(model: nn.Module, loading: Mapping[str, Any], unread: Sequence
         f"{key} {list(got)} for {list(wanted)}" for key, got, wanted in loading["mismatched_keys"]
     ]
     found = {"missing": missing, "unknown": unknown, "of another shape": sorted(shapes)}
-    misfits = [f"{what}: {_first(names)}" for what, names in found.items() if names]
+    misfits = [f"{what}: {_join_first(names)}" for what, names in found.items() if names]
     return misfits + [" ".join(text.split()) for text in loading["error_msgs"]]
 
 
@@ -196,7 +196,7 @@ def _names_a_part(model: nn.Module, key: str) -> bool:
     return inner.split(".")[0] in parts
 
 
-def _first(names: Sequence[str]) -> str:
+def _join_first(names: Sequence[str]) -> str:
     """The first MOST_NAMES names, and the number of the others."""
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more

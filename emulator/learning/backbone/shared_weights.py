@@ -24,7 +24,7 @@ def export_handles(model: nn.Module) -> str:
     storages: dict[int, int] = {}
     handles: list[Handle] = []
     tensors: dict[str, list[Any]] = {}
-    for name, tensor in _tensors(model):
+    for name, tensor in _list_tensors(model):
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in storages:
             handle = _make_handle(storage)  # this may move the storage
@@ -47,10 +47,10 @@ def adopt_weights(model: nn.Module, handles: str) -> None:
         _open_storage(cuda, [_from_json(x) for x in rest]) for cuda, *rest in read["storages"]
     ]
     shared = {
-        name: _view(storages[index], *rest) for name, (index, *rest) in read["tensors"].items()
+        name: _make_view(storages[index], *rest) for name, (index, *rest) in read["tensors"].items()
     }
     parameters: dict[tuple[int, int], nn.Parameter] = {}
-    for name, old in _tensors(model):
+    for name, old in _list_tensors(model):
         new = shared[name]
         owner, _, leaf = name.rpartition(".")
         module = model.get_submodule(owner)
@@ -63,7 +63,7 @@ def adopt_weights(model: nn.Module, handles: str) -> None:
             module.register_buffer(leaf, new, persistent=persistent)
 
 
-def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
+def _list_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
     """All parameters and buffers under each of their names."""
     return [
         *model.named_parameters(remove_duplicate=False),
@@ -87,7 +87,7 @@ def _open_storage(cuda: bool, handle: Handle) -> UntypedStorage:
     return UntypedStorage._new_shared_filename_cpu(*handle)
 
 
-def _view(
+def _make_view(
     storage: UntypedStorage, dtype: str, offset: int, shape: list[int], stride: list[int]
 ) -> Tensor:
     empty = torch.empty(0, dtype=getattr(torch, dtype), device=storage.device)

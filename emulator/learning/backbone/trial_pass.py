@@ -11,23 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from emulator.core.errors import ScenarioError
-from emulator.learning.backbone.model_folder import cause_of
+from emulator.learning.backbone.model_folder import shorten_message
 
 TEXTS, TOKENS = 2, 3
 """S and T of the trial; they differ, so that a shape identifies them."""
 
 
-def try_out(model: Any, family: str, targets: Sequence[str], name: str) -> None:
+def try_model(model: Any, family: str, targets: Sequence[str], name: str) -> None:
     """Run one forward pass, for a causal_lm a second one from the key-value cache. The model stays equal.
 
     Raises ScenarioError if a pass fails, and if an adapted module does not get every token as input.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     try:
-        with torch.inference_mode(), _watched(model, targets, shapes):
+        with torch.inference_mode(), _record_shapes(model, targets, shapes):
             problem = _try_decoder(model) if family == "causal_lm" else _try_encoder(model)
     except Exception as error:  # an unknown architecture may raise anything
-        problem = f"which fails on {TOKENS} tokens ({cause_of(error)})"
+        problem = f"which fails on {TOKENS} tokens ({shorten_message(error)})"
     if problem:
         raise ScenarioError([f"backbone.name: got {name!r} as {family}, {problem}"])
     blind = [t for t in targets if shapes.get(t, ())[:-1] != (TEXTS, TOKENS)]
@@ -41,7 +41,7 @@ def try_out(model: Any, family: str, targets: Sequence[str], name: str) -> None:
 
 
 @contextmanager
-def _watched(
+def _record_shapes(
     model: nn.Module, targets: Sequence[str], shapes: dict[str, tuple[int, ...]]
 ) -> Iterator[None]:
     """Record the shape of the first input of each target in `shapes`."""

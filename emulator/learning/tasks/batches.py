@@ -41,13 +41,13 @@ def answer_in_batches(
     question.
     """
     answers = [""] * len(questions)
-    for batch in _alike(lengths):
+    for batch in _group_by_length(lengths):
         for index, text in zip(batch, answer([questions[i] for i in batch]), strict=True):
             answers[index] = text
     return tuple(answers)
 
 
-def _alike(lengths: Sequence[int]) -> Iterator[list[int]]:
+def _group_by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
     """Indices in batches, from the shortest question to the longest."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):

@@ -109,39 +109,41 @@ class CausalLearner:
         if question.choices:
             return self._choose(model, [question])[0]
         room = max(1, self._max_tokens - max_new_tokens)
-        prompts = self._prompts([question.prompt], [room])
+        prompts = self._encode_prompts([question.prompt], [room])
         return self._decode(model, prompts, max_new_tokens)[0].strip()
 
     def unread(self, question: Example, max_new_tokens: int) -> str:
         """The part of a question that does not fit beside its answer; empty if there is none."""
-        length = len(self._uncut([self.router_text(question)])[0][0])
+        length = len(self._encode_uncut([self.router_text(question)])[0][0])
         answers = (
-            [len(ids) for ids in self._completions(question.choices)] if question.choices else []
+            [len(ids) for ids in self._encode_completions(question.choices)]
+            if question.choices
+            else []
         )
         room = max(1, self._max_tokens - max(answers, default=max_new_tokens))
         return f"the first {length - room} tokens" if length > room else ""
 
     def _encode(self, examples: Sequence[Example]) -> list[Encoded]:
         """Token ids of prompts and completions with the end token; long prompts lose their beginning."""
-        completions = self._completions(
+        completions = self._encode_completions(
             [e.answer if e.kind == "choice" else e.completion for e in examples]
         )
         rooms = [self._max_tokens - len(ids) for ids in completions]
-        prompts = self._prompts([self.router_text(e) for e in examples], rooms)
+        prompts = self._encode_prompts([self.router_text(e) for e in examples], rooms)
         return list(zip(prompts, completions, strict=True))
 
-    def _prompts(self, texts: Sequence[str], rooms: Sequence[int]) -> list[list[int]]:
+    def _encode_prompts(self, texts: Sequence[str], rooms: Sequence[int]) -> list[list[int]]:
         """Token ids of prompts; a prompt with more tokens than its room loses its beginning.
 
         The start token, which the tokenizer puts before every text, stays.
         """
         cut = []
-        for (ids, opening), room in zip(self._uncut(texts), rooms, strict=True):
+        for (ids, opening), room in zip(self._encode_uncut(texts), rooms, strict=True):
             kept = min(opening, room - 1) if len(ids) > room else 0
             cut.append(ids[:kept] + ids[kept:][-(room - kept) :])
         return cut
 
-    def _uncut(self, texts: Sequence[str]) -> list[tuple[list[int], int]]:
+    def _encode_uncut(self, texts: Sequence[str]) -> list[tuple[list[int], int]]:
         """Token ids of each text, and the number of special tokens before it.
 
         Special tokens after a text are left out, because an answer follows.
@@ -154,7 +156,7 @@ class CausalLearner:
             prompts.append((ids[:end], opening))
         return prompts
 
-    def _completions(self, texts: Sequence[str]) -> list[list[int]]:
+    def _encode_completions(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of answers after a prompt, with the end token; they leave room for one more token."""
         behind = [put_behind_prompt(text) for text in texts]
         encoded = self._tokenizer(behind, add_special_tokens=False)["input_ids"]
@@ -188,15 +190,15 @@ class CausalLearner:
 
     def _log_likelihoods(self, model: nn.Module, examples: Sequence[Example]) -> list[float]:
         """Log-likelihoods of all choices of all examples, in order [U]."""
-        choices = [self._completions(example.choices) for example in examples]
+        choices = [self._encode_completions(example.choices) for example in examples]
         rooms = [self._max_tokens - max(map(len, of_one)) for of_one in choices]
-        prompts = self._prompts([self.router_text(e) for e in examples], rooms)
+        prompts = self._encode_prompts([self.router_text(e) for e in examples], rooms)
         device = _device_of(model)
-        prompt = self._padded(prompts, "left", device)
+        prompt = self._pad(prompts, "left", device)
         owner_U = torch.tensor(
             [i for i, of_one in enumerate(choices) for _ in of_one], device=device
         )
-        answer = self._padded(list(chain.from_iterable(choices)), "right", device)
+        answer = self._pad(list(chain.from_iterable(choices)), "right", device)
         ids_UT, mask_UT = answer["input_ids"], answer["attention_mask"]
         lengths_S = prompt["attention_mask"].sum(1)
         with torch.inference_mode():
@@ -204,7 +206,7 @@ class CausalLearner:
                 **prompt,
                 position_ids=_positions(prompt["attention_mask"]),
                 use_cache=True,
-                **_last(model),
+                **_keep_last_logits(model),
             )
             read.past_key_values.batch_select_indices(owner_U)
             positions_UT = lengths_S[owner_U, None] + torch.arange(
@@ -223,9 +225,7 @@ class CausalLearner:
             totals: list[float] = (picked_UT * mask_UT).sum(-1).tolist()
         return totals
 
-    def _padded(
-        self, ids: Sequence[list[int]], side: str, device: torch.device
-    ) -> dict[str, Tensor]:
+    def _pad(self, ids: Sequence[list[int]], side: str, device: torch.device) -> dict[str, Tensor]:
         """input_ids and attention_mask [S, T], padded to the longest."""
         padded = self._tokenizer.pad(
             {"input_ids": list(ids)}, return_tensors="pt", padding_side=side
@@ -236,7 +236,7 @@ class CausalLearner:
         """Greedy answers with as many tokens as the longest right answer of these examples."""
         longest = max(length for _, length in questions)
         texts = [self.router_text(example) for example, _ in questions]
-        prompts = self._prompts(texts, [self._max_tokens - longest] * len(texts))
+        prompts = self._encode_prompts(texts, [self._max_tokens - longest] * len(texts))
         answers = self._decode(model, prompts, longest)
         return [
             last_number(text) if example.kind == "number" else text.strip()
@@ -252,7 +252,7 @@ class CausalLearner:
         """
         from transformers import GenerationConfig
 
-        padded = self._padded(prompts, "left", _device_of(model))
+        padded = self._pad(prompts, "left", _device_of(model))
         with torch.inference_mode():
             output = model.generate(  # type: ignore[operator]
                 **padded,
@@ -286,21 +286,21 @@ def _positions(mask_ST: Tensor) -> Tensor:
     return (mask_ST.cumsum(1) - 1).clamp(min=0)
 
 
-def _last(model: nn.Module) -> dict[str, Any]:
+def _keep_last_logits(model: nn.Module) -> dict[str, Any]:
     """The argument for the logits of the last token alone, if the model has it; this saves memory."""
     return {"logits_to_keep": 1} if _gives_some_logits(model) else {}
 
 
 def _has_more_tokens_than_width(model: nn.Module) -> bool:
     """Whether the vocabulary is so large that only the needed logits should be computed."""
-    config = _base(model).config.get_text_config()
+    config = _unwrap(model).config.get_text_config()
     return bool(config.vocab_size > config.hidden_size) and _gives_some_logits(model)
 
 
 def _gives_some_logits(model: nn.Module) -> bool:
-    return "logits_to_keep" in inspect.signature(_base(model).forward).parameters
+    return "logits_to_keep" in inspect.signature(_unwrap(model).forward).parameters
 
 
-def _base(model: nn.Module) -> Any:
+def _unwrap(model: nn.Module) -> Any:
     """The model inside PEFT's; the signature of PEFT's forward does not show the arguments."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]

@@ -48,7 +48,7 @@ class EncoderLearner:
     ) -> Iterator[EncoderBatch]:
         """Endless batches of a shard of choice tasks."""
         for example in shard.train:
-            self._check(example)
+            self._check_kind(example)
         for chosen in epochs(len(shard.train), batch_size, stream, skip):
             yield self._collate([shard.train[i] for i in chosen])
 
@@ -76,15 +76,15 @@ class EncoderLearner:
     def predict(self, model: nn.Module, examples: Sequence[Example]) -> tuple[str, ...]:
         """The choice with the largest cosine for each example."""
         for example in examples:
-            self._check(example)
+            self._check_kind(example)
         tokens = self._backbone.tokenize([example.prompt for example in examples])
         lengths = tokens["attention_mask"].sum(1).tolist()
-        return answer_in_batches(examples, lengths, partial(self._nearest, model))
+        return answer_in_batches(examples, lengths, partial(self._choose_nearest, model))
 
-    def _nearest(self, model: nn.Module, examples: Sequence[Example]) -> list[str]:
+    def _choose_nearest(self, model: nn.Module, examples: Sequence[Example]) -> list[str]:
         with torch.inference_mode():
             best_S = self._cosines(model, self._collate(examples)).argmax(-1)
-        names = _distinct_choices(examples)
+        names = _list_choices(examples)
         return [names[int(column)] for column in best_S]
 
     def answer(self, model: nn.Module, question: Example, max_new_tokens: int) -> str:
@@ -97,7 +97,7 @@ class EncoderLearner:
         excess = len(backbone.tokenizer(question.prompt)["input_ids"]) - backbone.max_tokens
         return f"the last {excess} tokens" if excess > 0 else ""
 
-    def _check(self, example: Example) -> None:
+    def _check_kind(self, example: Example) -> None:
         if example.kind != "choice":
             raise ScenarioError(
                 [
@@ -107,7 +107,7 @@ class EncoderLearner:
             )
 
     def _collate(self, examples: Sequence[Example]) -> EncoderBatch:
-        names = _distinct_choices(examples)
+        names = _list_choices(examples)
         column = {name: index for index, name in enumerate(names)}
         allowed = torch.zeros((len(examples), len(names)), dtype=torch.bool)
         for row, example in enumerate(examples):
@@ -124,7 +124,7 @@ class EncoderLearner:
         return cosines.masked_fill(~batch.allowed, float("-inf"))
 
 
-def _distinct_choices(examples: Sequence[Example]) -> list[str]:
+def _list_choices(examples: Sequence[Example]) -> list[str]:
     """All choices of a batch, each once, in order of first appearance."""
     return list(dict.fromkeys(choice for example in examples for choice in example.choices))
 

@@ -139,7 +139,7 @@ class Hub(BaseModel):
         if limit is not None and limit < len(table):
             order = stream(seed, f"subset/{task}/{split}").permutation(len(table))[:limit]
             chosen = sorted(order.tolist())
-        return tuple(_example(spec, table[i]) for i in chosen)
+        return tuple(_make_example(spec, table[i]) for i in chosen)
 
     def in_folder(self, folder: Path) -> JsonLines:
         """The same tasks, read from a folder."""
@@ -151,7 +151,7 @@ class Hub(BaseModel):
         )
 
 
-def _example(spec: HubTask, row: dict[str, Any]) -> Example:
+def _make_example(spec: HubTask, row: dict[str, Any]) -> Example:
     """Convert one row with the format strings. Raises ScenarioError, which names task and columns."""
     where = f"tasks.tasks.{spec.name}"
     try:

@@ -61,9 +61,9 @@ class JsonLines(BaseModel):
             )
         path = self.folder / task / f"{split}.jsonl"
         self._check_there(task, path)
-        rows = _rows(task, path)
+        rows = _read_rows(task, path)
         if {row.kind for row in rows} == {"number", "text"}:  # among texts, a number is a text
-            rows = [_as_text(row) for row in rows]
+            rows = [_convert_to_text(row) for row in rows]
         if len(kinds := {row.kind for row in rows}) > 1:
             got = " and ".join(KINDS[kind] for kind in sorted(kinds))
             raise ScenarioError([f"{path}: got {got}, wanted one kind in a task"])
@@ -105,15 +105,15 @@ class JsonLines(BaseModel):
             )
 
 
-def _rows(task: str, path: Path) -> list[Example]:
+def _read_rows(task: str, path: Path) -> list[Example]:
     """Read all rows of a file. Raises ScenarioError with all wrong rows."""
     rows: list[Example] = []
     first: list[tuple[str, ...]] = []
     wrong = 0
-    for number, line in enumerate(_lines_of(path), start=1):
+    for number, line in enumerate(_read_lines(path), start=1):
         if line.strip():
             try:
-                rows.append(_example(task, line, f"{path}:{number}"))
+                rows.append(_parse_row(task, line, f"{path}:{number}"))
             except ScenarioError as error:
                 wrong += 1
                 if len(first) < MOST_ROWS:
@@ -123,7 +123,7 @@ def _rows(task: str, path: Path) -> list[Example]:
     return rows
 
 
-def _lines_of(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     """The lines of a file, without a byte order mark. Raises ScenarioError if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -139,23 +139,23 @@ def _lines_of(path: Path) -> list[str]:
     return text.split("\n")  # splitlines() would also split at other Unicode line ends
 
 
-def _as_text(row: Example) -> Example:
+def _convert_to_text(row: Example) -> Example:
     """Convert a row to a text row if its completion consists of the number."""
     text = row.completion.strip()
     alone = ONE_NUMBER.fullmatch(text) and last_number(text) == row.answer
     return replace(row, answer=text, kind="text") if alone else row
 
 
-def _half_characters(value: Any) -> Iterator[str]:
+def _find_half_characters(value: Any) -> Iterator[str]:
     """Surrogates without a partner, which no tokenizer and no file accepts."""
     if isinstance(value, str):
         yield from (character for character in value if "\ud800" <= character <= "\udfff")
     elif isinstance(value, list):
         for inner in value:
-            yield from _half_characters(inner)
+            yield from _find_half_characters(inner)
 
 
-def _example(task: str, line: str, where: str) -> Example:
+def _parse_row(task: str, line: str, where: str) -> Example:
     """Parse and check one row. Raises ScenarioError."""
     try:
         row: Any = parse_json(line)
@@ -164,7 +164,7 @@ def _example(task: str, line: str, where: str) -> Example:
     if not isinstance(row, dict):
         raise ScenarioError([f"{where}: got {shown(row)}, wanted an object with prompt and answer"])
     for name in ("prompt", "choices", "completion", "answer"):
-        if half := next(_half_characters(row.get(name)), None):
+        if half := next(_find_half_characters(row.get(name)), None):
             raise ScenarioError(
                 [f"{where}: {name}: got {half!a}, half a character, wanted text in whole ones"]
             )

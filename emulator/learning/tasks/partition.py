@@ -43,14 +43,14 @@ class ByTask(BaseModel):
         for device, task in enumerate(owners):
             rows, parts = examples[task], count[task]
             if len(rows) < parts:
-                raise _too_few(task, len(rows), parts)
+                raise _make_error(task, len(rows), parts)
             order = stream(seed, f"partition/{task}").permutation(len(rows))
-            own = np.split(order, self._bounds(len(rows), parts))[rank[task]]
+            own = np.split(order, self._compute_bounds(len(rows), parts))[rank[task]]
             rank[task] += 1
             shards.append(Shard(device, task, tuple(rows[i] for i in own)))
         return tuple(shards)
 
-    def _bounds(self, count: int, parts: int) -> IndexArray:
+    def _compute_bounds(self, count: int, parts: int) -> IndexArray:
         """The first index of each part except the first; every part has at least one of `count` examples."""
         share = np.arange(1, parts + 1, dtype=np.float64) ** -self.imbalance
         spare = (count - parts) * share / share.sum()
@@ -90,7 +90,7 @@ class Dirichlet(BaseModel):
             if not held[device]:
                 richest = max(range(devices), key=lambda i: len(held[i]))
                 if len(held[richest]) < 2:
-                    raise _too_few("all", sum(map(len, held)), devices)
+                    raise _make_error("all", sum(map(len, held)), devices)
                 held[device].append(held[richest].pop())
         return tuple(
             Shard(device, Counter(e.task for e in rows).most_common(1)[0][0], tuple(rows))
@@ -101,7 +101,7 @@ class Dirichlet(BaseModel):
 Partition = Annotated[ByTask | Dirichlet, Field(discriminator="kind")]
 
 
-def _too_few(task: str, got: int, wanted: int) -> ScenarioError:
+def _make_error(task: str, got: int, wanted: int) -> ScenarioError:
     return ScenarioError(
         [f"tasks.partition: got {got} training examples of task {task!r}, wanted at least {wanted}"]
     )

@@ -51,10 +51,10 @@ class Synthetic(BaseModel):
 
     @field_validator("names")
     @classmethod
-    def _known_and_distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name not in TASK_NAMES:
-                raise ValueError(_unknown(name))
+                raise ValueError(_describe_unknown(name))
         if len(set(names)) != len(names):
             raise ValueError(f"got {list(names)}, wanted each once (devices repeat tasks)")
         return names
@@ -69,19 +69,19 @@ class Synthetic(BaseModel):
         has the first examples of the larger. Raises ScenarioError for an unknown task or split.
         """
         if task not in TASK_NAMES:
-            raise ScenarioError([f"task {task!r}: {_unknown(task)}"])
+            raise ScenarioError([f"task {task!r}: {_describe_unknown(task)}"])
         if split not in SPLITS:
             raise ScenarioError([f"split {split!r}: wanted one of {', '.join(SPLITS)}"])
         if split == "paraphrased":
             by_name = Paraphrase(replace={tag_of(task): task})
             return paraphrase_examples(self.examples(task, "test", seed), (by_name,))
         draws = stream(seed, "examples", tuple(OPERATIONS).index(task))
-        fresh = _distinct_examples(OPERATIONS[task], draws)
+        fresh = _draw_examples(OPERATIONS[task], draws)
         test = tuple(islice(fresh, self.test_samples))
         return test if split == "test" else tuple(islice(fresh, self.train_samples))
 
 
-def _distinct_examples(operation: Operation, draws: Stream) -> Iterator[Example]:
+def _draw_examples(operation: Operation, draws: Stream) -> Iterator[Example]:
     """Endless examples of one operation without repeated prompts; the lengths alternate."""
     tag = tag_of(operation.name)
     seen: set[str] = set()
@@ -99,7 +99,7 @@ def _distinct_examples(operation: Operation, draws: Stream) -> Iterator[Example]
                 yield Example(operation.name, prompt, answer, completion=answer)
 
 
-def _unknown(name: str) -> str:
+def _describe_unknown(name: str) -> str:
     """The message for an unknown operation."""
     wanted = did_you_mean(name, TASK_NAMES) or f", wanted some of {', '.join(TASK_NAMES)}"
     return f"got {name!r}{wanted}"

@@ -10,7 +10,7 @@ import pytest
 
 from emulator.core.errors import ScenarioError
 from emulator.learning.routing import Arrow, BagOfWords, Cosine, Oracle, RidgeLda, Uniform
-from emulator.learning.routing.trial import try_out
+from emulator.learning.routing.trial import try_router
 from emulator.scenario.schema import Scenario
 from emulator.scenario.world import build_world
 
@@ -35,7 +35,7 @@ class Own:
 
 
 def tried(router: Any) -> None:
-    try_out(router, {0: ("features", 3), 1: ("features", 3)}, 2)
+    try_router(router, {0: ("features", 3), 1: ("features", 3)}, 2)
 
 
 def test_a_router_that_follows_its_protocol_is_accepted() -> None:

@@ -136,7 +136,7 @@ def test_choices_are_as_likely_as_without_a_cache(name: str, tmp_path: Path) -> 
     wanted = []
     for question in asked:
         prompt = backbone.tokenizer(learner.router_text(question))["input_ids"]
-        completions = learner._completions(question.choices)
+        completions = learner._encode_completions(question.choices)
         for ids in completions:
             room = 40 - max(map(len, completions))
             whole = torch.tensor([prompt[-room:] + ids])
