@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 channel = typer.Typer(
-    help="Show the channel of a scenario without a run.",
+    help="What a scenario's air comes to, before anything is run.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -82,11 +82,10 @@ def run(
     devices_per_host: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="devices to start on this host, under a launcher with one process per host",
+            min=1, help="under a launcher of one process a host: fork so many devices here"
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="print no table and no log lines")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no table, and nothing in a log")] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="check and load everything, print how many devices, stop"),
@@ -186,20 +185,18 @@ def ledger(
 @app.command()
 def reproduce(
     name: Annotated[
-        str, typer.Argument(help="an experiment, your own YAML file, or all", metavar="NAME")
+        str, typer.Argument(help="an experiment, a YAML file of one's own, or all", metavar="NAME")
     ],
     more: MoreOverrides = None,
     override: Overrides = None,
     suite: Annotated[str, typer.Option(help="backbone and tasks to run on")] = "tiny",
     seeds: Annotated[int | None, typer.Option(min=1, help="runs of each row")] = None,
-    rows: Annotated[
-        str | None, typer.Option(help="run only these rows, separated by commas")
-    ] = None,
+    rows: Annotated[str | None, typer.Option(help="only these rows, separated by commas")] = None,
     out: Annotated[
         Path | None, typer.Option(help="output folder; default runs/reproduce/<suite>/<name>")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="parallel runs; default: as cores and memory allow")
+        int | None, typer.Option(min=1, help="runs at a time; default: as cores and memory allow")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check everything, list the runs, stop")
@@ -223,13 +220,13 @@ def infer(
     prompts: Annotated[
         list[str] | None, typer.Argument(metavar="[PROMPT]...", help="what to answer")
     ] = None,
-    device: Annotated[int, typer.Option(help="device whose experts and router answer")] = 0,
-    file: Annotated[Path | None, typer.Option(help="file with more prompts, one per line")] = None,
+    device: Annotated[int, typer.Option(help="whose experts and router answer")] = 0,
+    file: Annotated[Path | None, typer.Option(help="more prompts, one a line")] = None,
     choices: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="choose among these; default: generate")
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="most generated tokens; default: half of the longest input")
+        int | None, typer.Option(help="generate so many tokens at most; default half the input")
     ] = None,
     task: Annotated[
         str | None, typer.Option(help="the true task: its experts answer, not the router's choice")
@@ -260,8 +257,7 @@ def infer(
 @app.command()
 def bench(
     names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="benchmarks; default: the usual ones"),
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="which; default: the usual ones")
     ] = None,
 ) -> None:
     """Measure this machine under the emulator: tables of figures beside their targets.
@@ -280,7 +276,7 @@ def bench(
 @app.command()
 def schema(
     experiment: Annotated[
-        bool, typer.Option("--experiment", help="print that of experiment files instead")
+        bool, typer.Option("--experiment", help="of experiment files, for reproduce")
     ] = False,
 ) -> None:
     """Print the JSON schema of scenario files."""
@@ -298,14 +294,11 @@ def show(
     scenario: ScenarioOrPreset,
     more: MoreOverrides = None,
     override: Overrides = None,
-    at: Annotated[float, typer.Option(help="emulated time, for devices that move [s]")] = 0.0,
+    at: Annotated[float, typer.Option(help="when, for devices that move [s]")] = 0.0,
     message: Annotated[
-        int | None,
-        typer.Option("--bytes", help="bytes of the message on the channel; default 6400"),
+        int | None, typer.Option("--bytes", help="air bytes of the message; default 6400")
     ] = None,
-    neighbours: Annotated[
-        int, typer.Option(help="receivers that a sender serves at the same time")
-    ] = 1,
+    neighbours: Annotated[int, typer.Option(help="how many a sender serves at once")] = 1,
     whole: Annotated[
         bool,
         typer.Option("--all", help="all links; default: above 12 devices the nearest 3 of each"),

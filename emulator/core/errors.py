@@ -130,10 +130,7 @@ def closest(got: str, known: Iterable[str]) -> str:
 
 
 def told_once(problems: "Sequence[ErrorDetails]") -> "list[ErrorDetails]":
-    """The problems that pydantic found, each once.
-
-    A list that is too short only because pydantic does not count its wrong items is left out.
-    """
+    """What pydantic found, without lists that are too short only because wrong items do not count."""
     outside = {p["loc"][:depth] for p in problems for depth in range(len(p["loc"]))}
     return [p for p in problems if p["type"] != "too_short" or p["loc"] not in outside]
 

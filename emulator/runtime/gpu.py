@@ -1,7 +1,7 @@
 """Where tensors live: in main memory, or on a GPU whose devices share one set of frozen weights.
 
 A GPU is touched only in the process that uses it, never in a parent that forks. Of the processes of a
-host that use the same GPU the first to come loads the weights there, the others adopt_weights them.
+host that use the same GPU the first to come loads the weights there, the others adopt them.
 """
 
 import platform

@@ -33,7 +33,7 @@ UNITS = {
 """Units by suffix of a key; the longest matching suffix counts."""
 
 
-def describe_problem(problem: Any, raw: Any) -> list[str]:
+def lines_of(problem: Any, raw: Any) -> list[str]:
     """Describe a problem that pydantic found in the mapping `raw`, as lines of path, got, wanted."""
     keys = _find_keys(problem["loc"], raw)
     where, kind, got = ".".join(keys), problem["type"], problem["input"]

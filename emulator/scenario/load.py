@@ -14,7 +14,7 @@ from emulator.core.errors import ScenarioError, did_you_mean, shown, told_once
 from emulator.core.places import is_file, is_folder, resolved
 from emulator.core.plain_numbers import misread
 from emulator.core.yaml_file import Raw, parse_value, read_mapping
-from emulator.scenario.error_messages import describe_problem, kind_hint, model_of_kind
+from emulator.scenario.error_messages import kind_hint, lines_of, model_of_kind
 from emulator.scenario.schema import Scenario
 
 PATHS = (
@@ -104,9 +104,7 @@ def _complete(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) -> 
         scenario = Scenario.model_validate(raw)
         problems += misread(scenario, raw)
     except ValidationError as error:
-        problems += [
-            line for item in told_once(error.errors()) for line in describe_problem(item, raw)
-        ]
+        problems += [line for item in told_once(error.errors()) for line in lines_of(item, raw)]
     if problems:
         raise ScenarioError([f"{source}: {problem}" for problem in problems])
     notes += [*_note_router(raw, scenario), *_note_unmeasured(scenario)]

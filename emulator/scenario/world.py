@@ -100,9 +100,9 @@ class World:
         return Network(self.channel, self.access)
 
     def hop_counts(self, time_s: float) -> IndexArray:
-        """Number of hops between devices at a time [M, M]; a hop delivers one packet within the deadline.
+        """[M, M] hops between devices that can exchange one packet within the deadline, at a time.
 
-        Raises ScenarioError if some devices cannot reach each other.
+        Raises ScenarioError where some cannot reach each other.
         """
 
         def counted() -> IndexArray:

@@ -1,4 +1,4 @@
-"""Which devices can reach each other: links of a round, and what all devices know of all.
+"""Links of a round, and the survey: what every device knows of all devices.
 
 Shapes: M devices, L adapted modules.
 """
@@ -14,7 +14,7 @@ from emulator.core.types.arrays import BoolArray, DoubleArray, IndexArray
 
 @dataclass(frozen=True)
 class Link:
-    """One directed link of a round and the mixing weight its receiver gives to its sender."""
+    """One directed link of a round, and the mixing weight that its receiver gives to its sender."""
 
     sender: int
     receiver: int
@@ -22,11 +22,15 @@ class Link:
 
 
 PowerSharing = Literal["as_needed", "equally", "in_turn"]
-"""How a device shares its power out: each neighbour what it needs, all the same at once, or in turn."""
+"""How a device divides its power among its neighbours.
+
+as_needed: all at once, each with the power that it needs. equally: all at once, with equal powers.
+in_turn: one after the other, each with the full power.
+"""
 
 
 def spent_w(needed_w: DoubleArray, sharing: PowerSharing) -> DoubleArray:
-    """Power [W] for neighbours who need [.., neighbours] each, so that it is enough for all."""
+    """Least power [W] of a device whose neighbours need powers of [.., neighbours]."""
     if sharing == "as_needed":
         return np.asarray(needed_w.sum(axis=-1))
     at_once = needed_w.shape[-1] if sharing == "equally" else 1
@@ -35,14 +39,14 @@ def spent_w(needed_w: DoubleArray, sharing: PowerSharing) -> DoubleArray:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What every device knows of all after the introductions; the input of every topology.
+    """What every device knows of all devices after the introductions; the input of every topology.
 
     positions_m [M, 2]; mean_gain [M, M] (linear power gain, diagonal 0); in_range [M, M] booleans;
-    max_power_w [M]; required_power_w: of the number u > 0 of neighbours that i serves at once, the
-    least power of i towards j [M, M], worked out when asked for; samples [M]; groups [M]: the task
+    max_power_w [M]; required_power_w: a function of u > 0, the number of neighbours that i serves at
+    once, which returns the least power of i towards j [M, M]; samples [M]; groups [M]: the task
     group of each device (its projection); densities [M, L]; module_sizes [L]: entries d*r of B in each
     module.
-    Methods without masks leave densities at 1 and every group different.
+    Methods without masks have densities of 1, and a different group for every device.
     """
 
     positions_m: DoubleArray
@@ -57,10 +61,10 @@ class Survey:
     power_sharing: PowerSharing = "as_needed"
 
     def spent_w(self, needed_w: DoubleArray) -> DoubleArray:
-        """Power that a device spends to serve neighbours who need [.., neighbours] each [W]."""
+        """Power [W] of a device that serves neighbours with needs of [.., neighbours], as it shares it."""
         return spent_w(needed_w, self.power_sharing)
 
     @property
     def devices(self) -> int:
-        """M."""
+        """The number M of devices."""
         return int(self.samples.size)

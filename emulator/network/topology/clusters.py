@@ -58,7 +58,7 @@ def _occupancy(densities_JL: DoubleArray) -> _Occupancy:
 def expected_collision_rate(survey: Survey, members: Sequence[int]) -> float:
     """S(c) of a cluster: the share of coordinates that at least two of its masks keep, as expected.
 
-    In a module S = 1 − Π(1−s_j) − Σ_j s_j Π_{z≠j}(1−s_z) (Eq 19) over the distinct task groups, whose
+    In a module S = 1 − Π(1−s_j) − Σ_j s_j Π_{z≠j}(1−s_z) (Eq 19) over the distinct task blocks, whose
     masks count as independent; 0 for fewer than two. Modules are weighted by their entries. Computed by
     adding one mask after the other, so that a density of 1 needs no division by 0.
     """
@@ -70,7 +70,7 @@ def expected_collision_rate(survey: Survey, members: Sequence[int]) -> float:
 def agnes(survey: Survey, max_collision_rate: float) -> Clusters:
     """Sorted clusters of sorted device ids; every device is in exactly one.
 
-    S(c) = Σ n_l S_{c,l} / Σ n_l over the distinct task groups of c: devices that share a group
+    S(c) = Σ n_l S_{c,l} / Σ n_l over the distinct task blocks of c: devices that share a block
     collide by design. Merging is feasible if S <= max_collision_rate, all pairs are in range, and
     Σ_j required_power_w[i, j, |c|-1] <= max_power_w[i] for every member i. Of the feasible pairs
     that of least S is merged, ties by least Σ 1/mean_gain over the pairs of members, then by lowest
@@ -111,11 +111,11 @@ class TaskMesh(FixedGraph):
     kind: Literal["tasks"] = "tasks"
 
     def clusters(self, survey: Survey) -> Clusters:
-        """One cluster for each task group that some device holds, by lowest device."""
-        members_of: dict[int, list[int]] = {}
-        for device, group in enumerate(survey.groups):
-            members_of.setdefault(int(group), []).append(device)
-        return tuple(tuple(members) for members in members_of.values())
+        """One cluster for each task block that some device holds, by lowest device."""
+        groups: dict[int, list[int]] = {}
+        for device, block in enumerate(survey.groups):
+            groups.setdefault(int(block), []).append(device)
+        return tuple(tuple(members) for members in groups.values())
 
     def links(self, round_index: int, survey: Survey, seed: int) -> tuple[Link, ...]:
         """All links, sorted by (receiver, sender)."""
@@ -142,12 +142,12 @@ class _Nest:
         self._survey = survey
         self._limit = max_collision_rate + TIE
         self._weights_L = survey.module_sizes / survey.module_sizes.sum()
-        self._first_of_group = {
-            int(group): int(np.flatnonzero(survey.groups == group)[0])
-            for group in np.unique(survey.groups)
+        self._first_of_block = {
+            int(block): int(np.flatnonzero(survey.groups == block)[0])
+            for block in np.unique(survey.groups)
         }
         self._known: dict[frozenset[int], _Occupancy] = {}
-        self._groups = [frozenset([int(group)]) for group in survey.groups]
+        self._blocks = [frozenset([int(block)]) for block in survey.groups]
         self.members: list[list[int]] = [[device] for device in range(devices)]
         with np.errstate(divide="ignore"):
             cost = 1.0 / survey.mean_gain
@@ -180,7 +180,7 @@ class _Nest:
         """Move the cluster of the higher slot into the lower one."""
         self.members[low] = sorted(self.members[low] + self.members[high])
         self.members[high] = []
-        self._groups[low] |= self._groups[high]
+        self._blocks[low] |= self._blocks[high]
         self._inside_C[low] += self._inside_C[high] + self._between_CC[low, high]
         self._between_CC[low] += self._between_CC[high]
         self._between_CC[:, low] = self._between_CC[low]
@@ -197,8 +197,8 @@ class _Nest:
 
     def _rates(self, slot: int) -> DoubleArray:
         """S [C] of the cluster in a slot together with that of every other slot."""
-        own = self._groups[slot]
-        others = [self._of(groups - own) for groups in self._groups]
+        own = self._blocks[slot]
+        others = [self._of(blocks - own) for blocks in self._blocks]
         together = self._of(own).join(
             _Occupancy(
                 np.stack([other.nobody for other in others]),
@@ -207,12 +207,12 @@ class _Nest:
         )
         return np.asarray(together.collision @ self._weights_L)
 
-    def _of(self, groups: frozenset[int]) -> _Occupancy:
-        """Occupancy of a set of task groups, remembered."""
-        if groups not in self._known:
-            devices = [self._first_of_group[group] for group in sorted(groups)]
-            self._known[groups] = _occupancy(self._survey.densities[devices])
-        return self._known[groups]
+    def _of(self, blocks: frozenset[int]) -> _Occupancy:
+        """Occupancy of a set of task blocks, remembered."""
+        if blocks not in self._known:
+            devices = [self._first_of_block[block] for block in sorted(blocks)]
+            self._known[blocks] = _occupancy(self._survey.densities[devices])
+        return self._known[blocks]
 
     def _powers_fit(self, members: list[int]) -> bool:
         """Whether every member can serve all others at once."""

@@ -191,8 +191,8 @@ def write(
     (folder / "pretrain.json").write_text(text, encoding="utf-8")
 
 
-def run_pretraining(arguments: Sequence[str] | None = None) -> None:
-    """Train, evaluate and write the model under the options of a command line."""
+def write_backbone(arguments: Sequence[str] | None = None) -> None:
+    """Train, measure, write."""
     parser = argparse.ArgumentParser(prog="python -m emulator.learning.backbone.tiny.pretrain")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
     parser.add_argument("--seed", type=int, default=0)
@@ -210,4 +210,4 @@ def run_pretraining(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_pretraining()
+    write_backbone()

@@ -14,8 +14,8 @@ from emulator.learning.backbone.tiny.pretrain import (
     Recipe,
     draw_batch,
     exact_matches,
-    run_pretraining,
     sequences,
+    write_backbone,
 )
 from emulator.learning.list_operations import (
     ARROW,
@@ -170,7 +170,7 @@ def test_greedy_decoding_ends_by_itself_and_agrees_with_one_pass(
 
 def test_pretraining_writes_the_same_bytes_twice(tmp_path: Path, capsys) -> None:
     for name in ("once", "again"):
-        run_pretraining(["--out", str(tmp_path / name), "--steps", "3", "--seed", "5"])
+        write_backbone(["--out", str(tmp_path / name), "--steps", "3", "--seed", "5"])
     once, again = (
         {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()}
         for name in ("once", "again")

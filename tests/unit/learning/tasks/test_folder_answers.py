@@ -173,7 +173,9 @@ def test_cut_answers_are_reported_and_refused_if_all_are_cut(tmp_path: Path) -> 
     short = replace(loaded(llama(tmp_path / "model")), max_tokens=8)
     whole, cut = text("q", "abcde"), text("q", "abcdef")
     check_language(short, "t", [whole])
-    with pytest.warns(UserWarning, match=r"got 8, which cuts 1 of 2 checked answers of task 't'.* 9 or"):
+    with pytest.warns(
+        UserWarning, match=r"got 8, which cuts 1 of 2 checked answers of task 't'.* 9 or"
+    ):
         check_language(short, "t", [whole, cut])
     with pytest.raises(ScenarioError, match=r"backbone.max_tokens: got 8, which cuts 2 of 2"):
         check_language(short, "t", [cut, cut])

@@ -50,7 +50,7 @@ def test_collision_rate_of_known_cases():
     assert _rate_of([0.7]) == pytest.approx(0.0, abs=1e-15)
     assert _rate_of([0.25, 0.25]) == pytest.approx(0.0625)
     assert _rate_of([1.0, 1.0]) == 1.0
-    survey = _line(4, 0.25, groups=[0, 0, 1, 0])
+    survey = _line(4, 0.25, blocks=[0, 0, 1, 0])
     survey.densities[2] = [0.5, 0.0]
     assert expected_collision_rate(survey, [0, 1, 3]) == pytest.approx(0.0, abs=1e-15)
     # Modules count by their entries, 300 and 100 of them; a task counts once.
@@ -59,7 +59,7 @@ def test_collision_rate_of_known_cases():
 
 @st.composite
 def _surveys(draw):
-    """Random, untidy surveys: shared groups, equal densities, grids with ties, holes in the range."""
+    """Random, untidy surveys: shared blocks, equal densities, grids with ties, holes in the range."""
     devices = draw(st.integers(1, 8))
     modules = draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 2**31)))
@@ -72,10 +72,10 @@ def _surveys(draw):
     in_range = (distance_m <= draw(st.sampled_from([80.0, 150.0, 1e3]))) & ~np.eye(
         devices, dtype=bool
     )
-    groups = rng.integers(0, draw(st.integers(1, 8)), devices)
-    by_group = rng.uniform(0.0, 0.4, (8, modules))
+    blocks = rng.integers(0, draw(st.integers(1, 8)), devices)
+    by_block = rng.uniform(0.0, 0.4, (8, modules))
     if draw(st.booleans()):
-        by_group[:] = draw(st.sampled_from([0.05, 0.2, 1.0]))
+        by_block[:] = draw(st.sampled_from([0.05, 0.2, 1.0]))
     return Survey(
         positions_m=positions_m,
         mean_gain=gain,
@@ -83,8 +83,8 @@ def _surveys(draw):
         max_power_w=rng.uniform(0.5, 1.0, devices) * draw(st.sampled_from([1e-9, 1e-8, 1.0])),
         required_power_w=_required(distance_m, draw(st.floats(0.5, 3.0))),
         samples=np.ones(devices, dtype=np.int64),
-        groups=groups,
-        densities=by_group[groups],
+        groups=blocks,
+        densities=by_block[blocks],
         module_sizes=rng.integers(1, 1000, modules),
     )
 
@@ -99,9 +99,9 @@ def _required(distance_m, bit_per_s_hz):
 
 def _expected_rate(survey, members) -> float:
     first = {int(survey.groups[i]): i for i in reversed(range(survey.devices))}
-    groups = sorted({int(survey.groups[i]) for i in members})
+    blocks = sorted({int(survey.groups[i]) for i in members})
     per_module = [
-        _eq_19([float(survey.densities[first[group], module]) for group in groups])
+        _eq_19([float(survey.densities[first[block], module]) for block in blocks])
         for module in range(survey.module_sizes.size)
     ]
     return float(np.average(per_module, weights=survey.module_sizes))
@@ -172,7 +172,7 @@ def test_every_device_finds_the_same_clusters_and_changes_nothing(survey, limit)
     assert all(np.array_equal(getattr(copy, name), getattr(survey, name)) for name in fields)
 
 
-def _line(devices: int, densities, groups=None) -> Survey:
+def _line(devices: int, densities, blocks=None) -> Survey:
     """Devices 10 m apart on a line; power is no obstacle."""
     positions_m = np.stack([10.0 * np.arange(devices), np.zeros(devices)], axis=1)
     distance_m = np.abs(positions_m[:, :1] - positions_m[:, 0]) + np.eye(devices)
@@ -183,7 +183,7 @@ def _line(devices: int, densities, groups=None) -> Survey:
         max_power_w=np.ones(devices),
         required_power_w=lambda _: np.zeros((devices, devices)),
         samples=np.ones(devices, dtype=np.int64),
-        groups=np.arange(devices) if groups is None else np.array(groups),
+        groups=np.arange(devices) if blocks is None else np.array(blocks),
         densities=np.array(np.broadcast_to(densities, (devices, 2)), dtype=np.float64),
         module_sizes=np.array([300, 100]),
     )
@@ -195,7 +195,7 @@ def test_equal_densities_are_settled_by_the_channel_and_then_by_ids():
 
 
 def test_devices_of_one_task_do_not_collide():
-    assert agnes(_line(6, 0.9, groups=[0, 1, 0, 1, 0, 1]), 0.1) == ((0, 2, 4), (1, 3, 5))
+    assert agnes(_line(6, 0.9, blocks=[0, 1, 0, 1, 0, 1]), 0.1) == ((0, 2, 4), (1, 3, 5))
 
 
 def test_without_masks_nobody_shares_a_cluster_unless_everything_may_collide():
@@ -226,7 +226,7 @@ def test_a_device_is_no_neighbour_of_itself(sharing):
 
 
 def test_the_mesh_joins_members_only_with_equal_weights():
-    survey = _line(5, 0.25, groups=[0, 0, 0, 1, 1])
+    survey = _line(5, 0.25, blocks=[0, 0, 0, 1, 1])
     mesh = ClusterMesh(max_collision_rate=0.05)
     assert mesh.clusters(survey) == ((0, 1, 2), (3, 4))
     links = mesh.links(0, survey, seed=0)
