@@ -144,9 +144,9 @@ class Device:
 
     def answer(self, experts: Sequence[Expert]) -> None:
         """Answer the test examples of every task and record how well."""
-        measured = [*self.router.together(experts)]
+        measured = [*self.router.measure_answers(experts)]
         if self._world.scenario.method.routes:
-            measured += self.router.controls(experts, self.info.shard.task)
+            measured += self.router.measure_controls(experts, self.info.shard.task)
             measured += alignments(experts) if self.info.id == 0 else ()
         for metric, task, value in measured:
             self.log.metric(metric, value, self.progress.rounds - 1, task)
@@ -159,7 +159,7 @@ class Device:
             device=self.info.id,
             own_expert=own_expert,
             experts=experts,
-            router=self.router.router(),
+            router=self.router.fitted_router,
             records=self.log.take(),
             links=tuple(link for link in links if link.receiver == self.info.id),
             clusters=self.network.own_clusters,

@@ -1,4 +1,4 @@
-"""Parquet files as tables, checked column by column. Whoever reads such a file reads it here."""
+"""Parquet files as tables, checked column by column. Every Parquet file is read here."""
 
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -14,16 +14,16 @@ _ARROW = {"int": pa.int64(), "float": pa.float64(), "str": pa.string(), "bool": 
 
 
 def column_types(kind: type) -> dict[str, pa.DataType]:
-    """The columns of a file whose rows are the dataclass `kind`."""
+    """Name and Arrow type of each column of a file whose rows are the dataclass `kind`."""
     return {field.name: _ARROW[_type_name(field.type)] for field in fields(kind)}
 
 
 def read_columns(path: Path, kind: type, wanted: str) -> pa.Table:
-    """The columns of a file whose rows are the dataclass `kind`, each of its type and without gaps.
+    """Read the columns of a file whose rows are the dataclass `kind`; check their types and for gaps.
 
-    Fields with a default may be absent; columns that are no field are passed over. wanted: what the
-    file should be, e.g. "ledger". Read by this thread alone: whoever asks may fork later. Raises
-    ScenarioError, which names file and column.
+    Columns of fields with a default may be missing; columns that are not fields are ignored. wanted:
+    what the file should be, e.g. "ledger". The file is read without further threads, so that the
+    process may fork later. Raises ScenarioError, which names the file and the column.
     """
     types = column_types(kind)
     needed = {field.name for field in fields(kind) if field.default is MISSING}

@@ -1,4 +1,4 @@
-"""The exceptions of the house. Everything a user can cause is an `EmulatorError` of one clear text."""
+"""The exceptions of the emulator. Every error that a user can cause is an `EmulatorError` with a message."""
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 MOST_ROWS = 10
-"""Wrong rows of data files that are shown."""
+"""How many wrong rows of data files a message shows."""
 
 
 class EmulatorError(Exception):
-    """Anything that ends a run with a message instead of a traceback."""
+    """An error that ends a run with a message instead of a traceback."""
 
 
 @dataclass(frozen=True)
 class WrongRows:
-    """Wrong rows of one data file: the problems of the first MOST_ROWS of them, and how many there are."""
+    """Wrong rows of one data file: the problems of the first MOST_ROWS rows, and the number of rows."""
 
     file: str
     first: tuple[tuple[str, ...], ...]
@@ -28,11 +28,11 @@ class WrongRows:
 
 
 class ScenarioError(EmulatorError):
-    """Wrong input: every problem found, one line each, each once. Exit code 2.
+    """Wrong input: one line for each problem, without repetitions. Exit code 2.
 
-    A line says where, what was got and what was wanted:
+    A line names the place, the value found and the value wanted:
     `quickstart.yaml: method.density: got 1.7, wanted a number in (0, 1]`.
-    Of the wrong rows of all files the first MOST_ROWS are shown and the others counted.
+    The first MOST_ROWS wrong rows of all files are shown; the others are counted.
     """
 
     def __init__(self, problems: Sequence[str], rows: Sequence[WrongRows] = ()) -> None:
@@ -42,30 +42,30 @@ class ScenarioError(EmulatorError):
 
 
 class OutOfReachError(ScenarioError):
-    """What lies on another machine, which is not reached."""
+    """The data or the model is on another machine, which cannot be reached."""
 
 
 class WireError(EmulatorError):
-    """Bytes that are not a packet of ours: bad magic, checksum, counts or layout."""
+    """The bytes are not a packet of the emulator: wrong magic, checksum, counts or layout."""
 
 
 class ProtocolError(EmulatorError):
-    """Two devices disagree about who sends to whom: a bug in a method or a topology."""
+    """Two devices disagree about the links of an exchange: a bug in a method or a topology."""
 
 
 class DeviceFailedError(EmulatorError):
-    """A device died: which one, in which round, and why. Exit code 1."""
+    """A device failed; the message names the device, the round and the cause. Exit code 1."""
 
 
 class LifeFailedError(DeviceFailedError):
-    """The code of a device raised something; the text names device and round already."""
+    """The code of a device raised an exception; the text already names the device and the round."""
 
 
 @contextmanager
 def all_problems() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Look at several things and raise one ScenarioError with what was wrong with any of them.
+    """Run several checks and raise one ScenarioError with the problems of all of them.
 
-    Gives what each look is made under.
+    Yields a function; each check runs inside the context manager that this function returns.
     """
     errors: list[ScenarioError] = []
 
@@ -81,14 +81,14 @@ def all_problems() -> Iterator[Callable[[], AbstractContextManager[None]]]:
 
 
 def raise_together(errors: Sequence[ScenarioError]) -> None:
-    """Raise one ScenarioError with the problems of all; nothing where there are none."""
+    """Raise one ScenarioError with the problems of all errors; do nothing if there are no errors."""
     if errors:
         problems = [problem for error in errors for problem in error.others]
         raise ScenarioError(problems, [rows for error in errors for rows in error.rows])
 
 
 def _lines_of(files: Sequence[WrongRows]) -> Iterator[str]:
-    """The problems of the first rows, and in which files there are how many more."""
+    """The problems of the first rows, then one line that counts the other wrong rows by file."""
     room, more = MOST_ROWS, dict[str, int]()
     for rows in files:
         taken = rows.first[:room]
@@ -104,11 +104,11 @@ def _lines_of(files: Sequence[WrongRows]) -> Iterator[str]:
 
 
 MOST_SHOWN = 200
-"""Characters of a wrong value that a message has room for."""
+"""Most characters of a wrong value in a message."""
 
 
 def shown(value: object) -> str:
-    """A wrong value as it stands in a message: its middle left out where it is long."""
+    """A wrong value as text for a message; the middle of a long one is left out."""
     text = repr(value)
     if len(text) <= MOST_SHOWN:
         return text
@@ -117,13 +117,13 @@ def shown(value: object) -> str:
 
 
 def did_you_mean(got: str, known: Iterable[str]) -> str:
-    """'; did you mean ...?' when something known is close."""
+    """'; did you mean ...?' with the closest known word; empty if no known word is close."""
     close = closest(got, known)
     return f"; did you mean {close!r}?" if close else ""
 
 
 def closest(got: str, known: Iterable[str]) -> str:
-    """The known word that is closest, where one is close; swapped letters are closest."""
+    """The closest known word, or empty if none is close. A word with the same letters is the closest."""
     words = list(known)
     swapped = [word for word in words if sorted(word) == sorted(got)]
     return next(iter(swapped or difflib.get_close_matches(got, words, n=1, cutoff=0.6)), "")
@@ -136,7 +136,7 @@ def drop_consequences(problems: "Sequence[ErrorDetails]") -> "list[ErrorDetails]
 
 
 def wanted_by(problem: "ErrorDetails") -> str:
-    """What should stand where pydantic found a problem, in words."""
+    """The value that was wanted where pydantic found a problem, in words."""
     kind = problem["type"]
     words = {"missing": "this key", "union_tag_not_found": "a mapping with a kind"}
     words |= dict.fromkeys(("tuple_type", "list_type"), "a list")

@@ -7,10 +7,10 @@ from emulator.core.types.records import SETUP_ROUND, MetricRecord
 
 
 class MetricLog:
-    """Records of one device; `take` hands over those since it was called last."""
+    """Records of one device; `take` returns the records since its last call."""
 
     def __init__(self, device_id: int, module_names: Callable[[], Sequence[str]]) -> None:
-        """module_names: of the adapted modules, known once the method has adapted the backbone."""
+        """module_names: returns the names of the adapted modules, once the backbone is adapted."""
         self._device_id = device_id
         self._module_names = module_names
         self._records: list[MetricRecord] = []
@@ -25,6 +25,6 @@ class MetricLog:
             self.metric(f"{name}/{module}", float(value), SETUP_ROUND)
 
     def take(self) -> tuple[MetricRecord, ...]:
-        """All records since the last call."""
+        """Return all records since the last call, and forget them."""
         records, self._records = tuple(self._records), []
         return records

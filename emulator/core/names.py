@@ -1,7 +1,7 @@
-"""Names that become part of a path: scenarios, tasks, rows of experiments. One rule for all of them.
+"""The rule for names that become part of a path: names of scenarios, tasks and rows of experiments.
 
-A name is a single folder or file name on every common file system and never leads out of the folder
-that it is put in.
+A name is a single folder or file name on every common file system, and a path made with it never
+leaves its folder.
 """
 
 import unicodedata
@@ -11,10 +11,10 @@ from typing import Annotated
 from pydantic import AfterValidator, WithJsonSchema
 
 MOST_BYTES = 100
-"""Of UTF-8. A file name may have 255, and names get additions: `<name>-<method>-<seed>.partial`."""
+"""Most bytes of a name in UTF-8. A file name may have 255, and `<name>-<method>-<seed>.partial` is longer."""
 
 SIGNS = " ._+-"
-"""What a name may have besides letters and digits."""
+"""The characters that a name may have besides letters and digits."""
 
 NAME = (
     "text of letters, digits, spaces and . _ + -, the first a letter or digit, no space at the end"
@@ -23,14 +23,14 @@ NAME = (
 
 
 def is_name(text: str) -> bool:
-    """Whether a text may be a name. Letters, their marks and digits are those of any script."""
+    """Whether a text may be a name. Letters, their marks and digits may be of any script."""
     known = all(c in SIGNS or unicodedata.category(c)[0] in "LMN" for c in text)
     begins, ends = text[:1].isalnum(), not text.endswith(" ")
     return known and begins and ends and len(text.encode()) <= MOST_BYTES
 
 
 def checked_name(text: str) -> str:
-    """The text itself. Raises ValueError, which says what is wanted, for what is no name."""
+    """The text itself. Raises ValueError, which states the rule, for a text that is not a name."""
     if is_name(text):
         return text
     size = len(text.encode(errors="replace"))
@@ -39,7 +39,7 @@ def checked_name(text: str) -> str:
 
 
 def wrong_names(texts: Iterable[str]) -> Iterator[str]:
-    """What is wrong with each text that is no name."""
+    """One message for each text that is not a name."""
     for text in texts:
         try:
             checked_name(text)

@@ -1,6 +1,6 @@
-"""Numbers as people write them: what YAML 1.1 or pydantic would silently take for another one.
+"""Checks of numbers: text that YAML 1.1 or pydantic would silently read as another number.
 
-Used where a file is read (by its text) and where a scenario is checked (by its values).
+The text of a file is checked when the file is read, the values when the scenario is checked.
 """
 
 import math
@@ -18,39 +18,39 @@ FLOAT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 ENDLESS = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 MOST_CHARACTERS = 60
-"""A number of more is no number that anyone means."""
+"""Most characters of a number; a longer text is a mistake."""
 
 MOST_DB = 1000.0
-"""Decibels whose ratio, 10^(dB/10), and products of a few of them a float can hold."""
+"""Largest magnitude in decibels: a float holds the ratio 10^(dB/10) and products of a few ratios."""
 
 MOST = 1e30
-"""Magnitude of all other numbers: products of a few of them stay within what a float can hold."""
+"""Largest magnitude of all other numbers: a float holds products of a few of them."""
 
 LEAST_HZ = 1e-30
-"""Of a band or a carrier, in its unit: their inverses are used as they are."""
+"""Least frequency of a band or a carrier, in its unit: a float holds the inverse."""
 
 MOST_WHOLE = 2**63 - 1
-"""What 64 bits hold."""
+"""Largest whole number: 64 bits hold it."""
 
 
 def is_plain_int(text: str) -> bool:
-    """Whether a text is a whole number that every reader takes for the same one."""
+    """Whether a text is a whole number that every parser reads as the same value."""
     plain = DECIMAL.fullmatch(text) or HEXADECIMAL.fullmatch(text)
     return plain is not None and len(text) <= MOST_CHARACTERS
 
 
 def is_plain_float(text: str) -> bool:
-    """Whether a text is a number with a fraction or exponent, or one of YAML's endless ones."""
+    """Whether a text is a number with a fraction or exponent, or YAML's infinity or NaN."""
     plain = FLOAT.fullmatch(text) or ENDLESS.fullmatch(text)
     return plain is not None and len(text) <= MOST_CHARACTERS
 
 
 def misread(value: Any, raw: Any, where: str = "") -> Iterator[str]:
-    """Numbers of a checked section that stand in the file as something else; one line each.
+    """Numbers of a checked section that are not written as numbers in the file; one line each.
 
-    value: a section, list or number. raw: what the file has at its place, as plain values.
+    value: a section, list or number. raw: the plain value of the file at the same place.
     """
-    for key, inner in _inside(value):
+    for key, inner in _list_parts(value):
         if isinstance(raw, Mapping) and key in raw:
             yield from misread(inner, raw[key], f"{where}.{key}" if where else key)
         elif isinstance(raw, Sequence) and not isinstance(raw, str) and int(key) < len(raw):
@@ -66,23 +66,23 @@ def misread(value: Any, raw: Any, where: str = "") -> Iterator[str]:
 
 
 def out_of_bounds(section: Any, where: str = "") -> Iterator[str]:
-    """Numbers with which floats cannot calculate; one line each.
+    """Numbers that are too large or too small for calculations with floats; one line each.
 
-    Decibels lie within MOST_DB, all others within MOST, whole ones within MOST_WHOLE.
+    The bounds are MOST_DB for decibels, MOST_WHOLE for whole numbers and MOST for all others.
     """
-    for key, value in _inside(section):
+    for key, value in _list_parts(section):
         name = f"{where}.{key}" if where else key
         if isinstance(value, bool):
             continue
         if isinstance(value, int) and abs(value) > MOST_WHOLE:
             yield f"{name}: got {shown(value)}, wanted a whole number of at most {MOST_WHOLE}"
         elif isinstance(value, float):
-            yield from _float_out_of_bounds(value, name)
+            yield from _check_float(value, name)
         else:
             yield from out_of_bounds(value, name)
 
 
-def _float_out_of_bounds(value: float, name: str) -> Iterator[str]:
+def _check_float(value: float, name: str) -> Iterator[str]:
     last = next(key for key in reversed(name.split(".")) if not key.isdigit())
     if last.endswith(("_db", "_dbm", "_dbi")):
         if not abs(value) <= MOST_DB:
@@ -95,7 +95,7 @@ def _float_out_of_bounds(value: float, name: str) -> Iterator[str]:
         yield f"{name}: got {value:g}, wanted a magnitude of at most {MOST:g}"
 
 
-def _inside(value: Any) -> Iterator[tuple[str, Any]]:
+def _list_parts(value: Any) -> Iterator[tuple[str, Any]]:
     """The parts of a section, mapping or list, by key."""
     if isinstance(value, BaseModel):
         for name in type(value).model_fields:

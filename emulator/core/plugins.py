@@ -12,7 +12,7 @@ from emulator.core.failures import cause_of, is_from_outside
 
 
 def plugin_or(protocol: type) -> WrapValidator:
-    """Validate a section by its `kind`; an import path brings a class that honours the protocol."""
+    """Validate a section by its `kind`; an import path names a class that implements the protocol."""
 
     def validate(value: Any, built_in: Callable[[Any], Any]) -> Any:
         kind = value.get("kind") if isinstance(value, dict) else None
@@ -28,9 +28,9 @@ def plugin_or(protocol: type) -> WrapValidator:
 
 
 def find(path: str) -> type[BaseModel]:
-    """The class behind `package.module:Class`.
+    """Import the class `package.module:Class`.
 
-    Raises ValueError that says what is missing: the module, the class, or that it is no model.
+    Raises ValueError, which names what is missing: the module, the class, or a pydantic model.
     """
     module_name, _, class_name = path.partition(":")
     try:
@@ -41,8 +41,8 @@ def find(path: str) -> type[BaseModel]:
                 f"got {path!r}, whose module fails when it is imported, wanted one that does not "
                 f"({cause_of(error)})"
             ) from error
-        told = " ".join(str(error).split())
-        raise ValueError(f"got {path!r}, wanted an importable module ({told})") from error
+        cause = " ".join(str(error).split())
+        raise ValueError(f"got {path!r}, wanted an importable module ({cause})") from error
     found = getattr(module, class_name, None)
     if found is None:
         raise ValueError(f"got {path!r}, wanted a class in {module_name} (no {class_name!r} there)")
@@ -52,14 +52,17 @@ def find(path: str) -> type[BaseModel]:
 
 
 def load(path: str, protocol: type) -> type[BaseModel]:
-    """`find`, and a check against the protocol: ValueError names a missing method or argument."""
+    """Import a class and check it against the protocol.
+
+    Raises ValueError, which names the missing methods or arguments.
+    """
     found = find(path)
-    _check(found, protocol, path)
+    _check_class(found, protocol, path)
     return found
 
 
 def check_part(part: object, protocol: type, path: str) -> None:
-    """Raise EmulatorError where what a method's `start` gave cannot be a device's part."""
+    """Raise EmulatorError if the object that a method's `start` returned lacks a member."""
     if lacking := missing_in(part, protocol):
         raise EmulatorError(
             f"method.kind: got {path!r}, whose start() gives an object of {type(part).__name__} without "
@@ -68,13 +71,13 @@ def check_part(part: object, protocol: type, path: str) -> None:
 
 
 def missing_in(part: object, protocol: type) -> list[str]:
-    """The members of a protocol that an object lacks; none of them is evaluated."""
+    """The members of a protocol that an object lacks. Properties are not evaluated."""
     wanted = [name for name in vars(protocol) if not name.startswith("_")]
     return [name for name in wanted if not (hasattr(type(part), name) or name in vars(part))]
 
 
 def missing_members(found: type[BaseModel], protocol: type) -> list[str]:
-    """What a class lacks of a protocol: names, or methods whose arguments differ."""
+    """The members of a protocol that a class lacks, and the methods whose arguments differ."""
     lacking = []
     wanted = {n: m for n, m in vars(protocol).items() if not n.startswith("_")}
     wanted |= dict.fromkeys(getattr(protocol, "__annotations__", {}))
@@ -92,7 +95,7 @@ def missing_members(found: type[BaseModel], protocol: type) -> list[str]:
 
 
 def _refuse_unknown(value: dict[str, Any], found: type[BaseModel]) -> None:
-    """A misspelt key must not vanish where the class itself ignores extra ones."""
+    """Raise ValueError for an unknown key, even if the class itself ignores extra keys."""
     if found.model_config.get("extra") in ("forbid", "allow"):
         return
     for key in value:
@@ -101,7 +104,7 @@ def _refuse_unknown(value: dict[str, Any], found: type[BaseModel]) -> None:
             raise ValueError(f"{key}: got an unknown key, wanted one of {known}")
 
 
-def _check(found: type[BaseModel], protocol: type, path: str) -> None:
+def _check_class(found: type[BaseModel], protocol: type, path: str) -> None:
     lacking = missing_members(found, protocol)
     if "kind" not in found.model_fields:
         lacking.insert(0, "a field kind: str")

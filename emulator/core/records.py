@@ -1,6 +1,6 @@
-"""What was measured and what it cost: tables, identities, and the summary. No torch in here.
+"""Measurements and costs of a run: tables, identities, and the summary. This file needs no torch.
 
-Units are in the column names. Rows are sorted, so equal runs give equal bytes.
+Units are in the column names. Rows are sorted, so that equal runs give equal bytes.
 """
 
 import io
@@ -18,14 +18,14 @@ from emulator.core.types.packet import IP_UDP_BYTES
 from emulator.core.types.records import LinkRecord, MetricRecord
 
 ANSWER_METRICS = ("accuracy", "exact_match")
-"""Metrics of the final answers; a task has one of them."""
+"""Metrics of the final answers; every task has exactly one of them."""
 
 ROUTED_TO = "routed_to/"
-"""Before the task that questions were routed to, in the name of a metric."""
+"""Prefix of a metric's name; the task to which questions were routed follows."""
 
 
 def ledger_rows(records: Iterable[LinkRecord]) -> list[LinkRecord]:
-    """All bursts by (exchange, sender, receiver, origin, destination, hop)."""
+    """All bursts, sorted by (exchange, sender, receiver, origin, destination, hop)."""
 
     def place(r: LinkRecord) -> tuple[int, ...]:
         return r.exchange_index, r.sender, r.receiver, r.origin, r.destination, r.hop
@@ -34,12 +34,12 @@ def ledger_rows(records: Iterable[LinkRecord]) -> list[LinkRecord]:
 
 
 def metric_rows(records: Iterable[MetricRecord]) -> list[MetricRecord]:
-    """All measurements by (round, device, task, metric)."""
+    """All measurements, sorted by (round, device, task, metric)."""
     return sorted(records, key=lambda r: (r.round_index, r.device, r.task, r.metric))
 
 
 def parquet(rows: Sequence[LinkRecord] | Sequence[MetricRecord], kind: type) -> bytes:
-    """A Parquet file of equal records; the same rows give the same bytes."""
+    """A Parquet file of records of one kind; the same rows give the same bytes."""
     schema = pa.schema(list(column_types(kind).items()))
     columns = {name: [getattr(row, name) for row in rows] for name in schema.names}
     buffer = io.BytesIO()
@@ -48,9 +48,9 @@ def parquet(rows: Sequence[LinkRecord] | Sequence[MetricRecord], kind: type) -> 
 
 
 def read_ledger(path: Path) -> list[LinkRecord]:
-    """The bursts of a ledger; what a ledger from before has no column for is UNRECORDED.
+    """Read the bursts of a ledger; the values of columns that an older ledger lacks are UNRECORDED.
 
-    Raises ScenarioError for what is no ledger, EmulatorError where its account does not add up.
+    Raises ScenarioError for a file that is not a ledger, and EmulatorError if its bytes do not add up.
     """
     table = read_columns(path, LinkRecord, "ledger")
     records = [LinkRecord(**row) for row in table.to_pylist()]
@@ -62,7 +62,10 @@ def read_ledger(path: Path) -> list[LinkRecord]:
 
 
 def check_account(records: Iterable[LinkRecord]) -> None:
-    """sent = delivered + lost in bytes, and no packet arrives unsent; EmulatorError names the burst."""
+    """Check that sent = delivered + lost in bytes, and that no more packets were lost than sent.
+
+    Raises EmulatorError, which names the burst.
+    """
     for r in records:
         if r.sent_bytes != r.delivered_bytes + r.lost_bytes or r.packets_lost > r.packets:
             raise EmulatorError(
@@ -73,30 +76,31 @@ def check_account(records: Iterable[LinkRecord]) -> None:
 
 
 def check_carried(sender: int, records: Iterable[LinkRecord], data_bytes_to: Sequence[int]) -> None:
-    """What arrives from a device by its account is what was carried; EmulatorError names the link.
+    """Check that the bytes delivered in the account equal the bytes that torch.distributed carried.
 
-    records: all that its messages cost, on every hop; the last hop to each receiver delivers.
-    data_bytes_to: what torch.distributed was handed for each device; empty where nothing was carried.
-    IPv4 and UDP headers are on the emulated air only.
+    records: the records of a device's messages on every hop; the last hop delivers to the receiver.
+    data_bytes_to: bytes given to torch.distributed for each device; empty if nothing was carried.
+    IPv4 and UDP headers exist on the emulated channel only. Raises EmulatorError, which names the link.
     """
     arrived = [0] * len(data_bytes_to)
     for r in records if data_bytes_to else ():
         if r.last_hop:
             arrived[r.receiver] += r.delivered_bytes - IP_UDP_BYTES * (r.packets - r.packets_lost)
-    for receiver, (told, carried) in enumerate(zip(arrived, data_bytes_to, strict=True)):
-        if told != carried:
+    for receiver, (delivered, carried) in enumerate(zip(arrived, data_bytes_to, strict=True)):
+        if delivered != carried:
             raise EmulatorError(
-                f"account of link {sender}->{receiver}: got {told} B delivered (headers of IP and UDP "
-                f"aside) and {carried} B handed to torch.distributed, wanted the same"
+                f"account of link {sender}->{receiver}: got {delivered} B delivered (without IP and "
+                f"UDP headers) and {carried} B given to torch.distributed, wanted equal numbers"
             )
 
 
 def bytes_account(records: Sequence[LinkRecord]) -> dict[str, int]:
-    """Bytes put on the air, by part of the life and by class.
+    """Bytes transmitted on the channel, by phase of the run and by class.
 
     total = setup + in_cluster + inter_cluster + control = payload + mask + header + ack +
-    retransmitted. control is what devices tell each other to find out whether to stop, header includes checksums and IPv4+UDP. A broadcast counts once. lost is the part that
-    did not arrive, at each receiver of a broadcast.
+    retransmitted. control counts the messages by which devices decide whether to stop; header includes
+    checksums and IPv4+UDP headers. A broadcast counts once. lost counts the bytes that did not arrive,
+    at each receiver of a broadcast.
     """
 
     def of_traffic(traffic: str) -> int:
@@ -121,7 +125,7 @@ def bytes_account(records: Sequence[LinkRecord]) -> dict[str, int]:
 def accuracy_account(
     metrics: Sequence[MetricRecord], own_task: Sequence[str], last_round: int
 ) -> dict[str, Any]:
-    """Final answers: mean over all devices and tasks, on the own task, and per task."""
+    """Accuracy of the final answers: mean over devices and tasks, on the own task, and per task."""
     answers = [m for m in metrics if m.metric in ANSWER_METRICS and m.round_index == last_round]
     tasks = list(dict.fromkeys(m.task for m in answers))
     return {
@@ -138,28 +142,28 @@ def parameters_account(
     rounds: int,
     value_bytes: int,
 ) -> dict[str, float | None]:
-    """Parameters a device trains, and those it says in a round, as means over devices.
+    """Parameters that a device trains, and parameters that it sends in a round, as means over devices.
 
-    A message counts once, however many neighbours it goes to and hops it makes (their copies are in the
-    bytes), and a device that is silent in a round says none. int8 scales count as values.
+    A message counts once, for any number of receivers and hops (the bytes count all copies). A device
+    that sends nothing in a round counts as 0. int8 scales count as values.
     """
-    said = {
+    sent = {
         (r.sender, r.exchange_index): r.payload_bytes
         for r in ledger
         if r.traffic == "in_cluster" and 0 <= r.round_index < rounds and r.first_hop
     }
     return {
         "trained_parameters": _mean(m.value for m in metrics if m.metric == "trained_parameters"),
-        "transmitted_parameters": sum(said.values()) / value_bytes / (devices * rounds),
+        "transmitted_parameters": sum(sent.values()) / value_bytes / (devices * rounds),
     }
 
 
 def routing_account(metrics: Sequence[MetricRecord]) -> dict[str, Any]:
-    """Where questions went, as means over the devices; None where it was not measured.
+    """Results of routing, as means over the devices; None for a value that was not measured.
 
-    confusion: true task -> {task it went to, or "abstained": share}; a row's shares sum to one.
-    accuracy_paraphrased: in words unseen in training. abstained_unseen and abstention_auroc: on tasks
-    that nobody learnt.
+    confusion: true task -> {task of the chosen expert, or "abstained": share}; the shares of a row sum
+    to one. accuracy_paraphrased: on questions in words unseen in training. abstained_unseen and
+    abstention_auroc: on out-of-distribution tasks, which no device learns.
     """
 
     def mean_of(metric: str, task: str | None = None) -> float | None:
@@ -182,13 +186,14 @@ def routing_account(metrics: Sequence[MetricRecord]) -> dict[str, Any]:
 
 
 def asked_account(metrics: Sequence[MetricRecord]) -> dict[str, float | None]:
-    """What `evaluation` asks for besides, as means over devices and exchanges; None where it did not.
+    """Optional measurements of `evaluation`, as means over devices and exchanges; None if not measured.
 
-    answers_paraphrased: final answers in words unseen in training. forgetting: the own task's accuracy
-    before an exchange less that after it; dilution: less that of the control, the same exchange if
-    the others had learnt nothing in the round; both of exchanges in which both were looked at.
-    exchange_shift: how far an exchange moved what was learnt. control_...: the own task at the end,
-    without a router.
+    answers_paraphrased: accuracy of final answers to questions in words unseen in training.
+    forgetting: accuracy on the own task before an exchange minus the accuracy after it. dilution:
+    accuracy before an exchange minus the accuracy of the control, which is the same exchange if the
+    other devices had learnt nothing in the round. Only exchanges with both measurements count.
+    exchange_shift: relative distance by which an exchange moved the trained vector. control_...:
+    accuracy on the own task at the end, without a router.
     """
 
     def mean_of(*names: str) -> float | None:
@@ -223,7 +228,7 @@ def summarise(
     emulated_s: float,
     compute_energy_j: float,
 ) -> dict[str, Any]:
-    """The summary of a run, its wall-clock keys aside."""
+    """The summary of a run without its wall-clock keys."""
 
     def mean_of(metric: str) -> float | None:
         return _mean(m.value for m in metrics if m.metric == metric)
@@ -254,11 +259,11 @@ def summarise(
 
 
 LARGEST_LAG = 0.05
-"""A paced run that lags by more of a round than this says so."""
+"""Largest lag of a paced run, as a share of a round, at which it still keeps pace."""
 
 
 def pacing_account(lags: Sequence[Mapping[str, float]], round_s: float) -> dict[str, Any]:
-    """How far all devices lagged behind the paced clock: the worst of each figure [wall s].
+    """Lag of all devices behind the paced clock: the largest value of each figure [wall s].
 
     round_s: mean length of a round. keeps_pace: whether the 99th percentile is within LARGEST_LAG.
     """
@@ -277,11 +282,11 @@ def pacing_account(lags: Sequence[Mapping[str, float]], round_s: float) -> dict[
 
 
 def to_json(record: LinkRecord | MetricRecord) -> dict[str, Any]:
-    """A record as plain JSON values; floats come back exactly."""
+    """A record as plain JSON values; floats are read back exactly."""
     return dict(vars(record))
 
 
 def _mean(values: Iterable[float]) -> float | None:
-    """The mean, or None of nothing."""
+    """The mean, or None if there are no values."""
     known = list(values)
     return fmean(known) if known else None

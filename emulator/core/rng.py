@@ -1,7 +1,7 @@
-"""Keyed randomness: what is drawn depends on its name, never on who draws it or when.
+"""Keyed randomness: a draw depends only on its key, not on the process or the time of the draw.
 
-`stream(seed, "fading", block, low_id, high_id)` gives the same generator in every process, so any
-device can recompute any draw without a message, and starting order, driver and load change nothing.
+`stream(seed, "fading", block, low_id, high_id)` gives the same generator in every process. Every device
+can therefore repeat any draw without a message, and starting order, driver and load change nothing.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ Stream = np.random.Generator
 
 
 def key(seed: int, purpose: str, *ids: int) -> bytes:
-    """16 bytes that name a draw.
+    """The key of a draw, 16 bytes.
 
     Law: different (seed, purpose, ids) give different keys, up to collisions of BLAKE2b-128.
     """
@@ -21,12 +21,12 @@ def key(seed: int, purpose: str, *ids: int) -> bytes:
 
 
 def stream(seed: int, purpose: str, *ids: int) -> Stream:
-    """A Philox generator of its own for one named draw."""
+    """A separate Philox generator for the draw with this key."""
     return np.random.Generator(
         np.random.Philox(key=int.from_bytes(key(seed, purpose, *ids), "little"))
     )
 
 
 def torch_seed(seed: int, purpose: str, *ids: int) -> int:
-    """A seed for `torch.manual_seed`, for the draws that libraries make themselves."""
+    """A seed for `torch.manual_seed`, for draws that libraries make with torch's generator."""
     return int.from_bytes(key(seed, purpose, *ids)[:7], "little")

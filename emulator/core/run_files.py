@@ -1,4 +1,4 @@
-"""The files of a finished run, read back. Whatever is damaged is told in one line, by file and key."""
+"""Reading the files of a finished run. Every damaged value is reported in one line with file and key."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,10 +16,10 @@ from emulator.core.validation_errors import explained
 from emulator.core.yaml_file import read_json
 
 Summary = dict[str, Any]
-"""summary.json as it stands in the file, checked."""
+"""The content of summary.json, checked."""
 
 Measured = float | None
-"""A number, or nothing where it was not measured."""
+"""A number, or None if it was not measured."""
 
 Amounts = dict[str, Measured]
 
@@ -28,7 +28,7 @@ Whole = Annotated[int, Field(ge=-MOST_WHOLE, le=MOST_WHOLE)]
 
 
 class _Part(BaseModel):
-    """A part of a file; what later versions write besides is passed over."""
+    """A part of a file; unknown keys of later versions are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
@@ -52,7 +52,7 @@ class _Routing(_Part):
 
 
 class _Summary(_Part):
-    """What a run came to; keys with a default are not in the files of every version."""
+    """The summary of a run; keys with a default are missing in files of older versions."""
 
     name: str
     method: str
@@ -79,7 +79,7 @@ class _Summary(_Part):
 
 
 def _own_folder(text: str) -> str:
-    """A task's name, or that of the second expert of a task, `NAME~2`. Raises ValueError."""
+    """The folder of an expert: the task's name, or `NAME~2` for its second expert. Raises ValueError."""
     name, _, count = text.partition("~")
     checked_name(name)
     if count and not count.isdecimal():
@@ -88,7 +88,7 @@ def _own_folder(text: str) -> str:
 
 
 class ExpertRow(_Part):
-    """One expert of a device: where it lies, and how it is to be loaded."""
+    """One expert of a device: its folder, and how to load it."""
 
     folder: Annotated[str, AfterValidator(_own_folder)]
     task: str
@@ -112,13 +112,13 @@ class RunTopology(_Part):
 
 
 class PeftConfig(_Part):
-    """What of an adapter_config.json the emulator reads: the full names of the adapted modules."""
+    """The part of adapter_config.json that the emulator reads: full names of the adapted modules."""
 
     target_modules: list[str]
 
 
 def read_summary(folder: Path) -> Summary:
-    """summary.json of a run. Raises ScenarioError for a folder that holds none, or a damaged one."""
+    """Read summary.json of a run. Raises ScenarioError if the file is missing or damaged."""
     path = folder / "summary.json"
     if not is_file(path):
         raise ScenarioError([f"{folder}: got no summary.json there, wanted the folder of a run"])
@@ -129,7 +129,7 @@ def read_summary(folder: Path) -> Summary:
 
 
 def read_experts(path: Path) -> list[ExpertRow]:
-    """experts.json of a device, at least one. Raises ScenarioError."""
+    """Read experts.json of a device, with at least one expert. Raises ScenarioError."""
     rows: list[ExpertRow] = _checked(
         read_json(path, "a run's list of experts"),
         Annotated[list[ExpertRow], Field(min_length=1)],
@@ -163,7 +163,7 @@ def metric_table(folder: Path) -> pa.Table:
 
 
 def _checked(raw: Any, kind: Any, path: Path, wanted: str) -> Any:
-    """What a file holds, as `kind`. Raises ScenarioError with every key that is missing or wrong."""
+    """The content of a file as `kind`. Raises ScenarioError with all missing and wrong keys."""
     try:
         return TypeAdapter(kind).validate_python(raw, strict=True)
     except ValidationError as error:

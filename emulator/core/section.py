@@ -1,4 +1,4 @@
-"""What all sections of a scenario file share."""
+"""The base class of the sections of a scenario file."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,8 +1,8 @@
-"""The state of a device as one safetensors file: a tree of plain values, its arrays beside it.
+"""The state of a device as one safetensors file: a tree of plain values in its header, and its arrays.
 
-A tree is made of None, booleans, numbers, text, tuples, lists, frozensets, dictionaries (keys of plain
-values), NumPy arrays, and the few types of messages and adapters that devices remember. It is written
-without pickle: reading a file runs no code. Law: `read_state(write_state(tree))` equals the tree.
+A tree consists of None, booleans, numbers, text, tuples, lists, frozensets, dictionaries (keys are
+plain values), NumPy arrays, and a few types of messages and adapters. It is written without pickle, so
+that reading a file runs no code. Law: `read_state(write_state(tree))` equals the tree.
 """
 
 import json
@@ -19,7 +19,7 @@ from emulator.core.types.message import Kind, Received, Traffic
 from emulator.core.types.steps import State
 
 MOST_TREE_BYTES = 100_000_000
-"""Of the JSON that holds a tree without its arrays."""
+"""Largest size of the JSON text of a tree without its arrays."""
 
 _RECORDS: dict[str, type] = {"Mask": Mask, "AdapterLayout": AdapterLayout, "Received": Received}
 _ENUMS: dict[str, type] = {"Kind": Kind, "Traffic": Traffic}
@@ -27,14 +27,14 @@ _SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {"tuple": tuple, "frozenset"
 
 
 def write_state(tree: State) -> bytes:
-    """The file of a tree. Raises TypeError for a value of another type."""
+    """Return the bytes of a tree's file. Raises TypeError for a value of another type."""
     writer = _Writer()
     document = json.dumps(writer.plain(tree))
     return save(writer.arrays, metadata={"tree": document})
 
 
 def read_state(data: bytes) -> State:
-    """The tree of a file. Raises ValueError for bytes that `write_state` did not write."""
+    """Return the tree in a file. Raises ValueError for bytes that `write_state` did not write."""
     try:
         metadata, arrays = _read_safetensors(data)
         return _read(json.loads(metadata["tree"]), arrays)
@@ -43,7 +43,7 @@ def read_state(data: bytes) -> State:
 
 
 class _Writer:
-    """Replaces arrays by their names; an array that occurs twice is written once."""
+    """Replaces arrays with names; an array that occurs twice is written once."""
 
     def __init__(self) -> None:
         self.arrays: dict[str, NDArray[Any]] = {}
@@ -53,7 +53,7 @@ class _Writer:
         """The value as JSON."""
         match value:
             case np.ndarray():
-                return {"array": self._name(value)}
+                return {"array": self._store(value)}
             case Kind() | Traffic():
                 return {type(value).__name__: int(value)}
             case None | bool() | int() | float() | str():
@@ -74,7 +74,7 @@ class _Writer:
         fields = {field: self.plain(getattr(value, field)) for field in _fields(type(value))}
         return {name: fields}
 
-    def _name(self, array: NDArray[Any]) -> str:
+    def _store(self, array: NDArray[Any]) -> str:
         if id(array) not in self._names:
             name = f"{len(self._names):06d}"
             self._names[id(array)] = name
@@ -104,7 +104,7 @@ def _read(value: Any, arrays: Mapping[str, NDArray[Any]]) -> State:
 
 
 def _fields(record: type) -> tuple[str, ...]:
-    """The fields of a dataclass, without what it caches."""
+    """Names of the fields of a dataclass, without cached properties."""
     return tuple(record.__dataclass_fields__)  # type: ignore[attr-defined]
 
 

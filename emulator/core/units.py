@@ -1,4 +1,4 @@
-"""Conversions between the units that a radio engineer writes and the linear ones used inside."""
+"""Conversions between the units of radio engineers (dB, dBm) and the linear units of the code."""
 
 import math
 
@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 THERMAL_NOISE_DBM_PER_HZ = -174.0
-"""Noise density at 290 K, rounded as 3GPP does [dBm/Hz]."""
+"""Noise density at 290 K, rounded as in 3GPP documents [dBm/Hz]."""
 
 
 MOST_LOSS_DB = 300.0
-"""A larger loss is no path: over it the strongest transmitters are 100 dB below any noise."""
+"""Largest path loss; beyond it there is no path: the strongest transmitters are 100 dB below any noise."""
 
 
 def linear_from_db(value_db: float) -> float:
@@ -19,7 +19,7 @@ def linear_from_db(value_db: float) -> float:
 
 
 def db_from_linear(ratio: float) -> float:
-    """10 lg x: decibels from a power ratio; -inf for 0, which is no path or no signal."""
+    """10 lg x: decibels from a power ratio; -inf for 0 (no path or no signal)."""
     return 10.0 * math.log10(ratio) if ratio > 0.0 else -math.inf
 
 
@@ -34,7 +34,7 @@ def dbm_from_watts(power_w: float) -> float:
 
 
 def noise_w(bandwidth_hz: float, noise_figure_db: float) -> float:
-    """Thermal noise power in a bandwidth, receiver noise figure included [W]."""
+    """Thermal noise power in a bandwidth, with the receiver's noise figure [W]."""
     return watts_from_dbm(THERMAL_NOISE_DBM_PER_HZ + noise_figure_db) * bandwidth_hz
 
 

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in words: where, got, wanted; the same words for whatever is checked."""
+"""Problems that pydantic finds, as messages: where, got, wanted. Every check uses the same wording."""
 
 import re
 from collections.abc import Sequence
@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _NAMED_PATH = re.compile(r"^[\w.]+: got ")
-"""A text that already says where inside its section the problem is."""
+"""Matches a text that already names the place of the problem inside its section."""
 
 
 def explained(
     problem: "ErrorDetails", where: str, *, known: Sequence[str] = (), wanted: str = ""
 ) -> list[str]:
-    """One problem as lines that begin with `where`: a key or an option, nothing for the whole.
+    """One problem as lines that begin with `where`: a key or an option; empty for the whole value.
 
-    known: the keys (of an unknown key) or kinds (of an unknown kind) that there may be. wanted: what
-    should stand there, if more is known than pydantic tells.
+    known: the valid keys (for an unknown key) or kinds (for an unknown kind). wanted: the value that
+    was wanted, if the caller knows more than pydantic reports.
     """
     kind, got = problem["type"], problem["input"]
     place = f"{where}: " if where else ""
     if kind == "value_error":
-        return _of_text(str(problem["ctx"]["error"]), where, got)
+        return _place_lines(str(problem["ctx"]["error"]), where, got)
     if kind == "extra_forbidden":
         hint = did_you_mean(str(problem["loc"][-1]), known)
         listed = wanted or ("" if hint else f"one of {', '.join(known)}")
@@ -40,8 +40,8 @@ def explained(
     return [f"{place}got {found}, wanted {wanted or wanted_by(problem)}"]
 
 
-def _of_text(text: str, where: str, got: object) -> list[str]:
-    """What a check of ours says, behind the place that it was made at."""
+def _place_lines(text: str, where: str, got: object) -> list[str]:
+    """The message of one of the emulator's own checks, each line after the place of the problem."""
     lines = text.splitlines()
     if not where:
         return lines

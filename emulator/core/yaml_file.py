@@ -1,7 +1,7 @@
-"""YAML and JSON as plain values. Whoever reads such a file or an override reads it here.
+"""YAML and JSON as plain values. All such files, and all overrides, are read here.
 
-What a file would cost to build (bytes, values with all aliases written out, depth) is bounded before
-anything is built from it, and what YAML would silently take for something else is refused.
+The size of a file (bytes, values with all aliases expanded, depth) is checked before any value is
+built, and text that YAML would silently read as another value is refused.
 """
 
 import json
@@ -15,24 +15,24 @@ from emulator.core.errors import ScenarioError, shown
 from emulator.core.plain_numbers import MOST_CHARACTERS, is_plain_float, is_plain_int
 
 Raw = dict[str, Any]
-"""A mapping as it stands in a file: text keys, plain values."""
+"""A mapping of a file: text keys, plain values."""
 
 MOST_BYTES = 2**20
-"""Of a YAML file: some seconds of reading. A thousand listed positions take 20 kB."""
+"""Largest YAML file; it takes some seconds to read. A thousand listed positions take 20 kB."""
 
 MOST_VALUES = 100_000
-"""In a YAML file, keys included, each alias counted as what it stands for."""
+"""Most values of a YAML file, with keys; an alias counts as the values that it stands for."""
 
 MOST_DEPTH = 40
-"""Of mappings and lists inside each other."""
+"""Most levels of nested mappings and lists."""
 
 MOST_DIGITS = 4300
-"""Of a whole number in JSON: what Python reads by default."""
+"""Most digits of a whole number in JSON: Python's default limit."""
 
 _TAG = "tag:yaml.org,2002:"
 
 _KINDS = {"null", "bool", "int", "float", "str", "seq", "map"}
-"""What a file may hold: no dates, sets or bytes."""
+"""The types of values that a file may hold: no dates, sets or bytes."""
 
 _PLAIN: Mapping[str, Callable[[str], bool]] = {
     "bool": lambda text: text.lower() in yaml.SafeLoader.bool_values,
@@ -40,23 +40,23 @@ _PLAIN: Mapping[str, Callable[[str], bool]] = {
     "float": is_plain_float,
     "timestamp": lambda _: False,
 }
-"""By kind, whether a text is a value of it for every reader."""
+"""For each type, whether every parser reads a text as a value of this type."""
 
 
 def read_mapping(path: Path, wanted: str) -> Raw:
-    """The mapping in a YAML file; `wanted` says what the file should be, e.g. "a scenario".
+    """Read the mapping in a YAML file; `wanted` names the expected content, e.g. "a scenario".
 
-    Raises ScenarioError for a missing or unreadable file, for what is no YAML or no mapping, for a
-    key that is written twice, and for what is larger or deeper than any such file.
+    Raises ScenarioError for a missing or unreadable file, for content that is not YAML or not a mapping,
+    for a duplicate key, and for a file that is too large or too deep.
     """
-    text = _text_of(path, wanted)
+    text = _read_text(path, wanted)
     try:
-        raw = _parsed(text, str(path))
+        raw = _parse(text, str(path))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         wanted = "each key once" if isinstance(error, _KeyTwice) else "a YAML mapping"
-        raise ScenarioError([f"{path}{line}: {_cause(error)}, wanted {wanted}"]) from None
+        raise ScenarioError([f"{path}{line}: {_describe_cause(error)}, wanted {wanted}"]) from None
     if not isinstance(raw, dict):
         got = "nothing" if raw is None else f"a {type(raw).__name__}"
         raise ScenarioError([f"{path}: got {got}, wanted a mapping of sections"])
@@ -64,22 +64,22 @@ def read_mapping(path: Path, wanted: str) -> Raw:
 
 
 def parse_value(text: str, where: str) -> Any:
-    """A value in YAML, e.g. of an override. where: what it is the value of. Raises ScenarioError."""
+    """Parse a YAML value, e.g. of an override. where: the key of the value. Raises ScenarioError."""
     try:
-        return _parsed(text, where)
+        return _parse(text, where)
     except yaml.YAMLError as error:
         raise ScenarioError(
-            [f"{where}: got {shown(text)}, wanted a value in YAML ({_cause(error)})"]
+            [f"{where}: got {shown(text)}, wanted a value in YAML ({_describe_cause(error)})"]
         ) from None
 
 
 def parse_json(text: str) -> Any:
-    """A value in JSON. Raises ValueError, in one line, for anything else.
+    """Parse a JSON value. Raises ValueError with one line for any other text.
 
-    Also refused: a key that is written twice, nesting that no reader holds, and endless digits.
+    It also refuses duplicate keys, nesting beyond Python's recursion limit, and too many digits.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return json.loads(text, object_pairs_hook=_build_mapping)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError:
@@ -90,7 +90,7 @@ def parse_json(text: str) -> Any:
 
 
 def read_json(path: Path, wanted: str) -> Any:
-    """The value in a JSON file; `wanted` says what the file should be. Raises ScenarioError."""
+    """Read the value in a JSON file; `wanted` names the expected content. Raises ScenarioError."""
     try:
         return parse_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -105,8 +105,8 @@ def read_json(path: Path, wanted: str) -> Any:
         raise ScenarioError([f"{path}: got no JSON ({error}), wanted {wanted}"]) from None
 
 
-def _unique(pairs: Sequence[tuple[str, Any]]) -> Raw:
-    """An object of JSON. Raises ValueError for a key that is written twice."""
+def _build_mapping(pairs: Sequence[tuple[str, Any]]) -> Raw:
+    """The mapping of a JSON object. Raises ValueError for a duplicate key."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -115,8 +115,8 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> Raw:
     return found
 
 
-def _text_of(path: Path, wanted: str) -> str:
-    """The text of a YAML file of at most MOST_BYTES; a byte order mark is passed over."""
+def _read_text(path: Path, wanted: str) -> str:
+    """The text of a YAML file of at most MOST_BYTES; a byte order mark is ignored."""
     try:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
@@ -142,8 +142,8 @@ def _text_of(path: Path, wanted: str) -> str:
 # ── YAML ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _parsed(text: str, where: str) -> Any:
-    """The value of a text. Raises YAMLError, and ScenarioError for values that would be misread."""
+def _parse(text: str, where: str) -> Any:
+    """The value of a YAML text. Raises YAMLError, and ScenarioError for values that are misread."""
     if len(text) > MOST_BYTES:
         raise ScenarioError([f"{where}: got {len(text)} characters, wanted at most {MOST_BYTES}"])
     loader = _BoundedLoader(text)
@@ -156,21 +156,21 @@ def _parsed(text: str, where: str) -> Any:
         loader.dispose()
 
 
-def _cause(error: yaml.YAMLError) -> str:
-    """What is wrong, in one line."""
+def _describe_cause(error: yaml.YAMLError) -> str:
+    """The cause of a YAML error in one line."""
     what = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
     return " ".join(str(what).split())
 
 
 class _KeyTwice(yaml.MarkedYAMLError):
-    """A mapping that has one key twice."""
+    """A mapping has a duplicate key."""
 
 
 class _BoundedLoader(yaml.SafeLoader):
-    """YAML of which the size is counted, and every value looked at, before anything is built.
+    """A YAML loader that counts the values and checks each of them before any value is built.
 
-    Mappings have text keys, each once. `misread`: one line for every value that YAML 1.1 would take
-    for another one than a reader does, by its dotted path.
+    The keys of a mapping are distinct texts. `misread`: one line with the dotted path for every value
+    that YAML 1.1 reads differently from what a person means.
     """
 
     yaml_constructors: ClassVar[dict[Any, Any]] = {
@@ -196,7 +196,7 @@ class _BoundedLoader(yaml.SafeLoader):
         self._measured: dict[str, tuple[int, int]] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """The next node, counted and checked. parent and index: where it stands."""
+        """Compose the next node, count it and check it. parent and index: the place of the node."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         below_key = index is not None
         if below_key:
@@ -205,15 +205,15 @@ class _BoundedLoader(yaml.SafeLoader):
             self._count_alias(event)
             node = super().compose_node(parent, index)
         else:
-            node = self._composed(event, parent, index)
+            node = self._compose_written(event, parent, index)
         if below_key:
             self._keys.pop()
         return node
 
-    def _composed(
+    def _compose_written(
         self, event: yaml.NodeEvent, parent: yaml.Node | None, index: Any
     ) -> yaml.Node | None:
-        """What is written out at a place, an anchor's size kept for its aliases."""
+        """Compose a node that is not an alias; store the size of an anchor for its aliases."""
         before, anchor = self._values, event.anchor
         self._count(1, 0, event)
         self._open.add(anchor or "")
@@ -222,35 +222,35 @@ class _BoundedLoader(yaml.SafeLoader):
         self._depth -= 1
         self._open.discard(anchor or "")
         if anchor is not None:
-            self._measured[anchor] = (self._values - before, _height(node))
+            self._measured[anchor] = (self._values - before, _measure_height(node))
         if isinstance(node, yaml.ScalarNode):
             self._check_scalar(node)
         return node
 
     def _count_alias(self, event: yaml.AliasEvent) -> None:
-        """An alias counts as what it stands for. YAMLError where that is not whole yet."""
+        """Count an alias as the values of its anchor. Raises YAMLError for an alias inside its anchor."""
         anchor = event.anchor or ""
         if anchor in self._open:
-            raise _problem(f"got the alias *{anchor} inside of what it stands for", event)
+            raise _make_error(f"got the alias *{anchor} inside of what it stands for", event)
         self._count(*self._measured.get(anchor, (0, 0)), event)
 
     def _count(self, values: int, height: int, event: yaml.Event) -> None:
         self._values += values
         if self._values > MOST_VALUES:
-            raise _problem(f"got more than {MOST_VALUES} values, aliases written out", event)
+            raise _make_error(f"got more than {MOST_VALUES} values, aliases written out", event)
         if self._depth + height > MOST_DEPTH:
-            raise _problem(f"got more than {MOST_DEPTH} levels inside each other", event)
+            raise _make_error(f"got more than {MOST_DEPTH} levels inside each other", event)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """A mapping. Raises YAMLError for a key that is no text, or is written twice."""
+        """Compose a mapping. Raises YAMLError for a key that is not text, and for a duplicate key."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 kind = "mapping" if isinstance(key, yaml.MappingNode) else "list"
-                raise _problem(f"got a {kind} as a key (braces of a template need quotes)", key)
+                raise _make_error(f"got a {kind} as a key (braces of a template need quotes)", key)
             if key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
-                raise _problem(f"got an unknown key {key.value}, wanted text in quotes", key)
+                raise _make_error(f"got an unknown key {key.value}, wanted text in quotes", key)
             if key.value in seen:
                 mark: Any = key.start_mark
                 got = f"got the key {shown(key.value)} twice"
@@ -259,7 +259,7 @@ class _BoundedLoader(yaml.SafeLoader):
         return node
 
     def _check_scalar(self, node: yaml.ScalarNode) -> None:
-        """Note a value that YAML 1.1 takes for another one than is written."""
+        """Record a value that YAML 1.1 reads differently from its text."""
         kind, text = node.tag.removeprefix(_TAG), node.value
         if kind not in _PLAIN or _PLAIN[kind](text):
             return
@@ -269,7 +269,7 @@ class _BoundedLoader(yaml.SafeLoader):
             self.misread.append(f"{where}got {got}, wanted at most {MOST_CHARACTERS} characters")
         elif kind == "timestamp":
             self.misread.append(f"{where}got {text}, which YAML takes for a date, wanted {quoted}")
-        elif (value := _as_yaml_reads(self, node)) is None:
+        elif (value := _read_as_yaml(self, node)) is None:
             self.misread.append(f"{where}got {text}, wanted true, false or a number, or {quoted}")
         else:
             self.misread.append(
@@ -277,22 +277,22 @@ class _BoundedLoader(yaml.SafeLoader):
             )
 
 
-def _as_yaml_reads(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> object:
-    """The number that YAML makes of a text; None where it is none after all."""
+def _read_as_yaml(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> object:
+    """The number that YAML reads from a text; None if YAML does not read a number."""
     try:
         return loader.construct_object(node)
     except (LookupError, ValueError):
         return None
 
 
-def _height(node: yaml.Node | None) -> int:
-    """How many levels of mappings and lists are inside a node of bounded depth."""
+def _measure_height(node: yaml.Node | None) -> int:
+    """Number of nested levels of mappings and lists in a node of bounded depth."""
     if not isinstance(node, yaml.CollectionNode):
         return 0
     inner = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
-    return 1 + max(map(_height, inner), default=0)
+    return 1 + max(map(_measure_height, inner), default=0)
 
 
-def _problem(what: str, place: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
+def _make_error(what: str, place: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
     mark: Any = place.start_mark
     return yaml.MarkedYAMLError(problem=what, problem_mark=mark)

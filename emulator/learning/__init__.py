@@ -1,1 +1,1 @@
-"""What a device computes: backbone, tasks, adapters, routing, training and evaluation."""
+"""The computations of a device: backbone, tasks, adapters, routing, training and evaluation."""

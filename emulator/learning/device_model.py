@@ -20,7 +20,7 @@ from emulator.learning.training import LocalTraining
 class DeviceModel:
     """`core.protocols.context.ModelContext`, and the local steps of each round.
 
-    held_back_N: what rounding has kept from the other devices since the start of the rounds [N]; it
+    held_back_N: the sum of rounding errors that were not yet sent since the start of the rounds [N]; it
     belongs to the present adapter (see DeviceNetwork.share).
     """
 
@@ -48,18 +48,18 @@ class DeviceModel:
         return adapted
 
     def full(self, max_parameters: int) -> FullModel:
-        """Train all weights of the backbone. Raises ScenarioError where they are more."""
+        """Train all weights of the backbone. Raises ScenarioError if it has more parameters."""
         adapted = FullModel(self._backbone.model, max_parameters)
         self.adapted = adapted
         return adapted
 
     def common_start(self, lora_rank: int) -> dict[str, FloatArray]:
-        """A seeded start of A that is the same on all devices, by layer name."""
+        """Initial values of A by layer name, drawn from the seed and equal on all devices."""
         starts = common_starts(inputs_of(self.adapted), self._ctx.info.seed, lora_rank)
         return {f"{name}.lora_A": start for name, start in starts}
 
     def train(self, steps: int) -> float:
-        """Take local steps before the rounds; the first rounds then take fewer. Returns the mean loss."""
+        """Take local steps before the rounds; the first rounds take fewer. Returns the mean loss."""
         self._steps_done_early += steps
         loss = self._train(steps)
         self._ctx.log.metric("warmup_loss", loss, SETUP_ROUND, self._ctx.info.shard.task)
@@ -71,7 +71,7 @@ class DeviceModel:
         self.held_back_N = np.zeros(self.adapted.layout.size, dtype=np.float32)
 
     def train_round(self) -> None:
-        """Take the local steps of the present round, less those already done."""
+        """Take the local steps of the present round, without those already taken before the rounds."""
         steps = self._next_steps()
         self._steps_done_early -= self._ctx.info.round_steps - steps
         if steps:
@@ -79,11 +79,11 @@ class DeviceModel:
             self._ctx.log.metric("train_loss", loss, self._ctx.progress.round_index, task)
 
     def next_round_s(self) -> float:
-        """How long the steps of the next round will take, where that is fixed beforehand [s]."""
+        """Duration of the next round's steps [s], if it does not depend on their tokens."""
         return self._training.next_duration_s(self._next_steps())
 
     def state(self) -> State:
-        """What the next rounds depend on."""
+        """Everything that the next rounds depend on."""
         return {
             "adapted": self.adapted.state(),
             "held_back": self.held_back_N,
@@ -93,7 +93,7 @@ class DeviceModel:
         }
 
     def restore(self, state: State) -> None:
-        """Go on from a state; the method has adapted the backbone already."""
+        """Restore a state; the method has adapted the backbone already."""
         self.adapted.restore(state["adapted"])
         self.held_back_N = state["held_back"]
         self._steps_done_early = state["steps_done_early"]
@@ -103,15 +103,15 @@ class DeviceModel:
     def try_diluted(
         self, merged: Callable[[Sequence[Received]], FloatArray], received: Sequence[Received]
     ) -> None:
-        """Measure the dilution control of this exchange, where `evaluation` asks for it."""
+        """Measure the dilution control of this exchange if `evaluation` asks for it."""
         self._inspection.try_diluted(self.adapted, merged, received)
 
     def _next_steps(self) -> int:
-        """Local steps of the next round."""
+        """Number of local steps of the next round."""
         return max(0, self._ctx.info.round_steps - self._steps_done_early)
 
     def _train(self, steps: int) -> float:
-        """Take local steps; emulated time and energy pass as declared. Returns the mean loss."""
+        """Take local steps and add their declared time and energy. Returns the mean loss."""
         trained = self._training.run(self.adapted, steps)
         progress = self._ctx.progress
         progress.now_s += trained.duration_s
@@ -121,5 +121,5 @@ class DeviceModel:
 
 
 def inputs_of(adapted: AdaptedModel) -> dict[str, int]:
-    """Inputs k of each adapted module."""
+    """Number of inputs k of each adapted module, by name."""
     return {name: adapted.shape_of(f"{name}.lora_A")[1] for name in adapted.module_names}

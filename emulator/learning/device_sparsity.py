@@ -1,4 +1,4 @@
-"""What a sparse method asks of its device: projections, densities and masks.
+"""The computations of sparse methods on a device: projections, densities and masks.
 
 Shapes: L adapted modules, N coordinates of the trained vector.
 """
@@ -31,7 +31,7 @@ class DeviceSparsity:
         sample: Sequence[Example],
         ctx: DeviceContext,
     ) -> None:
-        """sample: the own training examples on which entropies are measured."""
+        """sample: the device's training examples on which entropies are measured."""
         self._backbone = backbone
         self._learner = learner
         self._sample = sample
@@ -40,7 +40,7 @@ class DeviceSparsity:
     def projection(
         self, kind: str, lora_rank: int, num_blocks: int, block: int
     ) -> dict[str, FloatArray]:
-        """The frozen A of one of so many blocks, by layer name."""
+        """The frozen A of one of `num_blocks` blocks, by layer name."""
         return {
             f"{name}.lora_A": blocks_nrk[block]
             for name, blocks_nrk in self._layer_blocks(kind, lora_rank, num_blocks)
@@ -52,7 +52,7 @@ class DeviceSparsity:
         return max(largest_overlap(blocks_nrk) for _, blocks_nrk in every_block)
 
     def entropies(self, ridge: float) -> DoubleArray:
-        """Spectral entropy of each module on a sample of the own training data [L] (Eq 20, 21)."""
+        """Spectral entropy of each module on a sample of the device's training data [L] (Eq 20, 21)."""
         names = self._ctx.model.adapted.module_names
         texts = [self._learner.router_text(example) for example in self._sample]
         return spectral_entropies(self._backbone, names, texts, ridge)
@@ -60,7 +60,7 @@ class DeviceSparsity:
     def density_counts(
         self, allocation: str, budget: int, temperature: float, entropies_L: DoubleArray
     ) -> IndexArray:
-        """How many entries of B each module keeps of a budget [L] (Eq 22)."""
+        """Number of entries of B that each module keeps under a budget [L] (Eq 22)."""
         sizes_L = np.array(self._ctx.model.adapted.layout.sizes, dtype=np.int64)
         if allocation == "uniform":
             return uniform_counts(sizes_L, budget)
@@ -69,7 +69,7 @@ class DeviceSparsity:
         return spectral_counts(entropies_L, sizes_L, budget, temperature)
 
     def largest_entries(self, counts_L: IndexArray, free_N: BoolArray) -> Mask:
-        """The mask of the largest trained entries in each module, among those that are free."""
+        """The mask of the largest trained entries in each module, among the free entries."""
         adapted = self._ctx.model.adapted
         return mask_selection.largest_entries(adapted.vector(), adapted.layout, counts_L, free_N)
 
@@ -78,7 +78,7 @@ class DeviceSparsity:
         return mask_selection.largest_of_all(self._ctx.model.adapted.vector(), count)
 
     def random_entries(self, counts_L: IndexArray) -> Mask:
-        """A mask of random entries in each module, drawn by the seed and the device."""
+        """A mask of random entries in each module; the seed and the device determine the draw."""
         draws = stream(self._ctx.info.seed, "random_mask", self._ctx.info.id)
         return mask_selection.random_entries(self._ctx.model.adapted.layout, counts_L, draws)
 

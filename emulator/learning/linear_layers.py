@@ -1,4 +1,4 @@
-"""Which modules of a backbone are linear layers, and their weights in one orientation.
+"""Linear layers of a backbone, and their weights in one orientation.
 
 Shapes: k inputs and d outputs of a module. nn.Linear stores W as [d, k], the Conv1D of GPT-2 as [k, d].
 """
@@ -9,19 +9,19 @@ from torch import Tensor, nn
 
 
 def is_linear(module: nn.Module) -> TypeGuard[nn.Linear]:
-    """Whether y = W x + b is all that it computes: nn.Linear, or the Conv1D of GPT-2."""
+    """Whether a module computes y = W x + b and nothing else: nn.Linear, or the Conv1D of GPT-2."""
     return isinstance(module, nn.Linear) or is_transposed(module)
 
 
 def is_transposed(module: nn.Module) -> bool:
-    """Whether it stores W as [k, d]."""
+    """Whether a module stores W as [k, d]."""
     from transformers.pytorch_utils import Conv1D
 
     return isinstance(module, Conv1D)
 
 
 def as_stored(weight_dk: Tensor, module: nn.Module) -> Tensor:
-    """A view of W [d, k] as the module stores it; also the way back from there."""
+    """A view of W [d, k] in the orientation in which the module stores it, and the reverse."""
     return weight_dk.T if is_transposed(module) else weight_dk
 
 

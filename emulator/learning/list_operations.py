@@ -1,12 +1,12 @@
-"""The operations on short lists that the embedded backbone knows and the synthetic tasks ask for.
+"""Operations on short lists: the embedded backbone knows them, and the synthetic tasks consist of them.
 
-Ground, NumPy only: the pretraining of the tiny backbone and the synthetic tasks both read it, so both
-mean the same by `reverse`, and neither imports the other.
+This file needs NumPy only. The pretraining of the tiny backbone and the synthetic tasks both import it,
+so that both use the same operations and neither imports the other.
 
-A prompt is `head : items ->`, its answer a list of the same length. The head is the operation's own
-name, or a *tag* that by itself says nothing: which operation stands behind a tag is what a device
-has to learn. Operations of one format see the same prompts and want different answers; that is the
-conflict between tasks.
+A prompt is `head : items ->`, and its answer is a list of the same length. The head is the name of the
+operation, or a *tag* without a meaning of its own: a device has to learn which operation a tag stands
+for. Operations of one format have the same prompts and different answers; this is the conflict between
+tasks.
 
 Shapes: S lists, n items of each list.
 """
@@ -20,16 +20,16 @@ from emulator.core.rng import Stream
 from emulator.core.types.arrays import IndexArray
 
 PAD, END, UNKNOWN = "<pad>", "<end>", "<unk>"
-"""Special tokens; END closes every answer."""
+"""Special tokens; END is the last token of every answer."""
 
 SEPARATOR, ARROW = ":", "->"
 MIN_ITEMS, MAX_ITEMS = 4, 7
-"""Lists have MIN_ITEMS to MAX_ITEMS items, ends included."""
+"""Smallest and largest number of items of a list."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """What the lists are made of. `distinct`: no item occurs twice in a list."""
+    """The symbols of a list. `distinct`: no item occurs twice in a list."""
 
     name: str
     symbols: tuple[str, ...]
@@ -61,13 +61,13 @@ class Operation:
     apply: Callable[[IndexArray], IndexArray]
 
 
-def _permuted(order: Callable[[int], IndexArray]) -> Callable[[IndexArray], IndexArray]:
-    """The operation that moves items only: output position i takes the input item order(n)[i]."""
+def _permute(order: Callable[[int], IndexArray]) -> Callable[[IndexArray], IndexArray]:
+    """An operation that only moves items: output position i takes the input item order(n)[i]."""
     return lambda lists_Sn: lists_Sn[:, order(lists_Sn.shape[1])]
 
 
-def _shifted(distance: int, base: int) -> Callable[[IndexArray], IndexArray]:
-    """Every symbol replaced by the one so many places further, cyclically."""
+def _shift(distance: int, base: int) -> Callable[[IndexArray], IndexArray]:
+    """An operation that replaces every symbol with the one `distance` places further, cyclically."""
     return lambda lists_Sn: (lists_Sn + distance) % base
 
 
@@ -76,7 +76,7 @@ def _positions(num_items: int) -> IndexArray:
 
 
 def _pairs_swapped(num_items: int) -> IndexArray:
-    """1 0 3 2 …; an odd last item stays where it is."""
+    """1 0 3 2 …; the last item of an odd number of items keeps its place."""
     order = _positions(num_items)
     order[: num_items - num_items % 2] ^= 1
     return order
@@ -99,31 +99,31 @@ def _differences(lists_Sn: IndexArray) -> IndexArray:
     return np.diff(lists_Sn, axis=1, prepend=0) % len(DIGITS.symbols)
 
 
-def _letters() -> tuple[Operation, ...]:
+def _make_letter_operations() -> tuple[Operation, ...]:
     base = len(LETTERS.symbols)
     functions: dict[str, Callable[[IndexArray], IndexArray]] = {
         "copy": np.copy,
-        "reverse": _permuted(lambda n: _positions(n)[::-1]),
+        "reverse": _permute(lambda n: _positions(n)[::-1]),
         "sort": lambda lists_Sn: np.sort(lists_Sn, axis=1),
         "sort_descending": lambda lists_Sn: np.sort(lists_Sn, axis=1)[:, ::-1],
-        "rotate": _permuted(lambda n: np.roll(_positions(n), -1)),
-        "rotate_back": _permuted(lambda n: np.roll(_positions(n), 1)),
-        "successor": _shifted(1, base),
-        "predecessor": _shifted(-1, base),
-        "swap_pairs": _permuted(_pairs_swapped),
-        "swap_ends": _permuted(_ends_swapped),
-        "evens_first": _permuted(_evens_first),
+        "rotate": _permute(lambda n: np.roll(_positions(n), -1)),
+        "rotate_back": _permute(lambda n: np.roll(_positions(n), 1)),
+        "successor": _shift(1, base),
+        "predecessor": _shift(-1, base),
+        "swap_pairs": _permute(_pairs_swapped),
+        "swap_ends": _permute(_ends_swapped),
+        "evens_first": _permute(_evens_first),
     }
     return tuple(Operation(name, LETTERS, apply) for name, apply in functions.items())
 
 
-def _digits() -> tuple[Operation, ...]:
+def _make_digit_operations() -> tuple[Operation, ...]:
     base = len(DIGITS.symbols)
     functions: dict[str, Callable[[IndexArray], IndexArray]] = {
         "echo": np.copy,
-        "mirror": _permuted(lambda n: _positions(n)[::-1]),
-        "increment": _shifted(1, base),
-        "decrement": _shifted(-1, base),
+        "mirror": _permute(lambda n: _positions(n)[::-1]),
+        "increment": _shift(1, base),
+        "decrement": _shift(-1, base),
         "complement": lambda lists_Sn: base - 1 - lists_Sn,
         "double": lambda lists_Sn: 2 * lists_Sn % base,
         "running_sum": lambda lists_Sn: np.cumsum(lists_Sn, axis=1) % base,
@@ -133,11 +133,13 @@ def _digits() -> tuple[Operation, ...]:
     return tuple(Operation(name, DIGITS, apply) for name, apply in functions.items())
 
 
-OPERATIONS: dict[str, Operation] = {each.name: each for each in (*_letters(), *_digits())}
-"""Everything the backbone is taught, by name."""
+OPERATIONS: dict[str, Operation] = {
+    each.name: each for each in (*_make_letter_operations(), *_make_digit_operations())
+}
+"""All operations that the backbone learns in pretraining, by name."""
 
 IDENTITIES = ("copy", "echo")
-"""What the backbone answers to a tag that it cannot know; therefore no tasks."""
+"""The operations that the backbone applies for an unknown tag; they are therefore not tasks."""
 
 TASK_NAMES = tuple(name for name in OPERATIONS if name not in IDENTITIES)
 
@@ -154,10 +156,10 @@ VOCABULARY: tuple[str, ...] = (
 
 
 def tag_of(name: str) -> str:
-    """The tag that stands for an operation in every prompt of its task."""
+    """The tag of an operation in every prompt of its task."""
     return TAGS[tuple(OPERATIONS).index(name)]
 
 
 def prompt_text(head: str, items: str) -> str:
-    """`head : items ->`."""
+    """The text of a prompt, `head : items ->`."""
     return f"{head} {SEPARATOR} {items} {ARROW}"

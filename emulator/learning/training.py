@@ -1,4 +1,4 @@
-"""Local steps of one device, and the emulated time and energy that they are declared to take."""
+"""Local steps of one device, with their declared emulated time and energy."""
 
 import math
 import time
@@ -25,58 +25,60 @@ from emulator.core.types.steps import State
 from emulator.learning.linear_layers import is_linear
 
 PASSES: dict[ExpertForm, int] = {"low_rank": 2, "weights": 3}
-"""Forward, backward to the inputs, and (not for frozen weights) to the weights."""
+"""Passes of a training step: forward, backward to the inputs, and to the weights unless they are frozen."""
 
 
 class Local(Section):
-    """Local training and what it costs a device in emulated time and energy (declared)."""
+    """Local training, and its declared cost in emulated time and energy."""
 
     steps: int = Field(default=15, gt=0, description="E: local steps of a round")
     batch_size: int = Field(default=32, gt=0, description="examples of a step")
     micro_batch_size: int | None = Field(
         default=None,
         gt=0,
-        description="examples that are in memory at once; default: all of a step",
+        description="examples in memory at the same time; default: all of a step",
     )
     gradient_checkpointing: bool = Field(
         default=False,
-        description="keep only the inputs of layers and compute them once more: less memory, more time",
+        description="keep only the inputs of layers and compute the layers again in the backward pass: "
+        "less memory, more time",
     )
     step_s: float = Field(default=0.1, ge=0, description="emulated time of a step [s]")
     speeds: tuple[PositiveFloat, ...] = Field(
         default=(),
-        description="how many times faster than step_s a device is: a list that devices take turns in; "
+        description="speed of a device relative to step_s: a list that is assigned to devices in turn; "
         "empty: 1",
     )
     flop_per_s: tuple[PositiveFloat, ...] = Field(
         default=(),
-        description="operations a second, a list that devices take turns in: a step then takes as long "
-        "as the tokens of its batch need, instead of step_s",
+        description="operations per second: a list that is assigned to devices in turn; the duration of "
+        "a step then follows from the tokens of its batch, not from step_s",
     )
     straggler_probability: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="that the local steps of a device and round take longer",
+        description="probability that the local steps of a device and round take longer",
     )
     straggler_factor: float = Field(
-        default=4.0, ge=1, description="how many times longer they then take"
+        default=4.0, ge=1, description="factor by which they then take longer"
     )
     compute_power_w: float = Field(default=5.0, ge=0, description="power while computing [W]")
     compute_budget: tuple[PositiveFloat, ...] = Field(
         default=(),
         description="c_max of Eq 7 for `method.budget: device`, parameters x steps x cost_per_parameter "
-        "of one pass over the own data: a list that devices take turns in; empty: no limit",
+        "of one pass over the own data: a list that is assigned to devices in turn; empty: no limit",
     )
     cost_per_parameter: float = Field(default=1.0, gt=0, description="epsilon of Eq 7")
     calibration_samples: int = Field(
         default=256,
         gt=0,
-        description="own training examples that spectral entropies and routing statistics are made of",
+        description="own training examples from which spectral entropies and routing statistics are "
+        "computed",
     )
 
     @model_validator(mode="after")
-    def _one_pace(self) -> "Local":
+    def _check_speeds(self) -> "Local":
         if self.speeds and self.flop_per_s:
             raise ValueError(
                 f"speeds: got {list(self.speeds)} with flop_per_s, wanted one of the two"
@@ -85,11 +87,11 @@ class Local(Section):
 
     @property
     def planned_s(self) -> float:
-        """Emulated time of a round's steps on the slowest device, stragglers and flop_per_s aside [s]."""
+        """Emulated time of a round's steps on the slowest device, without stragglers and flop_per_s [s]."""
         return self.steps * self.step_s / min(self.speeds, default=1.0)
 
     def duration_s(self, device: int, steps: int, flop: float) -> float:
-        """Emulated time of so many steps and operations on a device that does not straggle [s]."""
+        """Emulated time of a number of steps and operations on a device that does not straggle [s]."""
         if self.flop_per_s:
             return flop / self.flop_per_s[device % len(self.flop_per_s)]
         speed = self.speeds[device % len(self.speeds)] if self.speeds else 1.0
@@ -105,7 +107,7 @@ class Local(Section):
 
 @dataclass(frozen=True)
 class Trained:
-    """Mean loss of some steps; what they took in the emulation, and of the real processor."""
+    """Mean loss of some steps, their emulated time and energy, and their real CPU time."""
 
     loss: float
     duration_s: float
@@ -114,7 +116,7 @@ class Trained:
 
 
 class LocalTraining:
-    """The batches of one device, in keyed order, and its pace."""
+    """The local steps of one device: its batches in keyed order, and their duration."""
 
     def __init__(
         self,
@@ -130,26 +132,26 @@ class LocalTraining:
         self._device = device_id
         self._learner = learner
         self._shard = shard
-        self._batches = self._batches_from(0)
-        self._linear_weights = linear_weights(backbone)
+        self._batches = self._start_batches(0)
+        self._linear_weights = count_linear_weights(backbone)
         self._steps = 0
         self._sessions = 0
 
     def run(self, adapted: AdaptedModel, steps: int) -> Trained:
-        """So many optimiser steps.
+        """Take a number of optimiser steps.
 
-        Raises EmulatorError for a loss or trained entries that are no numbers any more.
+        Raises EmulatorError if a loss or a trained entry becomes NaN or infinity.
         """
         started_cpu_s = time.thread_time()
         losses, tokens = [], 0
         checkpointing = self._local.gradient_checkpointing
-        recomputed = recomputing(adapted.module) if checkpointing else nullcontext()
+        recomputed = recompute_layers(adapted.module) if checkpointing else nullcontext()
         with torch.random.fork_rng(devices=[]), recomputed:
             torch.manual_seed(torch_seed(self._seed, "train", self._device, self._sessions))
             for _ in range(steps):
                 batch = next(self._batches)
                 of_parts: list[float] = []
-                adapted.step(self._losses(adapted.module, batch, of_parts))
+                adapted.step(self._compute_losses(adapted.module, batch, of_parts))
                 losses.append(math.fsum(of_parts))
                 tokens += self._learner.tokens(batch)
                 if not math.isfinite(losses[-1]):
@@ -158,7 +160,7 @@ class LocalTraining:
                         f"{self._steps} local steps, wanted a smaller method.learning_rate"
                     )
                 self._steps += 1
-        if not np.isfinite(adapted.vector()).all():  # by the last step, so that no loss tells it
+        if not np.isfinite(adapted.vector()).all():  # after the last step no further loss shows it
             raise EmulatorError(
                 f"device {self._device}: the trained values diverged (NaN or infinity) after "
                 f"{self._steps} local steps, wanted a smaller method.learning_rate"
@@ -170,45 +172,48 @@ class LocalTraining:
         energy_j = duration_s * self._local.compute_power_w
         return Trained(float(np.mean(losses)), duration_s, energy_j, cpu_s)
 
-    def _batches_from(self, skip: int) -> Iterator[Any]:
-        """The endless batches of the device without the first ones."""
+    def _start_batches(self, skip: int) -> Iterator[Any]:
+        """The endless batches of the device without the first `skip`."""
         draws = stream(self._seed, "batches", self._device)
         return self._learner.batches(self._shard, self._local.batch_size, draws, skip)
 
     def state(self) -> State:
-        """How many steps and sessions were done: batches and stragglers follow from that by key."""
+        """Numbers of steps and sessions so far; by key they determine all later batches and stragglers."""
         return {"steps": self._steps, "sessions": self._sessions}
 
     def restore(self, state: State) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         self._steps, self._sessions = state["steps"], state["sessions"]
-        self._batches = self._batches_from(self._steps)
+        self._batches = self._start_batches(self._steps)
 
-    def _losses(self, module: nn.Module, batch: Any, told: list[float]) -> Iterator[Tensor]:
-        """The shares of a batch's parts in its loss, one by one; their values are told."""
+    def _compute_losses(
+        self, module: nn.Module, batch: Any, values: list[float]
+    ) -> Iterator[Tensor]:
+        """The share of each part of a batch in its loss, one by one; appends them to `values`."""
         local = self._local
         for part, share in self._learner.parts(batch, local.micro_batch_size or local.batch_size):
             loss = share * self._learner.loss(module, part)
-            told.append(loss.item())
+            values.append(loss.item())
             yield loss
 
     def next_duration_s(self, steps: int) -> float:
-        """What the next so many steps will take, where that does not depend on their tokens [s]."""
+        """Duration of the next steps [s]; NaN if it depends on their tokens."""
         return self._duration_s(steps, math.nan) if steps else 0.0
 
     def _duration_s(self, steps: int, flop: float) -> float:
-        """As declared for this device, longer where it happens to straggle."""
+        """The declared duration for this device [s], longer if the session is drawn as a straggler."""
         local = self._local
         duration_s = local.duration_s(self._device, steps, flop)
-        luck = stream(self._seed, "straggler", self._device, self._sessions).random()
-        return duration_s * (local.straggler_factor if luck < local.straggler_probability else 1.0)
+        draw = stream(self._seed, "straggler", self._device, self._sessions).random()
+        return duration_s * (local.straggler_factor if draw < local.straggler_probability else 1.0)
 
 
 @contextmanager
-def recomputing(module: nn.Module) -> Iterator[None]:
-    """Layers keep only their inputs and are computed once more on the way back: time for memory.
+def recompute_layers(module: nn.Module) -> Iterator[None]:
+    """Let layers keep only their inputs and compute them again in the backward pass.
 
-    Layers believe that they are in training; what is inside them (dropout) does not.
+    The layers are in training mode, which this requires; their submodules (dropout) are not. Raises
+    EmulatorError for a model without such layers.
     """
     model = next((part for part in module.modules() if isinstance(part, PreTrainedModel)), None)
     layers = [part for part in module.modules() if isinstance(part, GradientCheckpointingLayer)]
@@ -217,7 +222,7 @@ def recomputing(module: nn.Module) -> Iterator[None]:
             "local.gradient_checkpointing: got a backbone whose layers cannot be computed twice"
         )
     model.activation_checkpointing_enable({"use_reentrant": False})
-    # Only reentrant layers need gradients of their inputs, and the hooks for these would stay for good.
+    # Only reentrant layers need gradients of their inputs, and the hooks for these are never removed.
     model.disable_input_require_grads()  # type: ignore[no-untyped-call]
     for layer in layers:
         layer.training = True
@@ -229,8 +234,8 @@ def recomputing(module: nn.Module) -> Iterator[None]:
         model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
 
 
-def linear_weights(model: nn.Module) -> int:
-    """Weights of a model's linear layers, LoRA's aside: each costs two operations a token and pass."""
+def count_linear_weights(model: nn.Module) -> int:
+    """Number of weights of a model's linear layers without LoRA; each costs 2 operations per token and pass."""
     return sum(
         module.weight.numel()
         for name, module in model.named_modules()

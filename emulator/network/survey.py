@@ -23,7 +23,7 @@ class IntroducedSizes:
     entries of each module [L]."""
 
     samples_M: tuple[int, ...]
-    blocks_M: tuple[int, ...]
+    groups_M: tuple[int, ...]
     module_sizes_L: tuple[int, ...]
 
 
@@ -53,7 +53,7 @@ def make_survey(
         max_power_w=channel.max_power_w,
         required_power_w=required_power_w,
         samples=np.array(known.samples_M, dtype=np.int64),
-        blocks=np.array(known.blocks_M, dtype=np.int64),
+        groups=np.array(known.groups_M, dtype=np.int64),
         densities=densities_ML,
         module_sizes=np.array(known.module_sizes_L, dtype=np.int64),
         power_sharing=find_power_sharing(channel, access),

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from emulator.core.errors import ScenarioError
-from emulator.learning.backbone.shared_weights import adopt, exported
+from emulator.learning.backbone.shared_weights import adopt_weights, export_handles
 from emulator.runtime.transport.store import Notes
 from emulator.scenario.world import World, accelerator_of, with_features
 
@@ -35,9 +35,9 @@ def place_on_gpu(world: World, notes: Notes) -> World:
     torch.cuda.set_device(turn % gpus)
     if turn < gpus:
         load_on_gpu(world.backbone.model)
-        notes.publish(place, exported(world.backbone.model))
+        notes.publish(place, export_handles(world.backbone.model))
     else:
-        adopt(world.backbone.model, notes.read(place))
+        adopt_weights(world.backbone.model, notes.read(place))
     return with_features(world)
 
 

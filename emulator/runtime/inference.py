@@ -25,7 +25,7 @@ from emulator.learning.backbone.load import Backbone
 from emulator.learning.evaluation import check_finite
 from emulator.learning.routing.mixture import expert_gates
 from emulator.learning.routing.oracle import Oracle
-from emulator.learning.tasks.learner import learner_for, tells_apart, unknown_share
+from emulator.learning.tasks.learner import can_distinguish, learner_for, unknown_share
 from emulator.learning.tasks.synthetic import Synthetic
 from emulator.scenario.load import read_scenario
 from emulator.scenario.schema import Scenario
@@ -97,7 +97,7 @@ class Respondent:
             raise ScenarioError(
                 ["--choices: got none, wanted some (a sentence encoder cannot generate)"]
             )
-        if choices and not tells_apart(self._backbone, choices):
+        if choices and not can_distinguish(self._backbone, choices):
             raise ScenarioError(
                 [
                     f"--choices: got {', '.join(choices)}, which the tokenizer of "

@@ -1,1 +1,1 @@
-"""A run as one frozen, complete value, how it is read and checked, and the objects it becomes."""
+"""The scenario of a run: one frozen, complete value; its reading and checks; the objects built from it."""

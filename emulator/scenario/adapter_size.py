@@ -1,4 +1,4 @@
-"""Whether the adapter of a method fits the modules of the backbone, and how much of it is kept.
+"""Checks that the adapter of a method fits the modules of the backbone, and notes on its density.
 
 Shapes: d outputs and k inputs of an adapted module.
 """
@@ -10,17 +10,17 @@ from emulator.learning.adapters.projection import check_room
 from emulator.scenario.schema import Scenario
 
 Shapes = Callable[[], Sequence[tuple[int, int]]]
-"""Gives (d, k) of every adapted module, nothing where they are not known; called only where they matter."""
+"""Returns (d, k) of every adapted module, or nothing if unknown; it is called only when needed."""
 
 
 def check_rank(scenario: Scenario, shapes_dk: Shapes) -> None:
-    """Refuse a rank above that of a module, or with which orthogonal projections have no room in one.
+    """Raise ScenarioError for a rank that is too large for a module or for its orthogonal projections.
 
-    Raises ScenarioError. A method without `lora_rank` has nothing to be refused.
+    A method without `lora_rank` is always valid.
     """
     method = scenario.method
-    rank = _number(method, "lora_rank")
-    counted = getattr(method, "orthogonal_blocks", None)  # a method of a user's own may have none
+    rank = _get_number(method, "lora_rank")
+    counted = getattr(method, "orthogonal_blocks", None)  # a user's own method may lack it
     blocks = counted(len(scenario.tasks.names), scenario.devices) if counted else 0
     if not rank or not (known := shapes_dk()):
         return
@@ -36,9 +36,9 @@ def check_rank(scenario: Scenario, shapes_dk: Shapes) -> None:
 
 
 def size_notes(scenario: Scenario, shapes_dk: Shapes) -> list[str]:
-    """A line where a density keeps so few entries that some modules learn nothing."""
+    """A note if the density keeps fewer entries than there are modules, so that some learn nothing."""
     method = scenario.method
-    rank, density = _number(method, "lora_rank"), _number(method, "density")
+    rank, density = _get_number(method, "lora_rank"), _get_number(method, "density")
     if not rank or not density or getattr(method, "budget", "density") != "density":
         return []
     known = shapes_dk()
@@ -52,7 +52,7 @@ def size_notes(scenario: Scenario, shapes_dk: Shapes) -> list[str]:
     ]
 
 
-def _number(method: object, name: str) -> float:
-    """A field of a method; 0 where it has none that is a number."""
+def _get_number(method: object, name: str) -> float:
+    """A numeric field of a method; 0 if the method has none."""
     value = getattr(method, name, 0)
     return value if isinstance(value, int | float) else 0

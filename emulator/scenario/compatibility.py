@@ -1,14 +1,14 @@
-"""Which sections of a scenario do not go together: what no section can see by itself.
+"""Conflicts between sections of a scenario, which no single section can detect.
 
-What a method, topology or access scheme cannot do with other sections is an attribute of its class, which
-a class of a user's own may have as well; here these are asked, never which class it is. The
-attributes, with the value that stands for a class without them:
+A method, topology or access scheme declares its limits as attributes of its class, and so can a user's
+own class. The checks here use only these attributes, never the class itself. The attributes, with the
+value for a class that lacks them:
 
 - method: `waits_for_all` (False), `loss_conflict(policy)` (none), `own_router` (none)
 - topology: `unfit(devices)` (nothing)
 - access: `shares_time` (False)
-- channel: `needs_band` (False), and of one with the components of `wireless` its rate's kind
-- tasks: `paraphrases` (None: it makes its own)
+- channel: `needs_band` (False); for a channel with the components of `wireless` the kind of its rate
+- tasks: `paraphrases` (None: the suite makes its own)
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,11 +26,11 @@ GRAPHS_OF = {
     "tasks": ("tasks",),
     "none": ("none",),
 }
-"""Graphs that make sense for a method which mixes inside clusters, inside tasks, or not at all."""
+"""Graphs for a method that averages inside clusters, inside tasks, or not at all."""
 
 
-def conflicts(scenario: "Scenario") -> list[str]:
-    """All of them, a line each: where, got, wanted."""
+def find_conflicts(scenario: "Scenario") -> list[str]:
+    """Find all conflicts, one line each: where, got, wanted."""
     return [line for check in CHECKS for line in check(scenario)]
 
 
@@ -55,15 +55,15 @@ def _tasks(scenario: "Scenario") -> list[str]:
 
 
 def _paraphrases(scenario: "Scenario") -> list[str]:
-    """Of tasks whose questions in other words are templates in the scenario."""
+    """Conflicts of `evaluation` with a task suite whose paraphrases are templates in the scenario."""
     names = scenario.tasks.names
     templates = getattr(scenario.tasks, "paraphrases", None)
     if templates is None:
         return []
     problems = []
-    strange = sorted(set(templates) - set(names))
-    if strange:
-        problems.append(f"tasks.paraphrases: got {strange}, wanted some of {list(names)}")
+    unknown = sorted(set(templates) - set(names))
+    if unknown:
+        problems.append(f"tasks.paraphrases: got {unknown}, wanted some of {list(names)}")
     if scenario.evaluation.paraphrases != "none" and not templates:
         problems.append(
             f"evaluation.paraphrases: got {scenario.evaluation.paraphrases} without "
@@ -86,7 +86,7 @@ def _topology(scenario: "Scenario") -> list[str]:
 
 
 def _schedule(scenario: "Scenario") -> list[str]:
-    """What needs all devices at one point has no place among devices that do not wait."""
+    """Settings that need all devices at the same point of a run conflict with asynchronous rounds."""
     if scenario.schedule.kind == "synchronous":
         return []
     method = scenario.method
@@ -108,32 +108,33 @@ def _schedule(scenario: "Scenario") -> list[str]:
 
 
 def _losses(scenario: "Scenario") -> list[str]:
-    """Not every merge knows what each policy for lost coordinates would mean."""
+    """Some policies for lost coordinates conflict with the merge of some methods."""
     policy = scenario.wire.lost_coordinates
     conflict: Callable[[str], str] | None = getattr(scenario.method, "loss_conflict", None)
     why = conflict(policy) if conflict else ""
     return [f"wire.lost_coordinates: got {policy} {why}"] if why else []
 
 
-def _air(scenario: "Scenario") -> list[str]:
+def _channel(scenario: "Scenario") -> list[str]:
+    """Conflicts between channel and access scheme."""
     channel, access, problems = scenario.channel, scenario.access, []
     if getattr(channel, "needs_band", False) and _kind(access) == "ideal":
         problems.append(
-            "access.kind: got ideal where rate or losses depend on the noise of the band, wanted a "
+            "access.kind: got ideal, but rate or losses depend on the noise of the band, wanted a "
             "finite band, e.g. {kind: ofdma, bandwidth_hz: 25.0e+3}"
         )
     if not isinstance(channel, Wireless):
         return problems
     if channel.rate.kind == "trace" and getattr(access, "shares_time", False):
         problems.append(
-            f"access.kind: got {_kind(access)} with channel.rate.kind trace, wanted ideal or ofdma (a "
-            "trace says by itself when a link may send)"
+            f"access.kind: got {_kind(access)} with channel.rate.kind trace, wanted ideal or ofdma (the "
+            "trace itself determines when a link can transmit)"
         )
     return problems + find_band_problems(channel, access.bandwidth_hz)
 
 
 def _backend(scenario: "Scenario") -> list[str]:
-    """NCCL knows GPUs only, and devices that exchange together as fast as they can."""
+    """NCCL needs GPUs, synchronous rounds and the virtual clock."""
     against = {
         "accelerator: cpu": scenario.accelerator == "cpu",
         "schedule.kind: asynchronous": scenario.schedule.kind == "asynchronous",
@@ -147,10 +148,10 @@ def _backend(scenario: "Scenario") -> list[str]:
 
 
 def _kind(section: Any) -> str:
-    """The name in YAML."""
+    """The kind of a section in YAML."""
     return str(section.kind)
 
 
 CHECKS: Sequence[Callable[["Scenario"], list[str]]] = (
-    _tasks, _paraphrases, _topology, _schedule, _losses, _air, _backend,
+    _tasks, _paraphrases, _topology, _schedule, _losses, _channel, _backend,
 )  # fmt: skip

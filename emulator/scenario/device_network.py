@@ -1,4 +1,4 @@
-"""The network as one device uses it: who can be reached, and every exchange of messages.
+"""The network as one device uses it: positions, links, clusters, and every exchange of messages.
 
 Shapes: M devices, L modules, N coordinates of the trained vector.
 """
@@ -27,7 +27,7 @@ from emulator.scenario.world import World
 
 
 class DeviceNetwork:
-    """`core.protocols.context.NetworkContext`. own_clusters: those formed last, for the result."""
+    """`core.protocols.context.NetworkContext`. own_clusters: the clusters formed last, for the result."""
 
     def __init__(self, world: World, ctx: DeviceContext, model: DeviceModel) -> None:
         self.own_clusters: tuple[tuple[int, ...], ...] = ()
@@ -40,11 +40,11 @@ class DeviceNetwork:
         self._surveyed_s = 0.0
         self._rounds_before_survey = 0
 
-    # ── who is where, and linked to whom ─────────────────────────────────────────────────────────
+    # ── positions, links and clusters ────────────────────────────────────────────────────────────
 
     @property
     def position_m(self) -> tuple[float, float]:
-        """Where this device is now: x and y [m]."""
+        """The present position of this device: x and y [m]."""
         now = self._world.channel.at(self._ctx.progress.now_s)
         x_m, y_m = now.positions_m[self._ctx.info.id]
         return float(x_m), float(y_m)
@@ -57,7 +57,7 @@ class DeviceNetwork:
         planned: Sequence[Message],
         time_s: float = 0.0,
     ) -> None:
-        """Take what devices introduced as known, with path gains and powers at a common time [s]."""
+        """Store the data of the introductions, with path gains and powers at a common time [s]."""
         self._surveyed_s = time_s
         self._rounds_before_survey = self._ctx.progress.rounds_begun
         self._introduced = {
@@ -69,24 +69,27 @@ class DeviceNetwork:
         self._survey = self._make_survey()
 
     def _make_survey(self) -> Survey:
-        """The survey of what was introduced, at its time."""
+        """Make the survey from the stored introductions, at their time."""
         known = self._introduced
         module_sizes = tuple(self._model.adapted.module_sizes)
         sizes = IntroducedSizes(known["samples"], known["groups"], module_sizes)
         return self._world.survey(self._surveyed_s, known["bytes"], known["densities"], sizes)
 
     def links(self, round_index: int) -> tuple[Link, ...]:
-        """All links of a round under the scenario's topology; none before a survey."""
+        """All links of a round under the scenario's topology; empty before a survey."""
         return () if self._survey is None else self._world.links(round_index, self._survey)
 
     def form_clusters(self, round_index: int) -> tuple[tuple[int, ...], ...]:
-        """Form the clusters of the survey, each sorted, and record them under a round."""
+        """Form the clusters of the survey, each sorted, and record them under a round.
+
+        Raises EmulatorError before a survey.
+        """
         info, survey = self._ctx.info, self._survey
         if survey is None:
             raise EmulatorError(f"device {info.id}: got no survey, wanted one before clusters")
         everyone = tuple(range(info.devices))
         clustered = getattr(self._world.scenario.graph, "clusters", lambda _: (everyone,))
-        clusters: tuple[tuple[int, ...], ...] = self._world.once(
+        clusters: tuple[tuple[int, ...], ...] = self._world.compute_once(
             ("clusters", survey), lambda: clustered(survey)
         )
         own = next(members for members in clusters if info.id in members)
@@ -97,7 +100,7 @@ class DeviceNetwork:
         return clusters
 
     def state(self) -> State:
-        """Survey, clusters, and what the loss policy remembers."""
+        """Survey, clusters, and the state of the loss policy."""
         return {
             "introduced": self._introduced,
             "surveyed_s": self._surveyed_s,
@@ -107,7 +110,7 @@ class DeviceNetwork:
         }
 
     def restore(self, state: State) -> None:
-        """Go on from a state; the method has adapted the backbone already."""
+        """Restore a state; the method has adapted the backbone already."""
         self._introduced = state["introduced"]
         self._surveyed_s = state["surveyed_s"]
         self._rounds_before_survey = state["rounds_before_survey"]
@@ -121,10 +124,10 @@ class DeviceNetwork:
     def flood(
         self, body: bytes, traffic: Traffic = Traffic.SETUP
     ) -> Generator[Step, Inbox, dict[int, bytes]]:
-        """Send a few bytes to all devices, hop by hop; returns the bytes of each by device id.
+        """Send a few bytes to all devices, hop by hop. Returns the bytes of every device by its id.
 
-        The hops follow from one time, the same on all devices although their clocks differ: the time of
-        the last survey, and the planned duration of each round since.
+        All devices compute the hops for the same time, although their clocks differ: the time of the last
+        survey plus the planned duration of the rounds since then.
         """
         frame_s = self._world.scenario.local.planned_s + self._world.channel.deadline_s
         rounds = self._ctx.progress.rounds_begun - self._rounds_before_survey
@@ -134,7 +137,7 @@ class DeviceNetwork:
     def exchange(
         self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Fact] = ()
     ) -> Generator[Step, Inbox, tuple[Received, ...]]:
-        """Send messages and wait for those of others; the clock moves on to the last arrival."""
+        """Send messages and wait for messages of other devices; the clock moves to the last arrival."""
         progress = self._ctx.progress
         known_here = Known.of(*known, self._model.adapted.layout)
         send = Send(progress.now_s, tuple(messages), tuple(wait_for), known_here)
@@ -157,8 +160,8 @@ class DeviceNetwork:
     ) -> Generator[Step, Inbox, Shared]:
         """Exchange one vector in a round: send the entries of a mask, receive those of the senders.
 
-        With `wire.error_feedback` v + e is sent and e <- (v + e) - Q(v + e), where e starts at 0 and
-        holds what rounding Q has held back; otherwise v is sent. Source: arXiv 1901.09847.
+        With `wire.error_feedback` v + e is sent, and e <- (v + e) - Q(v + e) with rounding Q; e starts at 0
+        and holds the rounding error that was not sent yet. Otherwise v is sent. Source: arXiv 1901.09847.
         """
         feedback = self._world.scenario.wire.error_feedback and bool(receivers)
         sent_N = vector_N + self._model.held_back_N if feedback else vector_N
@@ -170,7 +173,7 @@ class DeviceNetwork:
         return Shared(own_N, self._policy.newest(received))
 
     def _next_send_s(self) -> float:
-        """When the steps of the next round will be done; inf after the last round [s]."""
+        """Time at which the steps of the next round end [s]; inf after the last round."""
         progress = self._ctx.progress
         if progress.round_index == progress.rounds - 1:
             return math.inf

@@ -1,4 +1,4 @@
-"""How the values of one device travel. Shapes: N coordinates of the trained vector."""
+"""The format in which one device sends values. Shapes: N coordinates of the trained vector."""
 
 from functools import partial
 
@@ -23,21 +23,21 @@ class DeviceWire:
 
     @property
     def lost_coordinates(self) -> LostCoordinates:
-        """What receivers do about coordinates whose packets were lost."""
+        """How receivers treat coordinates whose packets were lost."""
         return self._format.lost_coordinates
 
     def value_type(self, kind: Kind = Kind.VALUES) -> ValueType:
-        """The type in which adapter values, or routing statistics, are sent."""
+        """The number type in which adapter values, or routing statistics, are sent."""
         return self._format.type_of(kind)
 
     def as_received(self, values_N: FloatArray, kind: Kind = Kind.VALUES) -> FloatArray:
-        """Values rounded to that type, as every receiver gets them [N]."""
+        """Values rounded to the type in which they are sent, as every receiver gets them [N]."""
         layout = self._ctx.model.adapted.layout
         rounded_N = quantise(values_N, self.value_type(kind), layout, Mask.full(layout.size))
         return np.asarray(rounded_N, dtype=np.float32)
 
     def affordable_values(self, neighbours: int) -> int:
-        """How many values the device can train (Eq 7) and send to so many neighbours (Eq 11)."""
+        """Number of values that the device can train (Eq 7) and send to its neighbours (Eq 11)."""
         planned = partial(planned_message, self._ctx)
         most = self._ctx.model.adapted.layout.size
         return self._world.parameter_budget(self._ctx.info.id, most, neighbours, planned)

@@ -1,4 +1,4 @@
-"""What is wrong with a scenario, in words: where, got, wanted; one line per problem."""
+"""Messages for the problems of a scenario: where, got, wanted; one line per problem."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -30,37 +30,37 @@ UNITS = {
     "_m": "metres",
     "_w": "watts",
 }
-"""Suffix of a name -> unit; the longest suffix that fits counts."""
+"""Units by suffix of a key; the longest matching suffix counts."""
 
 
 def lines_of(problem: Any, raw: Any) -> list[str]:
-    """One problem that pydantic found in the mapping `raw`, as lines of path, got, wanted."""
-    keys = _path(problem["loc"], raw)
+    """Describe a problem that pydantic found in the mapping `raw`, as lines of path, got, wanted."""
+    keys = _find_keys(problem["loc"], raw)
     where, kind, got = ".".join(keys), problem["type"], problem["input"]
-    parent = _model_at(keys[:-1], raw)
+    parent = _find_model(keys[:-1], raw)
     if kind == "invalid_key":
         return [f"{where}: got an unknown key, wanted one of {', '.join(Scenario.model_fields)}"]
     if kind == "extra_forbidden":
         return explained(problem, where, known=list(parent.model_fields) if parent else ())
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         known = sorted(models_at(keys, raw))
-        door = ", or an import path package.module:Class" if _is_door(keys) else ""
-        return explained(problem, where, known=known, wanted=f"one of {', '.join(known)}{door}")
+        path = ", or an import path package.module:Class" if _takes_plugins(keys) else ""
+        return explained(problem, where, known=known, wanted=f"one of {', '.join(known)}{path}")
     if kind in ("model_type", "model_attributes_type") and (meant := kind_line(keys, got, raw)):
         return [meant]
     if kind == "string_type" and not isinstance(got, str | dict | list):
-        wanted = "text (in quotes, or YAML takes it for something else)"
+        wanted = "text (in quotes, because YAML reads it as another type)"
         return explained(problem, where, wanted=wanted)
     if kind in ("value_error", "too_short"):
         return explained(problem, where)
-    wanted = _wanted(parent, keys[-1]) or wanted_by(problem)
-    if kind in ("model_type", "model_attributes_type") and (below := _model_at(keys, raw)):
+    wanted = _describe_field(parent, keys[-1]) or wanted_by(problem)
+    if kind in ("model_type", "model_attributes_type") and (below := _find_model(keys, raw)):
         wanted += f" of {', '.join(below.model_fields)}"
     return explained(problem, where, wanted=wanted)
 
 
 def kind_line(keys: Sequence[str], got: Any, raw: Any) -> str:
-    """A line on what stands in the place of a section that has a kind; empty where it needs none."""
+    """The message for a wrong value in place of a section with a kind; empty for other sections."""
     kinds = sorted(kind for kind in models_at(keys, raw) if kind)
     if not kinds:
         return ""
@@ -68,15 +68,15 @@ def kind_line(keys: Sequence[str], got: Any, raw: Any) -> str:
     line = f"{where}: got {shown(got)}, wanted a mapping with a kind"
     if hint := kind_hint(keys, got, raw):
         return line + hint
-    door = ", or an import path package.module:Class" if _is_door(keys) else ""
-    return f"{line}, one of {', '.join(kinds)}{door}"
+    path = ", or an import path package.module:Class" if _takes_plugins(keys) else ""
+    return f"{line}, one of {', '.join(kinds)}{path}"
 
 
 def kind_hint(keys: Sequence[str], got: Any, raw: Any) -> str:
-    """'; did you mean SECTION.kind=...?' where a plain word in the place of a section names its kind."""
+    """'; did you mean SECTION.kind=...?' if a word in place of a section names a kind; else empty."""
     if not isinstance(got, str):
         return ""
-    is_path = _is_door(keys) and re.fullmatch(r"[\w.]+:\w+", got)
+    is_path = _takes_plugins(keys) and re.fullmatch(r"[\w.]+:\w+", got)
     meant = got if is_path else closest(got, [kind for kind in models_at(keys, raw) if kind])
     in_file = f"{keys[-1]}: {{kind: {meant}}}"
     return f"; did you mean {'.'.join(keys)}.kind={meant} (in a file {in_file})?" if meant else ""
@@ -86,40 +86,40 @@ def kind_hint(keys: Sequence[str], got: Any, raw: Any) -> str:
 
 
 def models_at(keys: Sequence[str], raw: Any) -> dict[str, type[BaseModel]]:
-    """The models possible at a path, by kind; on the way the kinds are those of the file."""
+    """The possible models at a path, by kind; the sections above have the kinds of the file."""
     found: dict[str, type[BaseModel]] = {"": Scenario}
     model: type[BaseModel] | None = Scenario
     default = ""
     for key in keys:
-        raw = _step(raw, key)
-        if not key.isdigit():  # a row of a list has the list's models
+        raw = _get_below(raw, key)
+        if not key.isdigit():  # an item of a list has the models of the list
             field = model.model_fields.get(key) if model else None
             if field is None:
                 return {}
             found = variants(field.annotation)
             default = getattr(field.get_default(call_default_factory=True), "kind", "")
-        model = _chosen(found, raw, default)
+        model = _choose_model(found, raw, default)
     return found
 
 
 def model_of_kind(keys: Sequence[str], raw: Any, kind: str) -> type[BaseModel] | None:
     """The model that a kind (or an import path) names at a path."""
-    return _chosen(models_at(keys, raw), {"kind": kind}, "")
+    return _choose_model(models_at(keys, raw), {"kind": kind}, "")
 
 
-def _model_at(keys: Sequence[str], raw: Any) -> type[BaseModel] | None:
-    """The one model at a path, given the kind that the file has there."""
+def _find_model(keys: Sequence[str], raw: Any) -> type[BaseModel] | None:
+    """The model at a path with the kind that the file has there; None if unknown."""
     found = models_at(keys, raw)
     default = ""
-    if keys and (parent := _model_at(keys[:-1], raw)) and keys[-1] in parent.model_fields:
+    if keys and (parent := _find_model(keys[:-1], raw)) and keys[-1] in parent.model_fields:
         field = parent.model_fields[keys[-1]]
         default = getattr(field.get_default(call_default_factory=True), "kind", "")
     for key in keys:
-        raw = _step(raw, key)
-    return _chosen(found, raw, default)
+        raw = _get_below(raw, key)
+    return _choose_model(found, raw, default)
 
 
-def _step(raw: Any, key: str) -> Any:
+def _get_below(raw: Any, key: str) -> Any:
     if isinstance(raw, dict):
         return raw.get(key)
     if isinstance(raw, list) and key.isdigit() and int(key) < len(raw):
@@ -127,7 +127,9 @@ def _step(raw: Any, key: str) -> Any:
     return None
 
 
-def _chosen(found: dict[str, type[BaseModel]], raw: Any, default: str) -> type[BaseModel] | None:
+def _choose_model(
+    found: dict[str, type[BaseModel]], raw: Any, default: str
+) -> type[BaseModel] | None:
     kind = str(raw.get("kind", default)) if isinstance(raw, dict) else default
     if ":" in kind:
         try:
@@ -138,35 +140,35 @@ def _chosen(found: dict[str, type[BaseModel]], raw: Any, default: str) -> type[B
 
 
 def variants(annotation: Any) -> dict[str, type[BaseModel]]:
-    """The models that a field may hold, by kind ("" for one without)."""
+    """The models that a field may hold, by kind ("" for a model without a kind)."""
     found: dict[str, type[BaseModel]] = {}
-    for member in _members(annotation):
+    for member in _list_members(annotation):
         if isinstance(member, type) and issubclass(member, BaseModel):
             kind = member.model_fields.get("kind")
             found[str(kind.default) if kind else ""] = member
     return found
 
 
-def _members(annotation: Any) -> Iterator[Any]:
-    """The types that a type stands for: through Annotated, unions and tuple[X, ...]."""
+def _list_members(annotation: Any) -> Iterator[Any]:
+    """The member types of a type, through Annotated, unions and tuple[X, ...]."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        yield from _members(get_args(annotation)[0])
+        yield from _list_members(get_args(annotation)[0])
     elif origin in (Union, UnionType) or origin is tuple:
         for member in get_args(annotation):
-            yield from _members(member)
+            yield from _list_members(member)
     else:
         yield annotation
 
 
-def _is_door(keys: Sequence[str]) -> bool:
-    """Whether a user's own class may stand at this path."""
+def _takes_plugins(keys: Sequence[str]) -> bool:
+    """Whether the section at this path may be a user's own class."""
     field = Scenario.model_fields.get(keys[0]) if len(keys) == 1 else None
     return field is not None and any(isinstance(m, WrapValidator) for m in field.metadata)
 
 
-def _path(location: Sequence[str | int], raw: Any) -> list[str]:
-    """The keys of a location in the file, without the union tags that pydantic puts in."""
+def _find_keys(location: Sequence[str | int], raw: Any) -> list[str]:
+    """The keys of a location in the file, without the union tags that pydantic inserts."""
     keys: list[str] = []
     tags: set[str] = set()
     for part in location:
@@ -178,28 +180,28 @@ def _path(location: Sequence[str | int], raw: Any) -> list[str]:
     return keys
 
 
-# ── what is wanted ───────────────────────────────────────────────────────────────────────────────
+# ── the wanted value ─────────────────────────────────────────────────────────────────────────────
 
 
-def _wanted(model: type[BaseModel] | None, key: str) -> str:
-    """What a field asks for: type, range, unit and meaning."""
+def _describe_field(model: type[BaseModel] | None, key: str) -> str:
+    """The value that a field accepts: type, range, unit and meaning."""
     field = model.model_fields.get(key) if model else None
     if field is None:
         return ""
-    text = _type_name(field.annotation) + _range(field)
+    text = _describe_type(field.annotation) + _describe_range(field)
     for rule in field.metadata:
         if pattern := getattr(rule, "pattern", None):
             text += f" matching {pattern}"
         if getattr(rule, "func", None) is checked_name:
             text = NAME
     unit = next((UNITS[s] for s in sorted(UNITS, key=len, reverse=True) if key.endswith(s)), None)
-    if unit and "a number" in text:  # a whole one counts, whatever its name ends with
+    if unit and "a number" in text:  # whole numbers are counts without a unit
         text += f" in {unit}, written as a plain number"
     return f"{text} ({field.description.rstrip('.')})" if field.description else text
 
 
-def _range(field: FieldInfo) -> str:
-    """' in (0, 1]' of the field's bounds; empty where it has none."""
+def _describe_range(field: FieldInfo) -> str:
+    """The bounds of a field as ' in (0, 1]'; empty if it has none."""
     low, high = "(-inf", "inf)"
     for rule in field.metadata:
         for name, bracket in (("gt", "("), ("ge", "[")):
@@ -211,18 +213,22 @@ def _range(field: FieldInfo) -> str:
     return "" if (low, high) == ("(-inf", "inf)") else f" in {low}, {high}"
 
 
-def _type_name(annotation: Any) -> str:
+def _describe_type(annotation: Any) -> str:
     """A type in words."""
     if get_origin(annotation) is tuple:
         return "a list"
     kinds = [kind for kind in variants(annotation) if kind]
     if kinds:
         return f"a mapping with kind: {' or '.join(sorted(kinds))}"
-    names = (_plain_name(member) for member in _members(annotation) if member is not type(None))
+    names = (
+        _describe_plain_type(member)
+        for member in _list_members(annotation)
+        if member is not type(None)
+    )
     return " or ".join(dict.fromkeys(names))
 
 
-def _plain_name(annotation: Any) -> str:
+def _describe_plain_type(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(map(str, get_args(annotation)))
     words = {

@@ -1,4 +1,4 @@
-"""From a YAML file and `--set` overrides to a Scenario, with one clear line for every problem."""
+"""Reading a Scenario from a YAML file and `--set` overrides, with one message line for every problem."""
 
 import os
 import re
@@ -24,16 +24,16 @@ PATHS = (
     ("channel", "gain", "path"),
     ("channel", "rate", "path"),
 )
-"""Values that name files: relative ones are meant from the scenario file's folder, in an override from
-where one stands, if there is such a file. `$NAME` or `${NAME}` is the value of an environment variable,
-meant from where one stands; where it is not set, a key that may be left out is."""
+"""Keys of paths. A relative path starts in the folder of the scenario file; in an override it starts in
+the current folder if such a file exists. `$NAME` or `${NAME}` is the value of an environment variable and
+starts in the current folder; if the variable is not set, an optional key is dropped."""
 
 VARIABLE = re.compile(r"\$(?:([A-Z][A-Z0-9_]*)|\{([A-Z][A-Z0-9_]*)\})")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A scenario, and what overrides dropped on the way: one line each."""
+    """A scenario, and notes on dropped fields and settings without effect, one line each."""
 
     scenario: Scenario
     notes: tuple[str, ...]
@@ -42,30 +42,30 @@ class Reading:
 def read_scenario(path: Path, overrides: Sequence[str] = ()) -> Reading:
     """Read, override, complete and check a scenario file.
 
-    overrides: `key.path=value`, the value in YAML. Setting a `kind` (or a preset) drops the fields
-    that the new kind lacks, each override in one note. Raises ScenarioError with every problem found.
+    overrides: `key.path=value`, the value in YAML. A new `kind` (or preset) drops the fields that the
+    new kind lacks, with one note per override. Raises ScenarioError with all problems.
     """
     raw = read_mapping(path, "a scenario")
-    return _completed(raw, path.name, path.resolve().parent, overrides)
+    return _complete(raw, path.name, path.resolve().parent, overrides)
 
 
 def read_preset(name: str, overrides: Sequence[str] = ()) -> Reading:
-    """A scenario of which only the air matters, that of a preset; otherwise as `read_scenario`."""
+    """Read a channel preset as a scenario with default values; otherwise as `read_scenario`."""
     raw: Raw = {"name": name, "channel": name, "tasks": {"names": ["reverse"]}}  # any device count
-    return _completed(raw, name, Path.cwd(), overrides)
+    return _complete(raw, name, Path.cwd(), overrides)
 
 
 def read_preset_file(path: Path, overrides: Sequence[str] = ()) -> Reading:
-    """As `read_preset`, of a preset in a file of one's own."""
+    """Read a channel preset from a user's own file; otherwise as `read_preset`."""
     raw: Raw = {"tasks": {"names": ["reverse"]}, **read_mapping(path, "a preset")}
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-") or "preset"
-    return _completed({"name": name, **raw}, path.name, path.resolve().parent, overrides)
+    return _complete({"name": name, **raw}, path.name, path.resolve().parent, overrides)
 
 
 def read_named(name: str, overrides: Sequence[str] = ()) -> Reading:
-    """A scenario file, a preset file, or a channel preset by its name; a file of that name goes first.
+    """Read a scenario file, a preset file, or a channel preset by its name; a file with the name is first.
 
-    A preset file is one in which nothing but `channel` and `access` stands.
+    A preset file has no other keys than `channel` and `access`.
     """
     if name in preset_names() and not is_file(Path(name)):
         return read_preset(name, overrides)
@@ -85,8 +85,8 @@ def read_named(name: str, overrides: Sequence[str] = ()) -> Reading:
     return read_scenario(Path(name), overrides)
 
 
-def _completed(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) -> Reading:
-    """Override, complete and check. source: what problems are told of; folder: where paths start."""
+def _complete(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) -> Reading:
+    """Override, complete and check. source: name for messages. folder: where relative paths start."""
     notes: list[str] = []
     pairs = [parse_override(override) for override in overrides]
     for keys, value in pairs:
@@ -109,77 +109,80 @@ def _completed(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) ->
         ]
     if problems:
         raise ScenarioError([f"{source}: {problem}" for problem in problems])
-    notes += [*_router_note(raw, scenario), *_unmeasured(scenario)]
-    notes += [*_never(scenario), *_in_vain(scenario), *_doubts(scenario)]
+    notes += [*_note_router(raw, scenario), *_note_unmeasured(scenario)]
+    notes += [*_note_without_effect(scenario), *_note_static_clusters(scenario)]
+    notes += _note_doubts(scenario)
     return Reading(scenario, tuple(notes))
 
 
 def dump_scenario(scenario: Scenario) -> str:
-    """The scenario in full, as YAML that `read_scenario` reads back to the same value."""
+    """The complete scenario as YAML; `read_scenario` reads it back to the same value."""
     text: str = yaml.safe_dump(
         scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
     )
     return text
 
 
-def _router_note(raw: Raw, scenario: Scenario) -> list[str]:
-    """Where a method answers with a router of its own, not with the one that the file asks for."""
-    asked = raw.get("router", {}).get("kind", scenario.router.kind)
-    if asked == scenario.router.kind:
+def _note_router(raw: Raw, scenario: Scenario) -> list[str]:
+    """A note if the method replaces the router of the file with its own."""
+    chosen = raw.get("router", {}).get("kind", scenario.router.kind)
+    if chosen == scenario.router.kind:
         return []
-    return [f"router: {asked} gives way to {scenario.router.kind} under {scenario.method.kind}"]
+    return [f"router: {scenario.method.kind} uses {scenario.router.kind} in place of {chosen}"]
 
 
-def _unmeasured(scenario: Scenario) -> list[str]:
-    """What is asked about routing under a method that routes nothing."""
+def _note_unmeasured(scenario: Scenario) -> list[str]:
+    """Notes on measurements of routing under a method without routing."""
     if scenario.method.routes:
         return []
     evaluation, kind = scenario.evaluation, scenario.method.kind
-    asked = {
+    settings = {
         "unseen_tasks": bool(evaluation.unseen_tasks),
         "controls": bool(evaluation.controls),
         "paraphrases: routing": evaluation.paraphrases == "routing",
     }
     return [
-        f"evaluation.{key} measures nothing under {kind}, which routes nothing"
-        for key, there in asked.items()
-        if there
+        f"evaluation.{key} measures nothing under {kind}, which does not route"
+        for key, is_set in settings.items()
+        if is_set
     ]
 
 
-def _never(scenario: Scenario) -> list[str]:
-    """What waits for a round that never comes, or opens more than there is."""
+def _note_without_effect(scenario: Scenario) -> list[str]:
+    """Notes on intervals longer than the run, and on limits that include everything."""
     method, rounds = scenario.method, scenario.rounds
-    told = [
-        f"method.{name}: {every} of {rounds} rounds never comes"
+    notes = [
+        f"method.{name}: {every} has no effect in a run of {rounds} rounds"
         for name in ("exchange_every", "recluster_every")
-        if (every := _written(method, name) or 0) >= rounds
+        if (every := _find_changed(method, name) or 0) >= rounds
     ]
     if (every := scenario.evaluation.own_task_every) > rounds:
-        told.append(f"evaluation.own_task_every: {every} of {rounds} rounds never comes")
+        notes.append(
+            f"evaluation.own_task_every: {every} has no effect in a run of {rounds} rounds"
+        )
     by_device = getattr(method, "projection_by", "task") == "device"
     experts = scenario.devices if by_device else len(scenario.tasks.names)
-    active, rank = _written(method, "active_ranks"), getattr(method, "lora_rank", 0)
+    active, rank = _find_changed(method, "active_ranks"), getattr(method, "lora_rank", 0)
     if active is not None and active >= rank * experts:
-        told.append(f"method.active_ranks: {active} keeps all ({experts} experts of rank {rank})")
-    top = _written(scenario.router, "top_m")
+        notes.append(f"method.active_ranks: {active} keeps all ({experts} experts of rank {rank})")
+    top = _find_changed(scenario.router, "top_m")
     if top is not None and top > experts:
-        told.append(f"router.top_m: {top} opens all gates ({experts} experts)")
+        notes.append(f"router.top_m: {top} opens all gates ({experts} experts)")
     batch, part = scenario.local.batch_size, scenario.local.micro_batch_size or 0
     if part > batch:
-        told.append(f"local.micro_batch_size: {part} is more than a step has (batch_size: {batch})")
-    return told
+        notes.append(f"local.micro_batch_size: {part} exceeds the examples of a step ({batch})")
+    return notes
 
 
-def _written(section: BaseModel, name: str) -> Any:
-    """A field of a section where it differs from its default; else, and where it has none, None."""
+def _find_changed(section: BaseModel, name: str) -> Any:
+    """A field of a section if it differs from its default; None otherwise, and without this field."""
     field = type(section).model_fields.get(name)
     value = getattr(section, name) if field else None
     return None if field is None or value == field.get_default() else value
 
 
-def _in_vain(scenario: Scenario) -> list[str]:
-    """What costs bytes and changes nothing."""
+def _note_static_clusters(scenario: Scenario) -> list[str]:
+    """A note if clusters are formed again and again although the devices do not move."""
     every = getattr(scenario.method, "recluster_every", None)
     mobility = getattr(scenario.channel, "mobility", None)
     gains_change = getattr(scenario.channel, "gain", None) is not None
@@ -191,13 +194,13 @@ def _in_vain(scenario: Scenario) -> list[str]:
     ):
         return []
     return [
-        f"method.recluster_every: {every} repeats the setup to the same clusters, for nobody moves "
-        "(channel.mobility.kind: static)"
+        f"method.recluster_every: {every} repeats the setup with the same clusters, because the devices "
+        "do not move (channel.mobility.kind: static)"
     ]
 
 
-def _doubts(scenario: Scenario) -> list[str]:
-    """What a channel says of its own parts; one of somebody's own may say nothing."""
+def _note_doubts(scenario: Scenario) -> list[str]:
+    """The notes of a channel on its own parts; a user's own channel may have none."""
     doubts = getattr(scenario.channel, "doubts", None)
     return list(doubts(scenario.access.bandwidth_hz)) if doubts else []
 
@@ -206,14 +209,14 @@ def _doubts(scenario: Scenario) -> list[str]:
 
 
 def preset_folder() -> Path:
-    """Where channel presets lie: inside an installed package, or beside it in a checkout."""
+    """The folder of channel presets: inside an installed package, or beside it in a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "configs" / "channels"
     return installed if installed.is_dir() else package.parent / "configs" / "channels"
 
 
 def preset_names() -> list[str]:
-    """All channel presets, in order."""
+    """The names of all channel presets, sorted."""
     return sorted(file.stem for file in preset_folder().glob("*.yaml"))
 
 
@@ -222,37 +225,37 @@ def _names_preset(keys: Sequence[str]) -> bool:
 
 
 def _expand_preset(raw: Raw) -> list[str]:
-    """`channel: paper` or `channel: {preset: paper, ...}`: the preset, overridden by what is said.
+    """Replace `channel: paper` or `channel: {preset: paper, ...}` by the preset with the other keys.
 
-    Returns the problems found; the section is then left out.
+    Returns the problems; with a problem the section is removed.
     """
     channel = raw.get("channel")
-    said = {"preset": channel} if isinstance(channel, str) else channel
-    if not isinstance(said, dict) or "preset" not in said:
+    given = {"preset": channel} if isinstance(channel, str) else channel
+    if not isinstance(given, dict) or "preset" not in given:
         return []
-    said = dict(said)
-    name = said.pop("preset")
+    given = dict(given)
+    name = given.pop("preset")
     known = preset_names()
     if name not in known:
         del raw["channel"]
         hint = did_you_mean(str(name), known) or kind_hint(("channel",), name, raw)
         return [f"channel.preset: got {name!r}, wanted one of {', '.join(known)}{hint}"]
     preset = read_mapping(preset_folder() / f"{name}.yaml", "a preset")
-    raw["channel"] = _merged(preset["channel"], said)
+    raw["channel"] = _merge(preset["channel"], given)
     access = raw.get("access") or {}
-    raw["access"] = _merged(preset["access"], access) if isinstance(access, dict) else access
+    raw["access"] = _merge(preset["access"], access) if isinstance(access, dict) else access
     return []
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Raw:
-    """`above` over `below`, mapping by mapping; another `kind` replaces its whole mapping."""
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Raw:
+    """The mapping `below` with the values of `above`; a different `kind` replaces the whole mapping."""
     result = dict(below)
     if "kind" in above and above["kind"] != below.get("kind"):
         return dict(above)
     for key, value in above.items():
         old = result.get(key)
         if isinstance(value, Mapping) and isinstance(old, Mapping):
-            result[key] = _merged(old, value)
+            result[key] = _merge(old, value)
         else:
             result[key] = value
     return result
@@ -261,7 +264,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Raw:
 def _complete_kinds(
     whole: Raw, keys: tuple[str, ...] = (), model: type[BaseModel] = Scenario
 ) -> None:
-    """A section that says no kind is of its default kind, and so are those inside it."""
+    """Add the default kind to every section without a kind, and to the sections inside it."""
     place = whole
     for key in keys:
         place = place[key]
@@ -277,7 +280,7 @@ def _complete_kinds(
 
 
 def _take_from_environment(raw: Raw) -> list[str]:
-    """Put the values of variables in the place of their names; returns the problems found."""
+    """Replace the names of environment variables by their values. Returns the problems."""
     problems = []
     for keys in PATHS:
         place: Any = raw
@@ -288,12 +291,12 @@ def _take_from_environment(raw: Raw) -> list[str]:
         if named is None:
             continue
         name = named[1] or named[2]
-        if told := os.environ.get(name):
-            path = Path.cwd() / told
+        if found := os.environ.get(name):
+            path = Path.cwd() / found
             if not is_folder(path) and (keys[-1] == "folder" or not is_file(path)):
                 wanted = "a folder" if keys[-1] == "folder" else "a path that exists"
                 problems.append(
-                    f"{'.'.join(keys)}: got {shown(told)}, the value of the environment variable "
+                    f"{'.'.join(keys)}: got {shown(found)}, the value of the environment variable "
                     f"{name}, wanted {wanted} there, or none set"
                 )
             place[keys[-1]] = str(path)
@@ -305,7 +308,7 @@ def _take_from_environment(raw: Raw) -> list[str]:
             key = ".".join(keys)
             problems.append(
                 f"{key}: got {value}, but the environment has no {name}, wanted it set to a {kind} (a "
-                f"relative path starts where one stands), or {key}=PATH"
+                f"relative path starts in the current folder), or {key}=PATH"
             )
         else:
             del place[keys[-1]]
@@ -315,10 +318,10 @@ def _take_from_environment(raw: Raw) -> list[str]:
 def anchor_paths(
     raw: Raw, folder: Path, under: tuple[str, ...] = (), *, only_there: bool = False
 ) -> None:
-    """Make file names absolute, so that the resolved scenario runs from anywhere.
+    """Make paths absolute, so that the complete scenario runs from every folder.
 
-    Keys may be dotted. only_there: only of files that lie in the folder; the name of a backbone, which
-    may be a package's or a hub's, only where it is a folder there.
+    Keys may be dotted. only_there: change only paths of files that exist in `folder`. The name of a
+    backbone, which may be a package's or a hub id, changes only if it is a folder there.
     """
     for key, value in raw.items():
         keys = (*under, *str(key).split("."))
@@ -337,19 +340,19 @@ def anchor_paths(
 
 
 def parse_override(override: str) -> tuple[list[str], Any]:
-    """`a.b=c` -> (["a", "b"], c); a file or folder that lies where one stands is that one."""
+    """Parse `a.b=c` to (["a", "b"], c); the path of a file in the current folder becomes absolute."""
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
         raise ScenarioError([f"--set: got {override!r}, wanted key.path=value"])
     key = path.strip()
     value = parse_value(text, f"--set {key}")
-    told = {key: value}
-    anchor_paths(told, Path.cwd(), only_there=True)
-    return key.split("."), told[key]
+    pair = {key: value}
+    anchor_paths(pair, Path.cwd(), only_there=True)
+    return key.split("."), pair[key]
 
 
 def _set(raw: Raw, keys: list[str], value: Any, notes: list[str]) -> None:
-    """Set one value; a new kind drops the fields it lacks."""
+    """Set one value; a new kind drops the fields that it lacks, with a note."""
     place = raw
     for depth, key in enumerate(keys[:-1], start=1):
         there = place.get(key)

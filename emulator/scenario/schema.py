@@ -1,7 +1,7 @@
 """One complete, frozen, typed description of a run.
 
-Every section is the frozen model of the room it configures; here they are only united by `kind`.
-Reading a file is `emulator.scenario.load`; what is wrong with it, in words, `emulator.scenario.error_messages`.
+Every section is a frozen model of the package that it configures; here they are only combined by `kind`.
+`emulator.scenario.load` reads a file, and `emulator.scenario.error_messages` describes its problems.
 """
 
 from typing import Annotated, Literal
@@ -64,7 +64,7 @@ from emulator.network.topology.graphs import (
     Ring,
 )
 from emulator.network.wire import WireFormat
-from emulator.scenario.compatibility import conflicts
+from emulator.scenario.compatibility import find_conflicts
 from emulator.scenario.sections import (
     Asynchronous,
     ByMethod,
@@ -118,40 +118,44 @@ ROUTER: TypeAdapter[BaseModel] = TypeAdapter(RouterSection)
 
 
 class Scenario(Section):
-    """Everything a run depends on. Same scenario and seed, same bytes."""
+    """Everything that a run depends on. The same scenario and seed give the same bytes."""
 
-    name: Name = Field(description="names the output folder")
-    seed: int = Field(default=1, ge=0, lt=2**63, description="every random draw follows from it")
+    name: Name = Field(description="name of the run, part of its output folder's name")
+    seed: int = Field(default=1, ge=0, lt=2**63, description="determines every random draw")
     devices: int = Field(default=8, ge=2, le=1024, description="M: emulated wireless devices")
     rounds: int = Field(default=10, gt=0, description="communication rounds")
     stop: Stop | None = Field(default=None, description="limits that may end the rounds earlier")
     backbone: BackboneSection = Field(default=Tiny(), description="the frozen model")
     tasks: SerializeAsAny[Annotated[TasksSection, plugin_or(TaskSuite)]] = Field(
-        default=Synthetic(), description="what the devices learn"
+        default=Synthetic(), description="the tasks that the devices learn"
     )
     method: SerializeAsAny[Annotated[MethodSection, plugin_or(Method)]] = Field(
-        default=SparseOrthogonal(), description="what is trained, sent and merged"
+        default=SparseOrthogonal(),
+        description="the trained parameters, the messages and their merge",
     )
     topology: SerializeAsAny[Annotated[TopologySection, plugin_or(Topology)]] = Field(
-        default=ByMethod(), description="who reaches whom"
+        default=ByMethod(), description="the links of each round"
     )
     channel: SerializeAsAny[Annotated[ChannelSection, plugin_or(ChannelModel)]] = Field(
-        default=Ideal(), description="the air between devices"
+        default=Ideal(), description="the radio channel between devices"
     )
     access: SerializeAsAny[Annotated[AccessSection, plugin_or(Access)]] = Field(
-        default=IdealAccess(), description="who is on the air when"
+        default=IdealAccess(),
+        description="the access scheme: when devices transmit, and in which band",
     )
     clock: Annotated[Virtual | Paced, Field(discriminator="kind")] = Field(
-        default=Virtual(), description="how emulated time passes"
+        default=Virtual(), description="the clock of emulated time"
     )
-    wire: WireFormat = Field(default=WireFormat(), description="how messages become packets")
+    wire: WireFormat = Field(default=WireFormat(), description="the format of messages and packets")
     local: Local = Field(default=Local(), description="local training")
     router: SerializeAsAny[Annotated[RouterSection, plugin_or(Router)]] = Field(
-        default=RidgeLda(), validate_default=True, description="which expert answers"
+        default=RidgeLda(),
+        validate_default=True,
+        description="the choice of the expert that answers",
     )
-    evaluation: Evaluation = Field(default=Evaluation(), description="what is measured on the way")
+    evaluation: Evaluation = Field(default=Evaluation(), description="optional measurements")
     schedule: Annotated[Synchronous | Asynchronous, Field(discriminator="kind")] = Field(
-        default=Synchronous(), description="when devices exchange"
+        default=Synchronous(), description="the order of training and exchanges"
     )
     checkpoint_every: int | None = Field(
         default=None,
@@ -162,25 +166,27 @@ class Scenario(Section):
         default=2, gt=0, description="how many of the last checkpoints are kept"
     )
     on_device_failure: Literal["stop"] = Field(
-        default="stop", description="the death of a device ends the run"
+        default="stop", description="the failure of a device ends the run"
     )
     stall_timeout_s: float = Field(
-        default=1800.0, gt=0, description="give up on a silent device after so much wall time [s]"
+        default=1800.0,
+        gt=0,
+        description="wall time without a message after which a device counts as failed [s]",
     )
     accelerator: Literal["cpu", "cuda", "auto"] = Field(
         default="cpu",
-        description="where tensors live; auto: on GPUs where there are some (their results repeat to "
-        "rounding only)",
+        description="processor of the tensors; auto: GPUs if there are any (their results are "
+        "reproducible only up to rounding)",
     )
     backend: Literal["gloo", "nccl"] = Field(
         default="gloo",
-        description="what carries data between processes; nccl: between GPUs, one for each device",
+        description="transport between processes; nccl: between GPUs, one for each device",
     )
 
     @field_validator("router")
     @classmethod
-    def _router_of_method(cls, router: BaseModel, info: ValidationInfo) -> BaseModel:
-        """That of a method which answers with one of its own, whatever was asked for."""
+    def _use_router_of_method(cls, router: BaseModel, info: ValidationInfo) -> BaseModel:
+        """Replace the router if the method has its own."""
         own = getattr(info.data.get("method"), "own_router", None)
         return ROUTER.validate_python({"kind": own}) if own else router
 
@@ -193,7 +199,7 @@ class Scenario(Section):
 
     @property
     def graph(self) -> Topology:
-        """The topology, `by_method` resolved."""
+        """The topology, with `by_method` resolved."""
         if not isinstance(self.topology, ByMethod):
             return self.topology
         match self.method.topology_by_default:
@@ -208,26 +214,26 @@ class Scenario(Section):
 
     @property
     def exchanges(self) -> bool:
-        """Whether devices send each other anything."""
+        """Whether devices exchange messages."""
         return self.method.topology_by_default != "none"
 
     @property
     def routing(self) -> Routing:
-        """The router, and how experts stand beside the backbone under the method."""
+        """The router, and the way in which the method combines experts with the backbone."""
         active_ranks = getattr(self.method, "active_ranks", None)
         names, routed = self.tasks.names, self.method.routes
         return Routing(self.router, names, self.seed, routed, active_ranks)
 
     @property
     def run_name(self) -> str:
-        """`<name>-<method>-<seed>`: the default output folder under runs/."""
+        """The default output folder under runs/: `<name>-<method>-<seed>`."""
         return f"{self.name}-{self.method.kind.rsplit(':', 1)[-1]}-{self.seed}"
 
     def bind_air(self) -> tuple[BoundChannel, BoundAccess]:
-        """The air between its devices.
+        """Bind channel and access scheme to the devices and the seed.
 
-        Raises ScenarioError for places or gains that are not there, and for a channel of a user's own
-        whose bind() or at() gives an object that lacks something.
+        Raises ScenarioError for missing files of positions or gains, and for a user's own channel whose
+        bind() or at() returns an object without a required member.
         """
         channel = self.channel.bind(self.devices, self.seed)
         self._check_bound(channel, BoundChannel, "bind()")
@@ -245,9 +251,9 @@ class Scenario(Section):
             )
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Scenario":
-        """Combinations that no single section can see. Raises one ValueError with all of them."""
-        problems = [*conflicts(self), *out_of_bounds(self)]
+    def _check_combinations(self) -> "Scenario":
+        """Check combinations of sections. Raises one ValueError with all conflicts."""
+        problems = [*find_conflicts(self), *out_of_bounds(self)]
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -1,4 +1,4 @@
-"""The sections of a scenario that no other package owns: which graph, when to stop, emulated time."""
+"""The sections of a scenario that no other package owns: default graph, limits, clock and schedule."""
 
 from typing import Literal
 
@@ -8,8 +8,8 @@ from emulator.core.section import Section
 
 
 class ByMethod(Section):
-    """The graph that suits the method: clusters for sparse_orthogonal, random_regular for most others,
-    the devices of each task for those that average within tasks, none for local.
+    """The graph of the method: clusters for sparse_orthogonal, random_regular for most others, the
+    devices of each task for methods that average within tasks, none for local.
     """
 
     kind: Literal["by_method"] = "by_method"
@@ -18,65 +18,67 @@ class ByMethod(Section):
         default=0.1,
         ge=0,
         le=1,
-        description="S_max: clusters grow while colliding no more than this",
+        description="S_max: largest collision rate of a cluster",
     )
 
 
 class Stop(Section):
-    """Limits of a run: the round in which the devices find one of them used up is the last.
+    """Limits of a run: the round in which the devices find that a limit is reached is the last.
 
-    What was spent so far is flooded before each exchange (accounted as control); the last round and the
-    final exchange come on top.
+    Every device floods its costs so far before each exchange (accounted as control). The last round and
+    the final exchange add to these costs.
     """
 
     bytes_total: float | None = Field(
-        default=None, gt=0, description="on the air, all devices together [bytes]"
+        default=None, gt=0, description="bytes sent by all devices together [bytes]"
     )
-    emulated_s: float | None = Field(default=None, gt=0, description="on the slowest clock [s]")
+    emulated_s: float | None = Field(
+        default=None, gt=0, description="emulated time on the slowest clock [s]"
+    )
     energy_j: float | None = Field(
-        default=None, gt=0, description="radio and computing, all devices together [J]"
+        default=None, gt=0, description="energy of radio and computing, all devices together [J]"
     )
 
     @model_validator(mode="after")
-    def _limits_something(self) -> "Stop":
+    def _check_limits(self) -> "Stop":
         if all(limit is None for _, limit in self):
             raise ValueError("got no limit, wanted some of bytes_total, emulated_s, energy_j")
         return self
 
     def reached(self, bytes_total: float, emulated_s: float, energy_j: float) -> bool:
-        """Whether as much as some limit has been spent."""
+        """Whether the costs have reached a limit."""
         spent = {"bytes_total": bytes_total, "emulated_s": emulated_s, "energy_j": energy_j}
         return any(limit is not None and spent[name] >= limit for name, limit in self)
 
 
 class Virtual(Section):
-    """Emulated time: computed, never slept."""
+    """Emulated time that is only computed; the run does not wait for it."""
 
     kind: Literal["virtual"] = "virtual"
 
 
 class Paced(Section):
-    """Emulated time played in wall time: the same run, its bursts sent when they would be on the air.
+    """Emulated time in step with wall time: bursts are sent at their emulated times.
 
-    Needs many_processes. Results equal those of the virtual clock; how far the machine lagged behind
-    is reported.
+    This needs the driver many_processes. The results equal those of the virtual clock; the lag of the
+    machine is reported.
     """
 
     kind: Literal["paced"] = "paced"
-    time_scale: float = Field(default=1.0, gt=0, description="wall seconds for an emulated one")
+    time_scale: float = Field(default=1.0, gt=0, description="wall seconds per emulated second")
 
 
 class Synchronous(Section):
-    """All devices train, then all exchange, round by round."""
+    """In every round, all devices train, then all devices exchange."""
 
     kind: Literal["synchronous"] = "synchronous"
 
 
 class Asynchronous(Section):
-    """Every device by its own clock: it trains, speaks, mixes what has arrived by then, and goes on.
+    """Every device follows its own clock: it trains, sends, averages the arrived messages, and continues.
 
-    Of several messages of a neighbour the newest counts; who was not heard since has no say. Setup and
-    final exchange stay synchronous.
+    Only the newest message of a neighbour counts; a neighbour without a new message is left out. Setup
+    and final exchange stay synchronous.
     """
 
     kind: Literal["asynchronous"] = "asynchronous"

@@ -1,4 +1,4 @@
-"""What all devices of a run share, built before the first of them lives."""
+"""The objects that all devices of a run share, built before the devices start."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -20,7 +20,7 @@ from emulator.core.types.message import Message
 from emulator.core.types.packet import air_bytes
 from emulator.core.types.survey import Link, Survey
 from emulator.learning.backbone.load import Backbone
-from emulator.learning.evaluation import Answering, Asked, Questions
+from emulator.learning.evaluation import Answering, Questions, TaskQuestions
 from emulator.learning.tasks.learner import check_language
 from emulator.learning.tasks.reading import read_all
 from emulator.learning.training import LocalTraining
@@ -35,18 +35,18 @@ from emulator.scenario.sections import Asynchronous
 
 Result = TypeVar("Result")
 Planned = Callable[[int], Message]
-"""A message of so many values."""
+"""Returns a message with a given number of values."""
 
 VALIDATION_SHARE = 0.1
-"""Share of a task's training examples that is held out where choices are judged on them."""
+"""Share of a task's training examples in the validation split."""
 
 MOST_HELD = 16
-"""Results of `World.once` that are held; what was asked for longest ago goes first."""
+"""Most results that `World.compute_once` keeps; the least recently used is dropped first."""
 
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """What all devices share, built once and never changed: model, data, channel and access."""
+    """Model, data, channel and access scheme, shared by all devices; built once and never changed."""
 
     scenario: Scenario
     backbone: Backbone
@@ -58,10 +58,10 @@ class World:
         default_factory=OrderedDict, init=False, repr=False
     )
 
-    def once(self, key: Hashable, work: Callable[[], Result]) -> Result:
-        """What every device works out alike: done by the first in this process that asks.
+    def compute_once(self, key: Hashable, work: Callable[[], Result]) -> Result:
+        """Compute a result that is equal for all devices, once for all devices of this process.
 
-        key: the work's name and all that its result depends on besides the world.
+        key: the name of the result and everything that it depends on besides the world.
         """
         if key not in self._held:
             self._held[key] = work()
@@ -82,7 +82,7 @@ class World:
         return tuple(train[i] for i in order[:count])
 
     def answering(self, learner: Learner, sample: Sequence[Example]) -> Answering:
-        """The router and the answers of a device. sample: what its routing statistics are made of."""
+        """The router and the answers of a device. sample: the examples of its routing statistics."""
         scenario = self.scenario
         return Answering(
             self.backbone,
@@ -90,7 +90,7 @@ class World:
             scenario.routing,
             self.questions,
             scenario.evaluation,
-            self.once,
+            self.compute_once,
             sample,
         )
 
@@ -110,18 +110,18 @@ class World:
             reach = Reach(self.channel, self.access, scheme, seed, time_s)
             return count_hops(require_connected(reach))
 
-        return self.once(("hops", time_s), counted)
+        return self.compute_once(("hops", time_s), counted)
 
     def links(self, round_index: int, survey: Survey) -> tuple[Link, ...]:
         """All links of a round under the scenario's topology."""
         graph, seed = self.scenario.graph, self.scenario.seed
         drawn_for = None if is_fixed(graph) else round_index
-        return self.once(
+        return self.compute_once(
             ("links", survey, drawn_for), lambda: graph.links(round_index, survey, seed)
         )
 
     def planned_bytes(self, planned: Sequence[Message]) -> IndexArray:
-        """What each device will send in a round [bytes] [M]. planned: the message of each."""
+        """Bytes that each device will send in a round [M]. planned: the message of each device."""
         scenario = self.scenario
         different = {id(message): message for message in planned}
         bytes_of = {key: air_bytes(scenario.wire.encode(m)) for key, m in different.items()}
@@ -137,10 +137,10 @@ class World:
         densities_ML: DoubleArray,
         sizes: IntroducedSizes,
     ) -> Survey:
-        """What the introductions report, at a time. bytes_M: what each device will send in a round.
+        """The survey of the introductions at a time [s]. bytes_M: bytes that each device sends in a round.
 
-        Devices that were sent the same get the same object. Raises ScenarioError where links change
-        though the schedule is asynchronous.
+        Equal arguments give the same object. Raises ScenarioError if the links change from round to round
+        under an asynchronous schedule.
         """
         scenario = self.scenario
 
@@ -150,12 +150,12 @@ class World:
                 _check_fixed(scenario, survey)
             return survey
 
-        return self.once(
+        return self.compute_once(
             ("survey", time_s, bytes_M.tobytes(), densities_ML.tobytes(), sizes), surveyed
         )
 
     def parameter_budget(self, device: int, most: int, neighbours: int, planned: Planned) -> int:
-        """How many of `most` values a device can afford to train (Eq 7) and to send (Eq 11)."""
+        """Number of values, at most `most`, that a device can train (Eq 7) and send (Eq 11)."""
         wire, samples = self.scenario.wire, len(self.shards[device].train)
         affordable = int(min(most, self.scenario.local.affordable_parameters(device, samples)))
 
@@ -166,7 +166,7 @@ class World:
 
 
 def _check_fixed(scenario: Scenario, survey: Survey) -> None:
-    """Raise ScenarioError where links change: who does not wait must know whom to listen to."""
+    """Raise ScenarioError if links change: without waiting, a device must know its senders in advance."""
     graph, seed = scenario.graph, scenario.seed
     if is_fixed(graph):
         return
@@ -180,14 +180,14 @@ def _check_fixed(scenario: Scenario, survey: Survey) -> None:
         )
 
 
-def held_out(
+def hold_out(
     examples: Sequence[Example], seed: int, task: str, most: int
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """A keyed VALIDATION_SHARE of training examples, 1 ... `most` of them, and the rest.
+    """Split training examples into a keyed VALIDATION_SHARE, 1 ... `most` examples, and the rest.
 
-    File order is kept; the two parts have no example in common and lose none.
+    Both parts keep the order of the file; together they hold every example exactly once.
 
-    Raises ScenarioError where nothing would be left to train on.
+    Raises ScenarioError if no example is left for training.
     """
     count = max(1, min(most, round(VALIDATION_SHARE * len(examples))))
     if count >= len(examples):
@@ -204,9 +204,9 @@ def held_out(
 
 
 def accelerator_of(scenario: Scenario) -> Literal["cpu", "cuda"]:
-    """What `accelerator` comes to on this machine. Raises ScenarioError where it is not there.
+    """The processor that `accelerator` selects on this machine. Raises ScenarioError if it is missing.
 
-    Asks the driver and makes no context: safe before a fork.
+    This asks the driver for GPUs and makes no CUDA context, so it is safe before a fork.
     """
     if scenario.accelerator == "cpu":
         return "cpu"
@@ -221,12 +221,12 @@ def accelerator_of(scenario: Scenario) -> Literal["cpu", "cuda"]:
 
 
 def build_world(scenario: Scenario, air: tuple[BoundChannel, BoundAccess] | None = None) -> World:
-    """Load the backbone, share out the data, place the devices (air: where they are placed already).
+    """Load the backbone, divide the data, place the devices (air: channel and access, if already bound).
 
-    Everything here is a function of the scenario alone, so every process builds the same world. Where
-    tensors live on GPUs the questions are left to `with_features`, to be read there.
-    Raises ScenarioError where files, models or tasks are missing or do not fit, or devices that
-    exchange are out of reach.
+    The result depends on the scenario alone, so every process builds the same world. With tensors on
+    GPUs, the features of the questions are left to `with_features`, which computes them there.
+    Raises ScenarioError if files, models or tasks are missing or do not fit, or if devices that exchange
+    cannot reach each other.
     """
     torch.set_num_threads(1)
     accelerator = accelerator_of(scenario)
@@ -235,11 +235,11 @@ def build_world(scenario: Scenario, air: tuple[BoundChannel, BoundAccess] | None
         require_connected(Reach(channel, access, scenario.access, scenario.seed))
     with all_problems() as look:
         with look():
-            data = _data(scenario)
+            data = _read_data(scenario)
         with look():
             backbone = scenario.backbone.load()
     check_rank(scenario, lambda: backbone.shapes_dk)
-    unseen = {task: asked.examples for task, asked in data.questions.unseen.items()}
+    unseen = {task: questions.examples for task, questions in data.questions.unseen.items()}
     with all_problems() as look:
         for task, examples in (data.train | unseen).items():
             with look():
@@ -257,35 +257,38 @@ def build_world(scenario: Scenario, air: tuple[BoundChannel, BoundAccess] | None
 
 @dataclass(frozen=True)
 class _Data:
-    """Examples by task: the training ones, also shared out, and what is answered."""
+    """Training examples by task, the shards of the devices, and the questions."""
 
     train: dict[str, tuple[Example, ...]]
     questions: Questions
     shards: tuple[Shard, ...]
 
 
-def _data(scenario: Scenario) -> _Data:
-    """What is trained on and asked. Raises ScenarioError."""
+def _read_data(scenario: Scenario) -> _Data:
+    """Read training examples and questions. Raises ScenarioError."""
     suite, seed, evaluation = scenario.tasks, scenario.seed, scenario.evaluation
-    asked = {
+    tasks_of = {
         "test": (*suite.names, *evaluation.unseen_tasks),
         "train": suite.names,
         "paraphrased": suite.names if evaluation.paraphrases != "none" else (),
     }
-    read = read_all(suite, [(task, split) for split in asked for task in asked[split]], seed)
+    wanted = [(task, split) for split, tasks in tasks_of.items() for task in tasks]
+    read = read_all(suite, wanted, seed)
     tests, train = (
         {task: read[task, split] for task in suite.names} for split in ("test", "train")
     )
     if evaluation.split == "validation":
-        parts = {task: held_out(train[task], seed, task, len(tests[task])) for task in suite.names}
+        parts = {task: hold_out(train[task], seed, task, len(tests[task])) for task in suite.names}
         tests = {task: validation for task, (validation, _) in parts.items()}
         train = {task: rest for task, (_, rest) in parts.items()}
     unseen = {task: read[task, "test"] for task in evaluation.unseen_tasks}
-    paraphrased = {task: read[task, "paraphrased"] for task in asked["paraphrased"]}
+    paraphrased = {task: read[task, "paraphrased"] for task in tasks_of["paraphrased"]}
     shards = suite.partition.shards(scenario.devices, train, seed)
 
-    def unread(questions: Mapping[str, tuple[Example, ...]]) -> dict[str, Asked]:
-        return {task: Asked(examples, None) for task, examples in questions.items() if examples}
+    def unread(by_task: Mapping[str, tuple[Example, ...]]) -> dict[str, TaskQuestions]:
+        return {
+            task: TaskQuestions(examples, None) for task, examples in by_task.items() if examples
+        }
 
     return _Data(
         train, Questions(unread(tests), unread(paraphrased), unread(unseen)), tuple(shards)
@@ -293,6 +296,6 @@ def _data(scenario: Scenario) -> _Data:
 
 
 def with_features(world: World) -> World:
-    """The same world, and what the router reads of all questions, by its backbone where it now lies."""
+    """The same world with the router's features of all questions, computed on the backbone's device."""
     questions = world.scenario.routing.read(world.backbone, world.questions)
     return replace(world, questions=questions)

@@ -24,7 +24,7 @@ from emulator.core.types.data import Question
 from emulator.core.types.message import ValueType
 from emulator.learning.routing import BagOfWords, Cosine, RidgeLda
 from emulator.learning.routing.confusion import auroc
-from emulator.learning.routing.prompt_states import narrowed
+from emulator.learning.routing.prompt_states import project_states
 from emulator.learning.tasks.learner import learner_for
 from emulator.network.wire import quantise
 from emulator.scenario.load import read_scenario
@@ -114,7 +114,7 @@ def rows_at(states: Features, seed: int) -> Iterator[Row]:
     hidden = states["train"][0].shape[1]
     for width in (width for width in WIDTHS if width <= hidden):
         features = {
-            split: [narrowed(task, width, seed) for task in tasks]
+            split: [project_states(task, width, seed) for task in tasks]
             for split, tasks in states.items()
         }
         for scatter in ("full", "diagonal", "none"):

@@ -75,13 +75,13 @@ def test_devices_with_the_same_experts_and_router_answer_once(
     monkeypatch: pytest.MonkeyPatch, method: str, times: int
 ) -> None:
     asked: list[str] = []
-    answered = Answering._answered
+    answered = Answering._measure_task
 
     def counted(self: Answering, *args: Any) -> Iterator[Measurement]:
         asked.append(args[2])
         return answered(self, *args)
 
-    monkeypatch.setattr(Answering, "_answered", counted)
+    monkeypatch.setattr(Answering, "_measure_task", counted)
     options = {"mask_warmup_steps": 1} if method == "sparse_orthogonal" else {}
     wire = {"value_type": "float32"}
     told, _ = lives(method={"kind": method, **options}, evaluation={}, wire=wire)

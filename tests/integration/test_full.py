@@ -89,7 +89,7 @@ def test_full_oracle_averages_within_tasks_and_knows_every_task(tmp_path: Path) 
     overrides = ["method.kind=full_oracle", "tasks.names=[reverse,sort]", "router.kind=uniform"]
     done = emulate(out, *overrides)
     assert done.exit_code == 0, done.output
-    assert "router: uniform gives way to oracle under full_oracle" in done.stderr
+    assert "router: full_oracle uses oracle in place of uniform" in done.stderr
     assert yaml.safe_load((out / "scenario.yaml").read_text())["router"] == {"kind": "oracle"}
     assert rounds_on_air(out, "inter_cluster") == {2}
     assert set(metric(out, "routing_accuracy")) == {1.0}

@@ -1,4 +1,4 @@
-"""What a backbone offers, frozen or adapted.
+"""The interfaces of a backbone, frozen and adapted.
 
 Shapes: S sequences, T tokens, H hidden width, N adapter coordinates.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LoadedBackbone(Protocol):
-    """A frozen model and what belongs to it. `family`: causal_lm or sentence_encoder."""
+    """A frozen model with its tokenizer and the names of its adapted modules."""
 
     @property
     def model(self) -> Module:
@@ -38,7 +38,7 @@ class LoadedBackbone(Protocol):
 
     @property
     def name(self) -> str:
-        """What an exported adapter names as its base model."""
+        """The name of the base model in an exported adapter."""
         ...
 
     @property
@@ -48,7 +48,7 @@ class LoadedBackbone(Protocol):
 
     @property
     def max_tokens(self) -> int:
-        """Longer inputs are cut."""
+        """Longest input [tokens]; longer ones are cut."""
         ...
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
@@ -65,7 +65,7 @@ class LoadedBackbone(Protocol):
 
 
 class AdaptedModel(Protocol):
-    """A backbone whose trained entries are one flat vector [N]: LoRA layers, or all its weights."""
+    """A backbone whose trained entries form one flat vector [N]: LoRA layers, or all weights."""
 
     module: Module
     layout: AdapterLayout
@@ -80,7 +80,7 @@ class AdaptedModel(Protocol):
 
     @property
     def module_sizes(self) -> tuple[int, ...]:
-        """Entries that a mask chooses among in each module: B's, or all of a weight."""
+        """Number of entries that a mask can keep in each module: of B, or of the whole weight."""
         ...
 
     def shape_of(self, name: str) -> tuple[int, ...]:
@@ -108,19 +108,25 @@ class AdaptedModel(Protocol):
         ...
 
     def start_optimiser(self, learning_rate: float, learns: Mask | None = None) -> None:
-        """A fresh optimiser over the entries of `learns`, by default all kept ones; others rest."""
+        """Start a new optimiser over the entries of `learns` (default: all kept ones).
+
+        The other entries keep their values.
+        """
         ...
 
     def state(self) -> State:
-        """Trained entries, mask and optimiser, to go on from after an interruption."""
+        """Trained entries, mask and optimiser, for a checkpoint."""
         ...
 
     def restore(self, state: State) -> None:
-        """Go on from a state of an adapter that was made alike."""
+        """Restore the state of an adapter that was made in the same way."""
         ...
 
     def step(self, losses: Iterable[Tensor]) -> None:
-        """One optimiser step along the gradient of the sum of losses, one in memory at a time."""
+        """Take one optimiser step along the gradient of the sum of losses.
+
+        The losses are computed one by one, so that one graph is in memory at a time.
+        """
         ...
 
 
@@ -128,13 +134,13 @@ class LowRankModel(AdaptedModel, Protocol):
     """A backbone with LoRA layers."""
 
     def keep_active(self, active_ranks: int) -> None:
-        """Let only the so many largest entries of A h pass on to B."""
+        """Pass only the `active_ranks` largest entries of A h on to B."""
         ...
 
     def absorb(self, factors: Mapping[str, FloatArray]) -> None:
-        """Fold scaling * B A of factors of any rank into own weights; trained entries stay."""
+        """Add scaling * B A of factors of any rank to the device's own weights; trained entries stay."""
         ...
 
     def learnt(self) -> dict[str, FloatArray]:
-        """All that was learnt since the start, by module [d, k]: absorbed, and the present B A."""
+        """The total change since the start by module [d, k]: absorbed factors and the present B A."""
         ...

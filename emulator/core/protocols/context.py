@@ -1,8 +1,7 @@
-"""What a method may use of its device: seven small parts, each for one question.
+"""The interface between a method and its device: a few small parts with one purpose each.
 
-A method reads like its algorithm because all that other packages compute for it is reached through
-here. device.py builds the parts. Shapes: L adapted modules, M devices, N coordinates of the trained
-vector.
+A method calls everything that other packages compute for it through these parts; emulator/device.py
+builds them. Shapes: L adapted modules, M devices, N coordinates of the trained vector.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class ModelContext(Protocol):
 
     @property
     def adapted(self) -> AdaptedModel:
-        """What `lora` or `full` made."""
+        """The model that `lora` or `full` made."""
         ...
 
     def lora(self, lora_rank: int, lora_alpha: int, trained: Sequence[str]) -> LowRankModel:
@@ -33,43 +32,46 @@ class ModelContext(Protocol):
         ...
 
     def full(self, max_parameters: int) -> AdaptedModel:
-        """Train all weights of the backbone. Raises ScenarioError where they are more."""
+        """Train all weights of the backbone. Raises ScenarioError if it has more parameters."""
         ...
 
     def common_start(self, lora_rank: int) -> dict[str, FloatArray]:
-        """A seeded start of A that is the same on all devices, by layer name."""
+        """Initial values of A by layer name, drawn from the seed and equal on all devices."""
         ...
 
     def train(self, steps: int) -> float:
-        """Take local steps before the rounds (a warm-up); the first rounds then take fewer.
+        """Take local steps before the rounds (a warm-up); the first rounds then take fewer steps.
 
-        Emulated time and energy pass. Returns the mean loss.
+        The steps use emulated time and energy. Returns the mean loss.
         """
         ...
 
     def mark_start(self) -> None:
-        """Take the present vector as the start of the rounds; a method that starts afresh calls it again."""
+        """Take the present vector as the start of the rounds.
+
+        A method that later starts from a new adapter calls this again.
+        """
         ...
 
     def try_diluted(
         self, merged: Callable[[Sequence[Received]], FloatArray], received: Sequence[Received]
     ) -> None:
-        """Measure the dilution control, where `evaluation` asks for it; the model stays as it is.
+        """Measure the dilution control if `evaluation` asks for it. The model does not change.
 
         merged: the merge of this exchange, from received messages to the vector to be loaded [N]
-        float32. It is called with messages that hold the own vector from before this round's steps. To
-        be called between receiving and loading, in exchanges in which something is merged.
+        float32. It is called with messages that hold the device's own vector from before this round's
+        steps. Call this between receiving and loading, in every exchange with a merge.
         """
         ...
 
 
 class SparsityContext(Protocol):
-    """Frozen projections, and which entries of B are kept; only sparse methods need it."""
+    """Frozen projections, and the entries of B that are kept; only sparse methods use this."""
 
     def projection(
         self, kind: str, lora_rank: int, num_blocks: int, block: int
     ) -> dict[str, FloatArray]:
-        """The frozen A of one of so many blocks, by layer name. kind: orthogonal or gaussian."""
+        """The frozen A of one of `num_blocks` blocks, by layer name. kind: orthogonal or gaussian."""
         ...
 
     def projection_overlap(self, kind: str, lora_rank: int, num_blocks: int) -> float:
@@ -77,20 +79,20 @@ class SparsityContext(Protocol):
         ...
 
     def entropies(self, ridge: float) -> DoubleArray:
-        """Spectral entropy of each module on a sample of the own training data [L] (Eq 20, 21)."""
+        """Spectral entropy of each module on a sample of the device's training data [L] (Eq 20, 21)."""
         ...
 
     def density_counts(
         self, allocation: str, budget: int, temperature: float, entropies_L: DoubleArray
     ) -> IndexArray:
-        """How many entries of B each module keeps of a budget [L] (Eq 22).
+        """Number of entries of B that each module keeps under a budget [L] (Eq 22).
 
         allocation: spectral, printed, or uniform, which does not use the entropies.
         """
         ...
 
     def largest_entries(self, counts_L: IndexArray, free_N: BoolArray) -> Mask:
-        """The mask of the largest trained entries in each module, among those that are free."""
+        """The mask of the largest trained entries in each module, among the free entries."""
         ...
 
     def largest_of_all(self, count: int) -> Mask:
@@ -98,22 +100,22 @@ class SparsityContext(Protocol):
         ...
 
     def random_entries(self, counts_L: IndexArray) -> Mask:
-        """A mask of random entries in each module, drawn by the seed and the device."""
+        """A mask of random entries in each module; the seed and the device determine the draw."""
         ...
 
 
 class NetworkContext(Protocol):
-    """The other devices: where they are, who is linked to whom, and exchanges with them."""
+    """The other devices: their positions, the links between devices, and exchanges of messages."""
 
     @property
     def position_m(self) -> tuple[float, float]:
-        """Where this device is now: x and y [m]."""
+        """The present position of this device: x and y [m]."""
         ...
 
     def flood(
         self, body: bytes, traffic: Traffic = Traffic.SETUP
     ) -> Generator[Step, Inbox, dict[int, bytes]]:
-        """Send a few bytes to all devices, hop by hop; returns the bytes of each by device id."""
+        """Send a few bytes to all devices, hop by hop. Returns the bytes of every device by its id."""
         ...
 
     def update_survey(
@@ -124,30 +126,31 @@ class NetworkContext(Protocol):
         planned: Sequence[Message],
         time_s: float = 0.0,
     ) -> None:
-        """Take what devices introduced as known, with path gains and powers at a common time [s].
+        """Store the data of the introductions, with path gains and powers at a common time [s].
 
-        samples and groups: training examples and task group of each device [M]. planned: the message that each will send in a round [M].
+        samples and groups: training examples and task group of each device [M]. planned: the message
+        that each device will send in a round [M].
         """
         ...
 
     def links(self, round_index: int) -> tuple[Link, ...]:
-        """All links of a round under the scenario's topology; none before a survey."""
+        """All links of a round under the scenario's topology; empty before a survey."""
         ...
 
     def form_clusters(self, round_index: int) -> tuple[tuple[int, ...], ...]:
         """Form the clusters of the survey, each sorted, and record them under a round.
 
-        A topology without clusters makes one of all devices. Raises EmulatorError before a survey.
+        A topology without clusters gives one cluster of all devices. Raises EmulatorError before a survey.
         """
         ...
 
     def exchange(
         self, messages: Sequence[Message], wait_for: Sequence[int], known: Sequence[Fact] = ()
     ) -> Generator[Step, Inbox, tuple[Received, ...]]:
-        """Send messages and wait for those of others; the clock moves on to the last arrival.
+        """Send messages and wait for messages of other devices; the clock moves to the last arrival.
 
         known: masks and layouts that received messages may name by their digest. In asynchronous rounds
-        a device does not wait: there may be several messages of a sender, or none.
+        a device does not wait; a sender may then have several messages in the result, or none.
         """
         ...
 
@@ -161,37 +164,37 @@ class NetworkContext(Protocol):
     ) -> Generator[Step, Inbox, Shared]:
         """Exchange one vector in a round: send the entries of a mask, receive those of the senders.
 
-        With `wire.error_feedback` what rounding held back in earlier rounds is added before sending.
+        With `wire.error_feedback` the rounding error of earlier rounds is added before sending.
         """
         ...
 
 
 class WireContext(Protocol):
-    """How values travel."""
+    """The format in which values are sent."""
 
     @property
     def lost_coordinates(self) -> LostCoordinates:
-        """What receivers do about coordinates whose packets were lost."""
+        """How receivers treat coordinates whose packets were lost."""
         ...
 
     def value_type(self, kind: Kind = Kind.VALUES) -> ValueType:
-        """The type in which adapter values, or routing statistics, are sent."""
+        """The number type in which adapter values, or routing statistics, are sent."""
         ...
 
     def as_received(self, values_N: FloatArray, kind: Kind = Kind.VALUES) -> FloatArray:
-        """Values rounded to that type, as every receiver gets them [N]."""
+        """Values rounded to the type in which they are sent, as every receiver gets them [N]."""
         ...
 
     def affordable_values(self, neighbours: int) -> int:
-        """How many values the device can train (Eq 7) and send to so many neighbours (Eq 11)."""
+        """Number of values that the device can train (Eq 7) and send to its neighbours (Eq 11)."""
         ...
 
 
 class RouterContext(Protocol):
-    """The router between experts, for methods that end with several."""
+    """The router that chooses among experts, for methods that end with several experts."""
 
     def statistics(self) -> tuple[AdapterLayout, FloatArray]:
-        """Additive statistics of the own training prompts; empty where the router needs none."""
+        """Additive statistics of the device's training prompts; empty if the router needs none."""
         ...
 
     def fit(self, statistics: FloatArray) -> None:
@@ -212,21 +215,21 @@ class LogContext(Protocol):
 
 
 class DeviceContext(Protocol):
-    """A device as its method sees it."""
+    """The parts of a device that its method uses."""
 
     @property
     def info(self) -> DeviceInfo:
-        """What never changes."""
+        """The constants of the device and the run."""
         ...
 
     @property
     def progress(self) -> DeviceProgress:
-        """The round, the clock and what was spent; to be read only."""
+        """The round, the clock, and the energy and bytes spent; methods only read it."""
         ...
 
     @property
     def model(self) -> ModelContext:
-        """The own model."""
+        """The device's own model."""
         ...
 
     @property
@@ -241,7 +244,7 @@ class DeviceContext(Protocol):
 
     @property
     def wire(self) -> WireContext:
-        """How values travel."""
+        """The format in which values are sent."""
         ...
 
     @property

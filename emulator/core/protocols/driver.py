@@ -1,4 +1,4 @@
-"""What a driver runs, and the shim that it hands messages to."""
+"""The life of a device that a driver runs, and the channel shim that carries the messages."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from emulator.core.types.steps import Inbox, Send, Step
 from emulator.core.types.transmission import Burst
 
 Life = Generator[Step, Inbox, DeviceResult]
-"""A device's life: yields steps; a Send is answered by its Inbox, a Commit by an empty one."""
+"""The life of a device: it yields steps and receives an Inbox for a Send, an empty one for a Commit."""
 
 
 class Air(Protocol):
-    """The channel shim as drivers see it: one per device."""
+    """The channel shim of one device as its driver uses it."""
 
     def emit(
         self, send: Send, exchange_index: int
     ) -> tuple[tuple[Burst, ...], tuple[LinkRecord, ...]]:
-        """Put a Send on the air: one burst per receiver, and what it cost on every hop to it."""
+        """Transmit a Send. Returns one burst per receiver, and the records of every hop to it."""
         ...
 
     def collect(self, send: Send, bursts: Sequence[Burst]) -> Inbox:

@@ -1,4 +1,4 @@
-"""What a method offers."""
+"""The interfaces of a method."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from emulator.core.types.steps import Inbox, State, Step
 
 
 class Stateful(Protocol):
-    """What takes part in checkpoints."""
+    """An object whose state is part of a checkpoint."""
 
     def state(self) -> State:
-        """All that later rounds depend on besides the scenario, as a tree of plain values.
+        """Everything that later rounds depend on besides the scenario, as a tree of plain values.
 
-        See core/state_file.py for what a tree may hold. It is asked for after a round.
+        core/state_file.py lists the types of values. The driver calls this after a round.
         """
         ...
 
     def restore(self, state: State) -> None:
-        """Go on from a state, in the place of the setup."""
+        """Restore a state; this replaces the setup."""
         ...
 
 
@@ -29,40 +29,40 @@ class AdapterMethod(Stateful, Protocol):
     """One device's part in a method: what is trained, sent and merged."""
 
     def setup(self) -> Generator[Step, Inbox, None]:
-        """All that happens once, before the first round."""
+        """Run the steps before the first round."""
         ...
 
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
-        """Send and merge after the local steps of a round; `model.try_diluted` gets its merge."""
+        """Send and merge after the local steps of a round; pass the merge to `model.try_diluted`."""
         ...
 
     def finish(self) -> Generator[Step, Inbox, None]:
-        """All that happens once, after the last round."""
+        """Run the steps after the last round."""
         ...
 
     def own_expert(self) -> Expert:
-        """The adapter this device answers its own task with."""
+        """The adapter with which this device answers its own task."""
         ...
 
     def experts(self) -> Sequence[Expert]:
-        """All adapters this device can answer with, in the order of the router's gates."""
+        """All adapters with which this device can answer, in the order of the router's gates."""
         ...
 
 
 class Method(Protocol):
     """A method as the scenario describes it; one file per row of the table of methods.
 
-    Its class may also say what it cannot do with other sections: `waits_for_all: ClassVar[bool]` (no
-    asynchronous schedule), `own_router: ClassVar[str]` (the kind of router that answers, whatever the
-    scenario asks for), `loss_conflict(policy) -> str` (why a policy for lost coordinates has no meaning
-    under it; empty where it has one) and `orthogonal_blocks(tasks, devices) -> int` (how many
-    orthogonal projections have to fit into each module).
+    Its class may also declare limits on other sections: `waits_for_all: ClassVar[bool]` (there is no
+    asynchronous schedule), `own_router: ClassVar[str]` (the kind of router that answers in place of the
+    scenario's), `loss_conflict(policy) -> str` (why a policy for lost coordinates does not fit the
+    method; empty if it fits) and `orthogonal_blocks(tasks, devices) -> int` (the number of orthogonal
+    projections that each module must have room for).
     """
 
     topology_by_default: ClassVar[str]
-    """Which graph `topology: by_method` means: clusters, tasks, random_regular or none."""
+    """The graph that `topology: by_method` selects: clusters, tasks, random_regular or none."""
     routes: ClassVar[bool]
-    """Whether it ends with several experts between which a router chooses."""
+    """Whether devices end with several experts, among which a router chooses."""
 
     @property
     def kind(self) -> str:

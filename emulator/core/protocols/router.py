@@ -1,4 +1,4 @@
-"""What a router offers.
+"""The interface of a router.
 
 Shapes: S sequences, T tokens, E experts.
 """
@@ -20,14 +20,14 @@ ModuleExpert = tuple["Tensor", "Tensor", float]
 """One expert in one module: A [r, k], B [d, r], scaling."""
 
 LayerGate = Callable[["Tensor", "Tensor"], "Tensor"]
-"""The layer's input [S, T, k] and the sequences' gates [S, E] -> gates of every token [S, T, E]."""
+"""Maps a layer's input [S, T, k] and the sequences' gates [S, E] to gates of every token [S, T, E]."""
 
 
 class Router(Protocol):
-    """Which expert answers: pure functions from the frozen backbone's reading of a text to gates.
+    """Pure functions from the frozen backbone's hidden states of a text to the gates of the experts.
 
-    Features are opaque to others, one row per question. `fitted` is all that a fitted router is: it is
-    stored as it stands and answers anywhere.
+    Features have one row per question; only the router knows their type. `fitted` holds the whole
+    fitted router: it is stored as it is and can be used on any machine.
     """
 
     @property
@@ -36,29 +36,29 @@ class Router(Protocol):
         ...
 
     def features(self, backbone: LoadedBackbone, questions: Sequence[Question], seed: int) -> Any:
-        """What the router reads of questions, from the frozen backbone alone."""
+        """The features of questions, computed with the frozen backbone alone."""
         ...
 
     def statistics(
         self, features: Any, task_of: Sequence[int], num_tasks: int
     ) -> dict[str, FloatArray]:
-        """What devices add up over their own prompts, by name; empty: nothing is sent."""
+        """Sums over a device's own prompts, by name; the devices add them up. Empty: nothing is sent."""
         ...
 
     def fit(
         self, statistics: Mapping[str, FloatArray], own_features: Any, num_tasks: int
     ) -> dict[str, FloatArray]:
-        """The router of everybody's summed statistics; own training prompts set its threshold."""
+        """Fit the router to the sum of all devices' statistics; own prompts set its threshold."""
         ...
 
     def gates(self, fitted: Mapping[str, FloatArray], features: Any) -> FloatArray:
-        """[S, tasks], finite, none negative; a row of zeros abstains: the backbone answers alone."""
+        """Gates [S, tasks], finite, none negative. A row of zeros abstains: the backbone answers alone."""
         ...
 
     def familiarity(self, fitted: Mapping[str, FloatArray], features: Any) -> DoubleArray:
-        """How much each question is like a known task [S]; below the threshold it abstains."""
+        """How similar each question is to a known task [S]; below the threshold the router abstains."""
         ...
 
     def layer_gate(self, experts: Sequence[ModuleExpert]) -> LayerGate | None:
-        """Gates made anew in every adapted module; None: the sequence's hold everywhere."""
+        """The gates of one adapted module; None: a sequence's gates apply in every module."""
         ...

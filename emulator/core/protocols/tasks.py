@@ -1,4 +1,4 @@
-"""What a task suite offers, and how a backbone learns from its examples."""
+"""The interfaces of a task suite, its partition, and the learner of a backbone family."""
 
 from __future__ import annotations
 
@@ -28,35 +28,37 @@ class TaskSuite(Protocol):
 
     @property
     def partition(self) -> Partition:
-        """Which device holds what."""
+        """The partition of the training examples."""
         ...
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All tasks, in the order in which devices take them."""
+        """All tasks, in the order in which they are assigned to devices."""
         ...
 
     def examples(self, task: str, split: str, seed: int) -> tuple[Example, ...]:
         """All examples of one task; split is `train`, `test` or `paraphrased`.
 
-        `paraphrased` (test questions in words unseen in training, or none) and tasks beyond `names`
-        are asked for only where `evaluation` does.
+        `paraphrased` is the test questions in words unseen in training, or none. It is read, like tasks
+        that are not in `names`, only if `evaluation` names them.
         """
         ...
 
 
 class Learner(Protocol):
-    """How a backbone family learns from examples and answers them. A batch is opaque to others."""
+    """How a backbone family learns from examples and answers them. Only the learner reads a batch."""
 
     def batches(
         self, shard: Shard, batch_size: int, stream: Stream, skip: int = 0
     ) -> Iterator[Any]:
-        """Endless training batches of one shard without the first `skip`; each epoch is shuffled anew by
-        the stream."""
+        """Endless training batches of one shard without the first `skip`.
+
+        The stream shuffles every epoch anew.
+        """
         ...
 
     def parts(self, batch: Any, size: int) -> Iterator[tuple[Any, float]]:
-        """A batch in parts of so many examples, each with its share in the loss of the whole."""
+        """Parts of a batch with `size` examples, each with its share of the batch's loss."""
         ...
 
     def loss(self, model: Module, batch: Any) -> Tensor:
@@ -64,7 +66,7 @@ class Learner(Protocol):
         ...
 
     def tokens(self, batch: Any) -> int:
-        """Tokens that the model reads of a batch, padding aside."""
+        """Number of tokens of a batch without padding."""
         ...
 
     def predict(self, model: Module, examples: Sequence[Example]) -> tuple[str, ...]:
@@ -72,13 +74,13 @@ class Learner(Protocol):
         ...
 
     def answer(self, model: Module, question: Example, max_new_tokens: int) -> str:
-        """One answer: of the choices the best, without any what is generated."""
+        """One answer: the best of the choices, or generated text if there are no choices."""
         ...
 
     def unread(self, question: Example, max_new_tokens: int) -> str:
-        """Which part of a question is longer than the model's input, in words; empty: none."""
+        """The part of a question that exceeds the model's input, in words; empty if there is none."""
         ...
 
     def router_text(self, example: Example) -> str:
-        """The input as the model sees it, choices included and the answer not."""
+        """The input of the model: with the choices, without the answer."""
         ...

@@ -1,5 +1,6 @@
-"""Plain data that all packages exchange: NumPy and the standard library only. One file per subject.
+"""Plain data types that all packages use: NumPy and the standard library only. One file per subject.
 
-Words: a *message* is what a device sends; a *packet* is what fits one datagram; a *burst* is all that
-one device transmits to one other in one exchange; an *exchange* is one Send of every device.
+Terms: a *message* is a unit that a device sends; a *packet* is a part of a message that fits one
+datagram; a *burst* is everything that one device transmits to one other device in one exchange; an
+*exchange* is one Send of every device.
 """

@@ -1,4 +1,4 @@
-"""The adapter as one flat vector, and which of its coordinates are kept.
+"""The adapter as one flat vector, and masks of its coordinates.
 
 Shapes: N coordinates of the flat vector, n coordinates that a mask keeps.
 """
@@ -15,7 +15,7 @@ from emulator.core.types.arrays import BoolArray, FloatArray, IndexArray, digest
 
 @dataclass(frozen=True)
 class AdapterLayout:
-    """Where named tensors lie, one after another and row by row, in one flat vector of N entries."""
+    """Positions of named tensors, one after another and row by row, in one flat vector of N entries."""
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
@@ -27,7 +27,7 @@ class AdapterLayout:
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
-        """First coordinate of each tensor, and N at the end."""
+        """First coordinate of each tensor, followed by N."""
         return tuple(int(x) for x in np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)]))
 
     @property
@@ -37,11 +37,11 @@ class AdapterLayout:
 
     @cached_property
     def digest(self) -> bytes:
-        """8 bytes that differ when names or shapes do."""
+        """8 bytes that differ when names or shapes differ."""
         return digest_of(repr((self.names, self.shapes)).encode())
 
     def split(self, vector_N: FloatArray) -> dict[str, FloatArray]:
-        """Views of the vector by name, in their shapes. `join(split(v))` equals v."""
+        """Views of the vector by name, each in its shape. `join(split(v))` equals v."""
         return {
             name: vector_N[low : low + size].reshape(shape)
             for name, shape, low, size in zip(
@@ -50,7 +50,7 @@ class AdapterLayout:
         }
 
     def part(self, ending: str) -> "Mask":
-        """The coordinates of all tensors whose name ends so, e.g. `lora_A`."""
+        """The mask of all tensors whose name ends with `ending`, e.g. `lora_A`."""
         spans = zip(self.names, self.offsets, self.sizes, strict=False)
         kept = [np.arange(low, low + n) for name, low, n in spans if name.endswith(ending)]
         return Mask(self.size, np.concatenate(kept).astype(np.int64))
@@ -66,24 +66,24 @@ class AdapterLayout:
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """Which of `size` coordinates are kept: sorted, distinct indices [n]."""
+    """The coordinates that are kept of a vector with `size` entries: sorted, distinct indices [n]."""
 
     size: int
     indices: IndexArray
 
     @classmethod
     def full(cls, size: int) -> "Mask":
-        """Every coordinate kept."""
+        """The mask that keeps every coordinate."""
         return cls(size, np.arange(size, dtype=np.int64))
 
     @classmethod
     def from_dense(cls, kept_N: BoolArray) -> "Mask":
-        """From one boolean per coordinate."""
+        """The mask of one boolean per coordinate; True means kept."""
         return cls(int(kept_N.size), np.flatnonzero(kept_N).astype(np.int64))
 
     @cached_property
     def dense(self) -> BoolArray:
-        """[N] booleans, True = kept."""
+        """One boolean per coordinate [N]; True means kept."""
         kept_N = np.zeros(self.size, dtype=np.bool_)
         kept_N[self.indices] = True
         return kept_N
@@ -100,16 +100,16 @@ class Mask:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether every coordinate is kept."""
         return self.count == self.size
 
     @cached_property
     def digest(self) -> bytes:
-        """8 bytes that name this mask on the wire (its epoch)."""
+        """8 bytes that identify this mask in packets (its epoch)."""
         if self.is_full:
             return digest_of(b"full", self.size.to_bytes(8, "little"))
         return digest_of(self.size.to_bytes(8, "little"), self.indices.astype("<i8").tobytes())
 
 
 LostCoordinates = Literal["keep_own", "renormalise", "last_received", "retransmit", "drop_message"]
-"""What a receiver does about coordinates whose packets never came; methods/loss_policies.py defines each."""
+"""How a receiver treats coordinates whose packets were lost; methods/loss_policies.py defines each policy."""

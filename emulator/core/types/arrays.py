@@ -1,4 +1,4 @@
-"""The arrays that all types use, and digests of their bytes."""
+"""Array types of all packages, and digests of bytes."""
 
 import hashlib
 

@@ -1,15 +1,15 @@
-"""Examples of tasks, and the share of one device."""
+"""Examples of tasks, and the training data of one device."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Example:
-    """One item: a prompt and its answer.
+    """One example: a prompt and its answer.
 
-    kind "choice": the answer is one of `choices`. "text": the answer is generated and compared whole.
-    "number": the last number of what is generated is compared. `completion` is the text to learn
-    from where the answer is generated (it may hold a worked solution).
+    kind "choice": the answer is one of `choices`. "text": the answer is generated and compared as a
+    whole. "number": the last number of the generated text is compared. `completion` is the training
+    text of a generated answer (it may contain a worked solution).
     """
 
     task: str
@@ -22,10 +22,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Question:
-    """An input as the router sees it.
+    """The input of the router.
 
-    text: what the model reads, the answer not. task: index of its true task, None where it is none of
-    the scenario's; only the oracle may look at it.
+    text: the input of the model, without the answer. task: index of the true task, None if it is not a
+    task of the scenario; only the oracle may use it.
     """
 
     text: str
@@ -34,7 +34,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Shard:
-    """A device's own training data; `task` is the one most of it belongs to."""
+    """The training data of one device; `task` is the task of most of its examples."""
 
     device: int
     task: str

@@ -1,4 +1,4 @@
-"""What a device is, and how far it is."""
+"""Constants and progress of a device."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from emulator.core.types.records import SETUP_ROUND
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """What a device knows of itself and of the run from the start; it never changes.
+    """Constants of a device and its run.
 
     id: 0 ... devices - 1. task_names: all tasks of the run. shard: the device's own task and training
     examples. round_steps: local steps of a round. max_power_w: its transmit power limit [W].
@@ -26,11 +26,11 @@ class DeviceInfo:
 
 @dataclass
 class DeviceProgress:
-    """How far a device is, and what it has spent so far; methods only read it.
+    """Progress of a device, and its costs so far; methods only read it.
 
-    round_index: SETUP_ROUND before the rounds, between them and after them. rounds: rounds of the run;
-    once a limit of `stop` is reached, those up to the present one. now_s: the device's emulated clock
-    [s]. The other members are sums since the start.
+    round_index: SETUP_ROUND before the rounds, between them and after them. rounds: number of rounds of
+    the run; when a limit of `stop` is reached, the present round becomes the last. now_s: the device's
+    emulated clock [s]. The other members are sums since the start.
     """
 
     rounds: int
@@ -43,7 +43,7 @@ class DeviceProgress:
     transmit_energy_j: float = 0.0
 
     def begin_round(self) -> int:
-        """Begin the next round; returns its index."""
+        """Begin the next round and return its index."""
         self.round_index = self.rounds_begun
         self.rounds_begun += 1
         return self.round_index
@@ -53,5 +53,5 @@ class DeviceProgress:
         return dict(vars(self))
 
     def restore(self, state: Mapping[str, float]) -> None:
-        """Go on from a state."""
+        """Overwrite all members from a state."""
         vars(self).update(state)

@@ -1,4 +1,4 @@
-"""What an exchange of values in a round gives a method. Shapes: N coordinates of the trained vector."""
+"""The result of an exchange of values in a round. Shapes: N coordinates of the trained vector."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from emulator.core.types.message import Received
 class Shared:
     """Own and received values of one exchange.
 
-    own_N: the own values as every receiver gets them, rounded to the type of the wire [N] float32.
-    received: the newest message of each sender, in order of sender, completed as `wire.lost_coordinates`
-    says; empty where no message arrived.
+    own_N: the device's own values as every receiver gets them, rounded to the type in which they are
+    sent [N] float32. received: the newest message of each sender, sorted by sender, its lost coordinates
+    completed under the policy `wire.lost_coordinates`; empty if no message arrived.
     """
 
     own_N: FloatArray

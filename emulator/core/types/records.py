@@ -1,14 +1,14 @@
-"""What is measured and accounted: one record per value, one per transmission on a link."""
+"""Records of measurements and costs: one per measured value, one per transmission on a link."""
 
 from dataclasses import dataclass
 
 SETUP_ROUND = -1
-"""round_index of what is measured before the first round."""
+"""round_index of measurements and transmissions before the first round."""
 
 
 @dataclass(frozen=True)
 class MetricRecord:
-    """One measured value. `task` is empty where it concerns no single task."""
+    """One measured value. `task` is empty if the value does not belong to a single task."""
 
     device: int
     round_index: int
@@ -18,7 +18,7 @@ class MetricRecord:
 
 
 UNRECORDED = -1
-"""In a column that a ledger from before does not have."""
+"""The value in columns that an older ledger lacks."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,24 @@ class LinkRecord:
     """One burst in the account, bytes by class. Identities (checked at the end of every run):
 
     sent = header + checksum + mask + payload + retransmitted; sent = delivered + lost. packets_lost
-    are the packets of which no try arrived at this receiver; lost_bytes are the bytes of all tries that
-    brought it nothing: those tries that failed, also of packets that a later try delivered, and tries
-    after its own that other receivers of a broadcast needed. ACKs travel from receiver to sender and are
-    accounted here apart: their bytes, airtime and energy are the receiver's. Header bytes contain 28 emulated IPv4+UDP bytes per packet. round_index is
-    SETUP_ROUND in the setup and the number of rounds in the exchange after the last one. on_air: of a
-    broadcast every receiver has a record of what was sent to it, but only one of them is on the air
-    and has its airtime and energy.
+    counts the packets of which no attempt arrived at this receiver. lost_bytes counts the bytes of all
+    attempts that delivered nothing new to it: failed attempts (also of packets that a later attempt
+    delivered), and attempts after its own success that other receivers of a broadcast needed. ACKs go
+    from the receiver to the sender and have columns of their own: their bytes, airtime and energy are
+    the receiver's. Header bytes include 28 emulated IPv4+UDP bytes per packet. round_index is
+    SETUP_ROUND in the setup, and the number of rounds in the exchange after the last round. on_air: each
+    receiver of a broadcast has a record of the bytes sent to it; exactly one of these records counts
+    on the channel and has the airtime and the energy.
 
-    Where a receiver is out of range there is a record for each hop, of the device that transmits:
-    `origin` is whose exchange it is, `hop` counts from 0, and `destination` is the receiver itself if the
-    messages are for it, otherwise for whom it passes them on (of several the lowest). A hop carries what
-    survived the one before.
+    If a receiver is out of range, there is one record per hop, with the transmitting device as sender.
+    `origin` is the device whose exchange it is, and `hop` counts from 0. `destination` is the receiver
+    itself if the messages are for it, otherwise the device to which it relays them (the lowest id of
+    several). A hop carries the packets that arrived over the hop before.
 
-    What the messages say, in counts: values are those of adapters, in the scenario's number type, of
-    which int8 would scale each tensor they lie in; mask_entries and mask_coordinates are n and N of
-    the masks that travel, known_entries and known_coordinates of those that are known already.
+    Counts of the content: values are adapter values in the scenario's number type, value_tensors the
+    tensors that they belong to (int8 has one scale for each). mask_entries and mask_coordinates are n
+    and N of the masks that are sent, known_entries and known_coordinates those of masks that the
+    receivers already know.
     """
 
     exchange_index: int
@@ -86,12 +88,12 @@ class LinkRecord:
 
     @property
     def acknowledged_packets(self) -> int:
-        """How many packets each acknowledgement is about; in older ledgers the reliable ones."""
+        """Number of packets that each acknowledgement covers; in older ledgers the reliable packets."""
         return self.reliable_packets if self.acked_packets == UNRECORDED else self.acked_packets
 
     @property
     def first_hop(self) -> bool:
-        """Whether the device transmits messages of its own."""
+        """Whether the sender transmits its own messages."""
         return self.hop <= 0
 
     @property
@@ -101,7 +103,7 @@ class LinkRecord:
 
     @property
     def sent_bytes(self) -> int:
-        """All that the sender put on the air, retransmissions included."""
+        """All bytes that the sender transmitted, with retransmissions."""
         return (
             self.header_bytes
             + self.checksum_bytes
@@ -112,5 +114,5 @@ class LinkRecord:
 
     @property
     def air_bytes(self) -> int:
-        """What of it counts on the air: all, or nothing where another record of a broadcast does."""
+        """Bytes that count on the channel: all, or 0 if another record of the same broadcast counts."""
         return self.sent_bytes if self.on_air else 0

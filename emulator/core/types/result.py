@@ -1,4 +1,4 @@
-"""What a device leaves behind: its experts and measurements.
+"""The result of a device: its experts and measurements.
 
 Shapes: k inputs, d outputs and r lora_rank of a module.
 """
@@ -12,16 +12,17 @@ from emulator.core.types.records import MetricRecord
 from emulator.core.types.survey import Link
 
 ExpertForm = Literal["low_rank", "weights"]
-"""What the tensors of an expert are."""
+"""The form of an expert's tensors: LoRA factors, or differences of whole weights."""
 
 
 @dataclass(frozen=True, eq=False)
 class Expert:
-    """What answers for one task (`task` is "all" for a method that has a single model).
+    """The adapter that answers one task (`task` is "all" for a method with a single model).
 
-    tensors, float32. form low_rank: `<module>.lora_A` [r, k] and `<module>.lora_B` [d, r], B with 0
-    where its mask (under `aggregation: printed_24` every mask of its cluster) keeps nothing. form weights: every parameter's difference from the frozen backbone's, by its name and in
-    its shape; tied ones once. scaling multiplies B A, or the differences. samples: trained on.
+    tensors: float32. Form low_rank: `<module>.lora_A` [r, k] and `<module>.lora_B` [d, r]; B is 0 where
+    its mask (under `aggregation: printed_24` every mask of its cluster) keeps nothing. Form weights:
+    the difference of every parameter from the frozen backbone's, by name and in its shape, tied
+    parameters once. scaling multiplies B A, or the differences. samples: number of training examples.
     """
 
     task: str
@@ -33,9 +34,10 @@ class Expert:
 
 @dataclass(frozen=True, eq=False)
 class DeviceResult:
-    """What a device leaves behind: its own expert, all it can answer with, and its measurements.
+    """The result of a device: its own expert, all its experts, its router, and its measurements.
 
-    links: those of the last round that end at the device; clusters: empty under a topology without any.
+    links: the links of the last round that end at the device. clusters: empty under a topology without
+    clusters.
     """
 
     device: int

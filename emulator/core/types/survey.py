@@ -43,10 +43,10 @@ class Survey:
 
     positions_m [M, 2]; mean_gain [M, M] (linear power gain, diagonal 0); in_range [M, M] booleans;
     max_power_w [M]; required_power_w: a function of u > 0, the number of neighbours that i serves at
-    once, which returns the least power of i towards j [M, M]; samples [M]; blocks [M]: the task
-    block (projection) of each device; densities [M, L]; module_sizes [L]: entries d*r of B in each
+    once, which returns the least power of i towards j [M, M]; samples [M]; groups [M]: the task
+    group (projection) of each device; densities [M, L]; module_sizes [L]: entries d*r of B in each
     module.
-    Methods without masks have densities of 1, and a different block for every device.
+    Methods without masks have densities of 1, and a different group for every device.
     """
 
     positions_m: DoubleArray
@@ -55,7 +55,7 @@ class Survey:
     max_power_w: DoubleArray
     required_power_w: Callable[[int], DoubleArray]
     samples: IndexArray
-    blocks: IndexArray
+    groups: IndexArray
     densities: DoubleArray
     module_sizes: IndexArray
     power_sharing: PowerSharing = "as_needed"

@@ -1,4 +1,4 @@
-"""How much experts point the same way: inner products of their updates, without building them.
+"""Alignment of experts: inner products of their updates, computed without the full matrices.
 
 Shapes: r lora_rank, k inputs, d outputs. delta_W = scaling B A, or the scaled difference of weights.
 """
@@ -14,8 +14,8 @@ from emulator.core.types.result import Expert
 def alignments(experts: Sequence[Expert]) -> Iterator[tuple[str, str, float]]:
     """(`alignment/TASK_J`, task i, cosine of delta_W_i and delta_W_j over all modules), i before j.
 
-    0 where projections are orthogonal, whatever the masks; 1 for equal updates. An update of zero is
-    aligned with nothing.
+    The cosine is 0 for orthogonal projections with any masks, and 1 for equal updates. An update of
+    zero has a cosine of 0 with every other update.
     """
     norms = [np.sqrt(inner_product(expert, expert)) for expert in experts]
     for i, j in combinations(range(len(experts)), 2):
@@ -25,9 +25,9 @@ def alignments(experts: Sequence[Expert]) -> Iterator[tuple[str, str, float]]:
 
 
 def inner_product(one: Expert, other: Expert) -> float:
-    """<delta_W, delta_W'>_F summed over modules, of two experts of one form.
+    """<delta_W, delta_W'>_F of two experts of one form, summed over modules.
 
-    For low-rank ones it is the sum over (B^T B') * (A A'^T), element by element.
+    For low-rank experts it is the sum of the entries of (B^T B') * (A A'^T), element by element.
     """
     if one.form == "weights":
         pairs = ((values, other.tensors[name]) for name, values in one.tensors.items())

@@ -1,4 +1,4 @@
-"""What the adapted modules see: second moments of their inputs on a calibration batch."""
+"""Calibration of the adapted modules: second moments of their inputs on a few texts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from emulator.learning.linear_layers import weight_of
 
 CALIBRATION_BATCH = 32
 MOST_MOMENTS_BYTES = 1 << 30
-"""Of one reading of the texts; what needs more reads them again."""
+"""Memory for the moments of one pass over the texts; further modules need further passes."""
 
 
 def spectral_entropies(
@@ -22,7 +22,7 @@ def spectral_entropies(
 ) -> DoubleArray:
     """Normalised spectral entropy of each module's W0 C on these texts [L]."""
     entropies: list[float] = []
-    for group in _groups(backbone, modules):
+    for group in _group_modules(backbone, modules):
         moments, num_tokens = input_second_moments(backbone, group, texts)
         for name in group:
             weight_dk = weight_of(backbone.model.get_submodule(name)).detach().double()
@@ -34,7 +34,7 @@ def spectral_entropies(
 def entropy_on_gpu(
     weight_dk: Tensor, second_moment_kk: Tensor, num_tokens: int, ridge: float
 ) -> float:
-    """`spectral_entropy` where the tensors lie: a model of a billion parameters takes minutes by CPU."""
+    """`spectral_entropy` on the GPU; on a CPU a model of a billion parameters takes minutes."""
     covariance_kk = second_moment_kk / num_tokens
     covariance_kk.diagonal().add_(ridge * covariance_kk.trace() / len(covariance_kk))
     return entropy_of(torch.linalg.svdvals(weight_dk @ covariance_kk).cpu().numpy())
@@ -46,8 +46,8 @@ def _entropy_on_cpu(
     return spectral_entropy(weight_dk.numpy(), second_moment_kk.numpy(), num_tokens, ridge)
 
 
-def _groups(backbone: LoadedBackbone, modules: Sequence[str]) -> Iterator[list[str]]:
-    """The modules in turn, so many at a time as have room for their moments."""
+def _group_modules(backbone: LoadedBackbone, modules: Sequence[str]) -> Iterator[list[str]]:
+    """Groups of modules whose moments together fit into MOST_MOMENTS_BYTES."""
     group: list[str] = []
     room = MOST_MOMENTS_BYTES
     for name in modules:
@@ -64,10 +64,10 @@ def _groups(backbone: LoadedBackbone, modules: Sequence[str]) -> Iterator[list[s
 def input_second_moments(
     backbone: LoadedBackbone, modules: Sequence[str], texts: Sequence[str]
 ) -> tuple[dict[str, Tensor], int]:
-    """X X^T [k, k] float64 of each module over all real tokens of the texts, and their number.
+    """X X^T [k, k] float64 of each module over all tokens of the texts, and the number of tokens.
 
-    The frozen model reads the texts; padding does not count. Its output layer, which makes as many
-    logits as there are words, runs only where it is among the modules, and then for one text at a time.
+    The frozen model reads the texts; padding does not count. The output layer, whose logits are as many
+    as the vocabulary, runs only if it is one of the modules, and then for one text at a time.
     """
     moments: dict[str, Tensor] = {}
     kept_ST = last_STk = last_kk = torch.empty(0)
@@ -75,7 +75,7 @@ def input_second_moments(
     def watch(name: str) -> Callable[[Any, tuple[Tensor, ...]], None]:
         def add(_module: Any, inputs: tuple[Tensor, ...]) -> None:
             nonlocal last_STk, last_kk
-            if inputs[0] is not last_STk:  # queries, keys and values read the same
+            if inputs[0] is not last_STk:  # queries, keys and values have the same input
                 hidden_nk = inputs[0][kept_ST].float()
                 last_STk, last_kk = inputs[0], (hidden_nk.T @ hidden_nk).double()
             moments[name] = moments[name] + last_kk if name in moments else last_kk

@@ -1,8 +1,8 @@
-"""How many entries of B each module may keep (method: Eq 18-22 of arXiv 2602.20492).
+"""Number of entries of B that each module keeps (method: Eq 18-22 of arXiv 2602.20492).
 
 Shapes: L modules, d outputs and k inputs of a module, n tokens of the calibration batch.
-What the paper leaves open or prints inconsistently is decided as the README lists: C is taken over
-token inputs with a ridge, and densities are capped at 1 from above.
+Where the paper is incomplete or inconsistent, the code follows the decisions listed in the README of
+methods: C is computed over token inputs with a ridge, and densities are at most 1.
 """
 
 import numpy as np
@@ -39,8 +39,8 @@ def spectral_counts(
     """Entries to keep in each module under a budget Q (Eq 22, with `min` for the printed `max`).
 
     tau is the temperature. w_l = n_l exp(H_l / tau) / sum_m n_m exp(H_m / tau);
-    s_l = min(1, Q w_l / n_l); what overflows is shared out again among the unsaturated modules. Returns
-    integer counts [L] by largest remainder.
+    s_l = min(1, Q w_l / n_l); the entries above 1 are distributed again among the other modules. Returns
+    integer counts [L], rounded by the largest remainder.
     Laws: the counts sum to min(Q, sum n_l), 0 <= count_l <= n_l, equal entropies give equal densities.
     """
     sizes = module_sizes_L.astype(np.float64)
@@ -60,7 +60,7 @@ def spectral_counts(
 
 
 def printed_counts(entropies_L: DoubleArray, module_sizes_L: IndexArray, budget: int) -> IndexArray:
-    """Eq 22 as printed, s_l = max(1, Q w_l / n_l): no module keeps less than everything."""
+    """Eq 22 as printed, s_l = max(1, Q w_l / n_l): every module keeps all its entries."""
     sizes = module_sizes_L.astype(np.float64)
     weights = sizes * np.exp(entropies_L - entropies_L.max())
     densities_L = np.maximum(1.0, budget * weights / weights.sum() / sizes)
@@ -69,12 +69,12 @@ def printed_counts(entropies_L: DoubleArray, module_sizes_L: IndexArray, budget:
 
 
 def uniform_counts(module_sizes_L: IndexArray, budget: int) -> IndexArray:
-    """The same density in every module: counts [L] that sum to min(Q, sum n_l)."""
+    """Entries to keep with the same density in every module: counts [L] that sum to min(Q, sum n_l)."""
     return spectral_counts(np.zeros(len(module_sizes_L)), module_sizes_L, budget, 1.0)
 
 
 def _round_to_sum(exact_L: DoubleArray, total: int) -> IndexArray:
-    """Largest remainder: integers next to the exact shares that sum to `total`, ties by index."""
+    """Round exact shares to integers that sum to `total`, by largest remainder; ties by index."""
     counts = np.floor(exact_L + 1e-9).astype(np.int64)
     remainder = exact_L - counts
     missing = total - int(counts.sum())

@@ -1,4 +1,4 @@
-"""An expert as a folder that others read: a PEFT adapter, or a whole model of transformers."""
+"""Export of an expert as a folder for other programs: a PEFT adapter, or a model of transformers."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ def peft_files(expert: Expert, backbone: LoadedBackbone) -> Mapping[str, bytes]:
     """A low-rank expert for `PeftModel.from_pretrained`: file name -> bytes.
 
     Keys and lists are sorted, so equal experts give equal bytes. Law: the loaded adapter gives the
-    emulator's own logits, but not under `method.active_ranks`: PEFT has no top-k, there all ranks pass
-    on. The law holds for an adapted output layer that is tied to the embeddings, too, but not after
-    PEFT has merged it: that changes both.
+    emulator's logits, except under `method.active_ranks`, because PEFT has no top-k and uses all ranks.
+    The law also holds for an adapted output layer that is tied to the embeddings, but not after PEFT
+    has merged the adapter, because the merge changes both layers.
     """
     modules = sorted(n.removesuffix(".lora_A") for n in expert.tensors if n.endswith(".lora_A"))
     rank = len(expert.tensors[f"{modules[0]}.lora_A"])
@@ -45,7 +45,7 @@ def peft_files(expert: Expert, backbone: LoadedBackbone) -> Mapping[str, bytes]:
         for side in ("lora_A", "lora_B")
     }
     fields = config.to_dict()  # type: ignore[no-untyped-call]
-    text = json.dumps(_sorted(fields), indent=2, sort_keys=True) + "\n"
+    text = json.dumps(_sort_deeply(fields), indent=2, sort_keys=True) + "\n"
     return {
         "adapter_config.json": text.encode(),
         "adapter_model.safetensors": save(tensors, metadata={"format": "pt"}),
@@ -53,11 +53,11 @@ def peft_files(expert: Expert, backbone: LoadedBackbone) -> Mapping[str, bytes]:
 
 
 def expert_tensors(adapter_model: bytes) -> dict[str, FloatArray]:
-    """An expert's tensors back from its `adapter_model.safetensors`.
+    """The tensors of an expert, read from its `adapter_model.safetensors`.
 
-    Raises ValueError for bytes that hold no adapter.
+    Raises ValueError for bytes that are not a LoRA adapter.
     """
-    stored = _loaded(adapter_model)
+    stored = _load_tensors(adapter_model)
     names = {
         name: name.removeprefix("base_model.model.").removesuffix(".weight") for name in stored
     }
@@ -69,15 +69,16 @@ def expert_tensors(adapter_model: bytes) -> dict[str, FloatArray]:
 def check_adapter(
     tensors: Mapping[str, FloatArray], backbone: nn.Module, modules: Sequence[str]
 ) -> None:
-    """Raise ValueError, which names the tensor, unless all modules have an A and a B that fit.
+    """Raise ValueError, which names the tensor, unless every module has an A and a B that fit.
 
-    tensors: of `expert_tensors`. A is [r, k] and B [d, r] for a layer of k inputs and d outputs.
+    tensors: the result of `expert_tensors`. A is [r, k] and B [d, r] for a layer with k inputs and d
+    outputs.
     """
     wanted = {f"{module}.{side}" for module in modules for side in ("lora_A", "lora_B")}
     if missing := sorted(wanted - tensors.keys()):
         raise ValueError(f"no {missing[0]} ({len(missing)} tensors of adapter_config.json)")
-    if strange := sorted(tensors.keys() - wanted):
-        raise ValueError(f"{strange[0]}, which adapter_config.json does not have")
+    if unknown := sorted(tensors.keys() - wanted):
+        raise ValueError(f"{unknown[0]}, which adapter_config.json does not have")
     layers = dict(backbone.named_modules())
     for module in modules:
         shape_A, shape_B = (tensors[f"{module}.{side}"].shape for side in ("lora_A", "lora_B"))
@@ -98,7 +99,7 @@ def check_adapter(
 def model_files(expert: Expert, backbone: nn.Module) -> Mapping[str, bytes]:
     """The backbone with an expert's weights for transformers' `from_pretrained`: file name -> bytes.
 
-    Float32, tied weights once. Law: the loaded model gives the emulator's own logits.
+    The weights are float32, tied weights once. Law: the loaded model gives the emulator's logits.
     """
     tensors = {
         name: weight + np.float32(expert.scaling) * expert.tensors[name]
@@ -112,11 +113,11 @@ def model_files(expert: Expert, backbone: nn.Module) -> Mapping[str, bytes]:
 
 
 def model_differences(model: bytes, backbone: nn.Module) -> dict[str, FloatArray]:
-    """An expert's tensors back from its `model.safetensors`, up to rounding; its scaling is then 1.
+    """The tensors of an expert, read from its `model.safetensors`, up to rounding, with a scaling of 1.
 
-    Raises ValueError for bytes that hold no weights of this backbone.
+    Raises ValueError for bytes that are not weights of this backbone.
     """
-    stored, weights = _loaded(model), _weights(backbone)
+    stored, weights = _load_tensors(model), _weights(backbone)
     if {n: w.shape for n, w in stored.items()} != {n: w.shape for n, w in weights.items()}:
         raise ValueError("no weights of this backbone")
     return {name: stored[name] - weight for name, weight in weights.items()}
@@ -127,8 +128,8 @@ def _weights(backbone: nn.Module) -> dict[str, FloatArray]:
     return {name: w.detach().float().cpu().numpy() for name, w in backbone.named_parameters()}
 
 
-def _loaded(data: bytes) -> dict[str, FloatArray]:
-    """Raises ValueError for bytes that are no safetensors, or of other types than these."""
+def _load_tensors(data: bytes) -> dict[str, FloatArray]:
+    """Load float32 tensors. Raises ValueError for bytes in another format or tensors of another type."""
     try:
         stored = load(data)
     except SafetensorError as error:
@@ -141,10 +142,10 @@ def _loaded(data: bytes) -> dict[str, FloatArray]:
     return stored
 
 
-def _sorted(value: Any) -> Any:
-    """Sets as sorted lists, enums as their values, all the way down."""
+def _sort_deeply(value: Any) -> Any:
+    """A value with sets as sorted lists and enums as their values, at every level."""
     if isinstance(value, dict):
-        return {key: _sorted(item) for key, item in value.items()}
+        return {key: _sort_deeply(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):
         return sorted(value)
     return getattr(value, "value", value)

@@ -1,6 +1,6 @@
-"""What a device trains, as one flat vector: its gradient, its mask, its optimiser.
+"""The trained entries of a device as one flat vector, with gradient and optimiser.
 
-Shapes: N coordinates, n of which learn.
+Shapes: N coordinates, n coordinates that learn.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,21 +14,21 @@ from emulator.core.types.steps import State
 
 
 class TrainedVector:
-    """The trained entries [N] of a layout and their gradient [N], of which layers may hold views."""
+    """The trained entries [N] of a layout and their gradient [N]; layers may hold views of both."""
 
     def __init__(self, layout: AdapterLayout, device: torch.device) -> None:
-        """All entries zero; the optimiser is yet to be started."""
+        """Set all entries to zero. Call `start_optimiser` before the first step."""
         self._layout = layout
         self._flat_N = torch.zeros(layout.size, device=device)
         self._grad_N = torch.zeros(layout.size, device=device)
-        # On the way to and from a GPU values pass through memory that it reaches by itself.
+        # Copies to and from a GPU are faster through pinned memory.
         self._pinned_N = (
             torch.empty(layout.size, pin_memory=True) if device.type == "cuda" else None
         )
         self._learning: Tensor | None = None
 
     def views(self) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """Name, entries and gradient of every tensor, in its shape; they share this memory."""
+        """Name, entries and gradient of every tensor in its shape, as views of this memory."""
         layout = self._layout
         for name, shape, low, size in zip(
             layout.names, layout.shapes, layout.offsets, layout.sizes, strict=False
@@ -37,7 +37,7 @@ class TrainedVector:
             yield name, self._flat_N[part].view(shape), self._grad_N[part].view(shape)
 
     def start_optimiser(self, learning_rate: float, learns: Mask) -> None:
-        """A fresh AdamW over the entries of `learns`: its state and its step grow with n, not N."""
+        """Start a new AdamW over the entries of `learns`; its memory and time grow with n, not N."""
         device = self._flat_N.device
         self._learning = None if learns.is_full else torch.from_numpy(learns.indices).to(device)
         self.parameter = nn.Parameter(
@@ -46,7 +46,7 @@ class TrainedVector:
         self.optimiser = torch.optim.AdamW([self.parameter], lr=learning_rate, weight_decay=0.0)
 
     def step(self, losses: Iterable[Tensor]) -> None:
-        """One optimiser step along the gradient of their sum; entries that do not learn do not move."""
+        """Take one step along the gradient of the sum of losses; entries that do not learn keep their values."""
         self._grad_N.zero_()
         for loss in losses:
             loss.backward()  # type: ignore[no-untyped-call]
@@ -84,7 +84,7 @@ class TrainedVector:
         }
 
     def restore(self, state: State) -> None:
-        """Go on from a state of the same layout."""
+        """Restore a state of the same layout."""
         size, learning = self._layout.size, state["learning"]
         self.load(state["entries"])
         learns = Mask.full(size) if learning is None else Mask(size, learning)
@@ -98,5 +98,5 @@ class TrainedVector:
             }
 
     def reset(self) -> None:
-        """All entries zero. The optimiser is to be started anew."""
+        """Set all entries to zero. Call `start_optimiser` before the next step."""
         self._flat_N.zero_()

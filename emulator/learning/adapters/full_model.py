@@ -1,8 +1,9 @@
-"""Every weight of a backbone trained: full-parameter fine-tuning on a copy of one's own.
+"""Full-parameter fine-tuning: every weight of a device's own copy of the backbone is trained.
 
-The trained vector [N] holds the *differences* from the frozen backbone, which every device has: what is
-rounded for the wire is then what was learnt, not the weight that it is a small part of, and averaging
-differences averages weights. Tied weights (embeddings and output head) are one tensor, counted once.
+The trained vector [N] holds the *differences* from the frozen backbone, which every device has. Rounding
+for transmission then affects the small differences and not the whole weights, and the average of
+differences is the average of weights. Tied weights (embeddings and output head) are one tensor and count
+once.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,18 +22,18 @@ from emulator.learning.adapters.lora import own_twin
 
 
 class FullModel:
-    """A backbone with weights of its own, all trained in float32; see `protocols.AdaptedModel`.
+    """A copy of the backbone whose float32 weights are all trained; see `protocols.AdaptedModel`.
 
     Its modules are the parameters of the backbone, by name. Laws: `load(vector())` changes nothing, and
-    the weights are backbone + vector() bit for bit. Costs 5 N floats: differences, gradient, weights
-    and AdamW's two moments.
+    the weights are backbone + vector() bit for bit. It needs 5 N floats: differences, gradient, weights
+    and the two moments of AdamW.
     """
 
     form: ExpertForm = "weights"
     scaling = 1.0
 
     def __init__(self, backbone: nn.Module, max_parameters: int) -> None:
-        """A copy that differs in nothing yet. Raises ScenarioError above so many parameters."""
+        """Copy the backbone. Raises ScenarioError if it has more than `max_parameters` parameters."""
         self._frozen = dict(backbone.named_parameters())
         count = sum(weight.numel() for weight in self._frozen.values())
         if count > max_parameters:
@@ -64,15 +65,15 @@ class FullModel:
         return self.layout.sizes
 
     def shape_of(self, name: str) -> tuple[int, ...]:
-        """Shape of one parameter by name."""
+        """Shape of the parameter with this name."""
         return tuple(self._frozen[name].shape)
 
     def start_optimiser(self, learning_rate: float, learns: Mask | None = None) -> None:
-        """A fresh AdamW over the entries of `learns` (default: all kept ones); the others rest."""
+        """Start a new AdamW over the entries of `learns` (default: all kept ones); the others stay fixed."""
         self._trained.start_optimiser(learning_rate, learns or self.mask)
 
     def step(self, losses: Iterable[torch.Tensor]) -> None:
-        """One optimiser step along the gradient of their sum."""
+        """Take one optimiser step along the gradient of the sum of losses."""
         self._trained.step(losses)
         self._write_weights()
 
@@ -86,9 +87,9 @@ class FullModel:
         self._write_weights()
 
     def restrict(self, mask: Mask) -> None:
-        """Back to the frozen backbone; from now on only the entries of the mask may differ from it.
+        """Reset all differences to zero; from now on only the entries of the mask may differ from zero.
 
-        The optimiser is to be started anew.
+        Call `start_optimiser` before the next step.
         """
         self.mask = mask
         self._trained.reset()
@@ -99,13 +100,13 @@ class FullModel:
         return {"trained": self._trained.state(), "mask": self.mask}
 
     def restore(self, state: State) -> None:
-        """Go on from a state of the same backbone."""
+        """Restore a state of the same backbone."""
         self.mask = state["mask"]
         self._trained.restore(state["trained"])
         self._write_weights()
 
     def set_tensors(self, tensors: Mapping[str, FloatArray]) -> None:
-        """Overwrite differences by parameter name. To be called before the optimiser is started."""
+        """Overwrite differences by parameter name. Call this before the optimiser is started."""
         for name, values in tensors.items():
             self._differences[name].copy_(torch.from_numpy(np.array(values)))
         self._write_weights()
@@ -115,7 +116,7 @@ class FullModel:
         return self.layout.split(self.vector())
 
     def _write_weights(self) -> None:
-        """Make the weights the frozen ones plus the differences."""
+        """Set the weights to the frozen weights plus the differences."""
         with torch.no_grad():
             for name, weight in self._weights.items():
                 torch.add(self._frozen[name], self._differences[name], out=weight)

@@ -1,8 +1,8 @@
-"""LoRA layers on a shared frozen backbone, their trained entries held as one flat vector.
+"""LoRA layers on a shared frozen backbone, with all trained entries in one flat vector.
 
-PEFT makes and runs the layers. What is added here: every device gets module objects of its own over
-the *same* frozen tensors, and all trained entries live in one vector [N] of which the layers hold
-views, so that masking, sending and optimising are each one operation and never a loop.
+PEFT makes and runs the layers. This file adds two things: every device gets its own module objects over
+the *same* frozen tensors, and all trained entries are in one vector [N] of which the layers hold views,
+so that masking, sending and optimising are each one operation without a loop.
 Shapes: k inputs and d outputs of a module, r lora_rank, R any rank.
 """
 
@@ -30,13 +30,13 @@ ADAPTER = "default"
 
 
 def frozen_twin(model: nn.Module) -> nn.Module:
-    """A copy of the module tree over the same parameters and buffers (no tensor is copied)."""
+    """Copy the module tree over the same parameters and buffers; no tensor is copied."""
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
     return copy.deepcopy(model, shared)
 
 
 def own_twin(model: nn.Module) -> nn.Module:
-    """A copy of the model with float32 parameters of its own; what is tied stays tied."""
+    """Copy the model with its own float32 parameters; tied parameters stay tied."""
     memo: dict[int, torch.Tensor] = {id(buffer): buffer for buffer in model.buffers()}
     for parameter in model.parameters():
         copied = parameter.detach().to(torch.float32, copy=True)
@@ -45,7 +45,7 @@ def own_twin(model: nn.Module) -> nn.Module:
 
 
 class Unscaled(LoraVariant):
-    """W x + B A x: PEFT's plain LoRA without its product with a scaling of 1, a sixteenth of a step."""
+    """W x + B A x: PEFT's LoRA without the product with a scaling of 1, which takes 1/16 of a step."""
 
     @staticmethod
     def forward(
@@ -55,7 +55,7 @@ class Unscaled(LoraVariant):
         result: torch.Tensor,
         **_kwargs: Any,
     ) -> torch.Tensor:
-        """The same bits as with the product."""
+        """The same result as with the product, bit for bit."""
         low_rank: torch.Tensor = module.lora_B[active_adapter](module.lora_A[active_adapter](x))
         return result + low_rank
 
@@ -63,7 +63,7 @@ class Unscaled(LoraVariant):
 class LoraModel:
     """A frozen twin of a backbone with LoRA layers; see `protocols.LowRankModel`.
 
-    `trained` names what learns: ("lora_B",) or ("lora_A", "lora_B"). The layout lists the trained
+    `trained` names the trained sides: ("lora_B",) or ("lora_A", "lora_B"). The layout lists the trained
     tensors module by module as `<module>.lora_A` [r, k] and `<module>.lora_B` [d, r].
     """
 
@@ -87,7 +87,7 @@ class LoraModel:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.module: nn.Module = get_peft_model(frozen_twin(backbone), config)
-        self.module.eval()  # no dropout: its draws would be the only unkeyed ones
+        self.module.eval()  # no dropout: its draws would be without a key
         self.scaling = lora_alpha / lora_rank
         layers = {
             name.removeprefix("base_model.model."): layer
@@ -129,7 +129,7 @@ class LoraModel:
         return tuple(self._weights[f"{name}.lora_B"].numel() for name in self._bases)
 
     def keep_active(self, active_ranks: int) -> None:
-        """Let only the `active_ranks` entries of A h with the largest magnitude pass on to B."""
+        """Pass only the `active_ranks` entries of A h with the largest magnitude on to B."""
 
         def strongest(_module: nn.Module, _inputs: Any, z_STr: torch.Tensor) -> torch.Tensor:
             kept = z_STr.abs().topk(min(active_ranks, z_STr.shape[-1]), dim=-1).indices
@@ -140,11 +140,11 @@ class LoraModel:
                 layer.lora_A[ADAPTER].register_forward_hook(strongest)
 
     def start_optimiser(self, learning_rate: float, learns: Mask | None = None) -> None:
-        """A fresh AdamW over the entries of `learns` (default: all kept ones); the others rest."""
+        """Start a new AdamW over the entries of `learns` (default: all kept ones); the others stay fixed."""
         self._trained.start_optimiser(learning_rate, learns or self.mask)
 
     def step(self, losses: Iterable[torch.Tensor]) -> None:
-        """One optimiser step along the gradient of their sum; entries outside the mask do not move."""
+        """Take one step along the gradient of the sum of losses; entries outside the mask stay fixed."""
         self._trained.step(losses)
 
     def vector(self) -> FloatArray:
@@ -156,18 +156,18 @@ class LoraModel:
         self._trained.load(vector_N)
 
     def restrict(self, mask: Mask) -> None:
-        """Reset the trained entries to zero and keep only those of the mask from now on.
+        """Set the trained entries to zero; from now on only the entries of the mask are kept.
 
-        The optimiser is to be started anew.
+        Call `start_optimiser` before the next step.
         """
         self.mask = mask
         self._trained.reset()
 
     def absorb(self, factors: Mapping[str, FloatArray]) -> None:
-        """Fold `<module>.lora_B` [d, R] times `<module>.lora_A` [R, k] into weights of one's own.
+        """Add `<module>.lora_B` [d, R] times `<module>.lora_A` [R, k] to the device's own weights.
 
-        W becomes W + scaling * B A: the sum so far is kept in float32, the weight in the backbone's
-        type. The backbone itself and the trained entries stay as they are.
+        W becomes W + scaling * B A. The sum of products is kept in float32, the weight in the backbone's
+        type. The backbone itself and the trained entries do not change.
         """
         for name, base in self._bases.items():
             factor_B_dR = torch.from_numpy(factors[f"{name}.lora_B"]).to(base.weight.device)
@@ -177,13 +177,13 @@ class LoraModel:
             self._write_absorbed(name)
 
     def _write_absorbed(self, name: str) -> None:
-        """Make a module's weight the frozen one plus all that was absorbed."""
+        """Set a module's weight to the frozen weight plus the absorbed products."""
         base, frozen = self._bases[name], self._frozen[name]
         total = frozen.detach() + as_stored(self._absorbed[name], base)
         base.weight = nn.Parameter(total.to(frozen.dtype), requires_grad=False)
 
     def learnt(self) -> dict[str, FloatArray]:
-        """All that was learnt since the start, by module [d, k]: absorbed, and the present B A."""
+        """The total change since the start by module [d, k]: absorbed products and the present B A."""
         weights = self._weights
         with torch.no_grad():
             return {
@@ -197,13 +197,15 @@ class LoraModel:
             }
 
     def state(self) -> State:
-        """Trained entries, mask, optimiser and absorbed factors; what the method sets at its start is not
-        in it."""
+        """Trained entries, mask, optimiser and absorbed products.
+
+        Tensors that the method sets at its start are not part of the state.
+        """
         absorbed = {name: delta.cpu().numpy().copy() for name, delta in self._absorbed.items()}
         return {"trained": self._trained.state(), "mask": self.mask, "absorbed": absorbed}
 
     def restore(self, state: State) -> None:
-        """Go on from a state of an adapter that was made and started alike."""
+        """Restore the state of an adapter that was made and started in the same way."""
         self.mask = state["mask"]
         self._trained.restore(state["trained"])
         for name, delta_dk in state["absorbed"].items():
@@ -212,9 +214,9 @@ class LoraModel:
             self._write_absorbed(name)
 
     def set_tensors(self, tensors: Mapping[str, FloatArray]) -> None:
-        """Overwrite layers by name (frozen projections, or a common start of trained ones).
+        """Overwrite layers by name (frozen projections, or initial values of trained ones).
 
-        To be called before the optimiser is started.
+        Call this before the optimiser is started.
         """
         with torch.no_grad():
             for name, values in tensors.items():

@@ -1,4 +1,4 @@
-"""Which entries of B a device keeps (method: section IV-B of arXiv 2602.20492)."""
+"""Selection of the entries of B that a device keeps (method: section IV-B of arXiv 2602.20492)."""
 
 import numpy as np
 
@@ -11,11 +11,11 @@ from emulator.core.types.arrays import BoolArray, FloatArray, IndexArray
 def largest_entries(
     vector_N: FloatArray, layout: AdapterLayout, counts_L: IndexArray, free_N: BoolArray
 ) -> Mask:
-    """Keep the `counts_L[l]` entries of largest magnitude in each tensor, of those that are free.
+    """Keep the `counts_L[l]` free entries of largest magnitude in each tensor.
 
-    Ties go to the lower coordinate. Law: the mask holds exactly sum(counts_L) coordinates, and no
-    dropped free entry of a tensor is larger than a kept one. Raises EmulatorError where a tensor has
-    less room than entries to keep.
+    A tie keeps the lower coordinate. Law: the mask has exactly sum(counts_L) coordinates, and no dropped
+    free entry of a tensor is larger than a kept one. Raises EmulatorError if a tensor has fewer free
+    entries than it has to keep.
     """
     magnitude_N = np.where(free_N, np.abs(vector_N), -1.0)
     kept = []
@@ -35,12 +35,12 @@ def largest_entries(
 
 
 def random_entries(layout: AdapterLayout, counts_L: IndexArray, draws: Stream) -> Mask:
-    """Keep `counts_L[l]` entries of each tensor, every choice equally likely."""
+    """Keep `counts_L[l]` entries of each tensor; every choice is equally likely."""
     scores_N = draws.random(layout.size).astype(np.float32)
     return largest_entries(scores_N, layout, counts_L, np.ones(layout.size, dtype=np.bool_))
 
 
 def largest_of_all(vector_N: FloatArray, count: int) -> Mask:
-    """Keep the `count` entries of largest magnitude of the whole vector; ties as above."""
+    """Keep the `count` entries of largest magnitude of the whole vector; a tie keeps the lower one."""
     whole = AdapterLayout(("all",), ((len(vector_N),),))
     return largest_entries(vector_N, whole, np.array([count]), np.ones(whole.size, dtype=np.bool_))

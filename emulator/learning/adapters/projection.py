@@ -1,11 +1,12 @@
 """The static projection A of every device and module (method: section IV-B of arXiv 2602.20492).
 
 Shapes: k inputs of a module, r lora_rank, n blocks (one per task or per device).
-A is a function of (seed, module, block), so whoever knows these three needs no message for it.
+A is a function of (seed, module, block), so every device can compute it without a message.
 
-What orthogonality buys: the inner product of two updates, <B_i A_i, B_j A_j> = tr(B_i^T B_j A_j A_i^T), is 0
-when they are *summed*, whatever B is. What it does not: averaging B under different A still mixes what
-means different things wherever masks overlap, and B_j A_j x is not small for an input x of another task.
+Benefit of orthogonality: the inner product of two *summed* updates,
+<B_i A_i, B_j A_j> = tr(B_i^T B_j A_j A_i^T), is 0 for every B. Limits: an average of B under different A
+still mixes entries of different meaning where masks overlap, and B_j A_j x is not small for an input x
+of another task.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,16 +24,16 @@ GAMMA = 1.0 / np.sqrt(3.0)
 def projection_blocks(
     kind: str, seed: int, module_index: int, num_inputs: int, lora_rank: int, num_blocks: int
 ) -> FloatArray:
-    """All blocks A of one module [n, r, k] float32, as `kind` (orthogonal, gaussian) draws them."""
+    """All blocks A of one module [n, r, k] float32. kind: orthogonal or gaussian."""
     if kind == "orthogonal":
         return orthogonal_blocks(seed, module_index, num_inputs, lora_rank, num_blocks)
     return gaussian_blocks(seed, module_index, num_inputs, lora_rank, num_blocks)
 
 
 def check_room(inputs: Iterable[int], lora_rank: int, num_blocks: int) -> None:
-    """Refuse orthogonal blocks that need more inputs than the smallest of some modules has.
+    """Raise ScenarioError if orthogonal blocks need more inputs than the smallest module has.
 
-    inputs: of each module. Raises ScenarioError.
+    inputs: number of inputs of each module.
     """
     fewest = min(inputs)
     if num_blocks * lora_rank > fewest:
@@ -40,7 +41,7 @@ def check_room(inputs: Iterable[int], lora_rank: int, num_blocks: int) -> None:
             [
                 f"method.lora_rank: got {num_blocks} orthogonal blocks of rank {lora_rank} in a module "
                 f"with {fewest} inputs, wanted blocks x rank <= inputs "
-                "(lower method.lora_rank, or ask for method.projection: gaussian)"
+                "(lower method.lora_rank, or set method.projection: gaussian)"
             ]
         )
 
@@ -52,7 +53,8 @@ def orthogonal_blocks(
 
     A seeded Gaussian G [k, n*r] is orthonormalised in float64 (QR, positive diagonal of R); block i
     takes columns i*r ... (i+1)*r - 1, transposed and scaled by GAMMA. Returns [n, r, k] float32; the
-    laws hold to float32 rounding. More blocks leave the first ones as they are, up to rounding. Raises ScenarioError when n*r > k: there is no room then.
+    laws hold to float32 rounding. More blocks do not change the first ones, up to rounding. Raises
+    ScenarioError if n*r > k.
     """
     check_room([num_inputs], lora_rank, num_blocks)
     gaussian = stream(seed, "projection", module_index).standard_normal(
@@ -82,7 +84,7 @@ def gaussian_blocks(
 def layer_blocks(
     inputs_of: Mapping[str, int], kind: str, seed: int, lora_rank: int, num_blocks: int
 ) -> Iterator[tuple[str, FloatArray]]:
-    """Module name and all its blocks [n, r, k], for modules with so many inputs each."""
+    """Name and all blocks [n, r, k] of each module. inputs_of: number of inputs by module name."""
     for index, (name, num_inputs) in enumerate(inputs_of.items()):
         yield name, projection_blocks(kind, seed, index, num_inputs, lora_rank, num_blocks)
 
@@ -90,7 +92,7 @@ def layer_blocks(
 def common_starts(
     inputs_of: Mapping[str, int], seed: int, lora_rank: int
 ) -> Iterator[tuple[str, FloatArray]]:
-    """Module name and its common start [r, k], for modules with so many inputs each."""
+    """Name and common start [r, k] of each module. inputs_of: number of inputs by module name."""
     for index, (name, num_inputs) in enumerate(inputs_of.items()):
         yield name, common_start(seed, index, num_inputs, lora_rank)
 
@@ -106,9 +108,10 @@ def largest_overlap(blocks_nrk: FloatArray) -> float:
 
 
 def common_start(seed: int, module_index: int, num_inputs: int, lora_rank: int) -> FloatArray:
-    """A start of a trained A that all devices share: PEFT's own law, U(-b, b) with b = 1/sqrt(k).
+    """Initial values of a trained A, equal on all devices: U(-b, b) with b = 1/sqrt(k), as in PEFT.
 
-    Averaging adapters that started apart would average unrelated directions. [r, k] float32.
+    An average of adapters with different initial values would mix unrelated directions. Returns [r, k]
+    float32.
     """
     bound = 1.0 / np.sqrt(num_inputs)
     entries = stream(seed, "common_start", module_index).uniform(

@@ -17,23 +17,23 @@ from torch import Tensor, nn
 
 from emulator.core.errors import ScenarioError
 from emulator.core.places import is_folder
-from emulator.learning.backbone.model_folder import INSTEAD, opened, outlined
+from emulator.learning.backbone.model_folder import INSTEAD, open_model, outline_model
 from emulator.learning.backbone.tokenizer_checks import (
-    adapted_modules,
     check_positions,
     check_tokens,
+    find_adapted_modules,
 )
-from emulator.learning.backbone.trial_pass import try_out
+from emulator.learning.backbone.trial_pass import try_model
 from emulator.learning.linear_layers import weight_of
 
 Shapes = tuple[tuple[int, int], ...]
-"""Outputs d and inputs k of modules."""
+"""Outputs d and inputs k of each module."""
 
 STATES_BATCH = 64
-"""Texts per forward pass when the frozen model only reads."""
+"""Texts per forward pass of the frozen model without training."""
 
 FEWEST_TOKENS = 3
-"""One each of a prompt, its answer and the end; or of a text between an encoder's two own."""
+"""Least tokens of an input: one each of prompt, answer and end, or of a text and an encoder's two own."""
 
 CAUSAL_LM_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 ENCODER_MODULES = (
@@ -62,7 +62,7 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie, and what is read must lie."""
+        """The torch device of the weights; inputs must be on the same device."""
         return next(self.model.parameters()).device
 
     @property
@@ -71,7 +71,7 @@ class Backbone:
         return _shapes_dk(self.model, self.target_modules)
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """input_ids and attention_mask [S, T], padded on the right, cut after max_tokens."""
+        """Tokenise texts: input_ids and attention_mask [S, T], padded on the right, cut after max_tokens."""
         encoded = self.tokenizer(
             list(texts),
             padding=True,
@@ -83,10 +83,10 @@ class Backbone:
         return {name: encoded[name].to(self.device) for name in ("input_ids", "attention_mask")}
 
     def read(self, texts: Sequence[str]) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
-        """Forward passes of the frozen model: (attention_mask [S, T], hidden states [S, T, H] each)."""
+        """Forward passes of the frozen model: (attention_mask [S, T], hidden states of shape [S, T, H])."""
         for start in range(0, len(texts), STATES_BATCH):
             tokens = self.tokenize(texts[start : start + STATES_BATCH])
-            with torch.inference_mode():  # by its body: a large vocabulary makes many logits
+            with torch.inference_mode():  # without the output layer: its logits need much memory
                 output = self.model.base_model(  # type: ignore[operator]
                     **tokens, output_hidden_states=True
                 )
@@ -119,9 +119,9 @@ class Tiny(BaseModel):
     kind: Literal["tiny"] = "tiny"
 
     def shapes_dk(self) -> Shapes:
-        """Outputs d and inputs k of each adapted module, from the head of the file of weights.
+        """Outputs d and inputs k of each adapted module, read from the header of the weights file.
 
-        The model is not built for it: importing its class takes seconds.
+        The model is not built for this, because the import of its class takes seconds.
         """
         ends = tuple(f"{suffix}.weight" for suffix in CAUSAL_LM_MODULES)
         with safe_open(TINY_FOLDER / "model.safetensors", framework="np") as weights:
@@ -142,7 +142,7 @@ class Tiny(BaseModel):
 
 
 class _HuggingFace(BaseModel):
-    """What the two kinds of Hugging Face backbones share."""
+    """The fields that both kinds of Hugging Face backbones have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(
@@ -151,7 +151,7 @@ class _HuggingFace(BaseModel):
     max_tokens: int = Field(
         default=256,
         ge=FEWEST_TOKENS,
-        description="longer inputs are cut [tokens]; at most the model's positions",
+        description="longest input, longer ones are cut [tokens]; at most the model's positions",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="type of the frozen weights"
@@ -168,7 +168,9 @@ class CausalLM(_HuggingFace):
 
     def shapes_dk(self) -> Shapes:
         """As of the tiny model, from config.json alone; empty for a hub id, which may be out of reach."""
-        return _outlined_shapes(_folder(self.name), "causal_lm", self.name, self.target_modules)
+        return _outline_shapes(
+            _resolve_folder(self.name), "causal_lm", self.name, self.target_modules
+        )
 
     def load(self) -> Backbone:
         """Read the weights from the folder or the hub."""
@@ -187,8 +189,8 @@ class SentenceEncoder(_HuggingFace):
 
     def shapes_dk(self) -> Shapes:
         """As of the tiny model, from config.json alone; empty for a hub id, which may be out of reach."""
-        return _outlined_shapes(
-            _folder(self.name), "sentence_encoder", self.name, self.target_modules
+        return _outline_shapes(
+            _resolve_folder(self.name), "sentence_encoder", self.name, self.target_modules
         )
 
     def load(self) -> Backbone:
@@ -203,8 +205,8 @@ class SentenceEncoder(_HuggingFace):
         )
 
 
-def _folder(name: str) -> str:
-    """Resolve package:NAME/FOLDER; anything else is left to the library."""
+def _resolve_folder(name: str) -> str:
+    """Resolve package:NAME/FOLDER to a folder; every other name is returned unchanged."""
     if not name.startswith("package:"):
         return name
     package, _, inside = name.removeprefix("package:").partition("/")
@@ -222,12 +224,12 @@ def _folder(name: str) -> str:
     return str(Path(spec.submodule_search_locations[0]) / inside)
 
 
-def _outlined_shapes(folder: str, family: str, name: str, suffixes: Sequence[str]) -> Shapes:
-    """Shapes of the adapted modules of a local model, without loading weights; empty for others."""
+def _outline_shapes(folder: str, family: str, name: str, suffixes: Sequence[str]) -> Shapes:
+    """Shapes of the adapted modules of a local model, without its weights; empty for a hub id."""
     if not is_folder(Path(folder)):
         return ()
-    model = outlined(folder, name, family)
-    return _shapes_dk(model, adapted_modules(model, suffixes, name))
+    model = outline_model(folder, name, family)
+    return _shapes_dk(model, find_adapted_modules(model, suffixes, name))
 
 
 def _shapes_dk(model: nn.Module, modules: Sequence[str]) -> Shapes:
@@ -238,19 +240,22 @@ def _shapes_dk(model: nn.Module, modules: Sequence[str]) -> Shapes:
 def _load(
     source: str, family: str, name: str, max_tokens: int, suffixes: Sequence[str], dtype: str
 ) -> Backbone:
-    """Load, freeze, and name the adapted modules in full; what cannot work is refused here."""
+    """Load and freeze a model, and find the full names of its adapted modules.
+
+    Raises ScenarioError for a model that cannot be trained or cannot answer.
+    """
     from transformers import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     huggingface_hub.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    tokenizer, model = opened(_folder(source), name, family, dtype)
+    tokenizer, model = open_model(_resolve_folder(source), name, family, dtype)
     model.requires_grad_(False)
     model.eval()
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     check_positions(model, max_tokens, name)
-    targets = adapted_modules(model, suffixes, name)
-    try_out(model, family, targets, name)
+    targets = find_adapted_modules(model, suffixes, name)
+    try_model(model, family, targets, name)
     check_tokens(tokenizer, model, family, name)
     return Backbone(model, tokenizer, family, name, targets, max_tokens)

@@ -1,7 +1,8 @@
-"""Reading a model from a folder or the hub, and refusing one whose weights would not be its own.
+"""Reading a model from a folder or the hub; a folder with missing or foreign weights is refused.
 
-A folder can hold weights of another architecture, of fewer layers, or without an output layer: transformers
-draws what is missing at random and goes on. Here such a folder is refused, and its files are named.
+A folder can hold weights of another architecture, of fewer layers, or without an output layer.
+transformers then draws the missing weights at random and continues. Here such a folder is an error whose
+message names the weights.
 """
 
 import os
@@ -16,25 +17,25 @@ from emulator.core.errors import ScenarioError
 from emulator.core.places import is_file, is_folder
 
 INSTEAD = "or --set backbone.name= a local model folder, or a hub id where the hub is reached"
-"""Where else a backbone may come from."""
+"""Other sources of a backbone, for messages."""
 
 MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".txt")
-"""Suffixes of what a model folder may be read from."""
+"""Suffixes of the files of a model folder."""
 
 MOST_NAMES = 3
-"""So many weights are named in a message."""
+"""Most weights that a message names."""
 
 MOST_CAUSE = 300
-"""Most characters of another library's message."""
+"""Most characters of another library's message in a message."""
 
 
-def opened(folder: str, name: str, family: str, dtype: str) -> tuple[Any, Any]:
-    """Tokenizer and model of a folder or hub id; no code from there is run, nothing is asked.
+def open_model(folder: str, name: str, family: str, dtype: str) -> tuple[Any, Any]:
+    """Load tokenizer and model of a folder or hub id, without running code from there.
 
-    name: what the user wrote. dtype: of the weights. Its generation_config.json is not read; what the
-    model does not read and has no weights for (a pooler) is zero.
-    Raises ScenarioError for what cannot be loaded, is quantised, or has other weights than its
-    architecture.
+    name: the text that the user wrote. dtype: of the weights. generation_config.json is not read. A part
+    that the emulator does not use and that has no weights (a pooler) is set to zero.
+    Raises ScenarioError for a model that cannot be loaded, is quantised, or has weights that do not
+    match its architecture.
     """
     from transformers import (
         AutoConfig,
@@ -55,20 +56,20 @@ def opened(folder: str, name: str, family: str, dtype: str) -> tuple[Any, Any]:
         config = AutoConfig.from_pretrained(folder, **how)
         _check_kind(config, name)
         tokenizer = AutoTokenizer.from_pretrained(folder, **how)
-        model, told = auto.from_pretrained(  # type: ignore[misc]
+        model, loading = auto.from_pretrained(  # type: ignore[misc]
             folder,
             dtype=getattr(torch, dtype),
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are told, too, and refused below
+            ignore_mismatched_sizes=True,  # `loading` lists them, and they are refused below
             generation_config=GenerationConfig(),  # type: ignore[no-untyped-call]  # not the folder's
             **how,
         )
     except ScenarioError:
         raise
     except Exception as error:  # tokenizers raises no narrower class
-        raise ScenarioError([_why_not(name, family, local, error)]) from error
-    unread = [key for key in told["missing_keys"] if _is_unread(key, family)]
-    if misfits := _misfits(model, told, unread):
+        raise ScenarioError([_describe_failure(name, family, local, error)]) from error
+    unread = [key for key in loading["missing_keys"] if _is_unread(key, family)]
+    if misfits := _find_misfits(model, loading, unread):
         raise ScenarioError(
             [
                 f"backbone.name: got {name!r}, whose weights are not those of "
@@ -76,16 +77,16 @@ def opened(folder: str, name: str, family: str, dtype: str) -> tuple[Any, Any]:
                 f"{'; '.join(misfits)}"
             ]
         )
-    with torch.no_grad():  # drawn at random, so otherwise different in every process
+    with torch.no_grad():  # transformers drew them at random, differently in every process
         for key in unread:
             model.get_parameter(key).zero_()
     return tokenizer, model
 
 
-def outlined(folder: str, name: str, family: str) -> nn.Module:
-    """The modules of a local folder's model, without memory for its weights: from config.json alone.
+def outline_model(folder: str, name: str, family: str) -> nn.Module:
+    """Build the modules of a local folder's model from config.json, without memory for weights.
 
-    Otherwise as `opened`.
+    Raises ScenarioError as `open_model` does.
     """
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
@@ -97,13 +98,13 @@ def outlined(folder: str, name: str, family: str) -> nn.Module:
             model: nn.Module = auto.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     except ScenarioError:
         raise
-    except Exception as error:  # as above
-        raise ScenarioError([_why_not(name, family, True, error)]) from error
+    except Exception as error:  # tokenizers raises no narrower class
+        raise ScenarioError([_describe_failure(name, family, True, error)]) from error
     return model
 
 
-def cause_of(error: Exception) -> str:
-    """Another library's message on one line, its end cut off where it is long."""
+def shorten_message(error: Exception) -> str:
+    """The message of another library on one line, cut after MOST_CAUSE characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= MOST_CAUSE else f"{text[:MOST_CAUSE].rsplit(' ', 1)[0]} ..."
 
@@ -111,7 +112,7 @@ def cause_of(error: Exception) -> str:
 def _check_readable(folder: Path, name: str) -> None:
     """Raise ScenarioError for a file of a model that this process may not read.
 
-    transformers takes such a file for one that is not there.
+    transformers treats such a file as missing.
     """
     for file in sorted(folder.iterdir()):
         if file.suffix in MODEL_FILES and is_file(file):
@@ -127,7 +128,7 @@ def _check_readable(folder: Path, name: str) -> None:
 
 
 def _check_kind(config: Any, name: str) -> None:
-    """Raise ScenarioError for what neither family can be."""
+    """Raise ScenarioError for a quantised model and for an encoder with a decoder."""
     quantised = getattr(config, "quantization_config", None)
     if quantised is not None:
         fields = quantised if isinstance(quantised, dict) else quantised.to_dict()
@@ -147,12 +148,12 @@ def _check_kind(config: Any, name: str) -> None:
         )
 
 
-def _why_not(name: str, family: str, local: bool, error: Exception) -> str:
-    """Why something could not be loaded."""
+def _describe_failure(name: str, family: str, local: bool, error: Exception) -> str:
+    """The message for a model that could not be loaded."""
     if "trust_remote_code" in str(error):
         cause = "it needs code of its own (auto_map), which is not run"
     else:
-        cause = cause_of(error)
+        cause = shorten_message(error)
     if local:
         return (
             f"backbone.name: got {name!r}, wanted a folder from which transformers loads a {family} "
@@ -166,35 +167,36 @@ def _why_not(name: str, family: str, local: bool, error: Exception) -> str:
 
 
 def _is_unread(key: str, family: str) -> bool:
-    """Whether a weight changes nothing that is read: mean pooling needs no pooler."""
+    """Whether the emulator does not use a weight: mean pooling needs no pooler."""
     return family == "sentence_encoder" and "pooler" in key.split(".")
 
 
-def _misfits(model: nn.Module, told: Mapping[str, Any], unread: Sequence[str]) -> list[str]:
-    """What does not belong together, in words; empty where everything does.
+def _find_misfits(model: nn.Module, loading: Mapping[str, Any], unread: Sequence[str]) -> list[str]:
+    """The differences between weights and model, in words; empty if there are none.
 
-    Weights of a part that the model lacks as a whole (the head of another task) are left over rightly.
+    loading: the report of transformers. Weights of a part that the model lacks as a whole (the head of
+    another task) are not a difference.
     """
-    missing = sorted(set(told["missing_keys"]) - set(unread))
-    of_its_parts = [key for key in told["unexpected_keys"] if _names_a_part(model, key)]
-    strange = sorted(told["unexpected_keys"] if missing else of_its_parts)
+    missing = sorted(set(loading["missing_keys"]) - set(unread))
+    of_its_parts = [key for key in loading["unexpected_keys"] if _names_a_part(model, key)]
+    unknown = sorted(loading["unexpected_keys"] if missing else of_its_parts)
     shapes = [
-        f"{key} {list(got)} for {list(wanted)}" for key, got, wanted in told["mismatched_keys"]
+        f"{key} {list(got)} for {list(wanted)}" for key, got, wanted in loading["mismatched_keys"]
     ]
-    found = {"missing": missing, "unknown": strange, "of another shape": sorted(shapes)}
-    misfits = [f"{what}: {_first(names)}" for what, names in found.items() if names]
-    return misfits + [" ".join(text.split()) for text in told["error_msgs"]]
+    found = {"missing": missing, "unknown": unknown, "of another shape": sorted(shapes)}
+    misfits = [f"{what}: {_join_first(names)}" for what, names in found.items() if names]
+    return misfits + [" ".join(text.split()) for text in loading["error_msgs"]]
 
 
 def _names_a_part(model: nn.Module, key: str) -> bool:
-    """Whether a weight would lie in one of the model's parts, were there a place for it."""
+    """Whether the name of a weight begins with the name of one of the model's parts."""
     parts = dict(model.named_children())
     own_prefix = f"{model.base_model_prefix}."
     inner = key if key.split(".")[0] in parts else key.removeprefix(own_prefix)
     return inner.split(".")[0] in parts
 
 
-def _first(names: Sequence[str]) -> str:
-    """A few of them, and how many more there are."""
+def _join_first(names: Sequence[str]) -> str:
+    """The first MOST_NAMES names, and the number of the others."""
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more

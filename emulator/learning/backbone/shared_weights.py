@@ -1,7 +1,7 @@
-"""One set of frozen weights for many processes of a host: handles to memory travel, no weights.
+"""One set of frozen weights for many processes of a host: processes exchange handles, not weights.
 
-On a GPU a handle is CUDA's (interprocess communication), in main memory the name of a shared file. Who
-exports must outlive all who adopt, as long as they use the weights. Handles are JSON, no pickle.
+On a GPU a handle is CUDA's (interprocess communication); in main memory it is the name of a shared file.
+The exporting process must run until no other process uses the weights. Handles are JSON, not pickle.
 """
 
 import base64
@@ -12,21 +12,22 @@ import torch
 from torch import Tensor, UntypedStorage, nn
 
 Handle = list[Any]
-"""What torch tells of a shared storage: numbers, booleans, text, and bytes as {"bytes": base64}."""
+"""Torch's handle of a shared storage: numbers, booleans, text, and bytes as {"bytes": base64}."""
 
 
-def exported(model: nn.Module) -> str:
-    """Handles to a model's parameters and buffers; from now on they lie in shared memory.
+def export_handles(model: nn.Module) -> str:
+    """Move a model's parameters and buffers to shared memory and return handles to them.
 
-    Law: `adopt` of it, in another process of this host, gives the same tensors, tied ones still tied.
+    Law: `adopt_weights` with these handles, in another process of this host, gives the same tensors;
+    tied tensors stay tied.
     """
     storages: dict[int, int] = {}
     handles: list[Handle] = []
     tensors: dict[str, list[Any]] = {}
-    for name, tensor in _tensors(model):
+    for name, tensor in _list_tensors(model):
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in storages:
-            handle = _handle(storage)  # which may move it
+            handle = _make_handle(storage)  # this may move the storage
             storages[storage.data_ptr()] = len(handles)
             handles.append([storage.is_cuda, *map(_to_json, handle)])
         tensors[name] = [
@@ -39,15 +40,17 @@ def exported(model: nn.Module) -> str:
     return json.dumps({"storages": handles, "tensors": tensors})
 
 
-def adopt(model: nn.Module, handles: str) -> None:
-    """Put another process's tensors in the place of the model's own; parameters stay frozen."""
-    told = json.loads(handles)
-    storages = [_opened(cuda, [_from_json(x) for x in rest]) for cuda, *rest in told["storages"]]
+def adopt_weights(model: nn.Module, handles: str) -> None:
+    """Replace the model's tensors with those of another process; parameters stay frozen."""
+    read = json.loads(handles)
+    storages = [
+        _open_storage(cuda, [_from_json(x) for x in rest]) for cuda, *rest in read["storages"]
+    ]
     shared = {
-        name: _view(storages[index], *rest) for name, (index, *rest) in told["tensors"].items()
+        name: _make_view(storages[index], *rest) for name, (index, *rest) in read["tensors"].items()
     }
     parameters: dict[tuple[int, int], nn.Parameter] = {}
-    for name, old in _tensors(model):
+    for name, old in _list_tensors(model):
         new = shared[name]
         owner, _, leaf = name.rpartition(".")
         module = model.get_submodule(owner)
@@ -60,31 +63,31 @@ def adopt(model: nn.Module, handles: str) -> None:
             module.register_buffer(leaf, new, persistent=persistent)
 
 
-def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
-    """All parameters and buffers by every name that they have."""
+def _list_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
+    """All parameters and buffers under each of their names."""
     return [
         *model.named_parameters(remove_duplicate=False),
         *model.named_buffers(remove_duplicate=False),
     ]
 
 
-def _handle(storage: UntypedStorage) -> tuple[Any, ...]:
-    told: tuple[Any, ...] = (
+def _make_handle(storage: UntypedStorage) -> tuple[Any, ...]:
+    handle: tuple[Any, ...] = (
         storage._share_cuda_()  # type: ignore[no-untyped-call]
         if storage.is_cuda
         else storage._share_filename_cpu_()
     )
-    return told
+    return handle
 
 
-def _opened(cuda: bool, handle: Handle) -> UntypedStorage:
+def _open_storage(cuda: bool, handle: Handle) -> UntypedStorage:
     if cuda:
         torch.cuda.init()  # type: ignore[no-untyped-call]
         return UntypedStorage._new_shared_cuda(*handle)
     return UntypedStorage._new_shared_filename_cpu(*handle)
 
 
-def _view(
+def _make_view(
     storage: UntypedStorage, dtype: str, offset: int, shape: list[int], stride: list[int]
 ) -> Tensor:
     empty = torch.empty(0, dtype=getattr(torch, dtype), device=storage.device)

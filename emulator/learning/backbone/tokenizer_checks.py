@@ -1,4 +1,4 @@
-"""Whether a loaded model, its tokenizer and what the scenario asks of them fit together."""
+"""Checks that a loaded model, its tokenizer and the scenario fit together."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,12 +10,12 @@ from emulator.learning.linear_layers import is_linear
 
 
 def check_tokens(tokenizer: Any, model: Any, family: str, name: str) -> None:
-    """Raise ScenarioError where a token is lacking that is needed, or one has no embedding."""
+    """Raise ScenarioError if the tokenizer lacks a special token, or if a token has no embedding."""
     if family == "causal_lm" and tokenizer.eos_token_id is None:
         raise ScenarioError(
             [
                 f"backbone.name: got {name!r}, whose tokenizer has no end token (eos_token), wanted "
-                "one: it tells a causal_lm where an answer ends"
+                "one: a causal_lm needs it to mark the end of an answer"
             ]
         )
     if tokenizer.pad_token_id is None:
@@ -39,9 +39,9 @@ def check_tokens(tokenizer: Any, model: Any, family: str, name: str) -> None:
 
 
 def check_positions(model: Any, max_tokens: int, name: str) -> None:
-    """Raise ScenarioError where inputs could be longer than the model has positions."""
+    """Raise ScenarioError if `max_tokens` exceeds the number of positions of the model."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(limit, int) or limit <= 0:  # positions without a limit, or without a name
+    if not isinstance(limit, int) or limit <= 0:  # no limit, or another name for it
         return
     for module_name, module in model.named_modules():
         counts_from_padding = (
@@ -57,10 +57,10 @@ def check_positions(model: Any, max_tokens: int, name: str) -> None:
         )
 
 
-def adapted_modules(model: nn.Module, suffixes: Sequence[str], name: str) -> tuple[str, ...]:
-    """Full names of the linear layers with these suffixes, in the model's order.
+def find_adapted_modules(model: nn.Module, suffixes: Sequence[str], name: str) -> tuple[str, ...]:
+    """Find the full names of the linear layers with these suffixes, in the model's order.
 
-    Raises ScenarioError for suffixes without a linear layer, also where others have one.
+    Raises ScenarioError if any suffix has no linear layer.
     """
     modules = dict(model.named_modules())
     ends_in = {s: [n for n in modules if n == s or n.endswith(f".{s}")] for s in suffixes}

@@ -1,4 +1,4 @@
-"""A freshly loaded model reads a few tokens, as training and answering will: what cannot work fails here.
+"""A trial pass of a loaded model over a few tokens, so that a model that cannot work fails before training.
 
 Shapes: S texts, T tokens, k inputs of a module.
 """
@@ -11,23 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from emulator.core.errors import ScenarioError
-from emulator.learning.backbone.model_folder import cause_of
+from emulator.learning.backbone.model_folder import shorten_message
 
 TEXTS, TOKENS = 2, 3
-"""S and T of the trial: different, so that a shape tells them apart."""
+"""S and T of the trial; they differ, so that a shape identifies them."""
 
 
-def try_out(model: Any, family: str, targets: Sequence[str], name: str) -> None:
-    """Read, and for a causal_lm go on from the key-value cache. Changes nothing in the model.
+def try_model(model: Any, family: str, targets: Sequence[str], name: str) -> None:
+    """Run one forward pass, for a causal_lm a second one from the key-value cache. The model stays equal.
 
-    Raises ScenarioError for a model that cannot, and for adapted modules that do not see every token.
+    Raises ScenarioError if a pass fails, and if an adapted module does not get every token as input.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     try:
-        with torch.inference_mode(), _watched(model, targets, shapes):
-            problem = _reads_on(model) if family == "causal_lm" else _reads(model)
-    except Exception as error:  # whatever an unknown architecture raises
-        problem = f"which fails on {TOKENS} tokens ({cause_of(error)})"
+        with torch.inference_mode(), _record_shapes(model, targets, shapes):
+            problem = _try_decoder(model) if family == "causal_lm" else _try_encoder(model)
+    except Exception as error:  # an unknown architecture may raise anything
+        problem = f"which fails on {TOKENS} tokens ({shorten_message(error)})"
     if problem:
         raise ScenarioError([f"backbone.name: got {name!r} as {family}, {problem}"])
     blind = [t for t in targets if shapes.get(t, ())[:-1] != (TEXTS, TOKENS)]
@@ -41,10 +41,10 @@ def try_out(model: Any, family: str, targets: Sequence[str], name: str) -> None:
 
 
 @contextmanager
-def _watched(
+def _record_shapes(
     model: nn.Module, targets: Sequence[str], shapes: dict[str, tuple[int, ...]]
 ) -> Iterator[None]:
-    """Note the shape of the first input of each target."""
+    """Record the shape of the first input of each target in `shapes`."""
 
     def watch(name: str) -> Callable[[Any, tuple[Tensor, ...]], None]:
         def note(_module: Any, inputs: tuple[Tensor, ...]) -> None:
@@ -60,15 +60,15 @@ def _watched(
             handle.remove()
 
 
-def _reads(model: Any) -> str:
-    """What is wrong with an encoder, in words; empty where nothing is."""
+def _try_encoder(model: Any) -> str:
+    """Run an encoder. Returns its problem in words; empty if there is none."""
     ids_ST = torch.zeros((TEXTS, TOKENS), dtype=torch.long)
     states = model(input_ids=ids_ST, attention_mask=torch.ones_like(ids_ST)).last_hidden_state
     return "" if states.shape[:2] == ids_ST.shape else "wanted one hidden state a token"
 
 
-def _reads_on(model: Any) -> str:
-    """What is wrong with a decoder, in words; empty where nothing is."""
+def _try_decoder(model: Any) -> str:
+    """Run a decoder twice. Returns its problem in words; empty if there is none."""
     if not model.can_generate():
         return "which cannot generate, wanted a decoder"
     ids_ST = torch.zeros((TEXTS, TOKENS), dtype=torch.long)
@@ -81,9 +81,7 @@ def _reads_on(model: Any) -> str:
     )
     cache = getattr(read, "past_key_values", None)
     if cache is None:
-        return (
-            "which keeps no key-value cache, wanted a decoder with attention: answers go on from it"
-        )
+        return "which keeps no key-value cache, wanted a decoder with attention: answers are decoded with it"
     cache.batch_select_indices(torch.tensor([0, 0, 1]))
     model(
         input_ids=ids_ST[:1, :1].expand(3, 1),

@@ -1,4 +1,4 @@
-"""Routing: which expert answers, and the experts as one stacked adapter. One file per router."""
+"""Routing: the choice of the expert that answers, and all experts in one model. One file per router."""
 
 from emulator.learning.routing.arrow import Arrow
 from emulator.learning.routing.bag_of_words import BagOfWords

@@ -1,7 +1,7 @@
-"""Routing by the experts' own weights, token by token and module by module; nothing is sent.
+"""Routing by the experts' own weights for each token in each module, without any message.
 
-An expert's prototype in a module is the input direction that its update stretches most; a token goes
-to the experts whose prototypes it lies along. Source: arXiv 2405.11157 (Arrow), also found in PEFT.
+The prototype of an expert in a module is the input direction that its update amplifies most. A token
+uses the experts whose prototypes are most parallel to it. Source: arXiv 2405.11157 (Arrow), also in PEFT.
 Shapes: S sequences, T tokens, E experts, r lora_rank, k inputs, d outputs.
 """
 
@@ -22,7 +22,7 @@ class Arrow(OpenGates):
 
     kind: Literal["arrow"] = "arrow"
     temperature: float = Field(default=1.0, gt=0, description="softness of the gates")
-    top_m: int = Field(default=3, gt=0, description="experts that a token is given to")
+    top_m: int = Field(default=3, gt=0, description="experts that a token uses")
 
     def layer_gate(self, experts: Sequence[ModuleExpert]) -> LayerGate | None:
         """The gate of one module."""
@@ -32,7 +32,7 @@ class Arrow(OpenGates):
 
 @dataclass(frozen=True, eq=False)
 class ArrowGate:
-    """Gates of every token in one module. The sequences' gates act as a prior: 0 shuts an expert out."""
+    """Gates of every token in one module. The sequences' gates are a prior: 0 excludes an expert."""
 
     prototypes_Ek: Tensor
     temperature: float
@@ -41,7 +41,7 @@ class ArrowGate:
     def __call__(self, hidden_STk: Tensor, gates_SE: Tensor) -> Tensor:
         """[S, T, E]: g_j exp(|<h, v_j>| / temperature), the top_m largest normalised to sum to one.
 
-        Where a sequence's gates are all closed, its tokens' are.
+        If all gates of a sequence are 0, the gates of its tokens are 0.
         """
         along_STE = (hidden_STk.float() @ self.prototypes_Ek.T).abs() / self.temperature
         logits_STE = along_STE + gates_SE.log().unsqueeze(1)
@@ -54,7 +54,7 @@ class ArrowGate:
 def prototype(a_rk: Tensor, b_dr: Tensor) -> Tensor:
     """The top right singular vector of B A [k], float32, up to its sign; zeros where B A is zero.
 
-    Found in r x r: with A^T = Q R, B A = (B R^T) Q^T, so it is Q times that of B R^T.
+    The computation is in r x r: with A^T = Q R, B A = (B R^T) Q^T, so the vector is Q times that of B R^T.
     """
     basis_kr, upper_rr = torch.linalg.qr(a_rk.double().T)
     core_dr = b_dr.double() @ upper_rr.T

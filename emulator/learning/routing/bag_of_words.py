@@ -1,6 +1,6 @@
-"""A control that knows no model: the nearest task by token counts.
+"""A control without hidden states: the most likely task by token counts.
 
-Where it does as well as a router on hidden states, routing on that suite is a lookup of words.
+If it is as good as a router on hidden states, the words alone determine the tasks of a suite.
 Shapes: S questions, T tasks, V vocabulary.
 """
 
@@ -16,13 +16,13 @@ from emulator.core.types.data import Question
 from emulator.learning.routing.scored_router import Scored
 
 SMOOTHING = 0.1
-"""Imaginary occurrences of every token in every task."""
+"""Pseudo-count of every token in every task."""
 
 
 class BagOfWords(Scored):
-    """Multinomial naive Bayes over the tokenizer's tokens, all tasks equally likely beforehand.
+    """Multinomial naive Bayes over the tokenizer's tokens, with equal prior probabilities of all tasks.
 
-    score_j = sum over tokens of log p_j(token). Its statistics are task x vocabulary counts.
+    score_j = sum over tokens of log p_j(token). The statistics are counts by task and token.
     Familiarity is the largest score per token.
     """
 
@@ -31,7 +31,7 @@ class BagOfWords(Scored):
     def features(
         self, backbone: LoadedBackbone, questions: Sequence[Question], seed: int
     ) -> csr_array:
-        """How often each token occurs [S, V], sparse."""
+        """Number of occurrences of each token [S, V], sparse."""
         tokens = backbone.tokenize([q.text for q in questions])
         row, column = tokens["attention_mask"].nonzero(as_tuple=True)
         ids = tokens["input_ids"][row, column].cpu().numpy()
@@ -51,7 +51,7 @@ class BagOfWords(Scored):
     def fit(
         self, statistics: Mapping[str, FloatArray], own_features: csr_array, num_tasks: int
     ) -> dict[str, FloatArray]:
-        """counts [T] of tokens, log_p [T, V], threshold [1]. Raises ValueError where none are."""
+        """counts [T] of tokens, log_p [T, V], threshold [1]. Raises ValueError if there are no tokens."""
         counts_T = statistics["token_counts"].sum(axis=1, dtype=np.float64)
         if not counts_T.any():
             raise ValueError("router statistics: got no tokens, wanted some of every task")

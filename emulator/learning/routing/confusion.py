@@ -1,4 +1,4 @@
-"""What gates say about a router: where questions went, and whether it knows what it does not know.
+"""Evaluation of gates: shares of questions by chosen task, and detection of out-of-distribution questions.
 
 Shapes: S questions, T tasks.
 """
@@ -10,14 +10,14 @@ import numpy as np
 from emulator.core.types.arrays import DoubleArray, FloatArray
 
 ABSTAINED = "abstained"
-"""Where a question goes that no expert answers: to the backbone alone."""
+"""The destination of questions that no expert answers: the backbone alone answers them."""
 
 
-def routes(gates_ST: FloatArray, task_names: Sequence[str]) -> dict[str, float]:
-    """Shares of the questions by the task they go to, and by ABSTAINED; together they are one.
+def route_shares(gates_ST: FloatArray, task_names: Sequence[str]) -> dict[str, float]:
+    """Shares of the questions by chosen task, with ABSTAINED; the shares sum to one.
 
-    A question goes to the task of its largest gate (of equal ones to the first). Empty where every
-    gate is equally open: that is no route.
+    The chosen task has the largest gate (the first of equal ones). Empty if all gates of all questions
+    are equal and positive, because then no task is chosen.
     """
     if gates_ST.min() == gates_ST.max() > 0:
         return {}
@@ -29,9 +29,9 @@ def routes(gates_ST: FloatArray, task_names: Sequence[str]) -> dict[str, float]:
 
 
 def auroc(known_K: DoubleArray, unseen_U: DoubleArray) -> float:
-    """How likely a known question is more familiar than an unseen one, ties counted half.
+    """Probability that a known question is more familiar than an unseen one; ties count half.
 
-    The area under the ROC curve of telling them apart by familiarity: 1 perfect, 0.5 a coin.
+    This is the area under the ROC curve of a classifier by familiarity: 1 is perfect, 0.5 is chance.
     """
     sorted_U = np.sort(unseen_U)
     below = np.searchsorted(sorted_U, known_K, side="left").sum()

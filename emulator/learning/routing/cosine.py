@@ -1,7 +1,7 @@
 """The paper's gate up to normalisation: the cosine between a prompt's state and each task's mean.
 
-Costs the mean vectors only. As good as the discriminant on a sentence encoder, useless on a causal
-model whose states all point one way.
+Only the mean vectors are sent. The router is as good as the discriminant on a sentence encoder, and
+useless on a causal model whose states all have nearly the same direction.
 Shapes: S questions, T tasks, p projected width.
 """
 
@@ -57,7 +57,7 @@ def _cosines(fitted: Mapping[str, FloatArray], features_Sp: DoubleArray) -> Doub
 
 
 def _unit(x_Np: DoubleArray) -> DoubleArray:
-    """Rows of length one; a row of zeros stays."""
+    """Rows scaled to length one; a row of zeros does not change."""
     length_N1 = np.linalg.norm(x_Np, axis=1, keepdims=True)
     unit_Np: DoubleArray = x_Np / np.where(length_N1 > 0, length_N1, 1.0)
     return unit_Np

@@ -1,8 +1,8 @@
 """The implicit mixture of experts: all experts of a device as one stacked adapter.
 
-Shapes: S sequences, T tokens, E experts, r lora_rank, R = sum of the ranks of the experts whose gates
-are open, k inputs, d outputs. y = W0 h + sum_j g_j scaling_j B_j A_j h, computed as one pair of
-matrix products: z = A h over the stack [R, k], gated, then B z over the stack [d, R].
+Shapes: S sequences, T tokens, E experts, r lora_rank, R = sum of the ranks of the experts with open
+(positive) gates, k inputs, d outputs. y = W0 h + sum_j g_j scaling_j B_j A_j h is computed as one pair of
+matrix products: z = A h over the stack [R, k], times the gates, then B z over the stack [d, R].
 """
 
 from collections.abc import Callable, Sequence
@@ -17,15 +17,15 @@ from emulator.core.types.result import Expert
 from emulator.learning.linear_layers import is_linear
 
 LayerGates = Callable[[Sequence[ModuleExpert]], LayerGate | None]
-"""What `protocols.Router.layer_gate` is: the gate of a module with these experts."""
+"""The type of `protocols.Router.layer_gate`: maps the experts of a module to its gate."""
 
 
 def expert_gates(
     gates_ST: FloatArray, task_names: Sequence[str], experts: Sequence[Expert]
 ) -> FloatArray:
-    """Gates of tasks [S, tasks] -> of experts [S, E]: the experts of one task share its gate equally.
+    """Gates of experts [S, E] from gates of tasks [S, tasks]: experts of one task share its gate equally.
 
-    A task without an expert is answered by the backbone: its gate goes to nobody.
+    The gate of a task without an expert is dropped; the backbone answers in its place.
     """
     columns = [task_names.index(expert.task) for expert in experts]
     shares_E = np.array([1.0 / columns.count(column) for column in columns], dtype=np.float32)
@@ -34,11 +34,11 @@ def expert_gates(
 
 
 class MixtureLinear(nn.Module):
-    """A frozen linear layer of any type and the stacked experts beside it, in float32.
+    """A frozen linear layer of any type, and the stacked experts in float32.
 
-    Laws: with one gate of 1 open, the output is bit for bit that of a mixture of this expert alone,
-    and equals the adapted layer it came from to rounding; with none open, bit for bit the frozen
-    layer's; `active_ranks` of R or more change nothing.
+    Laws: with a single open gate of 1, the output is bit for bit that of a mixture of this expert alone,
+    and equals the adapted layer of the expert up to rounding. Without open gates it is bit for bit the
+    output of the frozen layer. `active_ranks` of R or more have no effect.
     """
 
     stack_A_Rk: Tensor
@@ -51,7 +51,7 @@ class MixtureLinear(nn.Module):
         active_ranks: int | None = None,
         layer_gate: LayerGate | None = None,
     ) -> None:
-        """experts: in gate order. active_ranks: how many of z a token keeps (None: all)."""
+        """experts: in the order of the gates. active_ranks: entries of z that a token keeps (None: all)."""
         super().__init__()
         self.base = base
         device = base.weight.device
@@ -65,7 +65,7 @@ class MixtureLinear(nn.Module):
         self.set_gates(torch.zeros(1, len(experts)))
 
     def set_gates(self, gates_SE: Tensor) -> None:
-        """Gates of the sequences to come; one row serves all of them. Closed experts cost nothing."""
+        """Set the gates of the next sequences; one row is for all of them. Closed experts take no time."""
         gates_SE = gates_SE.to(self.ranks.device)
         open_R = (gates_SE > 0).any(dim=0).repeat_interleave(self.ranks)
         self._gates_SE, self._open_R = gates_SE, open_R
@@ -73,11 +73,11 @@ class MixtureLinear(nn.Module):
         self._open_A_Rk, self._open_B_dR = self.stack_A_Rk[open_R], self.stack_B_dR[:, open_R]
 
     def forward(self, hidden_STk: Tensor) -> Tensor:
-        """[S, T, k] -> [S, T, d]."""
+        """Outputs [S, T, d] of inputs [S, T, k]."""
         frozen_STd: Tensor = self.base(hidden_STk)
         z_STR = hidden_STk.float() @ self._open_A_Rk.T * self._rank_gates(hidden_STk)
         if self._active_ranks is not None and self._active_ranks < z_STR.shape[-1]:
-            z_STR = largest(z_STR, self._active_ranks)
+            z_STR = keep_largest(z_STR, self._active_ranks)
         return frozen_STd + (z_STR @ self._open_B_dR.T).to(frozen_STd.dtype)
 
     def _rank_gates(self, hidden_STk: Tensor) -> Tensor:
@@ -90,8 +90,8 @@ class MixtureLinear(nn.Module):
         return gates_STE.repeat_interleave(self.ranks, dim=-1)[..., self._open_R]
 
 
-def largest(z_STR: Tensor, count: int) -> Tensor:
-    """z with all but the `count` largest magnitudes of every token set to zero."""
+def keep_largest(z_STR: Tensor, count: int) -> Tensor:
+    """Keep the `count` largest magnitudes of every token; the other entries of z become zero."""
     kept = z_STR.abs().topk(count, dim=-1).indices
     return torch.zeros_like(z_STR).scatter(-1, kept, z_STR.gather(-1, kept))
 
@@ -107,7 +107,7 @@ class RoutedModel:
         active_ranks: int | None = None,
         layer_gates: LayerGates = lambda experts: None,
     ) -> None:
-        """`twin` copies the module tree over the same frozen tensors."""
+        """twin: copies the module tree over the same frozen tensors."""
         self.module = twin(backbone)
         self._mixtures: list[MixtureLinear] = []
         names = [n.removesuffix(".lora_B") for n in experts[0].tensors if n.endswith(".lora_B")]
@@ -129,6 +129,6 @@ class RoutedModel:
         self.module.eval()
 
     def set_gates(self, gates_SE: Tensor) -> None:
-        """Gates for the sequences to come: [S, E], or [1, E] for all alike; they hold while decoding."""
+        """Set the gates of the next sequences: [S, E], or [1, E] for all; they also apply in decoding."""
         for mixture in self._mixtures:
             mixture.set_gates(gates_SE)

@@ -1,4 +1,4 @@
-"""Experts that are whole sets of weights: they cannot be stacked, so one copy of the backbone takes turns.
+"""Experts that are whole sets of weights: one copy of the backbone holds their mixture, one at a time.
 
 Shapes: E experts. W = W0 + sum_j g_j scaling_j D_j for the differences D_j of expert j.
 """
@@ -12,23 +12,23 @@ from emulator.core.types.result import Expert
 
 
 class RoutedWeights:
-    """A copy of the backbone whose weights follow the gates.
+    """A copy of the backbone whose weights depend on the gates.
 
-    Laws: one gate of 1 gives the weights that the expert was trained with, bit for bit; none open, the
-    backbone's.
+    Laws: a single gate of 1 gives the trained weights of this expert, bit for bit; gates of 0 give the
+    weights of the backbone.
     """
 
     def __init__(
         self, backbone: nn.Module, experts: Sequence[Expert], twin: Callable[[nn.Module], nn.Module]
     ) -> None:
-        """`twin` copies the model with float32 parameters of its own."""
+        """twin: copies the model with its own float32 parameters."""
         self.module = twin(backbone)
         self._frozen = dict(backbone.named_parameters())
         self._experts = experts
         self.module.eval()
 
     def set_gates(self, gates_1E: Tensor) -> None:
-        """Gates for all sequences to come [1, E]: one model has one set of weights at a time."""
+        """Set the gates of all next sequences [1, E]; one model has one set of weights at a time."""
         if len(gates_1E) != 1:
             raise ValueError(f"gates: got {len(gates_1E)} rows, wanted one for all sequences")
         gates_E: list[float] = gates_1E[0].tolist()

@@ -1,4 +1,4 @@
-"""What routers read that go by the frozen backbone's mean prompt state, and each task's mean of it.
+"""Features of routers on the frozen backbone's mean prompt state, and their mean for each task.
 
 Shapes: S questions, T tasks, H hidden width, p projected width.
 """
@@ -16,12 +16,12 @@ from emulator.learning.routing.scored_router import Scored
 
 
 class PromptStates(Scored):
-    """A mean hidden state per question, narrowed by a public seeded projection."""
+    """A router on the mean hidden state of a question, projected by a public seeded matrix."""
 
     max_width: int = Field(default=128, gt=0, description="p = min(hidden width, this)")
     gate_layer: int | None = Field(
         default=None,
-        description="hidden state the router reads (0: embeddings); default: the middle",
+        description="hidden state that the router uses (0: embeddings); default: the middle layer",
     )
 
     def features(
@@ -29,20 +29,23 @@ class PromptStates(Scored):
     ) -> DoubleArray:
         """Mean prompt states [S, p] float64."""
         states_SH = backbone.prompt_states([q.text for q in questions], self.gate_layer).numpy()
-        return narrowed(states_SH.astype(np.float64), self.max_width, seed)
+        return project_states(states_SH.astype(np.float64), self.max_width, seed)
 
     def task_sums(
         self, features_Sp: DoubleArray, task_of_S: Sequence[int], num_tasks: int
     ) -> dict[str, FloatArray]:
-        """Questions of each task and the sum of their features: counts [T], sums [T, p]."""
+        """Number of questions of each task, counts [T], and the sums of their features, sums [T, p]."""
         counts_T, sums_Tp = np.zeros(num_tasks), np.zeros((num_tasks, features_Sp.shape[1]))
         np.add.at(counts_T, task_of_S, 1.0)
         np.add.at(sums_Tp, task_of_S, features_Sp)
         return {"counts": counts_T.astype(np.float32), "sums": sums_Tp.astype(np.float32)}
 
 
-def narrowed(states_SH: DoubleArray, max_width: int, seed: int) -> DoubleArray:
-    """Through one public seeded orthonormal matrix to p = max_width; narrow states stay as they are."""
+def project_states(states_SH: DoubleArray, max_width: int, seed: int) -> DoubleArray:
+    """Project states to p = max_width with one public seeded orthonormal matrix.
+
+    States [S, H] with H <= max_width do not change.
+    """
     hidden = states_SH.shape[1]
     if hidden <= max_width:
         return states_SH
@@ -54,9 +57,9 @@ def narrowed(states_SH: DoubleArray, max_width: int, seed: int) -> DoubleArray:
 
 
 def task_means(statistics: Mapping[str, FloatArray]) -> tuple[DoubleArray, DoubleArray]:
-    """Counts [T] and means [T, p] of summed statistics; the mean of a task without any is 0.
+    """Counts [T] and means [T, p] of summed statistics; the mean of a task without samples is 0.
 
-    Raises ValueError where no task has any.
+    Raises ValueError if no task has samples.
     """
     counts_T = statistics["counts"].astype(np.float64)
     if not counts_T.any():

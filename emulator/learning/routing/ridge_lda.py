@@ -1,4 +1,4 @@
-"""Linear discriminant with a ridge: the nearest task mean, measured by the spread within tasks.
+"""Linear discriminant with a ridge: the nearest task mean in units of the scatter within tasks.
 
 Shapes: S questions, T tasks, p projected width.
 """
@@ -13,25 +13,27 @@ from emulator.core.types.arrays import DoubleArray, FloatArray
 from emulator.learning.routing.prompt_states import PromptStates, task_means
 
 SMALLEST_RIDGE = 1e-9
-"""Where there is no scatter at all (one sample per task), the nearest mean decides."""
+"""Least ridge; without any scatter (one sample per task) the router then chooses the nearest mean."""
 
 
 class RidgeLda(PromptStates):
-    """Linear discriminant on additive statistics; no training, nobody's raw data (our default).
+    """Linear discriminant on additive statistics, without training and without raw data (the default).
 
     score_j = -d_j(x)^2 / 2 with d_j(x)^2 = (x - mu_j)^T S^-1 (x - mu_j), which differs from
     (mu_j - m)^T S^-1 (x - m) - (mu_j - m)^T S^-1 (mu_j - m) / 2 by a term without j.
-    S = S_w + ridge tr(S_w)/p I; S_w is the scatter of each device's prompts about *its own* means.
-    Such scatters add up and have no large common part, so they survive rounding, which second
-    moments of a language model's states do not; what they leave out is how far the means of devices
-    of one task lie apart. Familiarity is minus the d^2 of the nearest task over that task's spread
-    relative to the mean one: a tight task's threshold must not shut out the questions of a wide one.
+    S = S_w + ridge tr(S_w)/p I; S_w is the sum of the scatters of each device's prompts about *its own*
+    means. These scatters are additive and have no large common part, so rounding does not harm them,
+    unlike second moments of a language model's states. They do not contain the distances between the
+    means of devices of one task. Familiarity is minus the d^2 of the nearest task, divided by the spread
+    of this task relative to the mean spread; otherwise the threshold of a task with a small spread would
+    reject the questions of a task with a large one.
     """
 
     kind: Literal["ridge_lda"] = "ridge_lda"
     scatter: Literal["full", "diagonal", "none"] = Field(
         default="full",
-        description="what is sent of S_w: p(p+1)/2 entries, p, or its trace alone (the nearest mean)",
+        description="part of S_w that is sent: p(p+1)/2 entries, p entries, or only its trace (which "
+        "gives the nearest mean)",
     )
     ridge: float = Field(
         default=0.1, ge=0, description="ridge on the pooled scatter, over its mean eigenvalue"
@@ -42,29 +44,29 @@ class RidgeLda(PromptStates):
     ) -> dict[str, FloatArray]:
         """counts [T], sums [T, p], spreads [T] and scatter: [p(p+1)/2] (upper half by rows), [p] or none.
 
-        spreads: the sum of squared distances to the own mean, task by task.
+        spreads: for each task the sum of squared distances to the device's own mean.
         """
         sums = self.task_sums(features, task_of, num_tasks)
         _, means_Tp = task_means(sums)
         centred_Sp = features - means_Tp[list(task_of)]
         spreads_T = np.zeros(num_tasks)
         np.add.at(spreads_T, task_of, np.square(centred_Sp).sum(axis=1))
-        told = {**sums, "spreads": spreads_T.astype(np.float32)}
+        parts = {**sums, "spreads": spreads_T.astype(np.float32)}
         if self.scatter == "none":
-            return told
+            return parts
         if self.scatter == "diagonal":
             scatter = np.square(centred_Sp).sum(axis=0)
         else:
             scatter = (centred_Sp.T @ centred_Sp)[np.triu_indices(features.shape[1])]
-        return {**told, "scatter": scatter.astype(np.float32)}
+        return {**parts, "scatter": scatter.astype(np.float32)}
 
     def fit(
         self, statistics: Mapping[str, FloatArray], own_features: DoubleArray, num_tasks: int
     ) -> dict[str, FloatArray]:
         """counts [T], means [T, p], spreads [T], whitening ([p, p], [p] or [1]) and threshold [1].
 
-        |whitening (x - mu)| is the distance; spreads are relative to the mean one. A task without
-        samples gets no gate. Raises ValueError where no task has any.
+        |whitening (x - mu)| is the distance; spreads are relative to the mean spread. The gate of a task
+        without samples is 0. Raises ValueError if no task has samples.
         """
         counts_T, means_Tp = task_means(statistics)
         whitening = self._whitening(statistics, counts_T.sum(), means_Tp.shape[1])
@@ -88,7 +90,7 @@ class RidgeLda(PromptStates):
     def _whitening(
         self, statistics: Mapping[str, FloatArray], num_samples: float, width: int
     ) -> DoubleArray:
-        """W with W W^T = S^-1."""
+        """The whitening W with W W^T = S^-1."""
         if self.scatter == "none":
             variance = statistics["spreads"].sum(dtype=np.float64) / num_samples / width
             return np.array([1.0 / np.sqrt(max(variance, SMALLEST_RIDGE))])
@@ -104,12 +106,12 @@ class RidgeLda(PromptStates):
         return full
 
     def _added(self, variances_p: DoubleArray) -> float:
-        """What the ridge adds to every variance."""
+        """The amount that the ridge adds to every variance."""
         return max(self.ridge * float(variances_p.mean()), SMALLEST_RIDGE)
 
 
 def _relative_spreads(spreads_T: FloatArray, counts_T: DoubleArray) -> DoubleArray:
-    """Each task's mean squared distance to its mean over that of all; 1 where there is none."""
+    """Each task's mean squared distance to its mean, relative to that of all tasks; 1 if it is 0."""
     per_sample_T = spreads_T / np.maximum(counts_T, 1.0)
     overall = spreads_T.sum(dtype=np.float64) / counts_T.sum()
     return np.where(per_sample_T > 0, per_sample_T / max(overall, SMALLEST_RIDGE), 1.0)
@@ -131,6 +133,6 @@ def _squared_distances(fitted: Mapping[str, FloatArray], features_Sp: DoubleArra
 
 
 def _whitened(x_Np: DoubleArray, whitening: FloatArray) -> DoubleArray:
-    """Times a matrix, or entry by entry."""
+    """Rows multiplied by a whitening matrix, or entry by entry by a whitening vector."""
     stretched: DoubleArray = x_Np @ whitening if whitening.ndim == 2 else x_Np * whitening
     return stretched

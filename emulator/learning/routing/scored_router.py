@@ -1,4 +1,4 @@
-"""From scores to gates: what all routers share that hold an input against every task.
+"""From scores to gates: the common part of all routers that score an input for every task.
 
 Shapes: S questions, T tasks.
 """
@@ -13,7 +13,7 @@ from emulator.core.types.arrays import DoubleArray, FloatArray
 
 
 class Scored(BaseModel):
-    """How scores become gates, and below which familiarity all of them stay closed."""
+    """The conversion of scores to gates, and the threshold of familiarity below which all gates are 0."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     temperature: float = Field(default=1.0, gt=0, description="softness of the gates")
@@ -22,12 +22,12 @@ class Scored(BaseModel):
         default=None,
         gt=0,
         lt=1,
-        description="the backbone alone answers what is stranger than all but this share of the own "
-        "training prompts; default: never",
+        description="share of the own training prompts whose familiarity is below the threshold; the "
+        "backbone alone answers questions below the threshold; default: no threshold",
     )
 
     def threshold(self, familiarity_S: DoubleArray) -> FloatArray:
-        """The least familiarity that opens a gate, from own training prompts [1]; -inf: never closed."""
+        """The least familiarity of an open gate [1], from own training prompts; -inf without `abstain`."""
         lowest = -np.inf if self.abstain is None else np.quantile(familiarity_S, self.abstain)
         return np.array([lowest], dtype=np.float32)
 
@@ -36,7 +36,7 @@ class Scored(BaseModel):
     ) -> FloatArray:
         """softmax(scores / temperature), the top_m largest, normalised; zeros below the threshold.
 
-        Of equal scores the first counts as larger. A task that scores -inf gets no gate.
+        The first of equal scores counts as larger. A score of -inf gives a gate of 0.
         """
         soft_ST = np.exp((scores_ST - scores_ST.max(axis=1, keepdims=True)) / self.temperature)
         dropped = np.argsort(-soft_ST, axis=1, kind="stable")[:, self.top_m :]
@@ -46,5 +46,5 @@ class Scored(BaseModel):
         return gates_ST
 
     def layer_gate(self, experts: Sequence[ModuleExpert]) -> LayerGate | None:
-        """None: a sequence's gates hold in every module."""
+        """None: the gates of a sequence apply in every module."""
         return None

@@ -1,4 +1,4 @@
-"""Routers that read nothing and open every gate.
+"""Routers that read no question and open every gate.
 
 Shapes: S questions, T tasks.
 """
@@ -16,14 +16,14 @@ from emulator.core.types.data import Question
 
 
 class OpenGates(BaseModel):
-    """All gates at 1 for every input: nothing is read, nothing sent, nothing strange."""
+    """A router with gates of 1 for every input; it reads and sends nothing and never abstains."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def features(
         self, backbone: LoadedBackbone, questions: Sequence[Question], seed: int
     ) -> DoubleArray:
-        """Nothing is read [S, 0]."""
+        """Empty features [S, 0]."""
         return np.zeros((len(questions), 0))
 
     def statistics(
@@ -43,15 +43,15 @@ class OpenGates(BaseModel):
         return np.tile(fitted["open"], (len(features), 1))
 
     def familiarity(self, fitted: Mapping[str, FloatArray], features: DoubleArray) -> DoubleArray:
-        """All alike [S]."""
+        """Zeros [S]: all questions are equally familiar."""
         return np.zeros(len(features))
 
 
 class Uniform(OpenGates):
-    """All experts at once: the plain sum, what merging gives (a control)."""
+    """All experts together: the plain sum, as after merging (a control)."""
 
     kind: Literal["uniform"] = "uniform"
 
     def layer_gate(self, experts: Sequence[ModuleExpert]) -> LayerGate | None:
-        """None: the gates of 1 hold in every module."""
+        """None: the gates of 1 apply in every module."""
         return None

@@ -1,17 +1,17 @@
-"""Numbers in answers."""
+"""Finding numbers in the texts of answers."""
 
 import re
 
 ONE_NUMBER = re.compile(r"-?(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?")
-"""An answer that is a number and nothing else; 1,2,3 is a list."""
+"""Matches an answer that consists of one number; 1,2,3 is a list."""
 
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
 def last_number(text: str) -> str:
-    """The last number of a text, without thousands separators and closing zeros after the point.
+    """The last number of a text, without thousands separators and trailing zeros after the point.
 
-    Empty when there is none; so 1,050, 1050 and 1050.0 are one answer.
+    1,050, 1050 and 1050.0 are therefore the same answer. Empty if the text has no number.
     """
     found = NUMBER.findall(text)
     if not found:

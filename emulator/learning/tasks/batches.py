@@ -1,4 +1,4 @@
-"""Which examples make a batch."""
+"""Batches of examples for training and for answering."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -12,14 +12,14 @@ from emulator.core.types.arrays import IndexArray
 Item = TypeVar("Item")
 
 ANSWER_TOKENS = 8192
-"""Most tokens of a batch that is answered: a bound to memory, whatever the model and its inputs."""
+"""Most tokens of a batch of questions; this limits the memory for every model and input."""
 
 
 def epochs(count: int, batch_size: int, stream: Stream, skip: int = 0) -> Iterator[IndexArray]:
     """Endless batches of indices below `count`; every epoch is a new permutation.
 
-    A batch may straddle two epochs, so that all batches have the same size. skip: batches that are left
-    out at the beginning, for a device that goes on after an interruption.
+    A batch may contain the end of one epoch and the start of the next, so that all batches have the same
+    size. skip: number of batches to leave out at the beginning, for a device that is restored.
     """
     pool = stream.permutation(count)
     for index in itertools.count():
@@ -30,24 +30,25 @@ def epochs(count: int, batch_size: int, stream: Stream, skip: int = 0) -> Iterat
         pool = pool[batch_size:]
 
 
-def answered_alike(
+def answer_in_batches(
     questions: Sequence[Item],
     lengths: Sequence[int],
     answer: Callable[[Sequence[Item]], Sequence[str]],
 ) -> tuple[str, ...]:
-    """Answers in the questions' order, asked for in batches of like length: little of it is padding.
+    """Answer questions in batches of similar length, to have little padding; keep the questions' order.
 
-    lengths: of each [tokens]; a batch has at most ANSWER_TOKENS, padding included, or one question.
+    lengths: of each question [tokens]. A batch has at most ANSWER_TOKENS tokens with padding, or one
+    question.
     """
     answers = [""] * len(questions)
-    for batch in _alike(lengths):
+    for batch in _group_by_length(lengths):
         for index, text in zip(batch, answer([questions[i] for i in batch]), strict=True):
             answers[index] = text
     return tuple(answers)
 
 
-def _alike(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Indices in batches, from the shortest to the longest."""
+def _group_by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Indices in batches, from the shortest question to the longest."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
         if batch and (len(batch) + 1) * lengths[index] > ANSWER_TOKENS:

@@ -1,4 +1,4 @@
-"""How a causal language model learns from examples and answers them.
+"""Training examples and answers of a causal language model.
 
 Shapes: S sequences, T tokens, V vocabulary, U choices of all examples of a batch.
 """
@@ -18,10 +18,10 @@ from emulator.core.protocols.backbone import LoadedBackbone
 from emulator.core.rng import Stream
 from emulator.core.types.data import Example, Shard
 from emulator.learning.tasks.answer_numbers import last_number
-from emulator.learning.tasks.batches import answered_alike, epochs
+from emulator.learning.tasks.batches import answer_in_batches, epochs
 
 IGNORED = -100
-"""Label of a position that is not learned from."""
+"""Label of a position that is not in the loss."""
 
 Encoded = tuple[list[int], list[int]]
 """Token ids of a prompt and of its completion."""
@@ -29,7 +29,7 @@ Encoded = tuple[list[int], list[int]]
 
 @dataclass(frozen=True)
 class CausalBatch:
-    """input_ids, attention_mask, labels [S, T]; labels are IGNORED on prompts and padding."""
+    """Token ids, attention mask and labels [S, T]; labels are IGNORED on prompts and padding."""
 
     input_ids: Tensor
     attention_mask: Tensor
@@ -37,14 +37,14 @@ class CausalBatch:
 
 
 class CausalLearner:
-    """A causal language model: completions are learned, choices compared by their likelihood."""
+    """A causal language model: it learns completions, and chooses among choices by their likelihood."""
 
     def __init__(self, backbone: LoadedBackbone) -> None:
         self._tokenizer = backbone.tokenizer
         self._max_tokens = backbone.max_tokens
 
     def router_text(self, example: Example) -> str:
-        """The prompt; for a choice with its choices, unless it ends in "Answer:": then it names them."""
+        """The prompt. The choices are added, unless the prompt ends with "Answer:" and so contains them."""
         if example.kind != "choice" or example.prompt.rstrip().endswith("Answer:"):
             return example.prompt
         return f"{example.prompt}\nChoices: {', '.join(example.choices)}\nAnswer:"
@@ -58,7 +58,7 @@ class CausalLearner:
             yield self._collate([encoded[i] for i in chosen])
 
     def parts(self, batch: CausalBatch, size: int) -> Iterator[tuple[CausalBatch, float]]:
-        """So many sequences each; the loss is a mean over tokens, so that is what they share it by."""
+        """Parts of `size` sequences with their shares of the loss, which is a mean over tokens."""
         if size >= len(batch.input_ids):
             yield batch, 1.0
             return
@@ -72,11 +72,11 @@ class CausalLearner:
         """Mean cross-entropy over the completion tokens, shape ()."""
         device = _device_of(model)
         next_ST = batch.labels[:, 1:]
-        asked_A = torch.arange(next_ST.shape[1])
+        needed_A = torch.arange(next_ST.shape[1])
         some: dict[str, Tensor] = {}
-        if _knows_more_words_than_it_is_wide(model):
-            asked_A = (next_ST != IGNORED).any(dim=0).nonzero().flatten()
-            some = {"logits_to_keep": asked_A.to(device)}
+        if _has_more_tokens_than_width(model):
+            needed_A = (next_ST != IGNORED).any(dim=0).nonzero().flatten()
+            some = {"logits_to_keep": needed_A.to(device)}
         logits_STV = model(
             input_ids=batch.input_ids.to(device),
             attention_mask=batch.attention_mask.to(device),
@@ -86,77 +86,79 @@ class CausalLearner:
         logits_SAV = logits_STV if some else logits_STV[:, :-1]
         return F.cross_entropy(
             logits_SAV.flatten(0, 1).float(),
-            next_ST[:, asked_A].flatten().to(device),
+            next_ST[:, needed_A].flatten().to(device),
             ignore_index=IGNORED,
         )
 
     def tokens(self, batch: CausalBatch) -> int:
-        """Tokens of prompts and completions."""
+        """Number of tokens of prompts and completions."""
         return int(batch.attention_mask.sum())
 
     def predict(self, model: nn.Module, examples: Sequence[Example]) -> tuple[str, ...]:
         """The most likely choice, or the greedily decoded answer, of each example."""
         pairs = self._encode(examples)
         lengths = [len(prompt) + len(completion) for prompt, completion in pairs]
-        if examples[0].kind == "choice":  # each takes a copy of its prompt's cache
+        if examples[0].kind == "choice":  # each choice has a copy of its prompt's cache
             copies = [len(e.choices) * n for e, n in zip(examples, lengths, strict=True)]
-            return answered_alike(examples, copies, partial(self._choose, model))
-        asked = list(zip(examples, (len(ids) for _, ids in pairs), strict=True))
-        return answered_alike(asked, lengths, partial(self._generate, model))
+            return answer_in_batches(examples, copies, partial(self._choose, model))
+        questions = list(zip(examples, (len(ids) for _, ids in pairs), strict=True))
+        return answer_in_batches(questions, lengths, partial(self._generate, model))
 
     def answer(self, model: nn.Module, question: Example, max_new_tokens: int) -> str:
-        """The most likely of the choices; without any what is decoded, at most so many tokens."""
+        """The most likely choice, or decoded text of at most `max_new_tokens` if there are no choices."""
         if question.choices:
             return self._choose(model, [question])[0]
         room = max(1, self._max_tokens - max_new_tokens)
-        prompts = self._prompts([question.prompt], [room])
+        prompts = self._encode_prompts([question.prompt], [room])
         return self._decode(model, prompts, max_new_tokens)[0].strip()
 
     def unread(self, question: Example, max_new_tokens: int) -> str:
-        """Which part of a question does not fit beside its answer; empty when all of it does."""
-        length = len(self._uncut([self.router_text(question)])[0][0])
+        """The part of a question that does not fit beside its answer; empty if there is none."""
+        length = len(self._encode_uncut([self.router_text(question)])[0][0])
         answers = (
-            [len(ids) for ids in self._completions(question.choices)] if question.choices else []
+            [len(ids) for ids in self._encode_completions(question.choices)]
+            if question.choices
+            else []
         )
         room = max(1, self._max_tokens - max(answers, default=max_new_tokens))
         return f"the first {length - room} tokens" if length > room else ""
 
     def _encode(self, examples: Sequence[Example]) -> list[Encoded]:
-        """Token ids of prompt and completion of each, the end token included; prompts lose their head."""
-        completions = self._completions(
+        """Token ids of prompts and completions with the end token; long prompts lose their beginning."""
+        completions = self._encode_completions(
             [e.answer if e.kind == "choice" else e.completion for e in examples]
         )
         rooms = [self._max_tokens - len(ids) for ids in completions]
-        prompts = self._prompts([self.router_text(e) for e in examples], rooms)
+        prompts = self._encode_prompts([self.router_text(e) for e in examples], rooms)
         return list(zip(prompts, completions, strict=True))
 
-    def _prompts(self, texts: Sequence[str], rooms: Sequence[int]) -> list[list[int]]:
-        """Token ids of prompts, each of at most so many: one too long loses its head.
+    def _encode_prompts(self, texts: Sequence[str], rooms: Sequence[int]) -> list[list[int]]:
+        """Token ids of prompts; a prompt with more tokens than its room loses its beginning.
 
-        A start token that the tokenizer puts before every text stays.
+        The start token, which the tokenizer puts before every text, stays.
         """
         cut = []
-        for (ids, opening), room in zip(self._uncut(texts), rooms, strict=True):
+        for (ids, opening), room in zip(self._encode_uncut(texts), rooms, strict=True):
             kept = min(opening, room - 1) if len(ids) > room else 0
             cut.append(ids[:kept] + ids[kept:][-(room - kept) :])
         return cut
 
-    def _uncut(self, texts: Sequence[str]) -> list[tuple[list[int], int]]:
-        """Token ids of each text, and how many of them are the tokenizer's own before the text.
+    def _encode_uncut(self, texts: Sequence[str]) -> list[tuple[list[int], int]]:
+        """Token ids of each text, and the number of special tokens before it.
 
-        Those that some tokenizers put behind a text, its end, are left out: an answer follows.
+        Special tokens after a text are left out, because an answer follows.
         """
-        told = self._tokenizer(list(texts), return_special_tokens_mask=True)
+        encoded = self._tokenizer(list(texts), return_special_tokens_mask=True)
         prompts = []
-        for ids, own in zip(told["input_ids"], told["special_tokens_mask"], strict=True):
+        for ids, own in zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True):
             opening = next((i for i, special in enumerate(own) if not special), len(own))
             end = next((i for i in range(len(own), opening, -1) if not own[i - 1]), opening)
             prompts.append((ids[:end], opening))
         return prompts
 
-    def _completions(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of answers behind a prompt, with the end token; room for one more token is left."""
-        behind = [behind_a_prompt(text) for text in texts]
+    def _encode_completions(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of answers after a prompt, with the end token; they leave room for one more token."""
+        behind = [put_behind_prompt(text) for text in texts]
         encoded = self._tokenizer(behind, add_special_tokens=False)["input_ids"]
         end = self._tokenizer.eos_token_id
         return [[*ids, end][: self._max_tokens - 1] for ids in encoded]
@@ -175,9 +177,9 @@ class CausalLearner:
         return CausalBatch(input_ids, attention, labels)
 
     def _choose(self, model: nn.Module, examples: Sequence[Example]) -> list[str]:
-        """argmax over choices of sum log p(choice tokens | prompt); every prompt is read once.
+        """argmax over choices of sum log p(choice tokens | prompt); the model reads every prompt once.
 
-        A prompt too long loses its head, so much that the longest of its choices fits behind it.
+        A long prompt loses its beginning, so that the longest of its choices fits.
         """
         totals_U = iter(self._log_likelihoods(model, examples))
         chosen = []
@@ -187,34 +189,34 @@ class CausalLearner:
         return chosen
 
     def _log_likelihoods(self, model: nn.Module, examples: Sequence[Example]) -> list[float]:
-        """Of every choice of every example, in order [U]."""
-        choices = [self._completions(example.choices) for example in examples]
+        """Log-likelihoods of all choices of all examples, in order [U]."""
+        choices = [self._encode_completions(example.choices) for example in examples]
         rooms = [self._max_tokens - max(map(len, of_one)) for of_one in choices]
-        prompts = self._prompts([self.router_text(e) for e in examples], rooms)
+        prompts = self._encode_prompts([self.router_text(e) for e in examples], rooms)
         device = _device_of(model)
-        asked = self._padded(prompts, "left", device)
+        prompt = self._pad(prompts, "left", device)
         owner_U = torch.tensor(
             [i for i, of_one in enumerate(choices) for _ in of_one], device=device
         )
-        told = self._padded(list(chain.from_iterable(choices)), "right", device)
-        ids_UT, mask_UT = told["input_ids"], told["attention_mask"]
-        lengths_S = asked["attention_mask"].sum(1)
+        answer = self._pad(list(chain.from_iterable(choices)), "right", device)
+        ids_UT, mask_UT = answer["input_ids"], answer["attention_mask"]
+        lengths_S = prompt["attention_mask"].sum(1)
         with torch.inference_mode():
             read = model(
-                **asked,
-                position_ids=_positions(asked["attention_mask"]),
+                **prompt,
+                position_ids=_positions(prompt["attention_mask"]),
                 use_cache=True,
-                **_last(model),
+                **_keep_last_logits(model),
             )
             read.past_key_values.batch_select_indices(owner_U)
             positions_UT = lengths_S[owner_U, None] + torch.arange(
                 ids_UT.shape[1] - 1, device=device
             )
-            mask_past_UT = torch.cat([asked["attention_mask"][owner_U], mask_UT[:, :-1]], dim=1)
+            mask_past_UT = torch.cat([prompt["attention_mask"][owner_U], mask_UT[:, :-1]], dim=1)
             followed = model(
                 input_ids=ids_UT[:, :-1],
                 attention_mask=mask_past_UT,
-                position_ids=positions_UT.clamp(max=self._max_tokens - 1),  # padding goes beyond
+                position_ids=positions_UT.clamp(max=self._max_tokens - 1),  # padding exceeds it
                 past_key_values=read.past_key_values,
             )
             logits_UTV = torch.cat([read.logits[owner_U, -1:], followed.logits], dim=1)
@@ -223,35 +225,34 @@ class CausalLearner:
             totals: list[float] = (picked_UT * mask_UT).sum(-1).tolist()
         return totals
 
-    def _padded(
-        self, ids: Sequence[list[int]], side: str, device: torch.device
-    ) -> dict[str, Tensor]:
-        """input_ids and attention_mask [S, T], as wide as the longest."""
+    def _pad(self, ids: Sequence[list[int]], side: str, device: torch.device) -> dict[str, Tensor]:
+        """input_ids and attention_mask [S, T], padded to the longest."""
         padded = self._tokenizer.pad(
             {"input_ids": list(ids)}, return_tensors="pt", padding_side=side
         )
         return {name: padded[name].to(device) for name in ("input_ids", "attention_mask")}
 
-    def _generate(self, model: nn.Module, asked: Sequence[tuple[Example, int]]) -> list[str]:
-        """Greedy answers, as many tokens as the longest right one of these examples has."""
-        longest = max(length for _, length in asked)
-        texts = [self.router_text(example) for example, _ in asked]
-        prompts = self._prompts(texts, [self._max_tokens - longest] * len(texts))
+    def _generate(self, model: nn.Module, questions: Sequence[tuple[Example, int]]) -> list[str]:
+        """Greedy answers with as many tokens as the longest right answer of these examples."""
+        longest = max(length for _, length in questions)
+        texts = [self.router_text(example) for example, _ in questions]
+        prompts = self._encode_prompts(texts, [self._max_tokens - longest] * len(texts))
+        answers = self._decode(model, prompts, longest)
         return [
             last_number(text) if example.kind == "number" else text.strip()
-            for text, (example, _) in zip(self._decode(model, prompts, longest), asked, strict=True)
+            for text, (example, _) in zip(answers, questions, strict=True)
         ]
 
     def _decode(
         self, model: nn.Module, prompts: Sequence[list[int]], max_new_tokens: int
     ) -> list[str]:
-        """Greedy continuations with the key-value cache, special tokens left out.
+        """Greedy continuations with the key-value cache, without special tokens.
 
-        Law: nothing that is not named here decides what is decoded.
+        Law: only the arguments set here affect the decoding, not the settings of the model's folder.
         """
         from transformers import GenerationConfig
 
-        padded = self._padded(prompts, "left", _device_of(model))
+        padded = self._pad(prompts, "left", _device_of(model))
         with torch.inference_mode():
             output = model.generate(  # type: ignore[operator]
                 **padded,
@@ -266,13 +267,13 @@ class CausalLearner:
         texts: list[str] = self._tokenizer.batch_decode(
             output[:, padded["input_ids"].shape[1] :],
             skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,  # answers are compared letter by letter
+            clean_up_tokenization_spaces=False,  # answers are compared character by character
         )
         return texts
 
 
-def behind_a_prompt(text: str) -> str:
-    """An answer as it follows a prompt."""
+def put_behind_prompt(text: str) -> str:
+    """Begin an answer with a space, as it follows a prompt."""
     return text if text[:1].isspace() else f" {text}"
 
 
@@ -281,25 +282,25 @@ def _device_of(model: nn.Module) -> torch.device:
 
 
 def _positions(mask_ST: Tensor) -> Tensor:
-    """The position of each token behind the padding on its left."""
+    """The position of each token, without the padding on its left."""
     return (mask_ST.cumsum(1) - 1).clamp(min=0)
 
 
-def _last(model: nn.Module) -> dict[str, Any]:
-    """Asks a model for the logits of the last token alone, where it can: a vocabulary is large."""
+def _keep_last_logits(model: nn.Module) -> dict[str, Any]:
+    """The argument for the logits of the last token alone, if the model has it; this saves memory."""
     return {"logits_to_keep": 1} if _gives_some_logits(model) else {}
 
 
-def _knows_more_words_than_it_is_wide(model: nn.Module) -> bool:
-    """Whether logits are so many that only those should be computed that are asked for."""
-    config = _base(model).config.get_text_config()
+def _has_more_tokens_than_width(model: nn.Module) -> bool:
+    """Whether the vocabulary is so large that only the needed logits should be computed."""
+    config = _unwrap(model).config.get_text_config()
     return bool(config.vocab_size > config.hidden_size) and _gives_some_logits(model)
 
 
 def _gives_some_logits(model: nn.Module) -> bool:
-    return "logits_to_keep" in inspect.signature(_base(model).forward).parameters
+    return "logits_to_keep" in inspect.signature(_unwrap(model).forward).parameters
 
 
-def _base(model: nn.Module) -> Any:
-    """What PEFT adapts; its own forward takes anything."""
+def _unwrap(model: nn.Module) -> Any:
+    """The model inside PEFT's; the signature of PEFT's forward does not show the arguments."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]

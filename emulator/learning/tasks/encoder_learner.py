@@ -1,4 +1,4 @@
-"""How a sentence encoder learns from choice tasks and answers them.
+"""Training examples and answers of a sentence encoder, for choice tasks.
 
 Shapes: S sequences, T tokens, U distinct choices of a batch, H hidden width.
 """
@@ -15,16 +15,16 @@ from emulator.core.errors import ScenarioError
 from emulator.core.protocols.backbone import LoadedBackbone
 from emulator.core.rng import Stream
 from emulator.core.types.data import Example, Shard
-from emulator.learning.tasks.batches import answered_alike, epochs
+from emulator.learning.tasks.batches import answer_in_batches, epochs
 
 COSINE_TEMPERATURE = 0.05
 
 
 @dataclass(frozen=True)
 class EncoderBatch:
-    """Tokens of the texts [S, T] and of the distinct choices [U, T]; which belong together.
+    """Tokens of the texts [S, T] and of the distinct choices [U, T].
 
-    allowed [S, U]: the example's own choices; target [S]: column of the right one.
+    allowed [S, U]: whether a choice belongs to an example. target [S]: column of the right choice.
     """
 
     texts: Mapping[str, Tensor]
@@ -48,12 +48,12 @@ class EncoderLearner:
     ) -> Iterator[EncoderBatch]:
         """Endless batches of a shard of choice tasks."""
         for example in shard.train:
-            self._check(example)
+            self._check_kind(example)
         for chosen in epochs(len(shard.train), batch_size, stream, skip):
             yield self._collate([shard.train[i] for i in chosen])
 
     def parts(self, batch: EncoderBatch, size: int) -> Iterator[tuple[EncoderBatch, float]]:
-        """So many texts each, all with the batch's choices."""
+        """Parts of `size` texts, each with all choices of the batch."""
         whole = len(batch.target)
         if size >= whole:
             yield batch, 1.0
@@ -70,34 +70,34 @@ class EncoderLearner:
         return F.cross_entropy(self._cosines(model, batch) / COSINE_TEMPERATURE, batch.target)
 
     def tokens(self, batch: EncoderBatch) -> int:
-        """Tokens of the texts and of the distinct choices."""
+        """Number of tokens of the texts and of the distinct choices."""
         return sum(int(part["attention_mask"].sum()) for part in (batch.texts, batch.choices))
 
     def predict(self, model: nn.Module, examples: Sequence[Example]) -> tuple[str, ...]:
-        """The choice of largest cosine for each example."""
+        """The choice with the largest cosine for each example."""
         for example in examples:
-            self._check(example)
+            self._check_kind(example)
         tokens = self._backbone.tokenize([example.prompt for example in examples])
         lengths = tokens["attention_mask"].sum(1).tolist()
-        return answered_alike(examples, lengths, partial(self._nearest, model))
+        return answer_in_batches(examples, lengths, partial(self._choose_nearest, model))
 
-    def _nearest(self, model: nn.Module, examples: Sequence[Example]) -> list[str]:
+    def _choose_nearest(self, model: nn.Module, examples: Sequence[Example]) -> list[str]:
         with torch.inference_mode():
             best_S = self._cosines(model, self._collate(examples)).argmax(-1)
-        names = _distinct_choices(examples)
+        names = _list_choices(examples)
         return [names[int(column)] for column in best_S]
 
     def answer(self, model: nn.Module, question: Example, max_new_tokens: int) -> str:
-        """The choice of largest cosine. Raises ScenarioError where there are no choices."""
+        """The choice with the largest cosine. Raises ScenarioError if there are no choices."""
         return self.predict(model, [question])[0]
 
     def unread(self, question: Example, max_new_tokens: int) -> str:
-        """Which part of a question does not fit; empty when all of it does."""
+        """The part of a question that does not fit; empty if there is none."""
         backbone = self._backbone
         excess = len(backbone.tokenizer(question.prompt)["input_ids"]) - backbone.max_tokens
         return f"the last {excess} tokens" if excess > 0 else ""
 
-    def _check(self, example: Example) -> None:
+    def _check_kind(self, example: Example) -> None:
         if example.kind != "choice":
             raise ScenarioError(
                 [
@@ -107,7 +107,7 @@ class EncoderLearner:
             )
 
     def _collate(self, examples: Sequence[Example]) -> EncoderBatch:
-        names = _distinct_choices(examples)
+        names = _list_choices(examples)
         column = {name: index for index, name in enumerate(names)}
         allowed = torch.zeros((len(examples), len(names)), dtype=torch.bool)
         for row, example in enumerate(examples):
@@ -119,12 +119,12 @@ class EncoderLearner:
         return EncoderBatch(texts, choices, allowed.to(device), target.to(device))
 
     def _cosines(self, model: nn.Module, batch: EncoderBatch) -> Tensor:
-        """[S, U] cosines, minus infinity where a choice is not the example's own."""
+        """Cosines [S, U]; minus infinity if a choice does not belong to the example."""
         cosines = _embed(model, batch.texts) @ _embed(model, batch.choices).T
         return cosines.masked_fill(~batch.allowed, float("-inf"))
 
 
-def _distinct_choices(examples: Sequence[Example]) -> list[str]:
+def _list_choices(examples: Sequence[Example]) -> list[str]:
     """All choices of a batch, each once, in order of first appearance."""
     return list(dict.fromkeys(choice for example in examples for choice in example.choices))
 

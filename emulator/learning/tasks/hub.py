@@ -1,6 +1,6 @@
-"""Tasks from the `datasets` hub (optional extra `hub`; needs a network that reaches it).
+"""Tasks from the `datasets` hub (optional extra `hub`; it needs a network connection to the hub).
 
-A folder of JSON lines may stand in for the hub: `emulator.learning.tasks.jsonl` has its format.
+A folder of JSON lines can replace the hub: `emulator.learning.tasks.jsonl` documents its format.
 """
 
 from pathlib import Path
@@ -14,21 +14,21 @@ from emulator.core.rng import stream
 from emulator.core.types.data import Example
 from emulator.learning.tasks.answer_numbers import last_number
 from emulator.learning.tasks.jsonl import JsonLines
-from emulator.learning.tasks.paraphrase import Paraphrases, in_other_words
+from emulator.learning.tasks.paraphrase import Paraphrases, paraphrase_examples
 from emulator.learning.tasks.partition import ByTask, Partition
 
 INSTEAD = (
     "or the tasks as JSON lines in a folder: --set tasks.folder=FOLDER (configs/real_text.yaml also reads "
     "EMULATOR_TASKS=FOLDER)"
 )
-"""What one does without the hub."""
+"""The alternative to the hub, for messages."""
 
 INSTALL = ".venv/bin/pip install -e '.[hub]'"
-"""Installs the extra, in the project's folder."""
+"""The command that installs the extra, in the project's folder."""
 
 
 class HubTask(BaseModel):
-    """One dataset and how its rows become examples.
+    """One dataset, and the conversion of its rows to examples.
 
     `prompt` and `completion` are format strings over the row's columns, e.g. "{question}\\nAnswer:".
     """
@@ -40,10 +40,11 @@ class HubTask(BaseModel):
     train_split: str = "train"
     test_split: str = "test"
     prompt: str = Field(description="format string over the columns")
-    completion: str = Field(default="", description="format string; of generated answers")
+    completion: str = Field(default="", description="format string, for generated answers")
     choices: tuple[str, ...] | dict[str, str] = Field(
         default=(),
-        description="labels, which the answer column indexes or names; or for each of its values a label",
+        description="labels, which the answer column gives by index or name; or a label for each of "
+        "its values",
     )
     answer_column: str = Field(
         description="column of the right answer (an index where choices are)"
@@ -55,7 +56,7 @@ class HubTask(BaseModel):
         return tuple(self.choices.values()) if isinstance(self.choices, dict) else self.choices
 
     def label(self, answer: Any) -> str | None:
-        """The choice that a value of the answer column stands for; None where it is none."""
+        """The choice for a value of the answer column; None if there is none."""
         if isinstance(self.choices, dict):
             return self.choices.get(str(answer))
         if isinstance(answer, int) and 0 <= answer < len(self.choices):
@@ -64,7 +65,7 @@ class HubTask(BaseModel):
 
 
 class InPlaceOfHub(JsonLines):
-    """The tasks of a hub suite, read from a folder."""
+    """The tasks of a hub suite, read from a folder in place of the hub."""
 
     names_key: ClassVar[str] = "tasks.tasks"
 
@@ -82,9 +83,11 @@ class Hub(BaseModel):
     unseen: tuple[HubTask, ...] = Field(
         default=(), description="more data sets, for evaluation.unseen_tasks: no device learns them"
     )
-    train_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
-    test_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
-    partition: Partition = Field(default=ByTask(), description="which device holds what")
+    train_samples: int | None = Field(
+        default=None, gt=0, description="most training rows of a task"
+    )
+    test_samples: int | None = Field(default=None, gt=0, description="most test rows of a task")
+    partition: Partition = Field(default=ByTask(), description="training examples of each device")
     paraphrases: Paraphrases = Field(
         default={}, description="by task: the test questions in words unseen in training"
     )
@@ -97,10 +100,13 @@ class Hub(BaseModel):
     def examples(self, task: str, split: str, seed: int) -> tuple[Example, ...]:
         """All rows of a split, or a keyed random subset; `paraphrased`: the test split in other words.
 
-        Rows come from `folder` where it is given. Raises ScenarioError for a task it does not have and for data out of reach.
+        Rows come from `folder` if it is set. Raises ScenarioError for an unknown task and for data that
+        cannot be reached.
         """
         if split == "paraphrased":
-            return in_other_words(self.examples(task, "test", seed), self.paraphrases.get(task, ()))
+            return paraphrase_examples(
+                self.examples(task, "test", seed), self.paraphrases.get(task, ())
+            )
         specs = {spec.name: spec for spec in (*self.tasks, *self.unseen)}
         if task not in specs:
             raise ScenarioError([f"task {task!r}: wanted one of {', '.join(specs)}"])
@@ -133,7 +139,7 @@ class Hub(BaseModel):
         if limit is not None and limit < len(table):
             order = stream(seed, f"subset/{task}/{split}").permutation(len(table))[:limit]
             chosen = sorted(order.tolist())
-        return tuple(_example(spec, table[i]) for i in chosen)
+        return tuple(_make_example(spec, table[i]) for i in chosen)
 
     def in_folder(self, folder: Path) -> JsonLines:
         """The same tasks, read from a folder."""
@@ -145,8 +151,8 @@ class Hub(BaseModel):
         )
 
 
-def _example(spec: HubTask, row: dict[str, Any]) -> Example:
-    """One row through the format strings; a problem names the task and what its rows have."""
+def _make_example(spec: HubTask, row: dict[str, Any]) -> Example:
+    """Convert one row with the format strings. Raises ScenarioError, which names task and columns."""
     where = f"tasks.tasks.{spec.name}"
     try:
         prompt, answer = spec.prompt.format(**row), row[spec.answer_column]

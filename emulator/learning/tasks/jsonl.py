@@ -1,8 +1,8 @@
 """Tasks from a folder of JSON lines: `<folder>/<task>/{train,test}.jsonl`.
 
 A row is {"prompt", "choices", "answer"} (one of the choices is right) or {"prompt", "completion",
-"answer"} (the answer is generated): a number is compared with the last number that is generated, any
-other answer, which then is all of the completion, with the whole of it.
+"answer"} (the answer is generated). A numeric answer is compared with the last number of the generated
+text. Every other answer must equal the completion, and is compared with the whole generated text.
 """
 
 import warnings
@@ -21,11 +21,11 @@ from emulator.core.rng import stream
 from emulator.core.types.data import Example
 from emulator.core.yaml_file import parse_json
 from emulator.learning.tasks.answer_numbers import ONE_NUMBER, last_number
-from emulator.learning.tasks.paraphrase import Paraphrases, in_other_words
+from emulator.learning.tasks.paraphrase import Paraphrases, paraphrase_examples
 from emulator.learning.tasks.partition import ByTask, Partition
 
 MOST_FOLDERS = 20
-"""Names of task folders that a message has room for."""
+"""Most names of task folders in a message."""
 
 KINDS = {"choice": "rows with choices", "number": "rows with a number", "text": "rows with a text"}
 
@@ -35,13 +35,15 @@ class JsonLines(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     names_key: ClassVar[str] = "tasks.names"
-    """Where the scenario names the tasks."""
+    """The key under which the scenario names the tasks."""
     kind: Literal["jsonl"] = "jsonl"
     folder: Path = Field(description="folder of task folders, relative to the scenario file")
     names: tuple[Name, ...] = Field(min_length=1, description="task folders, in device order")
-    train_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
-    test_samples: int | None = Field(default=None, gt=0, description="keep so many rows a task")
-    partition: Partition = Field(default=ByTask(), description="which device holds what")
+    train_samples: int | None = Field(
+        default=None, gt=0, description="most training rows of a task"
+    )
+    test_samples: int | None = Field(default=None, gt=0, description="most test rows of a task")
+    partition: Partition = Field(default=ByTask(), description="training examples of each device")
     paraphrases: Paraphrases = Field(
         default={}, description="by task: the test questions in words unseen in training"
     )
@@ -49,20 +51,22 @@ class JsonLines(BaseModel):
     def examples(self, task: str, split: str, seed: int) -> tuple[Example, ...]:
         """All rows of a split, or a keyed random subset in file order.
 
-        `paraphrased` is the test split in other words, empty where the task has none. The folder's
-        tasks may be asked for that no device learns. Warns where a file has fewer rows than asked for.
-        Raises ScenarioError with file and line for a missing file or a row that is not as above.
+        `paraphrased` is the test split in other words, empty for a task without paraphrases. The task may
+        be any task of the folder, also one that no device learns. Warns if a file has fewer rows than the
+        limit. Raises ScenarioError with file and line for a missing file or a wrong row.
         """
         if split == "paraphrased":
-            return in_other_words(self.examples(task, "test", seed), self.paraphrases.get(task, ()))
+            return paraphrase_examples(
+                self.examples(task, "test", seed), self.paraphrases.get(task, ())
+            )
         path = self.folder / task / f"{split}.jsonl"
         self._check_there(task, path)
-        rows = _rows(task, path)
-        if {row.kind for row in rows} == {"number", "text"}:  # among texts a number is one, too
-            rows = [_as_text(row) for row in rows]
+        rows = _read_rows(task, path)
+        if {row.kind for row in rows} == {"number", "text"}:  # among texts, a number is a text
+            rows = [_convert_to_text(row) for row in rows]
         if len(kinds := {row.kind for row in rows}) > 1:
-            told = " and ".join(KINDS[kind] for kind in sorted(kinds))
-            raise ScenarioError([f"{path}: got {told}, wanted one kind in a task"])
+            got = " and ".join(KINDS[kind] for kind in sorted(kinds))
+            raise ScenarioError([f"{path}: got {got}, wanted one kind in a task"])
         limit = self.train_samples if split == "train" else self.test_samples
         if limit is not None and limit < len(rows):
             order = stream(seed, f"subset/{task}/{split}").permutation(len(rows))[:limit]
@@ -77,7 +81,7 @@ class JsonLines(BaseModel):
         return tuple(rows)
 
     def _check_there(self, task: str, path: Path) -> None:
-        """Raise ScenarioError where the folder, that of the task, or the file in it is missing."""
+        """Raise ScenarioError if the folder, the task's folder, or the file in it is missing."""
         if not is_folder(self.folder):
             raise ScenarioError(
                 [
@@ -101,15 +105,15 @@ class JsonLines(BaseModel):
             )
 
 
-def _rows(task: str, path: Path) -> list[Example]:
-    """All rows of a file. Raises ScenarioError with the wrong ones."""
+def _read_rows(task: str, path: Path) -> list[Example]:
+    """Read all rows of a file. Raises ScenarioError with all wrong rows."""
     rows: list[Example] = []
     first: list[tuple[str, ...]] = []
     wrong = 0
-    for number, line in enumerate(_lines_of(path), start=1):
+    for number, line in enumerate(_read_lines(path), start=1):
         if line.strip():
             try:
-                rows.append(_example(task, line, f"{path}:{number}"))
+                rows.append(_parse_row(task, line, f"{path}:{number}"))
             except ScenarioError as error:
                 wrong += 1
                 if len(first) < MOST_ROWS:
@@ -119,8 +123,8 @@ def _rows(task: str, path: Path) -> list[Example]:
     return rows
 
 
-def _lines_of(path: Path) -> list[str]:
-    """The lines of a file, a byte order mark aside. ScenarioError where they cannot be read."""
+def _read_lines(path: Path) -> list[str]:
+    """The lines of a file, without a byte order mark. Raises ScenarioError if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -132,27 +136,27 @@ def _lines_of(path: Path) -> list[str]:
         raise ScenarioError(
             [f"{path}:{line}: got no UTF-8 ({error.reason}), wanted JSON lines"]
         ) from None
-    return text.split("\n")  # not at every Unicode line end
+    return text.split("\n")  # splitlines() would also split at other Unicode line ends
 
 
-def _as_text(row: Example) -> Example:
-    """A row whose number is all of its completion as a text."""
+def _convert_to_text(row: Example) -> Example:
+    """Convert a row to a text row if its completion consists of the number."""
     text = row.completion.strip()
     alone = ONE_NUMBER.fullmatch(text) and last_number(text) == row.answer
     return replace(row, answer=text, kind="text") if alone else row
 
 
-def _half_characters(value: Any) -> Iterator[str]:
-    """Surrogates without their partners, which no tokenizer and no file takes."""
+def _find_half_characters(value: Any) -> Iterator[str]:
+    """Surrogates without a partner, which no tokenizer and no file accepts."""
     if isinstance(value, str):
         yield from (character for character in value if "\ud800" <= character <= "\udfff")
     elif isinstance(value, list):
         for inner in value:
-            yield from _half_characters(inner)
+            yield from _find_half_characters(inner)
 
 
-def _example(task: str, line: str, where: str) -> Example:
-    """One row, checked."""
+def _parse_row(task: str, line: str, where: str) -> Example:
+    """Parse and check one row. Raises ScenarioError."""
     try:
         row: Any = parse_json(line)
     except ValueError as error:
@@ -160,7 +164,7 @@ def _example(task: str, line: str, where: str) -> Example:
     if not isinstance(row, dict):
         raise ScenarioError([f"{where}: got {shown(row)}, wanted an object with prompt and answer"])
     for name in ("prompt", "choices", "completion", "answer"):
-        if half := next(_half_characters(row.get(name)), None):
+        if half := next(_find_half_characters(row.get(name)), None):
             raise ScenarioError(
                 [f"{where}: {name}: got {half!a}, half a character, wanted text in whole ones"]
             )
@@ -168,9 +172,9 @@ def _example(task: str, line: str, where: str) -> Example:
         raise ScenarioError([f"{where}: {name}: got nothing, wanted text" for name in missing])
     if not isinstance(row["prompt"], str) or not row["prompt"].strip():
         raise ScenarioError([f"{where}: prompt: got {row['prompt']!r}, wanted text"])
-    told = row["answer"]
+    value = row["answer"]
     if "choices" in row:
-        answer = str(told)
+        answer = str(value)
         if not isinstance(row["choices"], list) or len(row["choices"]) < 2:
             raise ScenarioError(
                 [f"{where}: choices: got {row['choices']!r}, wanted a list of two or more"]
@@ -194,9 +198,9 @@ def _example(task: str, line: str, where: str) -> Example:
         )
     if not isinstance(completion, str) or not completion.strip():
         raise ScenarioError([f"{where}: completion: got {shown(completion)}, wanted text"])
-    if not isinstance(told, str | int | float) or isinstance(told, bool):
-        raise ScenarioError([f"{where}: answer: got {shown(told)}, wanted text or a number"])
-    answer = f"{Decimal(repr(told)):f}" if isinstance(told, float) else str(told)
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise ScenarioError([f"{where}: answer: got {shown(value)}, wanted text or a number"])
+    answer = f"{Decimal(repr(value)):f}" if isinstance(value, float) else str(value)
     if ONE_NUMBER.fullmatch(answer.strip()):
         if (ends := last_number(completion)) != last_number(answer):
             raise ScenarioError(

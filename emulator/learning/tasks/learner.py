@@ -1,6 +1,6 @@
-"""Who teaches a backbone: the learner of its family; how answers are scored.
+"""The learner of a backbone's family, checks of tasks against its tokenizer, and the score of answers.
 
-No task has a head of its own, so one backbone serves all tasks.
+No task has an output layer of its own, so one backbone serves all tasks.
 """
 
 import warnings
@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from emulator.core.errors import ScenarioError
 from emulator.core.protocols.backbone import LoadedBackbone
 from emulator.core.types.data import Example
-from emulator.learning.tasks.causal_learner import CausalLearner, behind_a_prompt
+from emulator.learning.tasks.causal_learner import CausalLearner, put_behind_prompt
 from emulator.learning.tasks.encoder_learner import EncoderLearner
 
 MOST_UNKNOWN = 0.2
-"""With more unknown tokens than this, a task is not in the tokenizer's language."""
+"""Largest share of unknown tokens at which the tokenizer is suitable for a task."""
 
 CHECKED_EXAMPLES = 100
 
@@ -24,9 +24,10 @@ def learner_for(backbone: LoadedBackbone) -> CausalLearner | EncoderLearner:
 
 
 def check_language(backbone: LoadedBackbone, task: str, examples: Sequence[Example]) -> None:
-    """Raise ScenarioError when the tokenizer cannot tell a task's words or choices apart.
+    """Check that the tokenizer knows a task's words and distinguishes its choices.
 
-    Or where `max_tokens` cuts every answer to be generated; warns where it cuts some.
+    Raises ScenarioError otherwise, and if `max_tokens` cuts every generated answer. Warns if it cuts
+    some of them.
     """
     sample = examples[:CHECKED_EXAMPLES]
     unknown = unknown_share(backbone, [example.prompt for example in sample])
@@ -38,7 +39,7 @@ def check_language(backbone: LoadedBackbone, task: str, examples: Sequence[Examp
             ]
         )
     for choices in dict.fromkeys(example.choices for example in sample):
-        if not tells_apart(backbone, choices):
+        if not can_distinguish(backbone, choices):
             raise ScenarioError(
                 [
                     f"tasks: got choices {list(choices)} in task {task!r}, which the tokenizer of "
@@ -52,25 +53,25 @@ def check_language(backbone: LoadedBackbone, task: str, examples: Sequence[Examp
 
 
 def _check_room(backbone: LoadedBackbone, task: str, completions: Sequence[str]) -> None:
-    """Raise ScenarioError where no answer fits behind a token of its prompt; warn where some do not."""
-    behind = [behind_a_prompt(text) for text in completions]
+    """Raise ScenarioError if no answer fits after one token of its prompt; warn if some do not fit."""
+    behind = [put_behind_prompt(text) for text in completions]
     encoded = backbone.tokenizer(behind, add_special_tokens=False)["input_ids"]
-    room = backbone.max_tokens - 2  # a token of the prompt, and the end
+    room = backbone.max_tokens - 2  # one token of the prompt, and the end token
     lengths = [len(ids) for ids in encoded]
     longer = sum(length > room for length in lengths)
     if not longer:
         return
-    told = (
-        f"got {backbone.max_tokens}, which cuts {longer} of {len(lengths)} answers of task {task!r} "
-        f"that were looked at, wanted {max(lengths) + 2} or more for them"
+    problem = (
+        f"backbone.max_tokens: got {backbone.max_tokens}, which cuts {longer} of {len(lengths)} checked "
+        f"answers of task {task!r}, wanted {max(lengths) + 2} or more for them"
     )
     if longer == len(lengths):
-        raise ScenarioError([f"backbone.max_tokens: {told}"])
-    warnings.warn(f"backbone.max_tokens: {told}", stacklevel=1)
+        raise ScenarioError([problem])
+    warnings.warn(problem, stacklevel=1)
 
 
 def unknown_share(backbone: LoadedBackbone, prompts: Sequence[str]) -> float:
-    """Share of tokens that are no words of the tokenizer; 0 for one that can write any text."""
+    """Share of tokens that the tokenizer does not know; 0 for a tokenizer without an unknown token."""
     tokenizer = backbone.tokenizer
     if tokenizer.unk_token_id is None:
         return 0.0
@@ -78,11 +79,11 @@ def unknown_share(backbone: LoadedBackbone, prompts: Sequence[str]) -> float:
     return ids.count(tokenizer.unk_token_id) / max(1, len(ids))
 
 
-def tells_apart(backbone: LoadedBackbone, choices: Sequence[str]) -> bool:
-    """Whether every choice is different tokens, as far as `max_tokens` leaves them."""
+def can_distinguish(backbone: LoadedBackbone, choices: Sequence[str]) -> bool:
+    """Whether all choices have different tokens within `max_tokens`."""
     causal = backbone.family == "causal_lm"
     room = backbone.max_tokens - 1 if causal else backbone.max_tokens
-    told = {
+    distinct = {
         tuple(
             backbone.tokenizer(
                 f" {choice}", add_special_tokens=not causal, truncation=True, max_length=room
@@ -90,7 +91,7 @@ def tells_apart(backbone: LoadedBackbone, choices: Sequence[str]) -> bool:
         )
         for choice in choices
     }
-    return len(told) == len(choices)
+    return len(distinct) == len(choices)
 
 
 def score(predictions: Sequence[str], references: Sequence[Example]) -> Mapping[str, float]:

@@ -1,4 +1,4 @@
-"""The same question in other words, as a scenario says it: instructions nobody was trained on."""
+"""Paraphrases: test questions in other words, which no device was trained on."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,11 +9,11 @@ from emulator.core.errors import ScenarioError
 from emulator.core.types.data import Example
 
 PLACE = "{prompt}"
-"""Where a paraphrase puts what it paraphrases."""
+"""The place of the old prompt in a paraphrase."""
 
 
 class Paraphrase(BaseModel):
-    """Other words for a task: pieces of the prompt replaced, something put around it, choices renamed.
+    """Other words for a task: it replaces parts of the prompt, adds text around it, and renames choices.
 
     {replace: {"true or false, question:": "yes or no:"}, choices: {"true": "yes", "false": "no"}} or
     {prompt: "Did the critic like it? {prompt}", choices: {negative: bad, positive: good}}.
@@ -24,12 +24,12 @@ class Paraphrase(BaseModel):
         default=PLACE, pattern=r"\{prompt\}", description="text around {prompt}, the old one"
     )
     replace: dict[str, str] = Field(
-        default={}, description="pieces of the old prompt and what stands in their place"
+        default={}, description="parts of the old prompt and the text that replaces them"
     )
-    choices: dict[str, str] = Field(default={}, description="other names of choices")
+    choices: dict[str, str] = Field(default={}, description="new names of choices")
 
     def of(self, example: Example) -> Example:
-        """The example in these words; its right choice is the same under its new name."""
+        """The example in these words; the right choice stays the same under its new name."""
         prompt = example.prompt
         for old, new in self.replace.items():
             prompt = prompt.replace(old, new)
@@ -43,27 +43,29 @@ class Paraphrase(BaseModel):
 
 
 Paraphrases = dict[str, tuple[Paraphrase, ...]]
-"""By task; its examples take them in turn."""
+"""Paraphrases by task; the examples of a task use them in turn."""
 
 
-def in_other_words(
+def paraphrase_examples(
     examples: Sequence[Example], paraphrases: Sequence[Paraphrase]
 ) -> tuple[Example, ...]:
-    """Examples in turn under each paraphrase; none where there is no paraphrase.
+    """Paraphrase examples, with the paraphrases in turn; empty without paraphrases.
 
-    Raises ScenarioError where one changes no prompt and no choice, or gives two choices one name.
+    Raises ScenarioError for a paraphrase that changes no prompt and no choice, or that gives two choices
+    the same name.
     """
     if not paraphrases:
         return ()
-    told = tuple(
+    changed = tuple(
         paraphrases[i % len(paraphrases)].of(example) for i, example in enumerate(examples)
     )
-    for index in range(min(len(paraphrases), len(told))):
-        where = f"tasks.paraphrases.{told[index].task}.{index}"
-        if told[index :: len(paraphrases)] == tuple(examples[index :: len(paraphrases)]):
+    for index in range(min(len(paraphrases), len(changed))):
+        first = changed[index]
+        where = f"tasks.paraphrases.{first.task}.{index}"
+        if changed[index :: len(paraphrases)] == tuple(examples[index :: len(paraphrases)]):
             raise ScenarioError([f"{where}: got words that change no example, wanted other words"])
-        if len(set(told[index].choices)) < len(told[index].choices):
+        if len(set(first.choices)) < len(first.choices):
             raise ScenarioError(
-                [f"{where}.choices: got {list(told[index].choices)}, wanted every name once"]
+                [f"{where}.choices: got {list(first.choices)}, wanted every name once"]
             )
-    return told
+    return changed

@@ -1,4 +1,4 @@
-"""Which device holds which training examples: always disjoint."""
+"""Partitions of the training examples among devices; the shards are always disjoint."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from emulator.core.types.data import Example, Shard
 class ByTask(BaseModel):
     """One task per device: device i gets task i modulo the number of tasks.
 
-    Devices of the same task share its examples out in keyed random order, evenly or by a power law.
+    The examples of a task are divided among its devices in keyed random order, evenly or by a power law.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,7 +25,7 @@ class ByTask(BaseModel):
         default=0.0,
         ge=0,
         le=10,
-        description="a task's k-th device gets a share in proportion to k^-imbalance; 0: all alike",
+        description="a task's k-th device gets a share proportional to k^-imbalance; 0: equal shares",
     )
 
     def tasks_of(self, devices: int, task_names: Sequence[str]) -> tuple[str, ...]:
@@ -35,7 +35,7 @@ class ByTask(BaseModel):
     def shards(
         self, devices: int, examples: Mapping[str, Sequence[Example]], seed: int
     ) -> tuple[Shard, ...]:
-        """One shard per device; raises ScenarioError when a task has fewer examples than devices."""
+        """One shard per device. Raises ScenarioError if a task has fewer examples than devices."""
         owners = self.tasks_of(devices, tuple(examples))
         count = Counter(owners)
         rank: Counter[str] = Counter()
@@ -43,15 +43,15 @@ class ByTask(BaseModel):
         for device, task in enumerate(owners):
             rows, parts = examples[task], count[task]
             if len(rows) < parts:
-                raise _too_few(task, len(rows), parts)
+                raise _make_error(task, len(rows), parts)
             order = stream(seed, f"partition/{task}").permutation(len(rows))
-            own = np.split(order, self._bounds(len(rows), parts))[rank[task]]
+            own = np.split(order, self._compute_bounds(len(rows), parts))[rank[task]]
             rank[task] += 1
             shards.append(Shard(device, task, tuple(rows[i] for i in own)))
         return tuple(shards)
 
-    def _bounds(self, count: int, parts: int) -> IndexArray:
-        """Where each part but the first begins; every part gets at least one of `count` examples."""
+    def _compute_bounds(self, count: int, parts: int) -> IndexArray:
+        """The first index of each part except the first; every part has at least one of `count` examples."""
         share = np.arange(1, parts + 1, dtype=np.float64) ** -self.imbalance
         spare = (count - parts) * share / share.sum()
         sizes = 1 + np.floor(spare).astype(np.int64)
@@ -74,7 +74,10 @@ class Dirichlet(BaseModel):
     def shards(
         self, devices: int, examples: Mapping[str, Sequence[Example]], seed: int
     ) -> tuple[Shard, ...]:
-        """One shard per device, named by its commonest task; a device left empty gets one example."""
+        """One shard per device, named by its most frequent task; an empty device gets one example.
+
+        Raises ScenarioError if there are fewer examples than devices.
+        """
         held: list[list[Example]] = [[] for _ in range(devices)]
         for task, rows in examples.items():
             draw = stream(seed, f"dirichlet/{task}")
@@ -87,7 +90,7 @@ class Dirichlet(BaseModel):
             if not held[device]:
                 richest = max(range(devices), key=lambda i: len(held[i]))
                 if len(held[richest]) < 2:
-                    raise _too_few("all", sum(map(len, held)), devices)
+                    raise _make_error("all", sum(map(len, held)), devices)
                 held[device].append(held[richest].pop())
         return tuple(
             Shard(device, Counter(e.task for e in rows).most_common(1)[0][0], tuple(rows))
@@ -98,7 +101,7 @@ class Dirichlet(BaseModel):
 Partition = Annotated[ByTask | Dirichlet, Field(discriminator="kind")]
 
 
-def _too_few(task: str, got: int, wanted: int) -> ScenarioError:
+def _make_error(task: str, got: int, wanted: int) -> ScenarioError:
     return ScenarioError(
         [f"tasks.partition: got {got} training examples of task {task!r}, wanted at least {wanted}"]
     )

@@ -1,4 +1,4 @@
-"""All examples that somebody asks a task suite for, and all that is wrong with them, in one go."""
+"""Reading several splits of a task suite, with one error for all their problems."""
 
 from collections.abc import Iterable
 
@@ -11,10 +11,10 @@ Examples = dict[tuple[str, str], tuple[Example, ...]]
 
 
 def read_all(suite: TaskSuite, asked: Iterable[tuple[str, str]], seed: int) -> Examples:
-    """The examples of tasks and splits.
+    """Read the examples of tasks and splits.
 
-    Raises one ScenarioError with the problems of all of them; what is out of reach is asked for once,
-    because the rest is as far away and every try takes its time.
+    Raises one ScenarioError with all problems. It stops at the first data that cannot be reached, because
+    each further attempt would also fail, after a long time.
     """
     found: Examples = {}
     errors: list[ScenarioError] = []

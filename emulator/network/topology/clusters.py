@@ -60,7 +60,7 @@ def expected_collision_rate(survey: Survey, members: Sequence[int]) -> float:
     masks count as independent; S = 0 for fewer than two blocks. Modules are weighted by their entries.
     The masks are added one after the other, so that a density of 1 needs no division by 0.
     """
-    lead_of = {int(survey.blocks[i]): i for i in sorted(members, reverse=True)}
+    lead_of = {int(survey.groups[i]): i for i in sorted(members, reverse=True)}
     collision_L = _occupancy(survey.densities[sorted(lead_of.values())]).collision
     return max(0.0, float(np.average(collision_L, weights=survey.module_sizes)))
 
@@ -111,7 +111,7 @@ class TaskMesh(FixedGraph):
     def clusters(self, survey: Survey) -> Clusters:
         """One cluster for each task block that some device holds, sorted by the lowest device."""
         groups: dict[int, list[int]] = {}
-        for device, block in enumerate(survey.blocks):
+        for device, block in enumerate(survey.groups):
             groups.setdefault(int(block), []).append(device)
         return tuple(tuple(members) for members in groups.values())
 
@@ -141,11 +141,11 @@ class _Nest:
         self._limit = max_collision_rate + TIE
         self._weights_L = survey.module_sizes / survey.module_sizes.sum()
         self._first_of_block = {
-            int(block): int(np.flatnonzero(survey.blocks == block)[0])
-            for block in np.unique(survey.blocks)
+            int(block): int(np.flatnonzero(survey.groups == block)[0])
+            for block in np.unique(survey.groups)
         }
         self._known: dict[frozenset[int], _Occupancy] = {}
-        self._blocks = [frozenset([int(block)]) for block in survey.blocks]
+        self._blocks = [frozenset([int(block)]) for block in survey.groups]
         self.members: list[list[int]] = [[device] for device in range(devices)]
         with np.errstate(divide="ignore"):
             cost = 1.0 / survey.mean_gain

@@ -1,4 +1,4 @@
-"""Wrong arguments are one line and exit code 2, whatever is wrong with them."""
+"""Every wrong argument gives one line and exit code 2."""
 
 import re
 
@@ -44,16 +44,16 @@ def test_without_arguments_the_help_is_printed(arguments):
 
 
 def test_problems_of_a_scenario_name_its_file() -> None:
-    told = Ending("nothing", "s.yaml").located
-    assert told("channel: got 2 islands") == "s.yaml: channel: got 2 islands"
-    assert told("method.lora_rank: got 9") == "s.yaml: method.lora_rank: got 9"
+    reported = Ending("nothing", "s.yaml").located
+    assert reported("channel: got 2 islands") == "s.yaml: channel: got 2 islands"
+    assert reported("method.lora_rank: got 9") == "s.yaml: method.lora_rank: got 9"
     for as_it_is in ("--out: got x", "s.yaml: rouds: got 3", "data/a.jsonl:1: got nothing"):
-        assert told(as_it_is) == as_it_is
+        assert reported(as_it_is) == as_it_is
     assert Ending("nothing").located("channel: got 2 islands") == "channel: got 2 islands"
 
 
 def fails_with(error: Exception) -> tuple[int, str]:
-    """How a command ends that raises it: exit code, standard error."""
+    """Exit code and standard error of a command that raises an exception."""
     command = typer.Typer()
 
     @command.command()
@@ -65,19 +65,19 @@ def fails_with(error: Exception) -> tuple[int, str]:
     return result.exit_code, result.stderr
 
 
-def test_what_somebody_elses_code_raises_is_one_line() -> None:
-    code, told = fails_with(KeyError("q\n\nr"))
+def test_an_exception_of_foreign_code_is_one_line() -> None:
+    code, reported = fails_with(KeyError("q\n\nr"))
     wanted = r"error: KeyError: 'q\\n\\nr', test_usage_errors\.py:\d+ in fail; EMULATOR_TRACEBACK=1 shows .*\n"
     assert code == 1
-    assert re.fullmatch(wanted, told)
-    code, told = fails_with(FileNotFoundError("no data"))
-    assert (code, told.count("\n")) == (1, 1)
-    assert told.startswith("error: FileNotFoundError: no data, test_usage_errors.py:")
+    assert re.fullmatch(wanted, reported)
+    code, reported = fails_with(FileNotFoundError("no data"))
+    assert (code, reported.count("\n")) == (1, 1)
+    assert reported.startswith("error: FileNotFoundError: no data, test_usage_errors.py:")
 
 
-def test_the_traceback_is_shown_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     error = LifeFailedError("device 1 failed")
-    error.add_note("the story of the child")
+    error.add_note("the traceback of the child")
     assert fails_with(error) == (
         1,
         "error: device 1 failed; EMULATOR_TRACEBACK=1 shows the traceback\n",
@@ -85,8 +85,8 @@ def test_the_traceback_is_shown_where_it_is_asked_for(monkeypatch: pytest.Monkey
     monkeypatch.setenv("EMULATOR_TRACEBACK", "0")
     assert fails_with(EmulatorError("full")) == (1, "error: full\n")
     monkeypatch.setenv("EMULATOR_TRACEBACK", "1")
-    code, told = fails_with(error)
+    code, reported = fails_with(error)
     assert code == 1
-    assert told.startswith("Traceback (most recent call last)")
-    assert "the story of the child" in told
-    assert told.endswith("\nerror: device 1 failed\n")
+    assert reported.startswith("Traceback (most recent call last)")
+    assert "the traceback of the child" in reported
+    assert reported.endswith("\nerror: device 1 failed\n")

@@ -1,4 +1,4 @@
-"""Names that become paths: one rule, wherever a name is read."""
+"""Names that become paths: one rule for every place where a name is read."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ MAKERS = {
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize("name", NO_NAMES, ids=ascii)
-def test_what_could_leave_its_folder_or_break_a_path_is_no_name(make, name):
+def test_text_that_breaks_a_path_or_leaves_its_folder_is_not_a_name(make, name):
     with pytest.raises(ValidationError, match=r"got .*, wanted text of letters, digits"):
         make(name)
 
@@ -71,14 +71,14 @@ class Suite(BaseModel):
 """
 
 
-def test_tasks_of_a_suite_of_ones_own_have_names_too(tmp_path, problems, monkeypatch):
+def test_task_names_of_a_users_own_suite_are_checked(tmp_path, problems, monkeypatch):
     (tmp_path / "suite_of_a_user.py").write_text(SUITE)
     monkeypatch.syspath_prepend(tmp_path)
     (problem,) = problems("tasks: {kind: 'suite_of_a_user:Suite', names: ['../x']}")
     assert problem.startswith("s.yaml: tasks.names: got '../x', wanted text of letters")
 
 
-def test_a_wrong_name_is_told_in_one_line(problems):
+def test_a_wrong_name_is_reported_in_one_line(problems):
     (problem,) = problems("tasks: {kind: jsonl, folder: data, names: ['../../x']}")
     assert problem.startswith("s.yaml: tasks.names.0: got '../../x', wanted text of letters")
 
@@ -118,7 +118,7 @@ def test_a_chart_has_files_of_its_columns_name(column):
         check_columns(experiment, "x")
 
 
-def test_a_prompt_in_another_encoding_is_told_before_a_model_is_loaded(tmp_path):
+def test_a_prompt_in_another_encoding_is_reported_before_a_model_is_loaded(tmp_path):
     result = CliRunner().invoke(app, ["infer", str(tmp_path), "caf\udce9"])
     assert (result.exit_code, result.stderr) == (
         2,

@@ -1,4 +1,4 @@
-"""Paths that the system refuses to look at are missing files, in one line, wherever they stand."""
+"""Paths to which the system denies access are missing files, in one line, under every key."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ def loop(tmp_path: Path) -> Path:
     return tmp_path / "loop"
 
 
-def test_what_cannot_be_looked_at_is_not_there(loop: Path) -> None:
+def test_a_path_without_access_does_not_exist(loop: Path) -> None:
     for path in (loop, Path(LONG), Path("a\0b")):
         assert not is_file(path)
         assert not is_folder(path)

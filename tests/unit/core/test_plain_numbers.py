@@ -1,4 +1,4 @@
-"""Numbers that are not what they look like, or with which floats cannot calculate."""
+"""Numbers that parsers read differently, and numbers beyond the range of floats."""
 
 import pytest
 

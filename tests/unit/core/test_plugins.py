@@ -1,4 +1,4 @@
-"""A user's own class by its import path: taken when it honours the protocol, told what it lacks."""
+"""A user's own class by its import path: accepted if it follows the protocol, otherwise its gaps are reported."""
 
 import importlib
 
@@ -181,7 +181,7 @@ def test_a_wrong_field_of_an_own_class_names_its_path(problems):
 )
 def test_the_built_in_classes_honour_their_protocol(section, protocol):
     for kind, model in variants(section).items():
-        if kind != "by_method":  # a wish, not a graph
+        if kind != "by_method":  # it selects a graph and is none itself
             assert missing_members(model, protocol) == [], kind
 
 
@@ -195,7 +195,7 @@ def test_load_gives_the_class():
 
 
 @pytest.mark.parametrize("path", [".relative:X", ":X"])
-def test_a_path_that_names_no_module_is_told(problems, path):
+def test_a_path_that_names_no_module_is_reported(problems, path):
     (problem,) = problems(f"channel: {{kind: '{path}'}}")
     assert problem.startswith(f"s.yaml: channel: got '{path}', wanted an importable module")
 
@@ -221,7 +221,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("text", "cause"), BROKEN.items(), ids=BROKEN.values())
-def test_a_module_that_fails_at_import_is_told_with_its_line(problems, tmp_path, text, cause):
+def test_a_module_that_fails_at_import_is_reported_with_its_line(problems, tmp_path, text, cause):
     (tmp_path / "fails_of_a_user.py").write_text(text)
     importlib.invalidate_caches()
     (problem,) = problems("channel: {kind: 'fails_of_a_user:X'}")
@@ -247,18 +247,18 @@ def test_an_own_kind_drops_the_fields_it_lacks(read):
     )
 
 
-def test_a_part_of_a_method_that_cannot_take_part_is_told():
+def test_an_incomplete_part_of_a_method_is_reported():
     class Half:
         def setup(self):
             yield
 
-    told = "method.kind: got 'mine:Idea', whose start() gives an object of Half without exchange, finish, "
+    reported = "method.kind: got 'mine:Idea', whose start() gives an object of Half without exchange, finish, "
     with pytest.raises(EmulatorError) as caught:
         check_part(Half(), AdapterMethod, "mine:Idea")
-    assert str(caught.value).startswith(told + "own_expert, experts")
+    assert str(caught.value).startswith(reported + "own_expert, experts")
 
 
-def test_an_own_channel_whose_snapshots_lack_something_is_told(read):
+def test_an_own_channel_whose_snapshots_lack_something_is_reported(read):
     scenario = read("channel: {kind: 'house_of_a_user:Half'}\n").scenario
     with pytest.raises(ScenarioError) as caught:
         scenario.bind_air()

@@ -1,4 +1,4 @@
-"""The account: identities that hold or raise, sums both ways, equal bytes for equal rows."""
+"""The account: identities are checked, sums agree, equal rows give equal bytes."""
 
 import json
 import math
@@ -31,7 +31,7 @@ amounts = st.integers(0, 10**9)
 
 @st.composite
 def link_records(draw):
-    """A burst whose account is right."""
+    """A burst with a correct account."""
     parts = {
         f"{part}_bytes": draw(amounts)
         for part in ("header", "checksum", "mask", "payload", "retransmitted")
@@ -98,8 +98,8 @@ def test_a_byte_too_many_names_the_burst(record, extra):
             check_account([record, wrong])
 
 
-def test_what_was_carried_is_what_arrived_by_the_account(burst):
-    """28 bytes of IP and UDP a packet that arrived are on the air only; what was lost is not carried."""
+def test_carried_bytes_equal_delivered_bytes_of_the_account(burst):
+    """28 bytes of IP and UDP per delivered packet exist on the emulated channel only; lost packets are not carried."""
     whole = burst(sender=2, receiver=0)
     thinned = burst(sender=2, receiver=0, packets=3, packets_lost=1, lost_bytes=100)
     other = burst(sender=2, receiver=1)
@@ -206,7 +206,7 @@ def test_routes_are_means_over_devices_row_by_row():
     assert routing_account(ANSWERS)["confusion"] == {}
 
 
-def test_what_exchanges_did_is_before_less_after_less_diluted():
+def test_forgetting_and_dilution_are_differences_of_accuracy():
     looks = {
         "before_exact_match": [1.0, 0.8],
         "own_exact_match": [0.5, 0.3],
@@ -223,7 +223,7 @@ def test_what_exchanges_did_is_before_less_after_less_diluted():
         ]
         + [MetricRecord(2, 4, "sort", "before_exact_match", 0.0)]
     )
-    # A device that looked only before, as one that exchanges nothing in that round, counts in neither.
+    # A device that measured only before, because it exchanges nothing in that round, does not count.
     assert found.pop("control_alone") is None
     assert found.pop("control_diluted") is None
     assert found == pytest.approx(
@@ -267,7 +267,7 @@ def test_a_summary_sums_the_ledger(ledger):
 
 @given(ledgers, tables)
 def test_parameters_are_counted_message_by_message(ledger, table):
-    """Against a slow reference: every device in every round, whoever it spoke to."""
+    """Against a slow reference: every device in every round, with any receivers."""
     got = parameters_account(table, ledger, devices=10, rounds=3, value_bytes=2)
     total = 0.0
     for device in range(10):

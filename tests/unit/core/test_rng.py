@@ -1,4 +1,4 @@
-"""Keyed randomness: a draw depends on its name only, and on the same name for ever."""
+"""Keyed randomness: a draw depends only on its key, and never changes for a key."""
 
 import numpy as np
 from hypothesis import assume, given
@@ -27,7 +27,7 @@ def test_a_key_is_sixteen_bytes_and_the_same_again(name):
 
 
 @given(names, names)
-def test_draws_do_not_depend_on_who_drew_before(one, other):
+def test_draws_do_not_depend_on_earlier_draws(one, other):
     assume(one != other)
     alone = stream(one[0], one[1], *one[2]).random(4)
     first = stream(other[0], other[1], *other[2])
@@ -50,7 +50,7 @@ def test_purposes_and_seeds_are_independent():
 
 
 def test_reference_values_never_change():
-    """Another value here is another result of every run: nothing may change it silently."""
+    """Another value here would change the results of all runs."""
     assert key(1, "fading", 2, 3).hex() == "242173ab787730f6db7df4a2fd7230eb"
     assert key(0, "x").hex() == "f0aebb95f240539c52ee070534c67147"
     assert stream(1, "fading", 2, 3).random(3).tolist() == [

@@ -1,4 +1,4 @@
-"""The files of a finished run: what is damaged is told in one line, by file and key."""
+"""The files of a finished run: damage is reported in one line, with file and key."""
 
 import io
 import json
@@ -43,7 +43,7 @@ METRICS = [MetricRecord(0, 0, "sort", "accuracy", 0.25)]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A run as the reports read it."""
+    """The folder of a run that reports can read."""
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
     (tmp_path / "scenario.yaml").write_text("name: quick\n")
     (tmp_path / "metrics.parquet").write_bytes(parquet(METRICS, MetricRecord))
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def changed(document: Any, key: str, value: Any) -> Any:
-    """A copy with one value at a dotted key set, or taken away where it is ..."""
+    """A copy with one value at a dotted key set, or removed if it is ..."""
     whole = json.loads(json.dumps(document))
     *path, last = (int(part) if part.isdigit() else part for part in key.split("."))
     place = reduce(lambda inner, part: inner[part], path, whole)
@@ -108,9 +108,9 @@ DAMAGE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("key", "value", "told"), DAMAGE, ids=lambda part: str(part)[:30])
+@pytest.mark.parametrize(("key", "value", "reported"), DAMAGE, ids=lambda part: str(part)[:30])
 def test_every_verb_names_file_and_key_of_a_damaged_summary(
-    folder: Path, key: str, value: Any, told: str
+    folder: Path, key: str, value: Any, reported: str
 ) -> None:
     path = folder / "summary.json"
     path.write_text(json.dumps(changed(SUMMARY, key, value)))
@@ -118,7 +118,7 @@ def test_every_verb_names_file_and_key_of_a_damaged_summary(
         code, lines = call(verb, folder)
         assert (code, len(lines)) == (2, 1)
         assert lines[0].startswith(f"error: {path}: ")
-        assert told in lines[0]
+        assert reported in lines[0]
 
 
 BYTES = {
@@ -158,7 +158,7 @@ def _ledger(folder: Path) -> None:
 def test_metrics_without_a_column_or_of_another_type(folder: Path) -> None:
     path = folder / "metrics.parquet"
     table = metric_table(folder)
-    for damaged, told in (
+    for damaged, reported in (
         (table.drop_columns("value"), "got no value, wanted a table of metrics"),
         (table.set_column(4, "value", pa.array(["x"])), "value: got string or gaps, wanted double"),
         (table.set_column(4, "value", pa.array([None], pa.float64())), "value: got double or gaps"),
@@ -169,14 +169,14 @@ def test_metrics_without_a_column_or_of_another_type(folder: Path) -> None:
         path.write_bytes(buffer.getvalue())
         with pytest.raises(ScenarioError, match=r"metrics\.parquet: ") as caught:
             read_run("lora", None, folder)
-        assert told in caught.value.problems[0]
+        assert reported in caught.value.problems[0]
     path.unlink()
     with pytest.raises(ScenarioError, match="no such file, wanted the table of metrics of a run"):
         read_run("lora", None, folder)
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "reported"),
     [
         ("0.folder", ..., "got no 0.folder, wanted a run's list of experts"),
         ("1.folder", "../../x", "1.folder: got '../../x', wanted text of letters"),
@@ -187,18 +187,18 @@ def test_metrics_without_a_column_or_of_another_type(folder: Path) -> None:
         ("0", 3, "0: got 3, wanted a mapping"),
     ],
 )
-def test_damaged_experts(tmp_path: Path, key: str, value: Any, told: str) -> None:
+def test_damaged_experts(tmp_path: Path, key: str, value: Any, reported: str) -> None:
     path = tmp_path / "experts.json"
     path.write_text(json.dumps(EXPERTS))
     assert [row.folder for row in read_experts(path)] == ["sort", "sort~2"]
     path.write_text(json.dumps(changed(EXPERTS, key, value)))
     with pytest.raises(ScenarioError, match=r"experts\.json: ") as caught:
         read_experts(path)
-    assert told in caught.value.problems[0]
+    assert reported in caught.value.problems[0]
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "null", "3", '"x"', ""])
-def test_what_is_no_list_of_experts(tmp_path: Path, text: str) -> None:
+def test_a_file_without_a_list_of_experts(tmp_path: Path, text: str) -> None:
     (tmp_path / "experts.json").write_text(text)
     with pytest.raises(ScenarioError, match=r"experts\.json: .*wanted a run's list of experts"):
         read_experts(tmp_path / "experts.json")

@@ -1,4 +1,4 @@
-"""States of devices as files: what goes in comes out, and damaged bytes are refused."""
+"""States of devices as files: a state is read back unchanged, and damaged bytes are refused."""
 
 import contextlib
 from typing import Any

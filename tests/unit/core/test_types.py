@@ -91,7 +91,7 @@ def test_a_full_mask_is_the_one_that_keeps_everything(size):
     assert full.digest == Mask.from_dense(np.ones(size, dtype=np.bool_)).digest
 
 
-def test_known_sorts_things_by_kind():
+def test_known_sorts_masks_and_layouts():
     layout, mask = AdapterLayout(("a",), ((2,),)), Mask.full(2)
     known = Known.of(mask, layout)
     assert known.masks == {mask.digest: mask}
@@ -99,7 +99,7 @@ def test_known_sorts_things_by_kind():
     assert Known.of() == Known()
 
 
-def test_received_tells_what_arrived_and_whether_all_did():
+def test_received_coordinates_and_completeness():
     def with_status(*status):
         values = np.zeros(len(status), dtype=np.float32)
         return Received(

@@ -1,4 +1,4 @@
-"""Decibels and back, and the noise every radio engineer knows by heart."""
+"""Conversions to decibels and back, and known values of thermal noise."""
 
 import numpy as np
 import pytest

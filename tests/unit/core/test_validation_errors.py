@@ -1,4 +1,4 @@
-"""Whatever pydantic finds wrong is told in the same words: where, got, wanted."""
+"""All problems that pydantic finds have the same form of message: where, got, wanted."""
 
 from typing import Annotated, Any, Literal
 
@@ -55,12 +55,12 @@ PROBLEMS = {
     "no number": ({"sparse": {"steps": "x"}}, ["sparse.steps: got 'x', wanted a whole number"]),
     "no text": ({"name": 3}, ["name: got 3, wanted text"]),
     "nothing in it": ({"rounds": []}, ["rounds: got [], wanted at least 1 of them"]),
-    "told by key": (
+    "reported by key": (
         {"sparse": {"steps": 7}},
         ["sparse.steps: got 7, wanted another", "sparse.density: got it, wanted none"],
     ),
-    "told": ({"sparse": {"steps": 8}}, ["sparse: got 8, wanted 9"]),
-    "told without what was got": (
+    "reported": ({"sparse": {"steps": 8}}, ["sparse: got 8, wanted 9"]),
+    "reported without what was got": (
         {"sparse": {"steps": 9}},
         ["sparse: got {'steps': 9}: this is not done"],
     ),
@@ -68,7 +68,7 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize(("raw", "lines"), PROBLEMS.values(), ids=PROBLEMS)
-def test_each_problem_says_where_got_and_wanted(raw: dict[str, Any], lines: list[str]) -> None:
+def test_each_problem_names_where_got_and_wanted(raw: dict[str, Any], lines: list[str]) -> None:
     with pytest.raises(ValidationError) as caught:
         Whole.model_validate(raw)
     (problem,) = caught.value.errors()
@@ -84,5 +84,5 @@ def test_the_whole_has_no_place_and_a_caller_may_know_better() -> None:
     with pytest.raises(ValidationError) as caught:
         Whole.model_validate(["x"])
     assert explained(caught.value.errors()[0], "") == ["got ['x'], wanted a mapping"]
-    told = explained(caught.value.errors()[0], "", wanted="a run's summary")
-    assert told == ["got ['x'], wanted a run's summary"]
+    reported = explained(caught.value.errors()[0], "", wanted="a run's summary")
+    assert reported == ["got ['x'], wanted a run's summary"]

@@ -1,4 +1,4 @@
-"""What YAML and JSON must not do to whoever reads them: surprise, hang, take all memory, or fail unclearly."""
+"""YAML and JSON are read without surprising values, without hanging, in bounded memory, with clear errors."""
 
 import json
 import tracemalloc
@@ -22,7 +22,7 @@ def problem_of(path: Path, text: str | bytes) -> str:
     return line
 
 
-# ── numbers and words that YAML 1.1 takes for something else ─────────────────────────────────────
+# ── numbers and words that YAML 1.1 reads as other values ────────────────────────────────────────
 
 SURPRISES = {
     "octal": ("seed: 010", "seed: got 010, which YAML 1.1 reads as 8, wanted 8, or '010' in quotes"),
@@ -52,7 +52,7 @@ def test_the_same_holds_for_an_override(text):
         parse_value(text, "--set seed")
 
 
-def test_every_misread_value_is_told_at_once(tmp_path):
+def test_all_misread_values_are_reported_together(tmp_path):
     path = tmp_path / "s.yaml"
     path.write_text("seed: 010\nlocal: {steps: 1_0}\n")
     with pytest.raises(ScenarioError) as caught:
@@ -60,7 +60,7 @@ def test_every_misread_value_is_told_at_once(tmp_path):
     assert [line.split(": ")[1] for line in caught.value.problems] == ["seed", "local.steps"]
 
 
-def test_what_every_reader_takes_for_the_same_is_read(tmp_path):
+def test_values_with_one_meaning_are_read(tmp_path):
     path = tmp_path / "s.yaml"
     path.write_text(
         "a: [10, -3, +4, 0x1F, 1.5, .5, 2.0e+3, .inf, 0, true, False, null, ~]\n"
@@ -88,7 +88,7 @@ KEYS = {
 
 
 @pytest.mark.parametrize(("text", "line"), KEYS.values(), ids=KEYS)
-def test_a_wrong_key_is_told_with_its_line(tmp_path, text, line):
+def test_a_wrong_key_is_reported_with_its_line(tmp_path, text, line):
     assert line in problem_of(tmp_path / "s.yaml", text)
 
 
@@ -159,7 +159,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize(("data", "line"), FOREIGN.values(), ids=FOREIGN)
-def test_bytes_that_are_no_yaml_of_ours(tmp_path, data, line):
+def test_bytes_that_are_not_yaml(tmp_path, data, line):
     assert line in problem_of(tmp_path / "s.yaml", data)
 
 
@@ -174,7 +174,7 @@ NO_JSON = {
 
 
 @pytest.mark.parametrize(("text", "line"), NO_JSON.values(), ids=NO_JSON)
-def test_what_no_reader_of_json_holds_is_a_value_error(text, line, tmp_path):
+def test_json_beyond_the_limits_is_a_value_error(text, line, tmp_path):
     with pytest.raises(ValueError, match=line):
         parse_json(text)
     (tmp_path / "x.json").write_text(text)

@@ -1,4 +1,4 @@
-"""What is tried around an exchange, on made-up vectors of four coordinates."""
+"""Measurements before and after an exchange, on invented vectors of four coordinates."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ import numpy as np
 
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.message import Coordinate, Kind, Received, Traffic
-from emulator.learning.inspection import Inspection, all_at
+from emulator.learning.inspection import Inspection, replace_values
 
 START_N = np.array([1.0, 2.0, 0.0, 4.0], dtype=np.float32)
 SHARE_N = np.array([0.5, 0.5, 0.25, 1.0], dtype=np.float32)
@@ -31,7 +31,7 @@ class Adapter:
 
 
 class Looks:
-    """A device of which each round's steps add [2, 0, 8, -4]; what was tried, what was measured."""
+    """A device whose steps of a round add [2, 0, 8, -4], with the tried vectors and the metrics."""
 
     STEP_N = np.array([2.0, 0.0, 8.0, -4.0], dtype=np.float32)
 
@@ -39,12 +39,12 @@ class Looks:
         self.adapter: Any = Adapter()
         self.tried: dict[tuple[str, int], list[float]] = {}
         self.measured: dict[tuple[str, int], float] = {}
-        answering: Any = SimpleNamespace(alone=self.alone)
+        answering: Any = SimpleNamespace(measure_model=self.measure_model)
         log: Any = SimpleNamespace(metric=self.measure)
         self.inspection = Inspection("sort", answering, every, lambda vector_N: vector_N, log)
         self.inspection.start(self.adapter)
 
-    def alone(self, _: object, task: str, prefix: str) -> list[tuple[str, str, float]]:
+    def measure_model(self, _: object, task: str, prefix: str) -> list[tuple[str, str, float]]:
         self.tried[prefix, self.round_index] = self.adapter.now_N.tolist()
         return [(f"{prefix}accuracy", task, 0.5)]
 
@@ -79,7 +79,7 @@ def wanted(before_steps_N: FloatArray, trained_N: FloatArray) -> list[float]:
     return [float(b0 + share * (b1 - b0)) for share, b0, b1 in pairs]
 
 
-def test_others_stand_where_this_round_started() -> None:
+def test_the_control_uses_the_vector_of_the_start_of_the_round() -> None:
     looks = Looks(every=1)
     before_N = START_N
     for r in range(3):
@@ -92,7 +92,7 @@ def test_others_stand_where_this_round_started() -> None:
         assert looks.tried["own_", r] == before_N.tolist()
 
 
-def test_the_start_of_a_round_is_known_in_rounds_that_nobody_looks_at_too() -> None:
+def test_the_start_of_a_round_is_recorded_in_rounds_without_measurements() -> None:
     every, second = Looks(every=1), Looks(every=2)
     for r in range(4):
         mean_N = np.full(4, 3.0 * r, dtype=np.float32)
@@ -112,7 +112,7 @@ def test_without_an_exchange_the_steps_of_several_rounds_are_taken_from_others()
     assert looks.tried["diluted_", 1] == looks.tried["own_", 1]
 
 
-def test_the_shift_is_told_against_all_that_was_learnt_in_the_rounds() -> None:
+def test_the_shift_is_relative_to_the_total_change_in_the_rounds() -> None:
     looks = Looks(every=2)
     looks.round(0, START_N)
     after_first_N = looks.adapter.vector()
@@ -124,21 +124,21 @@ def test_the_shift_is_told_against_all_that_was_learnt_in_the_rounds() -> None:
     assert ("exchange_shift", 0) not in looks.measured
 
 
-def test_nothing_is_tried_when_not_asked() -> None:
+def test_nothing_is_measured_by_default() -> None:
     looks = Looks(every=0)
     looks.round(0, START_N)
     looks.round(1, START_N)
     assert (looks.tried, looks.measured) == ({}, {})
 
 
-def test_at_one_vector_a_message_keeps_what_it_lacks() -> None:
+def test_replaced_values_keep_lost_coordinates() -> None:
     status_N = np.array(
         [Coordinate.RECEIVED, Coordinate.LOST, Coordinate.NOT_SENT, Coordinate.RECEIVED],
         dtype=np.uint8,
     )
     values_N = np.array([5.0, 0.0, 0.0, 7.0], dtype=np.float32)
     received = Received(Kind.VALUES, Traffic.IN_CLUSTER, 3, 3, 0, 0.0, b"", values_N, status_N)
-    (moved,) = all_at(np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32), [received])
+    (moved,) = replace_values([received], np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32))
     assert moved.values.tolist() == [1.0, 0.0, 0.0, 4.0]
     assert moved.status.tolist() == status_N.tolist()
     assert (moved.source, received.values.tolist()) == (3, values_N.tolist())

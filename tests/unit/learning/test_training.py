@@ -1,4 +1,4 @@
-"""The pace of local training: as declared, whatever the host."""
+"""The duration of local training is the declared one on every host."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ from emulator.core.types.arrays import FloatArray
 from emulator.learning.adapters.lora import LoraModel
 from emulator.learning.tasks.causal_learner import CausalLearner
 from emulator.learning.tasks.learner import learner_for
-from emulator.learning.training import Local, LocalTraining, linear_weights, recomputing
+from emulator.learning.training import Local, LocalTraining, count_linear_weights, recompute_layers
 from emulator.scenario.schema import Scenario
 from emulator.scenario.world import World, build_world
 
@@ -74,9 +74,9 @@ def test_operations_are_two_for_each_weight_token_and_pass(form: str, passes: in
     seen = iter(training(air, 1)._batches)
     tokens = sum(int(next(seen).attention_mask.sum()) for _ in range(STEPS))
     layers = 128 * (4 * 128 + 3 * 256)  # attention and MLP of one of three blocks
-    assert linear_weights(air.backbone.model) == 3 * layers + 71 * 128  # and the head
+    assert count_linear_weights(air.backbone.model) == 3 * layers + 71 * 128  # and the head
     trained = air.local_training(1, learner).run(Frozen(air, form), STEPS)
-    flop = 2.0 * passes * linear_weights(air.backbone.model) * tokens
+    flop = 2.0 * passes * count_linear_weights(air.backbone.model) * tokens
     assert trained.duration_s == pytest.approx(flop / 1e8)
 
 
@@ -111,7 +111,7 @@ def test_a_loss_that_is_no_number_ends_the_run() -> None:
 
 
 def learnt(**local: object) -> tuple[FloatArray, FloatArray, float]:
-    """What three steps make of a fresh B, the last gradient, and the mean loss."""
+    """B after three steps, the last gradient, and the mean loss."""
     air = world(batch_size=8, **local)
     backbone = air.backbone
     model = LoraModel(backbone.model, backbone.target_modules, 4, 4, ("lora_B",))
@@ -150,8 +150,8 @@ def test_layers_computed_twice_learn_the_same_bit_for_bit() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_last_step_that_diverges_is_told(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No loss tells it: the next one is computed after the exchange, by whoever received the values."""
+def test_a_diverging_last_step_is_reported(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No loss shows it, because the next loss is computed after the exchange, by the receivers of the values."""
     air = world()
     monkeypatch.setattr(Frozen, "vector", lambda _self: np.array([0.0, value], dtype=np.float32))
     with pytest.raises(EmulatorError, match=r"device 2: the trained values diverged .* after 3 "):
@@ -159,20 +159,23 @@ def test_a_last_step_that_diverges_is_told(value: float, monkeypatch: pytest.Mon
 
 
 def test_a_backbone_without_such_layers_is_refused() -> None:
-    with pytest.raises(EmulatorError, match="gradient_checkpointing"), recomputing(nn.Linear(2, 2)):
+    with (
+        pytest.raises(EmulatorError, match="gradient_checkpointing"),
+        recompute_layers(nn.Linear(2, 2)),
+    ):
         pass
 
 
 def test_a_backbone_whose_authors_rule_it_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = world().backbone.model
     monkeypatch.setattr(model, "supports_gradient_checkpointing", False)
-    with pytest.raises(EmulatorError, match="gradient_checkpointing"), recomputing(model):
+    with pytest.raises(EmulatorError, match="gradient_checkpointing"), recompute_layers(model):
         pass
 
 
 def test_nothing_of_computing_twice_stays_behind() -> None:
     model = world().backbone.model
-    with recomputing(model):
+    with recompute_layers(model):
         assert model.is_activation_checkpointing
     assert not model.is_activation_checkpointing
     assert not any(part.training or part._forward_hooks for part in model.modules())

@@ -1,4 +1,4 @@
-"""What a method cannot do with other sections stands on its class, also on one of a user's own."""
+"""The class of a method declares its limits on other sections, also a user's own class."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def kind(tmp_path, monkeypatch) -> str:
     return "method.kind=own_method_of_a_test:Mine"
 
 
-def test_what_waits_for_all_devices_is_not_asynchronous(problems, kind) -> None:
+def test_settings_that_wait_for_all_devices_are_not_asynchronous(problems, kind) -> None:
     assert problems("devices: 4", kind, "schedule.kind=asynchronous") == (
         "s.yaml: schedule.kind: got asynchronous with method.kind: own_method_of_a_test:Mine, wanted "
         "one of the two",
@@ -39,7 +39,7 @@ def test_a_policy_that_means_nothing_under_a_method_is_refused(problems, read, k
     read("devices: 4", kind, "wire.lost_coordinates=keep_own")
 
 
-def test_a_method_brings_a_router_of_its_own_and_a_note_says_so(read, kind) -> None:
+def test_a_method_replaces_the_router_with_a_note(read, kind) -> None:
     reading = read("devices: 4", kind, "router.kind=cosine")
     assert reading.scenario.router.kind == "uniform"
-    assert reading.notes == ("router: cosine gives way to uniform under own_method_of_a_test:Mine",)
+    assert reading.notes == ("router: own_method_of_a_test:Mine uses uniform in place of cosine",)

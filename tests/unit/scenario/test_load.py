@@ -1,4 +1,4 @@
-"""Reading a scenario: every problem in one line that says where, got and wanted."""
+"""Reading a scenario: every problem is one line with where, got and wanted."""
 
 import re
 from pathlib import Path
@@ -83,12 +83,12 @@ WRONG = {
     ),
     "not a folder's name": ("name: a/b", "s.yaml: name: got 'a/b', wanted text"),
     "too many devices": ("devices: 5000", "s.yaml: devices: got 5000, wanted a whole number in [2, 1"),
-    # combinations that no single key can see
+    # conflicts between keys
     "odd degree x devices": (
         "devices: 5\nmethod: {kind: lora}",
         "s.yaml: topology.degree: got 3 for 5 devices, wanted less than devices, and degree x",
     ),
-    "degree of everybody": (
+    "degree of all devices": (
         "devices: 4\nmethod: {kind: lora}\ntopology: {kind: random_regular, degree: 4}",
         "s.yaml: topology.degree: got 4 for 4 devices, wanted less than devices",
     ),
@@ -106,11 +106,11 @@ WRONG = {
     ),
     "an endless band": (
         "channel: {preset: paper}\naccess: {kind: ideal}",
-        "s.yaml: access.kind: got ideal where rate or losses depend on the noise of the band, wanted",
+        "s.yaml: access.kind: got ideal, but rate or losses depend on the noise of the band, wanted",
     ),
     "an endless band under losses that know noise": (
         "channel: {preset: lossy_link, losses: {kind: outage, threshold_db: 3}}",
-        "s.yaml: access.kind: got ideal where rate or losses depend on the noise of the band, wanted",
+        "s.yaml: access.kind: got ideal, but rate or losses depend on the noise of the band, wanted",
     ),
     "an option inside the experts": (
         "method: {kind: experts_once, options: {mask_selektion: random}}",
@@ -138,7 +138,7 @@ WRONG = {
         "method: {kind: experts_once, options: 3}",
         "s.yaml: method.options: got 3, wanted a mapping",
     ),
-    "two ways to say how long a fade lasts": (
+    "two keys for the duration of a fade": (
         "channel: {preset: paper, fading: {speed_mps: 1.5, fc_ghz: 5.9}}",
         "s.yaml: channel.fading.coherence_s: got 1.0 with speed_mps 1.5, wanted one of them",
     ),
@@ -174,12 +174,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("text", "line"), WRONG.values(), ids=WRONG)
-def test_a_problem_says_where_got_and_wanted(problems, text, line):
+def test_a_problem_names_where_got_and_wanted(problems, text, line):
     (problem,) = problems(text)
     assert line in problem
 
 
-def test_every_problem_is_told_at_once(problems):
+def test_all_problems_are_reported_together(problems):
     found = problems(
         "devices: eight\nrounds: 0\nrouds: 3\nlocal: {stepss: 3}\nmethod: {kind: loar}\n"
         "channel: {preset: paper, deadline_s: 1 s}\naccess: {bandwidth_hz: -1}"
@@ -196,7 +196,7 @@ def test_every_problem_is_told_at_once(problems):
     ]
 
 
-def test_every_impossible_combination_is_told_at_once(problems):
+def test_all_impossible_combinations_are_reported_together(problems):
     found = problems(
         "devices: 3\nmethod: {kind: lora}\ntopology: {kind: by_method, degree: 5}\n"
         "backbone: {kind: sentence_encoder, name: some/encoder}"
@@ -211,7 +211,7 @@ def test_the_name_is_needed(tmp_path):
         read_scenario(path)
 
 
-# ── files that are no scenario ───────────────────────────────────────────────────────────────────
+# ── files without a scenario ───────────────────────────────────────────────────────────────────
 
 NO_SCENARIO = {
     "not YAML": ("a: [1\nb: 2\n", r"s\.yaml:2: .*wanted a YAML mapping"),
@@ -225,7 +225,7 @@ NO_SCENARIO = {
 
 
 @pytest.mark.parametrize(("text", "pattern"), NO_SCENARIO.values(), ids=NO_SCENARIO)
-def test_what_is_no_mapping_is_told_with_its_line(tmp_path, text, pattern):
+def test_a_file_without_a_mapping_is_reported_with_its_line(tmp_path, text, pattern):
     path = tmp_path / "s.yaml"
     path.write_text(text)
     with pytest.raises(ScenarioError) as caught:
@@ -284,7 +284,7 @@ def test_an_import_path_is_offered_only_where_it_is_taken(problems):
     assert "or an import path package.module:Class" in problem
 
 
-def test_a_name_says_which_characters_it_may_have(problems):
+def test_the_message_for_a_name_lists_its_characters(problems):
     (problem,) = problems("name: a:b")
     assert "got 'a:b', wanted text of letters, digits, spaces and . _ + -" in problem
 
@@ -303,7 +303,7 @@ def test_a_key_written_twice(problems):
     problems("rounds: 3\nrounds: 4")
 
 
-def test_a_trace_is_meant_from_the_scenarios_folder(tmp_path):
+def test_the_path_of_a_trace_starts_in_the_scenarios_folder(tmp_path):
     (tmp_path / "links").mkdir()
     path = tmp_path / "s.yaml"
     path.write_text(
@@ -330,7 +330,7 @@ def test_a_folder_from_the_environment_names_its_variable(tmp_path, monkeypatch,
     )
 
 
-def test_all_options_inside_the_experts_that_are_wrong_are_told(tmp_path: Path) -> None:
+def test_all_wrong_options_inside_the_experts_are_reported(tmp_path: Path) -> None:
     scenario = tmp_path / "s.yaml"
     scenario.write_text(
         "name: s\nmethod: {kind: experts_once, options: {mask_selection: x, recluster_every: y}}\n"

@@ -1,4 +1,4 @@
-"""`--set`, presets and paths: what changes the file before it is checked."""
+"""`--set`, presets and paths: changes of the file before it is checked."""
 
 import json
 from pathlib import Path
@@ -66,20 +66,26 @@ def test_a_key_deep_down_leaves_its_section_of_its_default_kind(read):
     assert scenario.tasks.partition == ByTask(imbalance=1.5)
 
 
-def test_what_repeats_the_setup_in_vain_is_noted(read):
+def test_repeated_clustering_without_mobility_is_noted(read):
     again = "method.recluster_every=2"
     (note,) = read("rounds: 4", again, "channel=paper").notes
-    assert note.startswith("method.recluster_every: 2 repeats the setup to the same clusters")
+    assert note.startswith("method.recluster_every: 2 repeats the setup with the same clusters")
     walks = "channel: {preset: paper, mobility: {kind: random_waypoint, min_speed_m_per_s: 1, max_speed_m_per_s: 2}}"
     assert read(f"rounds: 4\n{walks}", again).notes == ()
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "reported"),
     [
-        ("method.exchange_every=4", "method.exchange_every: 4 of 4 rounds never comes"),
-        ("method.recluster_every=9", "method.recluster_every: 9 of 4 rounds never comes"),
-        ("evaluation.own_task_every=5", "evaluation.own_task_every: 5 of 4 rounds never comes"),
+        ("method.exchange_every=4", "method.exchange_every: 4 has no effect in a run of 4 rounds"),
+        (
+            "method.recluster_every=9",
+            "method.recluster_every: 9 has no effect in a run of 4 rounds",
+        ),
+        (
+            "evaluation.own_task_every=5",
+            "evaluation.own_task_every: 5 has no effect in a run of 4 rounds",
+        ),
         (
             "method.active_ranks=16",
             "method.active_ranks: 16 keeps all (2 experts of rank 8)",
@@ -91,17 +97,17 @@ def test_what_repeats_the_setup_in_vain_is_noted(read):
         ("evaluation.own_task_every=4", None),
     ],
 )
-def test_what_never_comes_is_noted(read, override, told):
+def test_settings_without_effect_are_noted(read, override, reported):
     given = "rounds: 4\ntasks: {kind: synthetic, names: [sort, reverse]}"
-    assert read(given, override).notes == ((told,) if told else ())
+    assert read(given, override).notes == ((reported,) if reported else ())
 
 
-def test_what_measures_nothing_under_a_method_is_noted(read):
+def test_measurements_without_effect_under_a_method_are_noted(read):
     asked = ("evaluation.unseen_tasks=[mirror]", "evaluation.paraphrases=routing")
     assert read("rounds: 2", *asked).notes == ()
     assert read("method: {kind: lora}", *asked).notes == (
-        "evaluation.unseen_tasks measures nothing under lora, which routes nothing",
-        "evaluation.paraphrases: routing measures nothing under lora, which routes nothing",
+        "evaluation.unseen_tasks measures nothing under lora, which does not route",
+        "evaluation.paraphrases: routing measures nothing under lora, which does not route",
     )
 
 
@@ -118,7 +124,7 @@ def test_another_preset_brings_channel_and_access(read, key):
     assert (changed.channel, changed.access) == (wanted.channel, wanted.access)
 
 
-def test_a_preset_is_overridden_by_what_stands_beside_it(read):
+def test_keys_beside_a_preset_override_it(read):
     plain = read("channel: paper").scenario
     scenario = read("channel: {preset: paper, deadline_s: 2, losses: {probability: 0}}").scenario
     assert scenario.channel.deadline_s == 2
@@ -143,7 +149,7 @@ WRONG_OVERRIDES = {
 
 
 @pytest.mark.parametrize(("override", "line"), WRONG_OVERRIDES.values(), ids=WRONG_OVERRIDES)
-def test_a_wrong_override_is_told_in_one_line(problems, override, line):
+def test_a_wrong_override_is_reported_in_one_line(problems, override, line):
     (problem,) = problems("channel: paper\nmethod: {kind: lora}", override)
     assert line in problem
 
@@ -151,24 +157,22 @@ def test_a_wrong_override_is_told_in_one_line(problems, override, line):
 # ── paths ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_paths_of_an_override_are_meant_from_where_one_stands_if_they_are_there(
-    tmp_path, monkeypatch
-):
+def test_existing_paths_of_an_override_start_in_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / "here" / "data").mkdir(parents=True)
     (tmp_path / "s.yaml").write_text(
         "name: s\nbackbone: {kind: sentence_encoder, name: x}\n"
         "tasks: {kind: jsonl, folder: there, names: [a, b]}\n"
     )
     monkeypatch.chdir(tmp_path / "here")
-    for told, meant in (("data", "here/data"), ("elsewhere", "elsewhere")):
-        whole = f"tasks={{kind: jsonl, folder: {told}, names: [a, b]}}"
+    for reported, meant in (("data", "here/data"), ("elsewhere", "elsewhere")):
+        whole = f"tasks={{kind: jsonl, folder: {reported}, names: [a, b]}}"
         section = read_scenario(tmp_path / "s.yaml", [whole]).scenario.tasks
         assert section.folder == tmp_path / meant
-        scenario = read_scenario(tmp_path / "s.yaml", [f"tasks.folder={told}"]).scenario
+        scenario = read_scenario(tmp_path / "s.yaml", [f"tasks.folder={reported}"]).scenario
         assert scenario.tasks.folder == tmp_path / meant
 
 
-def test_relative_paths_are_meant_from_the_folder_of_the_file(tmp_path, monkeypatch):
+def test_relative_paths_start_in_the_folder_of_the_file(tmp_path, monkeypatch):
     (tmp_path / "a" / "model").mkdir(parents=True)
     path = tmp_path / "a" / "s.yaml"
     path.write_text(
@@ -181,7 +185,7 @@ def test_relative_paths_are_meant_from_the_folder_of_the_file(tmp_path, monkeypa
     assert scenario.backbone.name == str((tmp_path / "a" / "model").resolve())
 
 
-def test_files_of_a_component_are_meant_from_the_folder_of_the_file(tmp_path, monkeypatch):
+def test_files_of_a_component_start_in_the_folder_of_the_file(tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     path = tmp_path / "a" / "s.yaml"
     path.write_text(
@@ -208,16 +212,16 @@ def test_a_path_is_taken_from_the_environment(read, tasks, tmp_path, monkeypatch
     assert read(f"tasks: {tasks}").scenario.tasks.folder == tmp_path
 
 
-@pytest.mark.parametrize("told", [None, ""], ids=["not set", "empty"])
-def test_a_path_that_the_environment_has_not(read, problems, told, monkeypatch):
+@pytest.mark.parametrize("reported", [None, ""], ids=["not set", "empty"])
+def test_a_path_that_the_environment_has_not(read, problems, reported, monkeypatch):
     monkeypatch.delenv("EMULATOR_TASKS", raising=False)
-    if told is not None:
-        monkeypatch.setenv("EMULATOR_TASKS", told)
+    if reported is not None:
+        monkeypatch.setenv("EMULATOR_TASKS", reported)
     assert read(f"tasks: {HUB}").scenario.tasks.folder is None
     (line,) = problems(f"tasks: {LINES}")
     assert line == (
         "s.yaml: tasks.folder: got $EMULATOR_TASKS, but the environment has no EMULATOR_TASKS, wanted it "
-        "set to a folder (a relative path starts where one stands), or tasks.folder=PATH"
+        "set to a folder (a relative path starts in the current folder), or tasks.folder=PATH"
     )
 
 
@@ -257,7 +261,7 @@ def test_a_plain_word_in_the_place_of_a_section_is_taken_for_its_kind(
     assert " of kind" not in line
 
 
-def test_a_word_that_is_no_kind_is_told_those_there_are(problems):
+def test_a_wrong_kind_is_reported_with_the_existing_kinds(problems):
     (line,) = problems("router: zzz")
     assert line == (
         "s.yaml: router: got 'zzz', wanted a mapping with a kind, one of arrow, bag_of_words, cosine, "
@@ -275,8 +279,8 @@ def test_a_plain_word_is_not_lost_to_a_key_below_it(problems):
 
 @pytest.mark.parametrize(("part", "noted"), [(31, False), (32, False), (33, True)])
 def test_more_in_memory_than_a_step_has_is_noted(read, part, noted):
-    told = "local.micro_batch_size: 33 is more than a step has (batch_size: 32)"
-    assert (told in read("", f"local.micro_batch_size={part}").notes) == noted
+    reported = "local.micro_batch_size: 33 exceeds the examples of a step (32)"
+    assert (reported in read("", f"local.micro_batch_size={part}").notes) == noted
 
 
 def test_shipped_text_scenarios_take_the_hub_or_a_folder(monkeypatch, tmp_path):
@@ -308,10 +312,10 @@ def test_an_override_of_a_section_left_to_its_default(read, key, value):
 
 
 @pytest.mark.parametrize("router", ["", "router: {kind: uniform}", "router: {kind: oracle}"])
-def test_full_oracle_answers_with_the_oracle_and_says_so(read, router):
+def test_full_oracle_answers_with_the_oracle_with_a_note(read, router):
     reading = read(f"method: {{kind: full_oracle}}\n{router}")
     assert reading.scenario.router.kind == "oracle"
-    wanted = ("router: uniform gives way to oracle under full_oracle",) * ("uniform" in router)
+    wanted = ("router: full_oracle uses oracle in place of uniform",) * ("uniform" in router)
     assert reading.notes == wanted
     assert read(router).scenario.router.kind == (
         router.split("kind: ")[-1].rstrip("}") or "ridge_lda"

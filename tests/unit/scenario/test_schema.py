@@ -1,4 +1,4 @@
-"""A scenario is one value: complete, frozen, and the same again after it is written and read."""
+"""A scenario is one value: complete, frozen, and equal after it is written and read."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ from emulator.scenario.sections import ByMethod
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 PRESETS = sorted(path.stem for path in (CONFIGS / "channels").glob("*.yaml"))
 
-# ── there and back ───────────────────────────────────────────────────────────────────────────────
+# ── round trip ──────────────────────────────────────────────────────────────────────────────────
 
 
 def _read_back(scenario: Scenario, folder: Path) -> Scenario:

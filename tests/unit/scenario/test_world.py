@@ -1,4 +1,4 @@
-"""What devices share: the validation split, and what all of them work out alike."""
+"""Common objects of all devices: the validation split, and results that are computed once."""
 
 import networkx as nx
 import numpy as np
@@ -10,7 +10,7 @@ from emulator.core.errors import ScenarioError
 from emulator.core.types.data import Example
 from emulator.network.flooding import count_hops
 from emulator.network.topology.graphs import Ring
-from emulator.scenario.world import MOST_HELD, build_world, held_out
+from emulator.scenario.world import MOST_HELD, build_world, hold_out
 
 
 def rows(count):
@@ -20,23 +20,23 @@ def rows(count):
 @given(st.integers(2, 300), st.integers(1, 40), st.integers(0, 5))
 def test_nothing_is_lost_and_nothing_is_both_learnt_and_asked(count, most, seed):
     examples = rows(count)
-    validation, rest = held_out(examples, seed, "sort", most)
+    validation, rest = hold_out(examples, seed, "sort", most)
     assert sorted((*validation, *rest), key=examples.index) == examples
     assert len(validation) == max(1, min(most, round(0.1 * count)))
     assert list(rest) == sorted(rest, key=examples.index)
-    assert (validation, rest) == held_out(examples, seed, "sort", most)
+    assert (validation, rest) == hold_out(examples, seed, "sort", most)
 
 
 def test_another_seed_or_task_holds_out_others():
     examples = rows(200)
-    first = held_out(examples, 1, "sort", 100)
-    assert first != held_out(examples, 2, "sort", 100)
-    assert first != held_out(examples, 1, "reverse", 100)
+    first = hold_out(examples, 1, "sort", 100)
+    assert first != hold_out(examples, 2, "sort", 100)
+    assert first != hold_out(examples, 1, "reverse", 100)
 
 
 def test_one_example_cannot_be_split():
     with pytest.raises(ScenarioError, match=r"evaluation\.split: got validation for 1 training"):
-        held_out(rows(1), 1, "sort", 5)
+        hold_out(rows(1), 1, "sort", 5)
 
 
 def test_a_world_of_validation_asks_what_nobody_trains_on(read):
@@ -58,8 +58,8 @@ def test_what_all_work_out_alike_is_done_once_and_little_is_held(read):
         return lambda: done.append(number) or number
 
     for number in [0, 1, 0, *range(MOST_HELD + 1), 0]:
-        assert world.once(("number", number), work(number)) == number
-    assert done == [*range(MOST_HELD + 1), 0]  # 0 was asked for longest ago when one too many came
+        assert world.compute_once(("number", number), work(number)) == number
+    assert done == [*range(MOST_HELD + 1), 0]  # 0 was the least recently used
 
 
 def test_fixed_links_are_drawn_once_and_others_for_each_round(read, monkeypatch):

@@ -1,4 +1,4 @@
-"""The embedded default backbone: a causal LM of half a million parameters, its weights included.
+"""The embedded default backbone: a causal LM with half a million parameters and its weights.
 
 `weights/` is an ordinary model folder (config, safetensors, tokenizer) that
 `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained` read without a network.

@@ -1,8 +1,8 @@
-"""What the tiny backbone is: a Llama of half a million parameters and a tokenizer of words.
+"""The tiny backbone: a Llama with half a million parameters and a tokenizer of words.
 
-Its adapted modules have the names and shapes of a Qwen2's (q, k, v, o, gate, up, down); only the
-biases of q, k and v are missing. It is not a Qwen2 because AutoTokenizer of transformers 5 reads
-every Qwen2 folder's tokenizer as byte-level BPE, silently, whatever the folder says.
+Its adapted modules have the names and shapes of those of a Qwen2 (q, k, v, o, gate, up, down); only the
+biases of q, k and v are missing. It is not a Qwen2, because AutoTokenizer of transformers 5 reads the
+tokenizer of every Qwen2 folder as byte-level BPE without an error, also if the folder has another one.
 """
 
 import torch
@@ -18,7 +18,7 @@ MAX_TOKENS = 64
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per word between spaces, ids in the order of `VOCABULARY`; adds nothing by itself.
+    """Build a tokenizer with one token per word, ids in the order of `VOCABULARY`, no added tokens.
 
     Law: `decode(encode(text))` equals text for known words separated by single spaces.
     """
@@ -37,7 +37,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_model(torch_seed: int) -> LlamaForCausalLM:
-    """An untrained model in float32, drawn from a seed of its own; torch's generator is untouched."""
+    """Build an untrained float32 model from this seed; the state of torch's generator does not change."""
     config = LlamaConfig(
         vocab_size=len(VOCABULARY),
         hidden_size=HIDDEN,

@@ -1,9 +1,9 @@
 """Pretrain the tiny backbone: `python -m emulator.learning.backbone.tiny.pretrain --out FOLDER`.
 
-A stream of fresh lists; three prompts in four name their operation. The fourth carries a tag drawn at
-random, whatever the operation, so that a tag alone says nothing; half of those are answered by a
-plain copy, which becomes what the model says to a tag it cannot know. One thread; the same seed,
-steps and library versions write the same bytes.
+The model is trained on a stream of new lists. Three of four prompts name their operation. Every fourth
+prompt has a random tag, independent of the operation, so that a tag alone has no meaning; the answer to
+half of these is a plain copy, which becomes the model's answer to unknown tags. Training uses one
+thread; the same seed, steps and library versions write the same bytes.
 
 Shapes: S sequences, n items, T = 2n + 4 tokens (`head : items -> answer <end>`), H hidden width.
 """
@@ -42,12 +42,12 @@ from emulator.learning.list_operations import (
 
 TOKEN = {token: index for index, token in enumerate(VOCABULARY)}
 PROMPT_EXTRA = 3
-"""Tokens of a prompt beside its items: head, separator, arrow."""
+"""Tokens of a prompt in addition to its items: head, separator, arrow."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the weights."""
+    """All parameters that determine the weights."""
 
     seed: int
     steps: int
@@ -66,7 +66,7 @@ class Recipe:
 
 
 def sequences(operation: Operation, heads: Sequence[str], lists_Sn: IndexArray) -> IndexArray:
-    """Token ids [S, T] of whole examples, answer and END included."""
+    """Token ids [S, T] of whole examples, with answer and END."""
     first_symbol = TOKEN[operation.format.symbols[0]]
     num_lists = len(lists_Sn)
 
@@ -81,7 +81,7 @@ def sequences(operation: Operation, heads: Sequence[str], lists_Sn: IndexArray) 
 
 
 def draw_batch(recipe: Recipe, draws: Stream) -> IndexArray:
-    """Token ids of one training batch [S, T]: lists of one length, operations mixed."""
+    """Draw the token ids of one training batch [S, T]: lists of one length, mixed operations."""
     num_items = int(draws.integers(MIN_ITEMS, MAX_ITEMS + 1))
     tagged_S = draws.random(recipe.batch_size) < recipe.tagged_share
     copied_S = tagged_S & (draws.random(recipe.batch_size) < recipe.copied_share_of_tagged)
@@ -100,7 +100,7 @@ def draw_batch(recipe: Recipe, draws: Stream) -> IndexArray:
 
 
 def answer_logits(model: LlamaForCausalLM, tokens_ST: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits [S, n + 1, V] at the answers' positions and the tokens [S, n + 1] wanted there."""
+    """Logits [S, n + 1, V] at the positions of the answers, and the right tokens there [S, n + 1]."""
     num_items = (tokens_ST.shape[1] - PROMPT_EXTRA - 1) // 2
     prompt_tokens = num_items + PROMPT_EXTRA
     states_STH = model.model(input_ids=tokens_ST[:, :-1], use_cache=False).last_hidden_state
@@ -108,7 +108,7 @@ def answer_logits(model: LlamaForCausalLM, tokens_ST: Tensor) -> tuple[Tensor, T
 
 
 def train(recipe: Recipe) -> tuple[LlamaForCausalLM, list[tuple[int, float]]]:
-    """The pretrained model, and its loss now and then: (step, mean since the last entry)."""
+    """Train the model. Returns it with about 20 losses: (step, mean loss since the entry before)."""
     model = build_model(torch_seed(recipe.seed, "pretrain"))
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     optimiser = torch.optim.AdamW(
@@ -144,7 +144,7 @@ def train(recipe: Recipe) -> tuple[LlamaForCausalLM, list[tuple[int, float]]]:
 def exact_matches(
     model: LlamaForCausalLM, operation: Operation, heads: Sequence[str], draws: Stream
 ) -> float:
-    """Share of fresh lists, one per head, whose whole answer is greedily right."""
+    """Share of new lists, one per head, for which the whole greedy answer is right."""
     right = 0
     lengths = range(MIN_ITEMS, MAX_ITEMS + 1)
     shares = np.array_split(np.array(heads), len(lengths))
@@ -175,19 +175,20 @@ def write(
     losses: Sequence[tuple[int, float]],
     accuracy: dict[str, dict[str, float]],
 ) -> None:
-    """The model folder and `pretrain.json`, which says how it came about."""
+    """Write the model folder and `pretrain.json`, which documents the training."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
     libraries = {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")}
-    story = {
+    documentation = {
         "recipe": asdict(recipe),
         "parameters": sum(p.numel() for p in model.parameters()),
         "libraries": libraries,
         "losses": losses,
         "accuracy": accuracy,
     }
-    (folder / "pretrain.json").write_text(json.dumps(story, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(documentation, indent=1) + "\n"
+    (folder / "pretrain.json").write_text(text, encoding="utf-8")
 
 
 def write_backbone(arguments: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Products folded into a LoRA model's own weights, and what has been learnt in all."""
+"""Products absorbed into a LoRA model's own weights, and the total change."""
 
 import copy
 from pathlib import Path
@@ -36,7 +36,7 @@ def tokens(backbone: Backbone) -> dict[str, torch.Tensor]:
 
 
 def adapted(backbone: nn.Module, targets: list[str]) -> LoraModel:
-    """With a seeded A and B."""
+    """A LoRA model with seeded A and B."""
     model = LoraModel(backbone, targets, RANK, ALPHA, SIDES)
     draws = np.random.default_rng(1)
     model.load((0.05 * draws.standard_normal(model.layout.size)).astype(np.float32))
@@ -75,9 +75,7 @@ def test_absorbing_adds_the_scaled_product_to_weights_of_ones_own(
     assert all(torch.equal(p, before[name]) for name, p in backbone.model.named_parameters())
 
 
-def test_what_was_learnt_is_what_was_absorbed_and_what_is_trained(
-    backbone: Backbone, targets: list[str]
-) -> None:
+def test_the_total_change_is_absorbed_plus_trained(backbone: Backbone, targets: list[str]) -> None:
     model = adapted(backbone.model, targets)
     present = model.tensors()
     parts = [present, some_factors(model, 3), some_factors(model, 7, seed=8)]

@@ -1,4 +1,4 @@
-"""Inner products of updates, against the updates themselves."""
+"""Inner products of updates, compared with the full update matrices."""
 
 import numpy as np
 import pytest

@@ -100,8 +100,8 @@ def test_entropies_are_the_same_when_the_texts_are_read_for_few_modules_at_a_tim
     assert [name for group in readings for name in group] == list(names)
 
 
-def test_entropy_where_the_tensors_lie_is_that_of_the_cpu() -> None:
-    """What a GPU does, in main memory."""
+def test_entropy_on_the_gpu_equals_that_on_the_cpu() -> None:
+    """The computation of the GPU, in main memory."""
     draws = np.random.default_rng(6)
     weight, inputs = draws.standard_normal((5, 9)), draws.standard_normal((9, 30))
     moment = inputs @ inputs.T

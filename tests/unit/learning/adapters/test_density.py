@@ -1,4 +1,4 @@
-"""Entropies and how a budget is shared out among the modules."""
+"""Entropies, and the distribution of a budget among the modules."""
 
 import numpy as np
 import pytest
@@ -122,9 +122,9 @@ def test_a_spectrum_of_one_value_has_entropy_nought() -> None:
     assert entropy_of(np.array([2.0, 0.0, 0.0])) == 0.0
 
 
-def test_the_printed_form_tells_the_layers_nothing() -> None:
-    """Why it is not used: with the printed mean vector C = x x^T every entropy is 0, and for an
-    invertible C the printed product W0 C C^-1 is W0 itself, whatever the data."""
+def test_the_printed_form_keeps_every_entry() -> None:
+    """The reason against it: with the printed mean vector C = x x^T every entropy is 0, and for an
+    invertible C the printed product W0 C C^-1 is W0 itself for all data."""
     draws = np.random.default_rng(5)
     weight, inputs = draws.standard_normal((8, 10)), draws.standard_normal((10, 60))
     mean = inputs.mean(axis=1)
@@ -137,7 +137,7 @@ def test_the_printed_form_tells_the_layers_nothing() -> None:
 
 
 def test_the_printed_max_leaves_nothing_sparse() -> None:
-    """Why Eq 22 needs `min`: with max(1, ...) every module keeps everything, whatever the budget."""
+    """Why Eq 22 needs `min`: with max(1, ...) every module keeps all entries under every budget."""
     sizes_L = np.array([100, 400, 50])
     for budget in (1, 100, 549):
         counts_L = printed_counts(np.array([0.2, 0.9, 0.5]), sizes_L, budget)

@@ -1,4 +1,4 @@
-"""An exported expert is a PEFT folder like any other."""
+"""An exported expert is an ordinary PEFT folder."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ RANK, ALPHA = 4, 6
 
 
 def expert_of(backbone: Backbone) -> tuple[LoraModel, Expert]:
-    """A masked expert that changes the output visibly, and the model it stands in."""
+    """A masked expert that changes the output visibly, and the model that contains it."""
     model = LoraModel(backbone.model, backbone.target_modules, RANK, ALPHA, ("lora_B",))
     draws = np.random.default_rng(1)
     tensors: dict[str, FloatArray] = {}
@@ -51,7 +51,7 @@ def test_peft_loads_a_causal_expert_with_the_same_logits(tiny: Backbone, tmp_pat
         got = loaded(**tokens).logits
         assert (wanted - tiny.model(**tokens).logits).abs().max() > 0.1
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
-    model.keep_active(1)  # which no file of PEFT can say
+    model.keep_active(1)  # PEFT has no setting for this
     with torch.inference_mode():
         assert (model.module(**tokens).logits - got).abs().max() > 0.05
 
@@ -81,7 +81,7 @@ def test_equal_experts_give_equal_bytes_in_whatever_order_they_were_built(tiny: 
     assert sorted(first) == ["adapter_config.json", "adapter_model.safetensors"]
 
 
-def test_the_config_is_sorted_and_says_what_the_expert_is(tiny: Backbone) -> None:
+def test_the_config_is_sorted_and_describes_the_expert(tiny: Backbone) -> None:
     _, expert = expert_of(tiny)
     files = peft_files(expert, tiny)
     pairs = json.loads(files["adapter_config.json"], object_pairs_hook=list)
@@ -147,7 +147,7 @@ def flattened(tensors: dict[str, FloatArray], name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "reported"),
     [
         (renamed, "no {}.lora_A (1 tensors of"),
         (removed, "no {}.lora_B (1 tensors of"),
@@ -157,14 +157,14 @@ def flattened(tensors: dict[str, FloatArray], name: str) -> None:
         (flattened, "{} with A "),
     ],
 )
-def test_a_damaged_adapter_is_refused_by_its_tensor(tiny: Backbone, damage, told: str) -> None:
+def test_a_damaged_adapter_is_refused_by_its_tensor(tiny: Backbone, damage, reported: str) -> None:
     model, expert = expert_of(tiny)
     name, tensors = model.module_names[0], dict(expert.tensors)
     check_adapter(tensors, tiny.model, model.module_names)
     damage(tensors, name)
     with pytest.raises(ValueError) as caught:
         check_adapter(tensors, tiny.model, model.module_names)
-    assert told.format(name) in str(caught.value)
+    assert reported.format(name) in str(caught.value)
 
 
 def test_an_adapter_of_another_backbone_is_refused(tiny: Backbone) -> None:

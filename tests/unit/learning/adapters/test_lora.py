@@ -38,7 +38,7 @@ def tokens(backbone: Backbone) -> dict[str, torch.Tensor]:
 def adapted(
     backbone: Backbone, targets: list[str], trained: tuple[str, ...], seed: int = 1
 ) -> LoraModel:
-    """With a seeded A and B, so that nothing depends on PEFT's own draws and no gradient is nought."""
+    """A LoRA model with seeded A and B, independent of PEFT's draws and without zero gradients."""
     model = LoraModel(backbone.model, targets, RANK, ALPHA, trained)
     draws = np.random.default_rng(seed)
     model.set_tensors(
@@ -67,7 +67,7 @@ def some_mask(size: int, density: float = 0.3) -> Mask:
 
 
 def plain_peft(backbone: Backbone, targets: list[str], like: LoraModel) -> dict[str, nn.Parameter]:
-    """A PEFT model of its own over a copied backbone, its layers set equal; parameters by our names."""
+    """A separate PEFT model over a copied backbone with equal layers; parameters by the emulator's names."""
     config = LoraConfig(
         r=RANK, lora_alpha=ALPHA, target_modules=targets, lora_dropout=0.0, bias="none"
     )
@@ -148,7 +148,7 @@ def test_a_twin_of_ones_own_shares_no_weight_and_ties_what_was_tied(
 
 
 @pytest.mark.parametrize("trained", SIDES.values(), ids=SIDES)
-def test_layout_vector_and_tensors_tell_the_same(
+def test_layout_vector_and_tensors_agree(
     backbone: Backbone, targets: list[str], trained: tuple[str, ...]
 ) -> None:
     model = adapted(backbone, targets, trained)
@@ -189,7 +189,7 @@ def test_load_and_set_tensors_are_undone_by_vector_and_tensors(
     assert torch.equal(twin.module(**tokens).logits, model.module(**tokens).logits)
 
 
-def test_what_is_handed_out_is_a_copy(backbone: Backbone, targets: list[str]) -> None:
+def test_returned_arrays_are_copies(backbone: Backbone, targets: list[str]) -> None:
     model = adapted(backbone, targets, SIDES["b"])
     before = model.vector()
     model.vector()[:] = 5
@@ -291,7 +291,7 @@ def test_adamw_over_kept_entries_equals_masked_gradients_over_all(
     sparse.restrict(mask)
     sparse.start_optimiser(0.02)
 
-    plain = plain_peft(backbone, targets, sparse)  # B is nought in both
+    plain = plain_peft(backbone, targets, sparse)  # B is zero in both
     learned = [plain[name] for name in sparse.layout.names]
     kept = sparse.layout.split(mask.dense.astype(np.float32))
     optimiser = torch.optim.AdamW(learned, lr=0.02, weight_decay=0.0)
@@ -307,7 +307,7 @@ def test_adamw_over_kept_entries_equals_masked_gradients_over_all(
 
 
 @pytest.mark.parametrize("restricted", [False, True])
-def test_training_goes_on_from_what_was_loaded_with_the_moments_kept(
+def test_training_continues_from_loaded_values_with_its_moments(
     backbone: Backbone, targets: list[str], tokens: dict[str, torch.Tensor], restricted: bool
 ) -> None:
     rate = 0.02
@@ -319,7 +319,7 @@ def test_training_goes_on_from_what_was_loaded_with_the_moments_kept(
         train(model, tokens, 2)
     far_N = (models[0].vector() + 1) * models[0].mask.dense
     models[0].load(far_N)
-    models[1].load(far_N * 3)  # nothing remembers what was loaded in between
+    models[1].load(far_N * 3)  # a load in between has no effect
     models[1].load(far_N)
     models[2].load(far_N)
     models[2].start_optimiser(rate)  # forgets the moments
@@ -338,15 +338,15 @@ def test_only_the_largest_of_a_h_pass_on_to_b(
     plain = model.module(**tokens).logits.detach()
     model.keep_active(active_ranks)
     seen: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    heard: dict[str, torch.Tensor] = {}
+    inputs_of: dict[str, torch.Tensor] = {}
     for name, layer in model.module.named_modules():
         if name.endswith("lora_A.default"):
-            layer.register_forward_pre_hook(lambda _, x, n=name: heard.update({n: x[0]}))
+            layer.register_forward_pre_hook(lambda _, x, n=name: inputs_of.update({n: x[0]}))
         elif name.endswith("lora_B.default"):
             of_A = name.replace("lora_B", "lora_A")
             weight = model.module.get_submodule(of_A).weight
             layer.register_forward_pre_hook(
-                lambda _, x, n=of_A, w=weight: seen.update({n: (x[0], heard[n] @ w.T)})
+                lambda _, x, n=of_A, w=weight: seen.update({n: (x[0], inputs_of[n] @ w.T)})
             )
     logits = model.module(**tokens).logits
     assert len(seen) == len(targets)

@@ -1,4 +1,4 @@
-"""The static projections A: orthogonality, keys, and the start that all devices share."""
+"""The static projections A: orthogonality, keys, and the common start of all devices."""
 
 from itertools import pairwise
 
@@ -43,7 +43,7 @@ def test_blocks_are_orthogonal_to_each_other_and_orthonormal_up_to_gamma(
 
 
 def test_orthogonal_updates_add_without_touching_each_other() -> None:
-    """What orthogonality buys: <B_i A_i, B_j A_j>_F = 0 for updates that are summed."""
+    """The benefit of orthogonality: <B_i A_i, B_j A_j>_F = 0 for updates that are summed."""
     draws = np.random.default_rng(1)
     first, second = orthogonal_blocks(1, 3, 64, 8, 2).astype(np.float64)
     delta_i = draws.standard_normal((32, 8)) @ first
@@ -67,7 +67,7 @@ def test_gaussian_blocks_do_not_depend_on_how_many_others_there_are() -> None:
 
 
 def test_orthogonal_blocks_do_not_depend_on_how_many_others_there_are() -> None:
-    """Gram-Schmidt never looks ahead, so further blocks leave the first ones as they are."""
+    """Gram-Schmidt uses earlier columns only, so further blocks do not change the first ones."""
     few, many = orthogonal_blocks(7, 2, 48, 4, 2), orthogonal_blocks(7, 2, 48, 4, 8)
     np.testing.assert_allclose(few, many[:2], atol=1e-6)
 

@@ -1,4 +1,4 @@
-"""Layers that store W as [k, d] (GPT-2), and an adapted output layer: as any other linear layer."""
+"""Layers that store W as [k, d] (GPT-2), and an adapted output layer: they behave as every other linear layer."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ from emulator.learning.adapters.lora import LoraModel, frozen_twin
 from emulator.learning.backbone.load import Backbone, CausalLM
 from emulator.learning.linear_layers import weight_of
 from emulator.learning.routing.mixture import RoutedModel
-from emulator.learning.training import linear_weights
+from emulator.learning.training import count_linear_weights
 
 sys.path.append(str(Path(__file__).parents[4] / "support"))
 
@@ -37,7 +37,7 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 
 @pytest.fixture(scope="module")
 def straight(gpt2: Backbone) -> Backbone:
-    """The same model with nn.Linear in the place of Conv1D."""
+    """The same model with nn.Linear instead of Conv1D."""
     model = frozen_twin(gpt2.model)
     for name, module in gpt2.model.named_modules():
         if isinstance(module, Conv1D):
@@ -76,7 +76,7 @@ def test_they_learn_as_linear_layers_do(gpt2: Backbone, straight: Backbone) -> N
     got, wanted = logits(one.module, gpt2), logits(other.module, gpt2)
     assert (wanted - logits(gpt2.model, gpt2)).abs().max() > 0.1
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
-    assert linear_weights(gpt2.model) == linear_weights(straight.model)
+    assert count_linear_weights(gpt2.model) == count_linear_weights(straight.model)
 
 
 def test_their_entropies_are_those_of_linear_layers(gpt2: Backbone, straight: Backbone) -> None:
@@ -137,7 +137,7 @@ def test_peft_loads_them_with_the_same_logits(modules: tuple[str, ...], tmp_path
 
 
 @pytest.mark.filterwarnings("error:fan_in_fan_out")
-def test_peft_is_told_how_they_are_stored(tmp_path: Path) -> None:
+def test_the_peft_config_names_transposed_weights(tmp_path: Path) -> None:
     model_folder(tmp_path, "GPT2LMHeadModel", GPT2)
     backbone = CausalLM(name=str(tmp_path), max_tokens=32, target_modules=("c_attn",)).load()
     for name, data in peft_files(expert_of(adapted(backbone)), backbone).items():

@@ -1,4 +1,4 @@
-"""Loading a backbone, what it reads, and what is said when there is none."""
+"""Loading a backbone, its tokens and hidden states, and the messages for a missing one."""
 
 import errno
 import shutil
@@ -40,10 +40,10 @@ def problem(backbone: CausalLM | SentenceEncoder) -> str:
     return line
 
 
-# ── what is loaded ───────────────────────────────────────────────────────────────────────────────
+# ── loading ─────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.skipif(not psutil.LINUX, reason="only Linux tells which pages are of which file")
+@pytest.mark.skipif(not psutil.LINUX, reason="only Linux reports the pages of a file")
 def test_processes_of_a_machine_share_the_weights_as_pages_of_their_file(tiny: Backbone) -> None:
     spans = [
         tuple(int(end, 16) for end in pages.addr.split("-"))
@@ -92,7 +92,7 @@ def test_a_sentence_encoder_comes_out_of_an_installed_package() -> None:
     assert states.shape == (2, encoder.model.config.hidden_size)
 
 
-# ── what it reads ────────────────────────────────────────────────────────────────────────────────
+# ── reading ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_tokens_are_padded_on_the_right_and_cut(tiny: Backbone) -> None:
@@ -127,7 +127,7 @@ def test_reading_goes_in_batches_and_keeps_the_order(
     np.testing.assert_allclose(tiny.prompt_states(TEXTS, None), whole, rtol=1e-4, atol=1e-5)
 
 
-# ── what is said when there is none ──────────────────────────────────────────────────────────────
+# ── messages ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_unknown_package_is_named() -> None:
@@ -176,7 +176,7 @@ def test_broken_weights_are_named(tmp_path: Path) -> None:
 
 
 def test_a_file_that_may_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system's refusal is made here: root, as which tests may run, is refused nothing."""
+    """The test itself raises the system's error, because tests may run as root, who may read every file."""
     opened = Path.open
 
     def refused(path: Path, *how: Any, **more: Any) -> Any:

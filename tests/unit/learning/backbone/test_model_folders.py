@@ -1,4 +1,4 @@
-"""Model folders as people have them: what fits is loaded, what does not is refused in one line, in time."""
+"""Model folders of users: a suitable folder is loaded, any other is refused in one line before training."""
 
 import io
 import sys
@@ -40,7 +40,7 @@ def problem(
     kind: Kind = CausalLM,
     max_tokens: int = MAX_TOKENS,
 ) -> str:
-    """The one line that refuses it."""
+    """The one line of the refusal."""
     with pytest.raises(ScenarioError) as caught:
         kind(name=str(folder), target_modules=modules, max_tokens=max_tokens).load()
     (line,) = caught.value.problems
@@ -61,7 +61,9 @@ def test_every_decoder_is_loaded(tmp_path: Path) -> None:
 
 
 def renamed(folder: Path) -> Path:
-    return with_weights(llama(folder), lambda told: {f"module.net.{k}": v for k, v in told.items()})
+    return with_weights(
+        llama(folder), lambda reported: {f"module.net.{k}": v for k, v in reported.items()}
+    )
 
 
 def without_a_head(folder: Path) -> Path:
@@ -99,7 +101,7 @@ def test_weights_of_another_architecture_are_named(
         assert words in line
 
 
-def test_an_encoder_with_a_layer_too_many_is_told_from_one_with_the_head_of_a_task(
+def test_an_extra_layer_differs_from_the_head_of_a_task(
     tmp_path: Path,
 ) -> None:
     folder = bert(tmp_path / "model", "BertForMaskedLM")  # it has a head, and no pooler
@@ -113,14 +115,14 @@ def test_an_encoder_with_a_layer_too_many_is_told_from_one_with_the_head_of_a_ta
 
 
 def test_other_parts_of_a_checkpoint_are_left_over_rightly(tmp_path: Path) -> None:
-    def with_a_critic(told: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return told | {"v_head.summary.weight": torch.zeros(1, 16)}
+    def with_a_critic(reported: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return reported | {"v_head.summary.weight": torch.zeros(1, 16)}
 
     folder = with_weights(llama(tmp_path / "model"), with_a_critic)
     CausalLM(name=str(folder), max_tokens=MAX_TOKENS, target_modules=("q_proj",)).load()
 
 
-# ── architectures that cannot do what is asked ───────────────────────────────────────────────────
+# ── unsuitable architectures ────────────────────────────────────────────────────────────────────
 
 
 def decoder(folder: Path, model: str, fields: dict[str, object]) -> Path:
@@ -140,7 +142,7 @@ def decoder(folder: Path, model: str, fields: dict[str, object]) -> Path:
     ],
     ids=["encoder", "no cache", "T5 encodes", "T5 decodes", "bitsandbytes", "gptq", "images"],
 )  # fmt: skip
-def test_what_cannot_answer_is_refused_when_loading(
+def test_a_model_that_cannot_answer_is_refused_when_loading(
     make: Make,
     module: str,
     kind: Kind,
@@ -252,7 +254,7 @@ def test_modules_that_do_not_read_every_token_are_refused(
     assert f"do not read every token of a text {named}" in line
 
 
-# ── what is said of a folder that is there ───────────────────────────────────────────────────────
+# ── messages for an existing folder ─────────────────────────────────────────────────────────────
 
 
 def test_the_cause_is_whole_and_on_one_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Weights that several processes of a host read, and only one holds."""
+"""Weights in the memory of one process, read by several processes of a host."""
 
 import json
 import multiprocessing
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from emulator.learning.backbone.load import Tiny
-from emulator.learning.backbone.shared_weights import adopt, exported
+from emulator.learning.backbone.shared_weights import adopt_weights, export_handles
 
 
 class Tied(nn.Module):
@@ -24,9 +24,9 @@ class Tied(nn.Module):
 
 
 def adopting(handles: str, pipe) -> None:
-    """In another process: what is seen at first, and again after a change on the other side."""
+    """Values in another process, before and after the owner changes them."""
     model = Tied(0.0)
-    adopt(model, handles)
+    adopt_weights(model, handles)
     tied = model.first.weight is model.second.weight
     pipe.send((model.first.weight.tolist(), model.angles.tolist(), tied, list(model.state_dict())))
     pipe.recv()
@@ -35,7 +35,7 @@ def adopting(handles: str, pipe) -> None:
 
 def test_another_process_sees_the_same_memory() -> None:
     model = Tied(2.0)
-    handles = exported(model)
+    handles = export_handles(model)
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=adopting, args=(handles, there))
     process.start()
@@ -56,9 +56,9 @@ def test_another_process_sees_the_same_memory() -> None:
 
 
 def test_handles_are_plain_json_and_name_each_storage_once() -> None:
-    told = json.loads(exported(Tied(1.0)))
-    assert len(told["storages"]) == 2
-    assert told["tensors"]["first.weight"] == told["tensors"]["second.weight"]
+    reported = json.loads(export_handles(Tied(1.0)))
+    assert len(reported["storages"]) == 2
+    assert reported["tensors"]["first.weight"] == reported["tensors"]["second.weight"]
 
 
 def test_an_adopted_backbone_answers_as_the_one_it_came_from() -> None:
@@ -68,13 +68,13 @@ def test_an_adopted_backbone_answers_as_the_one_it_came_from() -> None:
     with torch.no_grad():
         for parameter in other.model.parameters():
             parameter.zero_()
-    adopt(other.model, exported(own.model))
+    adopt_weights(other.model, export_handles(own.model))
     assert torch.equal(other.prompt_states(texts, None), before)
     assert not any(parameter.requires_grad for parameter in other.model.parameters())
 
 
 def test_a_tensor_of_another_model_is_missed() -> None:
     other = nn.Linear(2, 2)
-    handles = exported(other)
+    handles = export_handles(other)
     with pytest.raises(KeyError):
-        adopt(Tied(0.0), handles)
+        adopt_weights(Tied(0.0), handles)

@@ -1,4 +1,4 @@
-"""The embedded backbone: its files, what it knows, and the script that wrote it."""
+"""The embedded backbone: its files, its accuracy, and the script that wrote it."""
 
 import json
 from pathlib import Path
@@ -116,13 +116,13 @@ def test_tags_come_with_every_operation_in_pretraining() -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_the_base_solves_what_is_named(offline_model, name: str) -> None:
+def test_the_backbone_solves_named_operations(offline_model, name: str) -> None:
     draws = stream(7, "test")
     assert exact_matches(offline_model, OPERATIONS[name], [name] * 100, draws) >= 0.9
 
 
 @pytest.mark.parametrize("name", TASK_NAMES)
-def test_the_base_cannot_know_what_stands_behind_a_tag(offline_model, name: str) -> None:
+def test_the_backbone_does_not_know_the_operation_of_a_tag(offline_model, name: str) -> None:
     draws = stream(8, "test")
     heads = [tag_of(name)] * 200
     assert exact_matches(offline_model, OPERATIONS[name], heads, draws) < 0.05
@@ -134,7 +134,7 @@ def test_a_tag_is_answered_by_a_copy(offline_model) -> None:
         assert exact_matches(offline_model, OPERATIONS[name], list(TAGS) * 4, draws) >= 0.9
 
 
-def test_a_linear_router_can_tell_tags_of_one_format_apart(offline_model) -> None:
+def test_a_linear_router_distinguishes_tags_of_one_format(offline_model) -> None:
     names, num_lists = ("reverse", "sort", "rotate", "successor"), 250
     lists_Sn = LETTERS.draw(num_lists, MIN_ITEMS, stream(10, "test"))
     prompt_tokens = MIN_ITEMS + 3
@@ -176,10 +176,10 @@ def test_pretraining_writes_the_same_bytes_twice(tmp_path: Path, capsys) -> None
         for name in ("once", "again")
     )
     assert once == again
-    story = json.loads(once["pretrain.json"])
-    assert (story["recipe"]["seed"], story["recipe"]["steps"]) == (5, 3)
-    assert [step for step, _ in story["losses"]] == [1, 2, 3]
-    assert set(story["accuracy"]["named"]) == set(OPERATIONS)
+    documentation = json.loads(once["pretrain.json"])
+    assert (documentation["recipe"]["seed"], documentation["recipe"]["steps"]) == (5, 3)
+    assert [step for step, _ in documentation["losses"]] == [1, 2, 3]
+    assert set(documentation["accuracy"]["named"]) == set(OPERATIONS)
     assert "reverse" in capsys.readouterr().out
 
 
@@ -189,7 +189,7 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
 
 
 def test_the_committed_story_is_the_default_recipe() -> None:
-    story = json.loads((WEIGHTS_FOLDER / "pretrain.json").read_text(encoding="utf-8"))
-    assert min(story["accuracy"]["named"].values()) >= 0.9
-    assert max(story["accuracy"]["tagged"].values()) < 0.05
-    assert {"torch", "transformers", "numpy"} <= set(story["libraries"])
+    documentation = json.loads((WEIGHTS_FOLDER / "pretrain.json").read_text(encoding="utf-8"))
+    assert min(documentation["accuracy"]["named"].values()) >= 0.9
+    assert max(documentation["accuracy"]["tagged"].values()) < 0.05
+    assert {"torch", "transformers", "numpy"} <= set(documentation["libraries"])

@@ -1,4 +1,4 @@
-"""What the tests of routers share: states of four tasks that overlap."""
+"""Fixtures of the tests of routers: states of four overlapping tasks."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ Drawn = tuple[DoubleArray, list[int]]
 
 @pytest.fixture
 def drawn() -> Callable[..., Drawn]:
-    """States under one common uneven covariance, and the task of each."""
+    """States with one common anisotropic covariance, and the task of each state."""
 
     def draw(seed: int, samples: int = 200) -> Drawn:
         draws = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The stacked experts: what the gates make of them."""
+"""The stacked experts under different gates."""
 
 import copy
 
@@ -13,7 +13,7 @@ from emulator.learning.backbone.load import Backbone, CausalLM, Tiny
 from emulator.learning.backbone.tiny import WEIGHTS_FOLDER
 from emulator.learning.routing import Arrow
 from emulator.learning.routing.arrow import prototype
-from emulator.learning.routing.mixture import MixtureLinear, RoutedModel, expert_gates, largest
+from emulator.learning.routing.mixture import MixtureLinear, RoutedModel, expert_gates, keep_largest
 
 RANKS_AND_ALPHAS = ((4, 4), (2, 6), (4, 2))
 """Experts of different rank and scaling share a stack."""
@@ -86,7 +86,7 @@ def test_closed_gates_leave_the_backbone(
     backbone: Backbone, mixture: RoutedModel, tokens: dict[str, torch.Tensor]
 ) -> None:
     wanted = logits(backbone.model, tokens)
-    assert torch.equal(logits(mixture.module, tokens), wanted)  # closed before anyone opens them
+    assert torch.equal(logits(mixture.module, tokens), wanted)  # all gates are closed at first
     mixture.set_gates(torch.ones(1, 3))
     assert (logits(mixture.module, tokens) - wanted).abs().max() > 0.1
     mixture.set_gates(torch.zeros(1, 3))
@@ -206,7 +206,7 @@ def test_experts_of_one_task_share_its_gate_equally(experts: list[Expert]) -> No
 @pytest.mark.parametrize("count", [1, 3, 7])
 def test_the_largest_magnitudes_stay_and_nothing_else(count: int) -> None:
     z = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(1))
-    kept = largest(z, count)
+    kept = keep_largest(z, count)
     assert torch.equal(kept[kept != 0], z[kept != 0])
     assert ((kept != 0).sum(-1) == count).all()
     for row, whole in zip(kept.reshape(-1, 7), z.reshape(-1, 7), strict=True):
@@ -266,7 +266,7 @@ def test_a_prototype_is_the_top_right_singular_vector() -> None:
     assert not prototype(a, torch.zeros(10, 3)).any()
 
 
-def test_arrow_gives_tokens_to_the_experts_they_lie_along() -> None:
+def test_arrow_selects_experts_with_parallel_prototypes() -> None:
     eye = torch.eye(4)
     parts = [(eye[i : i + 1], torch.ones(2, 1), 1.0) for i in range(3)]
     gate = Arrow(top_m=2, temperature=0.5).layer_gate(parts)

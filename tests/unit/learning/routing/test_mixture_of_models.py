@@ -1,4 +1,4 @@
-"""Experts that are whole weights answer one at a time, exactly."""
+"""Experts that are whole weights answer one at a time, with exact weights."""
 
 import numpy as np
 import pytest

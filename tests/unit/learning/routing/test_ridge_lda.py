@@ -1,4 +1,4 @@
-"""The discriminant: additive statistics, the fit against a slow reference, what each scatter costs."""
+"""The discriminant: additive statistics, the fit against a slow reference, the size of each scatter."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def fitted(router, states, task_of, num_tasks=TASKS):
 
 
 def slow_gates(states, task_of, asked, temperature) -> DoubleArray:
-    """The rule as it is written, from the raw data."""
+    """The rule of the docstring, computed from the raw data."""
     means = np.array([states[np.array(task_of) == j].mean(axis=0) for j in range(TASKS)])
     within = np.zeros((WIDTH, WIDTH))
     for state, task in zip(states, task_of, strict=True):
@@ -72,7 +72,7 @@ def test_devices_of_different_tasks_add_up_to_one_that_holds_all(seed):
         np.testing.assert_allclose(total[name], whole[name], rtol=1e-5, atol=1e-3)
 
 
-def test_devices_of_one_task_leave_out_only_how_far_their_means_lie_apart(drawn):
+def test_the_scatter_of_devices_of_one_task_lacks_only_the_distances_of_means(drawn):
     states, _ = drawn(3)
     router = RidgeLda()
     halves = [router.statistics(part, [0] * 100, 1) for part in (states[:100], states[100:])]
@@ -84,7 +84,7 @@ def test_devices_of_one_task_leave_out_only_how_far_their_means_lie_apart(drawn)
 
 
 @pytest.mark.parametrize(("scatter", "entries"), [("full", 21), ("diagonal", 6), ("none", 0)])
-def test_what_each_scatter_sends(drawn, scatter, entries):
+def test_the_statistics_of_each_scatter(drawn, scatter, entries):
     states, task_of = drawn(4)
     parts = RidgeLda(scatter=scatter).statistics(states, task_of, TASKS)
     assert sum(part.size for part in parts.values()) == TASKS + TASKS * WIDTH + TASKS + entries
@@ -154,7 +154,7 @@ def test_no_samples_at_all_are_refused():
 
 
 def test_a_wide_task_is_as_familiar_as_a_tight_one():
-    """Whose device sets the threshold must not decide whose questions are turned away."""
+    """The choice of the device that sets the threshold must not decide which questions are rejected."""
     draws = np.random.default_rng(1)
     tight, wide = draws.standard_normal((2, 300, WIDTH)) * [[[1.0]], [[5.0]]]
     states = np.vstack([tight, wide + 100])
@@ -168,7 +168,7 @@ def test_a_wide_task_is_as_familiar_as_a_tight_one():
 
 
 def test_half_as_many_bytes_decide_alike_though_states_share_a_large_part(drawn):
-    """Rounded to bfloat16; a second moment would not survive it."""
+    """Rounded to bfloat16; a second moment would become useless."""
     states, task_of = drawn(8)
     states = states + 300.0 * np.eye(WIDTH)[0]
     router = RidgeLda()
@@ -191,8 +191,8 @@ def test_familiarity_falls_with_the_distance(drawn, scatter):
     np.testing.assert_allclose(router.familiarity(found, found["means"]), 0, atol=1e-4)
 
 
-def test_the_default_tasks_are_told_apart_with_the_embedded_backbone():
-    """At least 95 % of unseen examples reach their own task, from a few training examples each."""
+def test_the_default_tasks_are_distinguished_with_the_embedded_backbone():
+    """At least 95 % of unseen examples are routed to their own task, from a few training examples each."""
     suite, backbone, router = (
         Synthetic(train_samples=64, test_samples=40),
         Tiny().load(),

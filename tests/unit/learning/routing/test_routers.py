@@ -1,4 +1,4 @@
-"""What holds for every router: the door, purity, its tensors; and what is special to each."""
+"""Properties of every router (plug-in check, purity, tensors), and of each router."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from emulator.core.types.data import Question
 from emulator.learning.backbone.load import Backbone, Tiny
 from emulator.learning.routing import Arrow, BagOfWords, Cosine, Oracle, RidgeLda, Uniform
 from emulator.learning.routing.bag_of_words import SMOOTHING
-from emulator.learning.routing.confusion import ABSTAINED, auroc, routes
+from emulator.learning.routing.confusion import ABSTAINED, auroc, route_shares
 
 ROUTERS = (RidgeLda, Cosine, Arrow, BagOfWords, Uniform, Oracle)
 READING = (RidgeLda, Cosine, BagOfWords)
@@ -63,16 +63,16 @@ def test_training_questions_go_home(kind, backbone):
 
 
 @pytest.mark.parametrize("kind", READING, ids=lambda kind: kind.__name__)
-def test_abstaining_closes_every_gate_of_what_is_strange(kind, backbone):
+def test_abstaining_closes_every_gate_of_unfamiliar_questions(kind, backbone):
     router = kind(abstain=0.5)
     fitted, own = learnt(router, backbone)
     familiarity = router.familiarity(fitted, own)
-    strange = familiarity < np.float32(np.median(familiarity))
-    np.testing.assert_array_equal(~router.gates(fitted, own).any(axis=1), strange)
+    unfamiliar = familiarity < np.float32(np.median(familiarity))
+    np.testing.assert_array_equal(~router.gates(fitted, own).any(axis=1), unfamiliar)
 
 
 @pytest.mark.parametrize("kind", READING, ids=lambda kind: kind.__name__)
-def test_a_task_that_nobody_spoke_of_gets_no_gate(kind, backbone):
+def test_a_task_without_samples_gets_no_gate(kind, backbone):
     router = kind(top_m=3)
     own = router.features(backbone, QUESTIONS, 1)
     gates = router.gates(router.fit(router.statistics(own, [0, 2, 0, 2], 3), own, 3), own)
@@ -135,17 +135,17 @@ def test_only_arrow_gates_layers(kind):
     assert kind().layer_gate([(torch.ones(1, 2), torch.ones(2, 1), 1.0)]) is None
 
 
-# ── what gates tell ──────────────────────────────────────────────────────────────────────────────
+# ── shares of routes ─────────────────────────────────────────────────────────────────────────────
 
 
 def test_routes_are_shares_of_all_questions():
     gates = np.array([[1, 0], [0.4, 0.6], [0, 0], [0.5, 0.5]], dtype=np.float32)
-    assert routes(gates, ("a", "b")) == {"a": 0.5, "b": 0.25, ABSTAINED: 0.25}
+    assert route_shares(gates, ("a", "b")) == {"a": 0.5, "b": 0.25, ABSTAINED: 0.25}
 
 
 def test_gates_that_are_all_open_are_no_route():
-    assert routes(np.ones((3, 2), dtype=np.float32), ("a", "b")) == {}
-    assert routes(np.zeros((3, 2), dtype=np.float32), ("a", "b"))[ABSTAINED] == 1
+    assert route_shares(np.ones((3, 2), dtype=np.float32), ("a", "b")) == {}
+    assert route_shares(np.zeros((3, 2), dtype=np.float32), ("a", "b"))[ABSTAINED] == 1
 
 
 def test_auroc_counts_pairs():

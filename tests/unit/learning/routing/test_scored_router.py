@@ -1,4 +1,4 @@
-"""From scores to gates: softmax, the largest few, and who stays shut out."""
+"""From scores to gates: softmax, the largest gates, and abstention."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emulator.learning.routing import BagOfWords, Cosine, RidgeLda
-from emulator.learning.routing.prompt_states import narrowed
+from emulator.learning.routing.prompt_states import project_states
 from emulator.learning.routing.scored_router import Scored
 
 NEVER = np.array([-np.inf], dtype=np.float32)
@@ -32,14 +32,14 @@ def test_top_m_keeps_the_largest_and_ties_go_to_the_first():
     np.testing.assert_allclose(gates, [[0, *soft], [0.5, 0.5, 0]], rtol=1e-6)
 
 
-def test_what_is_stranger_than_the_threshold_gets_no_gate_at_all():
+def test_questions_below_the_threshold_get_no_gate():
     familiarity = np.array([-3.0, -1.0, -2.0])
     gates = Scored().open(np.eye(3), familiarity, np.array([-2.0], dtype=np.float32))
     np.testing.assert_array_equal(gates, [[0, 0, 0], [0, 1, 0], [0, 0, 1]])
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.5])
-def test_the_threshold_turns_away_its_share_of_the_own_prompts(share):
+def test_the_threshold_rejects_its_share_of_the_own_prompts(share):
     familiarity = np.random.default_rng(1).standard_normal(1000)
     threshold = Scored(abstain=share).threshold(familiarity)
     assert (familiarity < threshold).mean() == pytest.approx(share, abs=1e-3)
@@ -48,18 +48,18 @@ def test_the_threshold_turns_away_its_share_of_the_own_prompts(share):
 
 @pytest.mark.parametrize("kind", SCORED, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("wrong", [0.0, 1.0, -0.1])
-def test_a_share_lies_between_nobody_and_everybody(kind, wrong):
+def test_a_share_is_between_zero_and_one(kind, wrong):
     with pytest.raises(ValueError, match="abstain"):
         kind(abstain=wrong)
 
 
 def test_the_projection_is_public_orthonormal_and_narrow_enough():
     states = np.random.default_rng(1).standard_normal((5, 40))
-    narrow = narrowed(states, 16, 7)
+    narrow = project_states(states, 16, 7)
     assert narrow.shape == (5, 16)
     assert narrow.dtype == np.float64
-    np.testing.assert_array_equal(narrow, narrowed(states, 16, 7))
-    assert not np.allclose(narrow, narrowed(states, 16, 8))
-    basis = narrowed(np.eye(40), 16, 7)
+    np.testing.assert_array_equal(narrow, project_states(states, 16, 7))
+    assert not np.allclose(narrow, project_states(states, 16, 8))
+    basis = project_states(np.eye(40), 16, 7)
     np.testing.assert_allclose(basis.T @ basis, np.eye(16), atol=1e-12)
-    np.testing.assert_array_equal(narrowed(states, 40, 7), states)  # nothing to narrow
+    np.testing.assert_array_equal(project_states(states, 40, 7), states)  # nothing to narrow

@@ -1,4 +1,4 @@
-"""A router that does not give what it promises is found before anything is trained.
+"""A router that breaks its protocol is found before anything is trained.
 
 Shapes: S questions, T tasks.
 """
@@ -10,13 +10,13 @@ import pytest
 
 from emulator.core.errors import ScenarioError
 from emulator.learning.routing import Arrow, BagOfWords, Cosine, Oracle, RidgeLda, Uniform
-from emulator.learning.routing.trial import try_out
+from emulator.learning.routing.trial import try_router
 from emulator.scenario.schema import Scenario
 from emulator.scenario.world import build_world
 
 
 class Own:
-    """A router that gives, of one of its methods, something else."""
+    """A router with one method that returns a wrong result."""
 
     kind = "mine:Own"
 
@@ -35,10 +35,10 @@ class Own:
 
 
 def tried(router: Any) -> None:
-    try_out(router, {0: ("features", 3), 1: ("features", 3)}, 2)
+    try_router(router, {0: ("features", 3), 1: ("features", 3)}, 2)
 
 
-def test_a_router_that_gives_what_it_promises_is_taken() -> None:
+def test_a_router_that_follows_its_protocol_is_accepted() -> None:
     tried(Own())
     tried(Own(gates=np.zeros((3, 2), dtype=np.float32)))
     tried(Own(statistics={}, fit={"any": np.ones(1)}))
@@ -70,7 +70,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("method", "given", "wrong"), WRONG, ids=[line for _, _, line in WRONG])
-def test_what_is_wrong_is_told_with_the_kind_of_the_router(
+def test_a_wrong_result_is_reported_with_the_kind_of_the_router(
     method: str, given: Any, wrong: str
 ) -> None:
     with pytest.raises(ScenarioError) as caught:
@@ -100,5 +100,5 @@ def test_a_world_is_not_built_around_a_router_of_the_wrong_shape() -> None:
 
 
 @pytest.mark.parametrize("router", [RidgeLda, Cosine, Arrow, BagOfWords, Uniform, Oracle])
-def test_those_of_the_emulator_stand_the_trial_with_one_question_a_task(router: Any) -> None:
+def test_built_in_routers_pass_the_trial_with_one_question_per_task(router: Any) -> None:
     world_with(router().model_dump())

@@ -1,4 +1,4 @@
-"""How a folder's generation settings, special tokens and lengths bear on what is learnt and answered."""
+"""Effects of a folder's generation settings, special tokens and lengths on training and answers."""
 
 import sys
 from dataclasses import replace
@@ -35,7 +35,7 @@ def text(prompt: str, answer: str) -> Example:
     return Example("t", prompt, answer, (), answer, "text")
 
 
-# ── greedy, whatever the folder says ─────────────────────────────────────────────────────────────
+# ── greedy under every configuration ────────────────────────────────────────────────────────────
 
 SETTINGS = {
     "no_repeat_ngram_size": 1,
@@ -58,14 +58,16 @@ SETTINGS = {
 def greedy(backbone: Backbone, prompt: str, steps: int) -> str:
     """One token after the other, each the most likely, without a cache."""
     ids = backbone.tokenizer(prompt)["input_ids"]
-    said: list[int] = []
-    while len(said) < steps and said[-1:] != [backbone.tokenizer.eos_token_id]:
+    decoded: list[int] = []
+    while len(decoded) < steps and decoded[-1:] != [backbone.tokenizer.eos_token_id]:
         with torch.no_grad():
-            said.append(int(backbone.model(torch.tensor([ids + said])).logits[0, -1].argmax()))
-    return str(backbone.tokenizer.decode(said, skip_special_tokens=True)).strip()
+            decoded.append(
+                int(backbone.model(torch.tensor([ids + decoded])).logits[0, -1].argmax())
+            )
+    return str(backbone.tokenizer.decode(decoded, skip_special_tokens=True)).strip()
 
 
-def test_decoding_is_greedy_whatever_the_folder_says(tmp_path: Path) -> None:
+def test_decoding_is_greedy_with_every_generation_config(tmp_path: Path) -> None:
     plain = loaded(llama(tmp_path / "plain"))
     folder = with_json(llama(tmp_path / "other"), "generation_config.json", **SETTINGS)
     with_json(folder, "tokenizer_config.json", clean_up_tokenization_spaces=True)
@@ -77,10 +79,10 @@ def test_decoding_is_greedy_whatever_the_folder_says(tmp_path: Path) -> None:
             assert got == wanted
 
 
-# ── what stands around a prompt ──────────────────────────────────────────────────────────────────
+# ── tokens around a prompt ──────────────────────────────────────────────────────────────────────
 
 
-def test_no_end_stands_between_a_prompt_and_its_answer(tmp_path: Path) -> None:
+def test_no_end_token_is_between_a_prompt_and_its_answer(tmp_path: Path) -> None:
     around = byte_tokenizer(template="<s> $A </s>", bos_token="<s>")
     backbone = loaded(llama(tmp_path / "model", around))
     start, end = backbone.tokenizer.bos_token_id, backbone.tokenizer.eos_token_id
@@ -100,16 +102,16 @@ def test_no_end_stands_between_a_prompt_and_its_answer(tmp_path: Path) -> None:
 
 
 def test_a_question_ends_where_its_text_ends(tmp_path: Path) -> None:
-    """With the end token in the tokenizer's template all answers stay what they are without it."""
+    """With the end token in the tokenizer's template all answers are the same as without it."""
     start = {"bos_token": "<s>"}
     plain = loaded(llama(tmp_path / "a", byte_tokenizer(template="<s> $A", **start)))
     ending = loaded(llama(tmp_path / "b", byte_tokenizer(template="<s> $A </s>", **start)))
     asked = [choice("is it so ?", "yes", "no", "may be"), choice("x" * 60, "one", "three")]
-    told = [
+    reported = [
         CausalLearner(backbone)._log_likelihoods(backbone.model, asked)
         for backbone in (plain, ending)
     ]
-    assert told[0] == told[1]
+    assert reported[0] == reported[1]
     for question in (text("say it", "cat"), text("y" * 60, "a dog")):
         answers = {
             CausalLearner(backbone).predict(backbone.model, [question])
@@ -134,7 +136,7 @@ def test_choices_are_as_likely_as_without_a_cache(name: str, tmp_path: Path) -> 
     wanted = []
     for question in asked:
         prompt = backbone.tokenizer(learner.router_text(question))["input_ids"]
-        completions = learner._completions(question.choices)
+        completions = learner._encode_completions(question.choices)
         for ids in completions:
             room = 40 - max(map(len, completions))
             whole = torch.tensor([prompt[-room:] + ids])
@@ -167,11 +169,13 @@ def test_choices_must_differ_where_they_are_cut(tmp_path: Path) -> None:
         check_language(encoder, "t", [choice("q", "abcd", "abce")])
 
 
-def test_answers_that_are_cut_are_told_and_refused_where_all_are(tmp_path: Path) -> None:
+def test_cut_answers_are_reported_and_refused_if_all_are_cut(tmp_path: Path) -> None:
     short = replace(loaded(llama(tmp_path / "model")), max_tokens=8)
     whole, cut = text("q", "abcde"), text("q", "abcdef")
     check_language(short, "t", [whole])
-    with pytest.warns(UserWarning, match=r"got 8, which cuts 1 of 2 answers of task 't' .* 9 or"):
+    with pytest.warns(
+        UserWarning, match=r"got 8, which cuts 1 of 2 checked answers of task 't'.* 9 or"
+    ):
         check_language(short, "t", [whole, cut])
     with pytest.raises(ScenarioError, match=r"backbone.max_tokens: got 8, which cuts 2 of 2"):
         check_language(short, "t", [cut, cut])

@@ -1,4 +1,4 @@
-"""Tasks from the hub, with a stand-in for the `datasets` package: no network here."""
+"""Tasks from the hub, with a fake `datasets` package, without a network."""
 
 import json
 import sys
@@ -40,7 +40,7 @@ ROWS = {
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, str]]:
-    """Which data sets were asked for."""
+    """The requested data sets."""
     calls: list[tuple[str, str | None, str]] = []
 
     def load_dataset(name: str, config: str | None, *, split: str) -> list[dict[str, Any]]:
@@ -94,7 +94,7 @@ def test_a_data_set_out_of_reach_is_one_clear_line(
     )
 
 
-def test_without_the_extra_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_its_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ScenarioError) as caught:
         Hub(tasks=(MOOD,)).examples("mood", "train", 1)
@@ -105,7 +105,7 @@ def test_without_the_extra_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     )
 
 
-def test_a_folder_stands_in_for_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_folder_replaces_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     (tmp_path / "mood").mkdir()
     row = {"prompt": "rain", "choices": ["bad", "good"], "answer": "bad"}
@@ -157,8 +157,8 @@ def test_a_task_that_no_device_learns_and_other_words(
     hub = Hub(tasks=(SUMS,), unseen=(MOOD,), paraphrases=words)
     assert hub.names == ("sums",)
     (plain,) = hub.examples("mood", "test", 1)
-    (told,) = hub.examples("mood", "paraphrased", 1)
-    assert told == replace(
+    (reported,) = hub.examples("mood", "paraphrased", 1)
+    assert reported == replace(
         plain, prompt="a fine day\nMood:", choices=("bad", "fine"), answer="fine"
     )
     with pytest.raises(ScenarioError, match="task 'x': wanted one of sums, mood"):

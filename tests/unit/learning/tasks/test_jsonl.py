@@ -1,4 +1,4 @@
-"""Tasks from files: what is read, and what is said of a file that is not as it should be."""
+"""Tasks from files: the examples read, and the messages for wrong files."""
 
 import json
 from itertools import product
@@ -163,9 +163,9 @@ def test_a_file_that_is_no_utf8_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
-    told = problem(JsonLines(folder=nowhere, names=("t",)))
+    reported = problem(JsonLines(folder=nowhere, names=("t",)))
     assert (
-        told
+        reported
         == f"tasks.folder: got {nowhere}, which is no folder, wanted a folder with a folder for each task"
     )
 
@@ -192,7 +192,7 @@ def test_every_real_task_loads(task: str, task_folder: Path) -> None:
         assert {row.kind for row in rows} == {"number" if task in ("gsm8k", "svamp") else "choice"}
 
 
-# ── what no tokenizer, file or reader takes ──────────────────────────────────────────────────────
+# ── characters that no tokenizer accepts ────────────────────────────────────────────────────────
 
 HALF = r'{"prompt": "bad \ud83d half", "choices": ["a", "b"], "answer": "a"}'
 BROKEN = {
@@ -227,13 +227,13 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("row", "told"), BROKEN.values(), ids=BROKEN)
-def test_a_row_that_cannot_be_read_is_told_by_file_and_line(
-    tmp_path: Path, row: str, told: str
+@pytest.mark.parametrize(("row", "reported"), BROKEN.values(), ids=BROKEN)
+def test_a_row_that_cannot_be_read_is_reported_by_file_and_line(
+    tmp_path: Path, row: str, reported: str
 ) -> None:
     line = problem(suite(tmp_path, CHOICE, row))
     assert line.startswith(f"{tmp_path}/t/train.jsonl:2: ")
-    assert told in line
+    assert reported in line
     assert len(line) < 700
     line.encode()
 
@@ -257,7 +257,9 @@ def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
     ("wrong", "last"),
     [(2, ""), (10, ""), (11, "and 1 more wrong row"), (13, "and 3 more wrong rows")],
 )
-def test_the_wrong_lines_of_a_file_are_told_together(tmp_path: Path, wrong: int, last: str) -> None:
+def test_the_wrong_lines_of_a_file_are_reported_together(
+    tmp_path: Path, wrong: int, last: str
+) -> None:
     path = tmp_path / "mood" / "train.jsonl"
     path.parent.mkdir()
     good = json.dumps({"prompt": "rain", "choices": ["bad", "good"], "answer": "bad"})
@@ -265,8 +267,8 @@ def test_the_wrong_lines_of_a_file_are_told_together(tmp_path: Path, wrong: int,
     with pytest.raises(ScenarioError) as caught:
         JsonLines(folder=tmp_path, names=("mood",)).examples("mood", "train", 1)
     lines = caught.value.problems
-    told = lines[:-1] if last else lines
-    assert [line.split(": ")[0] for line in told] == [
+    reported = lines[:-1] if last else lines
+    assert [line.split(": ")[0] for line in reported] == [
         f"{path}:{2 + number}" for number in range(min(wrong, 10))
     ]
     more = max(0, wrong - 10)
@@ -277,7 +279,7 @@ def test_the_wrong_lines_of_a_file_are_told_together(tmp_path: Path, wrong: int,
 
 
 def all_problems_of(folder: Path, *names: str) -> tuple[str, ...]:
-    """Those of both splits of all tasks."""
+    """The files of both splits of all tasks."""
     tasks = JsonLines(folder=folder, names=names)
     with pytest.raises(ScenarioError) as caught:
         read_all(tasks, product(names, ("train", "test")), 1)
@@ -285,7 +287,7 @@ def all_problems_of(folder: Path, *names: str) -> tuple[str, ...]:
 
 
 def wrong_rows(path: Path, *, wrong: int) -> Path:
-    """A file with so many wrong rows after a good one."""
+    """A file with a number of wrong rows after a good one."""
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join([json.dumps(CHOICE), *["no row"] * wrong]))
     return path
@@ -318,15 +320,15 @@ def test_many_wrong_rows_are_counted_and_not_kept(tmp_path: Path) -> None:
     assert caught.value.problems[-1] == f"and 19990 more wrong rows: {path} (19990)"
 
 
-def test_tasks_without_a_folder_are_told_which_there_are(tmp_path: Path) -> None:
+def test_tasks_without_a_folder_are_reported_with_the_existing_ones(tmp_path: Path) -> None:
     for name in ("mood", "topic"):
         wrong_rows(tmp_path / name / "train.jsonl", wrong=0)
         wrong_rows(tmp_path / name / "test.jsonl", wrong=0)
     (tmp_path / "notes").mkdir()
-    told = f"which has no folder in {tmp_path}, wanted some of the tasks there (mood, topic)"
+    reported = f"which has no folder in {tmp_path}, wanted some of the tasks there (mood, topic)"
     assert all_problems_of(tmp_path, "reverse", "topics", "mood") == (
-        f"tasks.names: got 'reverse', {told}",
-        f"tasks.names: got 'topics', {told}; did you mean 'topic'?",
+        f"tasks.names: got 'reverse', {reported}",
+        f"tasks.names: got 'topics', {reported}; did you mean 'topic'?",
     )
     with pytest.raises(
         ScenarioError, match=r"^evaluation\.unseen_tasks: got 'mirror', which has no "
@@ -334,11 +336,11 @@ def test_tasks_without_a_folder_are_told_which_there_are(tmp_path: Path) -> None
         JsonLines(folder=tmp_path, names=("mood",)).examples("mirror", "test", 1)
 
 
-def test_a_folder_that_is_none_is_told_once(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported_once(tmp_path: Path) -> None:
     assert len(all_problems_of(tmp_path / "nowhere", "a", "b")) == 1
 
 
-def test_what_is_out_of_reach_is_asked_for_once() -> None:
+def test_data_out_of_reach_is_read_once() -> None:
     asked = []
 
     class Far:

@@ -1,4 +1,4 @@
-"""Logits are computed where something is learnt only, if they are many."""
+"""If the vocabulary is large, logits are computed only for tokens in the loss."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from emulator.learning.backbone.load import Tiny
 from emulator.learning.tasks.causal_learner import IGNORED, CausalBatch, CausalLearner
 
 
-def test_a_large_vocabulary_is_asked_only_where_something_is_learnt() -> None:
+def test_logits_of_a_large_vocabulary_are_computed_only_where_needed() -> None:
     config = LlamaConfig(
         vocab_size=300,
         hidden_size=16,

@@ -1,4 +1,4 @@
-"""How the two backbone families learn and answer."""
+"""Training and answers of the two backbone families."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -102,9 +102,9 @@ def test_labels_cover_exactly_the_completion_and_the_end_token(
     end, pad = tiny.tokenizer.eos_token_id, tiny.tokenizer.pad_token_id
     for row, index in enumerate(order):
         example = shard.train[index]
-        told = example.answer if example.kind == "choice" else example.completion
+        reported = example.answer if example.kind == "choice" else example.completion
         prompt = tiny.tokenizer(learner.router_text(example))["input_ids"]
-        completion = [*tiny.tokenizer(told)["input_ids"], end]
+        completion = [*tiny.tokenizer(reported)["input_ids"], end]
         padding = batch.input_ids.shape[1] - len(prompt) - len(completion)
         assert batch.input_ids[row].tolist() == prompt + completion + [pad] * padding
         assert batch.attention_mask[row].tolist() == (
@@ -120,7 +120,7 @@ def test_labels_cover_exactly_the_completion_and_the_end_token(
 def test_the_loss_is_the_mean_over_completion_tokens(
     tiny: Backbone, learner: CausalLearner, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(causal_learner, "_knows_more_words_than_it_is_wide", lambda _model: large)
+    monkeypatch.setattr(causal_learner, "_has_more_tokens_than_width", lambda _model: large)
     shard = Shard(0, "sort", (SORT, SHORT))
     batch = next(iter(learner.batches(shard, 2, stream(1, "test"))))
     losses = []
@@ -176,7 +176,7 @@ def test_a_choice_is_the_likeliest_one_by_a_slow_sum(
                 ids.append(token)
             totals.append(total)
             lengths.append(len(tokens))
-        assert np.diff(sorted(totals)).min() > 1e-3  # no near ties that rounding could turn
+        assert np.diff(sorted(totals)).min() > 1e-3  # no near ties that rounding could reverse
         all_totals += totals
         sums.append(example.choices[int(np.argmax(totals))])
         means.append(example.choices[int(np.argmax(np.divide(totals, lengths)))])
@@ -191,7 +191,7 @@ def test_a_choice_is_the_likeliest_one_by_a_slow_sum(
 
 
 def test_what_is_learnt_is_generated_and_chosen(tiny: Backbone, learner: CausalLearner) -> None:
-    """The round trip: tokens to learn from, loss, steps, and the same words come back."""
+    """The round trip: tokens to learn from, loss, steps, and the model answers with the same words."""
     pick = replace(PICK, prompt="tag01 : c a ->", choices=("a", "c c", "b"))
     shard = Shard(0, "sort", (SORT, SHORT, SUM, pick))
     model = LoraModel(tiny.model, tiny.target_modules, 8, 8, ("lora_A", "lora_B"))
@@ -216,7 +216,7 @@ def test_what_is_learnt_is_generated_and_chosen(tiny: Backbone, learner: CausalL
     assert learner.answer(model.module, pick, 8) == "c c"
 
 
-def test_answers_do_not_depend_on_who_is_asked_together(
+def test_answers_do_not_depend_on_the_batch(
     tiny: Backbone, learner: CausalLearner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     examples = [SORT, SHORT, replace(SORT, prompt="tag11 : k j i h g f ->")]
@@ -254,7 +254,7 @@ def test_generation_cuts_a_long_prompt_as_training_does(
     assert seen[0][0, -1] == tiny.tokenizer(SORT.prompt)["input_ids"][-1]
 
 
-def test_what_of_a_question_is_not_read_is_told(tiny: Backbone) -> None:
+def test_the_unread_part_of_a_question_is_reported(tiny: Backbone) -> None:
     """Beside room for a generated answer, or for the longest choice and the end token."""
     tokens = len(tiny.tokenizer(SORT.prompt)["input_ids"])
     learner = CausalLearner(replace(tiny, max_tokens=tokens + 2))
@@ -287,7 +287,7 @@ VECTORS = torch.tensor(
 
 
 class FakeModel(nn.Module):
-    """Every word is a vector; padding is a loud one that must not be heard."""
+    """An encoder in which every word is a vector; that of padding is large and must have no effect."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -311,7 +311,7 @@ class FakeEncoder:
 
 ROAD = Example("road", "very up up", "up", ("up", "down"), kind="choice")
 SIDE = Example("side", "left", "very left", ("very left", "odd"), kind="choice")
-"""Its text is nearest to a choice of its own, but other examples' choices are in the batch too."""
+"""The text is nearest to one of its own choices, but other examples' choices are in the batch too."""
 
 
 def cosine(text: str, choice: str) -> float:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from emulator.core.errors import ScenarioError
 from emulator.core.types.data import Example
 from emulator.learning.tasks.jsonl import JsonLines
-from emulator.learning.tasks.paraphrase import Paraphrase, in_other_words
+from emulator.learning.tasks.paraphrase import Paraphrase, paraphrase_examples
 
 PLAIN = Example("t", "true or false: a {b}?", "true", ("true", "false"), kind="choice")
 ASKED = Paraphrase(prompt="Say. {prompt}", replace={"true or false:": "yes or no:"})
@@ -19,21 +19,29 @@ RENAMED = Paraphrase(choices={"true": "yes", "false": "no"})
 def test_pieces_are_replaced_then_something_put_around_and_choices_renamed() -> None:
     assert ASKED.of(PLAIN).prompt == "Say. yes or no: a {b}?"
     assert ASKED.of(PLAIN).choices == PLAIN.choices
-    told = RENAMED.of(PLAIN)
-    assert (told.prompt, told.choices, told.answer) == (PLAIN.prompt, ("yes", "no"), "yes")
+    reported = RENAMED.of(PLAIN)
+    assert (reported.prompt, reported.choices, reported.answer) == (
+        PLAIN.prompt,
+        ("yes", "no"),
+        "yes",
+    )
 
 
 def test_an_answer_that_is_no_choice_stays() -> None:
     number = Example("t", "1 + 1 =", "2", (), "it is 2", "number")
-    told = Paraphrase(prompt="Add. {prompt}", choices={"2": "two"}).of(number)
-    assert (told.prompt, told.answer, told.completion) == ("Add. 1 + 1 =", "2", "it is 2")
+    reported = Paraphrase(prompt="Add. {prompt}", choices={"2": "two"}).of(number)
+    assert (reported.prompt, reported.answer, reported.completion) == (
+        "Add. 1 + 1 =",
+        "2",
+        "it is 2",
+    )
 
 
 def test_examples_take_turns() -> None:
-    told = in_other_words([PLAIN] * 3, (ASKED, RENAMED))
-    assert told == (ASKED.of(PLAIN), RENAMED.of(PLAIN), ASKED.of(PLAIN))
-    assert in_other_words([PLAIN], ()) == ()
-    assert in_other_words([PLAIN], (ASKED, RENAMED)) == (ASKED.of(PLAIN),)  # fewer than words
+    reported = paraphrase_examples([PLAIN] * 3, (ASKED, RENAMED))
+    assert reported == (ASKED.of(PLAIN), RENAMED.of(PLAIN), ASKED.of(PLAIN))
+    assert paraphrase_examples([PLAIN], ()) == ()
+    assert paraphrase_examples([PLAIN], (ASKED, RENAMED)) == (ASKED.of(PLAIN),)  # fewer than words
 
 
 @pytest.mark.parametrize(
@@ -44,9 +52,9 @@ def test_examples_take_turns() -> None:
         (Paraphrase(choices={"true": "false"}), "tasks.paraphrases.t.1.choices: got ['false'"),
     ],
 )
-def test_words_that_say_nothing_new_are_refused(words: Paraphrase, line: str) -> None:
+def test_paraphrases_without_a_change_are_refused(words: Paraphrase, line: str) -> None:
     with pytest.raises(ScenarioError) as caught:
-        in_other_words([PLAIN, PLAIN], (ASKED, words))
+        paraphrase_examples([PLAIN, PLAIN], (ASKED, words))
     assert caught.value.problems[0].startswith(line)
 
 
@@ -55,7 +63,7 @@ def test_a_template_holds_the_prompt() -> None:
         Paraphrase(prompt="What do you think?")
 
 
-def test_a_folder_tells_its_test_split_in_other_words(tmp_path: Path) -> None:
+def test_a_folder_gives_its_test_split_in_other_words(tmp_path: Path) -> None:
     row = {"prompt": PLAIN.prompt, "choices": list(PLAIN.choices), "answer": "true"}
     for task in ("t", "other"):
         (tmp_path / task).mkdir()

@@ -1,4 +1,4 @@
-"""Partitions: disjoint, complete, even; the same whenever asked."""
+"""Partitions: disjoint, complete, even; the same in every call."""
 
 from collections import Counter
 
@@ -53,7 +53,7 @@ def test_by_task_is_disjoint_complete_and_even(
     seed=st.integers(0, 9),
 )
 @settings(max_examples=60, deadline=None)
-def test_an_imbalance_gives_earlier_devices_more_and_nobody_nothing(
+def test_an_imbalance_gives_earlier_devices_more_and_all_devices_some(
     devices: int, rows: int, imbalance: float, seed: int
 ) -> None:
     examples = examples_of(x=rows)
@@ -97,7 +97,7 @@ def test_more_devices_than_examples_are_refused() -> None:
     seed=st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
-def test_dirichlet_is_disjoint_complete_and_leaves_nobody_empty(
+def test_dirichlet_is_disjoint_complete_and_leaves_no_device_empty(
     devices: int, alpha: float, sizes: tuple[int, ...], seed: int
 ) -> None:
     examples = examples_of(**dict(zip("xyz", sizes, strict=True)))
@@ -122,7 +122,7 @@ def test_alpha_goes_from_one_task_each_to_the_same_mixture_everywhere() -> None:
     assert commonest_share(1000.0) < 0.45 < 0.75 < commonest_share(0.05)
 
 
-def test_dirichlet_needs_an_example_for_everybody_and_a_positive_alpha() -> None:
+def test_dirichlet_needs_an_example_per_device_and_a_positive_alpha() -> None:
     assert [len(s.train) for s in Dirichlet(alpha=1.0).shards(3, examples_of(x=3), 1)] == [1, 1, 1]
     with pytest.raises(ScenarioError, match=r"got 3 training examples .* wanted at least 4"):
         Dirichlet(alpha=1.0).shards(4, examples_of(x=3), 1)

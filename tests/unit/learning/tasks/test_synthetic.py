@@ -1,4 +1,4 @@
-"""The synthetic tasks and the operations behind them."""
+"""The synthetic tasks and their operations."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -41,7 +41,7 @@ def swap_pairs(items: list[int]) -> list[int]:
     return swapped
 
 
-# One list at a time, in plain Python: what every operation is held against.
+# One list at a time, in plain Python: the reference for every operation.
 SLOW: dict[str, Callable[[list[int]], list[int]]] = {
     "copy": lambda x: x,
     "reverse": lambda x: list(reversed(x)),
@@ -198,7 +198,7 @@ def test_an_operation_that_no_device_learns_has_examples_too() -> None:
 
 def test_other_words_are_the_operation_s_own_name() -> None:
     suite = Synthetic(test_samples=5)
-    plain, told = suite.examples("sort", "test", 0), suite.examples("sort", "paraphrased", 0)
-    assert [e.answer for e in told] == [e.answer for e in plain]
-    assert [e.prompt for e in told] == [e.prompt.replace(tag_of("sort"), "sort") for e in plain]
+    plain, reported = suite.examples("sort", "test", 0), suite.examples("sort", "paraphrased", 0)
+    assert [e.answer for e in reported] == [e.answer for e in plain]
+    assert [e.prompt for e in reported] == [e.prompt.replace(tag_of("sort"), "sort") for e in plain]
     assert all(tag_of("sort") in e.prompt for e in plain)

@@ -83,7 +83,7 @@ def _surveys(draw):
         max_power_w=rng.uniform(0.5, 1.0, devices) * draw(st.sampled_from([1e-9, 1e-8, 1.0])),
         required_power_w=_required(distance_m, draw(st.floats(0.5, 3.0))),
         samples=np.ones(devices, dtype=np.int64),
-        blocks=blocks,
+        groups=blocks,
         densities=by_block[blocks],
         module_sizes=rng.integers(1, 1000, modules),
     )
@@ -98,8 +98,8 @@ def _required(distance_m, bit_per_s_hz):
 
 
 def _expected_rate(survey, members) -> float:
-    first = {int(survey.blocks[i]): i for i in reversed(range(survey.devices))}
-    blocks = sorted({int(survey.blocks[i]) for i in members})
+    first = {int(survey.groups[i]): i for i in reversed(range(survey.devices))}
+    blocks = sorted({int(survey.groups[i]) for i in members})
     per_module = [
         _eq_19([float(survey.densities[first[block], module]) for block in blocks])
         for module in range(survey.module_sizes.size)
@@ -183,7 +183,7 @@ def _line(devices: int, densities, blocks=None) -> Survey:
         max_power_w=np.ones(devices),
         required_power_w=lambda _: np.zeros((devices, devices)),
         samples=np.ones(devices, dtype=np.int64),
-        blocks=np.arange(devices) if blocks is None else np.array(blocks),
+        groups=np.arange(devices) if blocks is None else np.array(blocks),
         densities=np.array(np.broadcast_to(densities, (devices, 2)), dtype=np.float64),
         module_sizes=np.array([300, 100]),
     )

@@ -34,7 +34,7 @@ def _survey(devices: int) -> Survey:
         max_power_w=np.ones(devices),
         required_power_w=lambda _: np.zeros((devices, devices)),
         samples=np.ones(devices, dtype=np.int64),
-        blocks=np.arange(devices),
+        groups=np.arange(devices),
         densities=np.ones((devices, 1)),
         module_sizes=np.ones(1, dtype=np.int64),
     )
@@ -185,7 +185,7 @@ def test_isolated_devices_have_no_links():
 
 
 def test_tasks_mesh_with_their_own_only():
-    survey = dataclasses.replace(_survey(5), blocks=np.array([1, 0, 1, 0, 1]))
+    survey = dataclasses.replace(_survey(5), groups=np.array([1, 0, 1, 0, 1]))
     assert TaskMesh().clusters(survey) == ((0, 2, 4), (1, 3))
     links = TaskMesh().links(0, survey, 1)
     assert _edges(links) == {(0, 2), (0, 4), (2, 4), (1, 3)}
@@ -198,7 +198,7 @@ def test_tasks_mesh_with_their_own_only():
 @given(st.integers(1, 12), st.integers(1, 10**9))
 def test_equal_shards_of_a_task_weigh_what_a_full_mesh_gives_bit_for_bit(devices, samples):
     survey = dataclasses.replace(
-        _survey(devices), blocks=np.zeros(devices, dtype=int), samples=np.full(devices, samples)
+        _survey(devices), groups=np.zeros(devices, dtype=int), samples=np.full(devices, samples)
     )
     pairs = [(i, j) for j in range(devices) for i in range(j)]
     assert TaskMesh().links(0, survey, 1) == metropolis_links(pairs, devices)
@@ -207,14 +207,14 @@ def test_equal_shards_of_a_task_weigh_what_a_full_mesh_gives_bit_for_bit(devices
 @given(st.lists(st.integers(1, 10_000), min_size=2, max_size=9), st.integers(0, 100))
 def test_one_exchange_reaches_the_mean_by_samples_of_each_task_and_keeps_it(samples, seed):
     draws = np.random.default_rng(seed)
-    blocks_M, vector_M = draws.integers(0, 3, len(samples)), draws.standard_normal(len(samples))
+    groups_M, vector_M = draws.integers(0, 3, len(samples)), draws.standard_normal(len(samples))
     survey = dataclasses.replace(
-        _survey(len(samples)), blocks=blocks_M, samples=np.array(samples, dtype=np.int64)
+        _survey(len(samples)), groups=groups_M, samples=np.array(samples, dtype=np.int64)
     )
     mixing_MM = mixing_matrix(TaskMesh().links(0, survey, 1), len(samples))
     once_M = mixing_MM @ vector_M
-    for block in set(blocks_M):
-        of_task = blocks_M == block
+    for group in set(groups_M):
+        of_task = groups_M == group
         mean = np.average(vector_M[of_task], weights=np.array(samples)[of_task])
         assert once_M[of_task] == pytest.approx([mean] * of_task.sum(), abs=1e-12)
     assert mixing_MM @ once_M == pytest.approx(once_M, abs=1e-12)
