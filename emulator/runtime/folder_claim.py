@@ -253,7 +253,7 @@ def _make_claim(out: Path, force: bool, print_line: PrintLine) -> Claim:
         ) from None
     if earlier is not None:
         made = made or (out,)  # the run that did not end has made it
-        print_line(f"note: --out: {out}: takes the place of a run that did not end ({earlier})")
+        print_line(f"note: --out: {out}: left by a run that did not end ({earlier})")
     return Claim(out, own, before, made, print_line)
 
 

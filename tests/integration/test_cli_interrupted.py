@@ -54,7 +54,9 @@ def end_of(process):
 
 def test_an_interrupted_run_leaves_one_line_and_nothing_else(tmp_path):
     out = tmp_path / "runs" / "out"
-    process, _ = start_run(out, 8, QUICKSTART, "rounds=100000")  # it does not end by itself
+    process, _ = start_run(
+        out, 8, QUICKSTART, "rounds=100000", "checkpoint_every=0"
+    )  # it does not end by itself
     again = [sys.executable, "-m", "emulator", "run", str(QUICKSTART), "--out", str(out)]
     second = subprocess.run([*again, "--force"], cwd=ROOT, capture_output=True, check=False)
     assert (second.returncode, second.stdout) == (2, b"")
@@ -66,7 +68,9 @@ def test_an_interrupted_run_leaves_one_line_and_nothing_else(tmp_path):
 
 
 def test_a_killed_device_ends_the_run_with_one_line(tmp_path):
-    endless = ("devices=4", "topology.degree=1", "local.steps=1", "rounds=100000")
+    endless = (
+        "devices=4", "topology.degree=1", "local.steps=1", "rounds=100000", "checkpoint_every=0",
+    )  # fmt: skip
     process, children = start_run(tmp_path / "runs" / "out", 4, QUICKSTART, *endless)
     os.kill(children[1], signal.SIGKILL)
     code, stdout, stderr = end_of(process)

@@ -112,9 +112,7 @@ def test_the_claim_of_a_killed_run_is_taken_over_with_a_note(tmp_path, holding):
     first.wait()
     assert (out / RUNNING).exists()
     (line,) = put(out)
-    assert line.startswith(
-        f"note: --out: {out}: takes the place of a run that did not end (process"
-    )
+    assert line.startswith(f"note: --out: {out}: left by a run that did not end (process")
     assert f"process {first.pid} on " in line
     assert tree(out) == FILES
 
