@@ -300,34 +300,35 @@ def supports_suite(name: str, suite: str) -> bool:
     return family in read_experiment(name).suites
 
 
-def _find_suite(name: str, experiment: Experiment, wished: str) -> tuple[str, Suite, SuiteUse]:
+def _find_suite(name: str, experiment: Experiment, requested: str) -> tuple[str, Suite, SuiteUse]:
     """Find the suite, and the part of the experiment for it. Raises ScenarioError."""
     suites = read_suites()
     if unknown := sorted(experiment.suites.keys() - suites.keys()):
         known = ", ".join(suites)
         raise ScenarioError([f"{name}: suites: got {x!r}, wanted some of {known}" for x in unknown])
-    if wished not in suites:
-        hint = did_you_mean(wished, suites)
-        raise ScenarioError([f"--suite: got {wished!r}, wanted one of {', '.join(suites)}{hint}"])
-    suite = suites[wished]
-    family = suite.family or wished
+    if requested not in suites:
+        hint = did_you_mean(requested, suites)
+        known = ", ".join(suites)
+        raise ScenarioError([f"--suite: got {requested!r}, wanted one of {known}{hint}"])
+    suite = suites[requested]
+    family = suite.family or requested
     if family not in experiment.suites:
         known = ", ".join(experiment.suites)
-        raise ScenarioError([f"--suite: got {wished!r} for {name}, wanted one of {known}"])
-    return wished, suite, experiment.suites[family]
+        raise ScenarioError([f"--suite: got {requested!r} for {name}, wanted one of {known}"])
+    return requested, suite, experiment.suites[family]
 
 
 def _select_rows(
-    experiment: Experiment, use: SuiteUse, wished: Sequence[str]
+    experiment: Experiment, use: SuiteUse, requested: Sequence[str]
 ) -> tuple[tuple[PlannedRow, ...], set[str]]:
     """Select the rows to draw and the labels to run, with the reference row where one needs it."""
     rows = experiment.planned_rows()
     known = [row.label for row in rows]
-    for label in wished:
+    for label in requested:
         if label not in known:
             raise ScenarioError([f"--rows: got {label!r}, wanted some of {', '.join(known)}"])
     usual = [label for label in use.rows or known if label not in use.without]
-    chosen = set(wished or usual)
+    chosen = set(requested or usual)
     on_another = any(row.needs_reference for row in rows if row.label in chosen)
     if on_another and experiment.reference is not None:
         chosen.add(experiment.reference)
@@ -364,9 +365,8 @@ def _find_method_kind(suite: Suite, overrides: Raw) -> str:
     """Find the kind of a row's method: its own, or that of the suite's scenario."""
     if "method.kind" in overrides:
         return str(overrides["method.kind"])
-    section = overrides.get("method") or read_mapping(find_suite_scenario(suite), "a scenario").get(
-        "method"
-    )
+    scenario = read_mapping(find_suite_scenario(suite), "a scenario")
+    section = overrides.get("method") or scenario.get("method")
     return str(section.get("kind")) if isinstance(section, dict) else ""
 
 

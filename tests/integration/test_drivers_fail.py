@@ -303,8 +303,8 @@ tasks = {"kind": "synthetic", "names": ["sort"], "train_samples": 4, "test_sampl
 scenario = Scenario(
     name="host", devices=2, rounds=1, tasks=tasks, method={"kind": "local"}, local={"steps": 1}
 )
-order = running.RunRequest(scenario, "many_processes", Path(sys.argv[1]), False, devices_per_host=1)
-running.run_scenario(order, Console(quiet=True))
+request = running.RunRequest(scenario, "many_processes", Path(sys.argv[1]), False, devices_per_host=1)
+running.run_scenario(request, Console(quiet=True))
 """
 
 

@@ -21,7 +21,7 @@ from emulator.core.errors import EmulatorError, LifeFailedError
         ),
         (
             "rum x.yaml",
-            "emulator: no such command 'rum'. Did you mean 'run'?; see emulator --help",
+            "emulator: no such command 'rum'. Did you mean 'run', 'resume'?; see emulator --help",
         ),
         ("channel plot", "emulator channel plot: missing argument 'SCENARIO|PRESET'; see emulator channel plot --help"),
         ("reproduce table1 --seeds 0", "--seeds: got '0', wanted at least 1"),

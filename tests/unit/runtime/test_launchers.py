@@ -38,7 +38,7 @@ def test_counts_that_do_not_fit_are_reported(place, devices, per_host, problem) 
 
 def terms_in(folder: Path, *overrides: str) -> dict[str, str]:
     (folder / "s.yaml").write_text("name: s\ndevices: 2\ntasks: {kind: synthetic, names: [sort]}\n")
-    return collect_terms(read_scenario(folder / "s.yaml", overrides).scenario, 2)
+    return collect_terms(read_scenario(folder / "s.yaml", overrides).scenario, 2, None)
 
 
 def test_terms_name_every_value(tmp_path: Path) -> None:
