@@ -29,7 +29,7 @@ def is_name(text: str) -> bool:
     return known and begins and ends and len(text.encode()) <= MOST_BYTES
 
 
-def checked_name(text: str) -> str:
+def check_name(text: str) -> str:
     """The text itself. Raises ValueError, which states the rule, for a text that is not a name."""
     if is_name(text):
         return text
@@ -42,14 +42,14 @@ def wrong_names(texts: Iterable[str]) -> Iterator[str]:
     """One message for each text that is not a name."""
     for text in texts:
         try:
-            checked_name(text)
+            check_name(text)
         except ValueError as error:
             yield str(error)
 
 
 Name = Annotated[
     str,
-    AfterValidator(checked_name),
+    AfterValidator(check_name),
     WithJsonSchema(
         {"type": "string", "minLength": 1, "maxLength": MOST_BYTES, "description": NAME}
     ),

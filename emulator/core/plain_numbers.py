@@ -45,16 +45,16 @@ def is_plain_float(text: str) -> bool:
     return plain is not None and len(text) <= MOST_CHARACTERS
 
 
-def misread(value: Any, raw: Any, where: str = "") -> Iterator[str]:
+def find_misread(value: Any, raw: Any, where: str = "") -> Iterator[str]:
     """Numbers of a checked section that are not written as numbers in the file; one line each.
 
     value: a section, list or number. raw: the plain value of the file at the same place.
     """
     for key, inner in _list_parts(value):
         if isinstance(raw, Mapping) and key in raw:
-            yield from misread(inner, raw[key], f"{where}.{key}" if where else key)
+            yield from find_misread(inner, raw[key], f"{where}.{key}" if where else key)
         elif isinstance(raw, Sequence) and not isinstance(raw, str) and int(key) < len(raw):
-            yield from misread(inner, raw[int(key)], f"{where}.{key}")
+            yield from find_misread(inner, raw[int(key)], f"{where}.{key}")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     if isinstance(raw, bool):
@@ -65,7 +65,7 @@ def misread(value: Any, raw: Any, where: str = "") -> Iterator[str]:
         yield f"{where}: got {raw!r}, wanted a whole number in plain decimal digits"
 
 
-def out_of_bounds(section: Any, where: str = "") -> Iterator[str]:
+def find_out_of_bounds(section: Any, where: str = "") -> Iterator[str]:
     """Numbers that are too large or too small for calculations with floats; one line each.
 
     The bounds are MOST_DB for decibels, MOST_WHOLE for whole numbers and MOST for all others.
@@ -79,7 +79,7 @@ def out_of_bounds(section: Any, where: str = "") -> Iterator[str]:
         elif isinstance(value, float):
             yield from _check_float(value, name)
         else:
-            yield from out_of_bounds(value, name)
+            yield from find_out_of_bounds(value, name)
 
 
 def _check_float(value: float, name: str) -> Iterator[str]:

@@ -63,20 +63,20 @@ def load(path: str, protocol: type) -> type[BaseModel]:
 
 def check_part(part: object, protocol: type, path: str) -> None:
     """Raise EmulatorError if the object that a method's `start` returned lacks a member."""
-    if lacking := missing_in(part, protocol):
+    if lacking := find_missing(part, protocol):
         raise EmulatorError(
             f"method.kind: got {path!r}, whose start() gives an object of {type(part).__name__} without "
             f"{', '.join(lacking)}; wanted a protocols.{protocol.__name__}"
         )
 
 
-def missing_in(part: object, protocol: type) -> list[str]:
+def find_missing(part: object, protocol: type) -> list[str]:
     """The members of a protocol that an object lacks. Properties are not evaluated."""
     wanted = [name for name in vars(protocol) if not name.startswith("_")]
     return [name for name in wanted if not (hasattr(type(part), name) or name in vars(part))]
 
 
-def missing_members(found: type[BaseModel], protocol: type) -> list[str]:
+def find_misfits(found: type[BaseModel], protocol: type) -> list[str]:
     """The members of a protocol that a class lacks, and the methods whose arguments differ."""
     lacking = []
     wanted = {n: m for n, m in vars(protocol).items() if not n.startswith("_")}
@@ -105,7 +105,7 @@ def _refuse_unknown(value: dict[str, Any], found: type[BaseModel]) -> None:
 
 
 def _check_class(found: type[BaseModel], protocol: type, path: str) -> None:
-    lacking = missing_members(found, protocol)
+    lacking = find_misfits(found, protocol)
     if "kind" not in found.model_fields:
         lacking.insert(0, "a field kind: str")
     if lacking:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from emulator.core.columns import read_columns
 from emulator.core.errors import ScenarioError
-from emulator.core.names import checked_name
+from emulator.core.names import check_name
 from emulator.core.places import is_file
 from emulator.core.plain_numbers import MOST_WHOLE
 from emulator.core.types.records import MetricRecord
@@ -81,7 +81,7 @@ class _Summary(_Part):
 def _own_folder(text: str) -> str:
     """The folder of an expert: the task's name, or `NAME~2` for its second expert. Raises ValueError."""
     name, _, count = text.partition("~")
-    checked_name(name)
+    check_name(name)
     if count and not count.isdecimal():
         raise ValueError(f"got {text!r}, wanted the name of a task")
     return text

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from emulator.core import plugins
 from emulator.core.errors import closest, shown, wanted_by
-from emulator.core.names import NAME, checked_name
+from emulator.core.names import NAME, check_name
 from emulator.core.validation_errors import explained
 from emulator.scenario.schema import Scenario
 
@@ -43,10 +43,10 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
     if kind == "extra_forbidden":
         return explained(problem, where, known=list(parent.model_fields) if parent else ())
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        known = sorted(models_at(keys, raw))
+        known = sorted(find_models(keys, raw))
         path = ", or an import path package.module:Class" if _takes_plugins(keys) else ""
         return explained(problem, where, known=known, wanted=f"one of {', '.join(known)}{path}")
-    if kind in ("model_type", "model_attributes_type") and (meant := kind_line(keys, got, raw)):
+    if kind in ("model_type", "model_attributes_type") and (meant := describe_kind(keys, got, raw)):
         return [meant]
     if kind == "string_type" and not isinstance(got, str | dict | list):
         wanted = "text (in quotes, because YAML reads it as another type)"
@@ -59,25 +59,25 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
     return explained(problem, where, wanted=wanted)
 
 
-def kind_line(keys: Sequence[str], got: Any, raw: Any) -> str:
+def describe_kind(keys: Sequence[str], got: Any, raw: Any) -> str:
     """The message for a wrong value in place of a section with a kind; empty for other sections."""
-    kinds = sorted(kind for kind in models_at(keys, raw) if kind)
+    kinds = sorted(kind for kind in find_models(keys, raw) if kind)
     if not kinds:
         return ""
     where = ".".join(keys)
     line = f"{where}: got {shown(got)}, wanted a mapping with a kind"
-    if hint := kind_hint(keys, got, raw):
+    if hint := suggest_kind(keys, got, raw):
         return line + hint
     path = ", or an import path package.module:Class" if _takes_plugins(keys) else ""
     return f"{line}, one of {', '.join(kinds)}{path}"
 
 
-def kind_hint(keys: Sequence[str], got: Any, raw: Any) -> str:
+def suggest_kind(keys: Sequence[str], got: Any, raw: Any) -> str:
     """'; did you mean SECTION.kind=...?' if a word in place of a section names a kind; else empty."""
     if not isinstance(got, str):
         return ""
     is_path = _takes_plugins(keys) and re.fullmatch(r"[\w.]+:\w+", got)
-    meant = got if is_path else closest(got, [kind for kind in models_at(keys, raw) if kind])
+    meant = got if is_path else closest(got, [kind for kind in find_models(keys, raw) if kind])
     in_file = f"{keys[-1]}: {{kind: {meant}}}"
     return f"; did you mean {'.'.join(keys)}.kind={meant} (in a file {in_file})?" if meant else ""
 
@@ -85,7 +85,7 @@ def kind_hint(keys: Sequence[str], got: Any, raw: Any) -> str:
 # ── the types behind a path ──────────────────────────────────────────────────────────────────────
 
 
-def models_at(keys: Sequence[str], raw: Any) -> dict[str, type[BaseModel]]:
+def find_models(keys: Sequence[str], raw: Any) -> dict[str, type[BaseModel]]:
     """The possible models at a path, by kind; the sections above have the kinds of the file."""
     found: dict[str, type[BaseModel]] = {"": Scenario}
     model: type[BaseModel] | None = Scenario
@@ -96,20 +96,20 @@ def models_at(keys: Sequence[str], raw: Any) -> dict[str, type[BaseModel]]:
             field = model.model_fields.get(key) if model else None
             if field is None:
                 return {}
-            found = variants(field.annotation)
+            found = list_variants(field.annotation)
             default = getattr(field.get_default(call_default_factory=True), "kind", "")
         model = _choose_model(found, raw, default)
     return found
 
 
-def model_of_kind(keys: Sequence[str], raw: Any, kind: str) -> type[BaseModel] | None:
+def find_model_of_kind(keys: Sequence[str], raw: Any, kind: str) -> type[BaseModel] | None:
     """The model that a kind (or an import path) names at a path."""
-    return _choose_model(models_at(keys, raw), {"kind": kind}, "")
+    return _choose_model(find_models(keys, raw), {"kind": kind}, "")
 
 
 def _find_model(keys: Sequence[str], raw: Any) -> type[BaseModel] | None:
     """The model at a path with the kind that the file has there; None if unknown."""
-    found = models_at(keys, raw)
+    found = find_models(keys, raw)
     default = ""
     if keys and (parent := _find_model(keys[:-1], raw)) and keys[-1] in parent.model_fields:
         field = parent.model_fields[keys[-1]]
@@ -139,7 +139,7 @@ def _choose_model(
     return found.get(kind) or (next(iter(found.values())) if len(found) == 1 else None)
 
 
-def variants(annotation: Any) -> dict[str, type[BaseModel]]:
+def list_variants(annotation: Any) -> dict[str, type[BaseModel]]:
     """The models that a field may hold, by kind ("" for a model without a kind)."""
     found: dict[str, type[BaseModel]] = {}
     for member in _list_members(annotation):
@@ -176,7 +176,7 @@ def _find_keys(location: Sequence[str | int], raw: Any) -> list[str]:
             tags = set()
             continue
         keys.append(str(part))
-        tags = set(models_at(keys, raw)) - {""}
+        tags = set(find_models(keys, raw)) - {""}
     return keys
 
 
@@ -192,7 +192,7 @@ def _describe_field(model: type[BaseModel] | None, key: str) -> str:
     for rule in field.metadata:
         if pattern := getattr(rule, "pattern", None):
             text += f" matching {pattern}"
-        if getattr(rule, "func", None) is checked_name:
+        if getattr(rule, "func", None) is check_name:
             text = NAME
     unit = next((UNITS[s] for s in sorted(UNITS, key=len, reverse=True) if key.endswith(s)), None)
     if unit and "a number" in text:  # whole numbers are counts without a unit
@@ -217,7 +217,7 @@ def _describe_type(annotation: Any) -> str:
     """A type in words."""
     if get_origin(annotation) is tuple:
         return "a list"
-    kinds = [kind for kind in variants(annotation) if kind]
+    kinds = [kind for kind in list_variants(annotation) if kind]
     if kinds:
         return f"a mapping with kind: {' or '.join(sorted(kinds))}"
     names = (

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from emulator.core.errors import ScenarioError, did_you_mean, drop_consequences, shown
 from emulator.core.places import is_file, is_folder, resolved
-from emulator.core.plain_numbers import misread
+from emulator.core.plain_numbers import find_misread
 from emulator.core.yaml_file import Raw, parse_value, read_mapping
-from emulator.scenario.error_messages import kind_hint, lines_of, model_of_kind
+from emulator.scenario.error_messages import find_model_of_kind, lines_of, suggest_kind
 from emulator.scenario.schema import Scenario
 
 PATHS = (
@@ -102,7 +102,7 @@ def _complete(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) -> 
     anchor_paths(raw, folder)
     try:
         scenario = Scenario.model_validate(raw)
-        problems += misread(scenario, raw)
+        problems += find_misread(scenario, raw)
     except ValidationError as error:
         problems += [
             line for item in drop_consequences(error.errors()) for line in lines_of(item, raw)
@@ -238,7 +238,7 @@ def _expand_preset(raw: Raw) -> list[str]:
     known = preset_names()
     if name not in known:
         del raw["channel"]
-        hint = did_you_mean(str(name), known) or kind_hint(("channel",), name, raw)
+        hint = did_you_mean(str(name), known) or suggest_kind(("channel",), name, raw)
         return [f"channel.preset: got {name!r}, wanted one of {', '.join(known)}{hint}"]
     preset = read_mapping(preset_folder() / f"{name}.yaml", "a preset")
     raw["channel"] = _merge(preset["channel"], given)
@@ -274,7 +274,7 @@ def _complete_kinds(
         default = getattr(field.get_default(call_default_factory=True), "kind", None)
         if default:
             place[key] = {"kind": default, **place[key]}
-        below = model_of_kind((*keys, key), whole, str(place[key].get("kind")))
+        below = find_model_of_kind((*keys, key), whole, str(place[key].get("kind")))
         if below is not None:
             _complete_kinds(whole, (*keys, key), below)
 
@@ -301,7 +301,7 @@ def _take_from_environment(raw: Raw) -> list[str]:
                 )
             place[keys[-1]] = str(path)
             continue
-        model = model_of_kind(keys[:-1], raw, str(place.get("kind")))
+        model = find_model_of_kind(keys[:-1], raw, str(place.get("kind")))
         field = model.model_fields.get(keys[-1]) if model else None
         if field is not None and field.is_required():
             kind = "folder" if keys[-1] == "folder" else "file"
@@ -361,7 +361,7 @@ def _set(raw: Raw, keys: list[str], value: Any, notes: list[str]) -> None:
             raise ScenarioError(
                 [
                     f"--set {'.'.join(keys)}: got a key below {section}, which is {shown(there)}, wanted a "
-                    f"mapping there{kind_hint(keys[:depth], there, raw)}"
+                    f"mapping there{suggest_kind(keys[:depth], there, raw)}"
                 ]
             )
         if not isinstance(there, dict):
@@ -372,7 +372,7 @@ def _set(raw: Raw, keys: list[str], value: Any, notes: list[str]) -> None:
     place[last] = value
     if not changed:
         return
-    model = model_of_kind(keys[:-1], raw, str(value))
+    model = find_model_of_kind(keys[:-1], raw, str(value))
     if model is None:
         return
     dropped = [key for key in place if key not in model.model_fields]

@@ -18,8 +18,8 @@ from pydantic import (
 
 from emulator.core.errors import ScenarioError
 from emulator.core.names import Name
-from emulator.core.plain_numbers import out_of_bounds
-from emulator.core.plugins import missing_in, plugin_or
+from emulator.core.plain_numbers import find_out_of_bounds
+from emulator.core.plugins import find_missing, plugin_or
 from emulator.core.protocols.access import Access, BoundAccess
 from emulator.core.protocols.channel import BoundChannel, ChannelModel, Snapshot
 from emulator.core.protocols.method import Method
@@ -241,7 +241,7 @@ class Scenario(Section):
         return channel, bind_access(self.access, channel, self.seed)
 
     def _check_bound(self, part: object, protocol: type, call: str) -> None:
-        if lacking := missing_in(part, protocol):
+        if lacking := find_missing(part, protocol):
             raise ScenarioError(
                 [
                     f"channel.kind: got {self.channel.kind!r}, whose {call} gives an object of "
@@ -253,7 +253,7 @@ class Scenario(Section):
     @model_validator(mode="after")
     def _check_combinations(self) -> "Scenario":
         """Check combinations of sections. Raises one ValueError with all conflicts."""
-        problems = [*find_conflicts(self), *out_of_bounds(self)]
+        problems = [*find_conflicts(self), *find_out_of_bounds(self)]
         if problems:
             raise ValueError("\n".join(problems))
         return self

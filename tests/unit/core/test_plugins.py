@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 from emulator.core.errors import EmulatorError, ScenarioError
-from emulator.core.plugins import check_part, load, missing_members
+from emulator.core.plugins import check_part, find_misfits, load
 from emulator.core.protocols.access import Access
 from emulator.core.protocols.channel import ChannelModel
 from emulator.core.protocols.method import AdapterMethod, Method
@@ -13,7 +13,7 @@ from emulator.core.protocols.router import Router
 from emulator.core.protocols.tasks import TaskSuite
 from emulator.core.protocols.topology import Topology
 from emulator.network.channel.ideal import IdealChannel
-from emulator.scenario.error_messages import variants
+from emulator.scenario.error_messages import list_variants
 from emulator.scenario.load import dump_scenario, read_scenario
 from emulator.scenario.schema import (
     AccessSection,
@@ -180,9 +180,9 @@ def test_a_wrong_field_of_an_own_class_names_its_path(problems):
     ],
 )
 def test_the_built_in_classes_honour_their_protocol(section, protocol):
-    for kind, model in variants(section).items():
+    for kind, model in list_variants(section).items():
         if kind != "by_method":  # it selects a graph and is none itself
-            assert missing_members(model, protocol) == [], kind
+            assert find_misfits(model, protocol) == [], kind
 
 
 def test_load_gives_the_class():
