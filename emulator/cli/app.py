@@ -18,7 +18,7 @@ from emulator.cli.options import (
     ScenarioFile,
     open_console,
     print_notes,
-    read_scenario,
+    read_overridden,
 )
 from emulator.cli.usage_errors import Ending, Verbs, clear_messages
 from emulator.core.errors import ScenarioError
@@ -81,7 +81,7 @@ def run(
         if place is not None and prints and not quiet:  # in a container's log all else comes late
             sys.stderr.write(f"{scenario.name}: loading\n")
             sys.stderr.flush()
-        reading = read_scenario(scenario, override, more, prints=prints)
+        reading = read_overridden(scenario, override, more, prints=prints)
         ending.scenario = scenario.name
         from emulator.analysis.channel.link_budget import describe_relays
         from emulator.runtime.run import RunRequest, check_run
@@ -159,7 +159,7 @@ def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Override
         from emulator.scenario.adapter_size import check_rank, size_notes
         from emulator.scenario.load import dump_scenario
 
-        found = read_scenario(scenario, override, more, prints=True).scenario
+        found = read_overridden(scenario, override, more, prints=True).scenario
         print_notes(describe_relays(found, found.bind_air()))
         check_rank(found, found.backbone.shapes_dk)
         print_notes(size_notes(found, found.backbone.shapes_dk))

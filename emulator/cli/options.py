@@ -41,7 +41,7 @@ def print_notes(notes: Sequence[str]) -> None:
     sys.stderr.writelines(f"note: {note}\n" for note in notes)
 
 
-def read_scenario(
+def read_overridden(
     path: Path, overrides: list[str] | None, more: list[str] | None, *, prints: bool
 ) -> "Reading":
     """Read a scenario file with overrides. prints: whether this process prints the notes on it."""
