@@ -7,7 +7,7 @@ from typing import Literal
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from emulator.core.csv_file import csv_text
+from emulator.core.csv_file import make_csv
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Colours that colour-blind readers can distinguish. Source: Okabe and Ito, Color Universal Design, 2008."""
@@ -80,6 +80,6 @@ class Picture:
         page = self.figure.to_html(include_plotlyjs="directory", div_id=self.name)
         return {
             f"{self.name}.html": page.encode(),
-            f"{self.name}.csv": csv_text(self.head, self.rows).encode(),
+            f"{self.name}.csv": make_csv(self.head, self.rows).encode(),
             PLOTLY: get_plotlyjs().encode(),
         }

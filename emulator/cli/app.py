@@ -87,7 +87,7 @@ def run(
         from emulator.runtime.run import RunRequest, check_run
 
         chosen = reading.scenario
-        air = chosen.bind_air() if prints else None
+        air = chosen.bind_channel() if prints else None
         print_notes(describe_relays(chosen, air) if air else [])
         folder = out or Path("runs") / chosen.run_name
         request = RunRequest(chosen, driver, folder, force, devices_per_host, air=air)
@@ -156,13 +156,13 @@ def check(scenario: ScenarioFile, more: MoreOverrides = None, override: Override
     with clear_messages() as ending:
         ending.scenario = scenario.name
         from emulator.analysis.channel.link_budget import describe_relays
-        from emulator.scenario.adapter_size import check_rank, size_notes
+        from emulator.scenario.adapter_size import check_rank, note_size
         from emulator.scenario.load import dump_scenario
 
         found = read_overridden(scenario, override, more, prints=True).scenario
-        print_notes(describe_relays(found, found.bind_air()))
+        print_notes(describe_relays(found, found.bind_channel()))
         check_rank(found, found.backbone.shapes_dk)
-        print_notes(size_notes(found, found.backbone.shapes_dk))
+        print_notes(note_size(found, found.backbone.shapes_dk))
         sys.stdout.write(dump_scenario(found))
 
 

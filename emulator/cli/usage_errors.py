@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from emulator.core.errors import EmulatorError, LifeFailedError, ScenarioError
 from emulator.core.failures import cause_of, is_from_outside
-from emulator.core.validation_errors import explained
+from emulator.core.validation_errors import explain_problem
 
 TRACEBACK = "EMULATOR_TRACEBACK"
 """The environment variable that asks for tracebacks above the lines."""
@@ -45,7 +45,7 @@ def _problem(wrong: TyperException) -> str:
 
     checked, option = wrong.__cause__, getattr(wrong, "param", None)
     if isinstance(checked, ValidationError) and option is not None:
-        return explained(checked.errors()[0], option.opts[-1])[0]
+        return explain_problem(checked.errors()[0], option.opts[-1])[0]
     text = wrong.format_message().rstrip(".")
     context = getattr(wrong, "ctx", None)
     command = context.command_path if context else "emulator"

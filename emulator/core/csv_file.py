@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 
-def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def make_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """The table as CSV; None becomes an empty cell."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

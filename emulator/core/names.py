@@ -38,7 +38,7 @@ def check_name(text: str) -> str:
     raise ValueError(f"got {got}, wanted {NAME}, at most {MOST_BYTES} bytes")
 
 
-def wrong_names(texts: Iterable[str]) -> Iterator[str]:
+def find_wrong_names(texts: Iterable[str]) -> Iterator[str]:
     """One message for each text that is not a name."""
     for text in texts:
         try:

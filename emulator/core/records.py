@@ -24,7 +24,7 @@ ROUTED_TO = "routed_to/"
 """Prefix of a metric's name; the task to which questions were routed follows."""
 
 
-def ledger_rows(records: Iterable[LinkRecord]) -> list[LinkRecord]:
+def sort_ledger(records: Iterable[LinkRecord]) -> list[LinkRecord]:
     """All bursts, sorted by (exchange, sender, receiver, origin, destination, hop)."""
 
     def place(r: LinkRecord) -> tuple[int, ...]:
@@ -33,7 +33,7 @@ def ledger_rows(records: Iterable[LinkRecord]) -> list[LinkRecord]:
     return sorted(records, key=place)
 
 
-def metric_rows(records: Iterable[MetricRecord]) -> list[MetricRecord]:
+def sort_metrics(records: Iterable[MetricRecord]) -> list[MetricRecord]:
     """All measurements, sorted by (round, device, task, metric)."""
     return sorted(records, key=lambda r: (r.round_index, r.device, r.task, r.metric))
 

@@ -12,7 +12,7 @@ from emulator.core.names import check_name
 from emulator.core.places import is_file
 from emulator.core.plain_numbers import MOST_WHOLE
 from emulator.core.types.records import MetricRecord
-from emulator.core.validation_errors import explained
+from emulator.core.validation_errors import explain_problem
 from emulator.core.yaml_file import read_json
 
 Summary = dict[str, Any]
@@ -157,7 +157,7 @@ def read_adapted_modules(folder: Path) -> list[str]:
     return config.target_modules
 
 
-def metric_table(folder: Path) -> pa.Table:
+def read_metrics(folder: Path) -> pa.Table:
     """All measurements of a run. Raises ScenarioError."""
     return read_columns(folder / "metrics.parquet", MetricRecord, "table of metrics")
 
@@ -173,7 +173,7 @@ def _checked(raw: Any, kind: Any, path: Path, wanted: str) -> Any:
     for problem in problems:
         if problem["type"] != "missing":
             key = _key(problem["loc"])
-            lines += explained(problem, key, wanted="" if key else wanted)
+            lines += explain_problem(problem, key, wanted="" if key else wanted)
     raise ScenarioError([f"{path}: {line}" for line in lines])
 
 

@@ -13,7 +13,7 @@ _NAMED_PATH = re.compile(r"^[\w.]+: got ")
 """Matches a text that already names the place of the problem inside its section."""
 
 
-def explained(
+def explain_problem(
     problem: "ErrorDetails", where: str, *, known: Sequence[str] = (), wanted: str = ""
 ) -> list[str]:
     """One problem as lines that begin with `where`: a key or an option; empty for the whole value.

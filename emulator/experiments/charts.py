@@ -8,8 +8,8 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pyarrow.compute as pc
 
-from emulator.core.csv_file import csv_text
-from emulator.core.run_files import metric_table
+from emulator.core.csv_file import make_csv
+from emulator.core.run_files import read_metrics
 from emulator.experiments.columns import Column, column
 from emulator.experiments.runs import RunLine, estimate_column, list_places
 from emulator.experiments.schema import Bars, Chart, Front, Layers, Lines, Scatter
@@ -35,7 +35,7 @@ class Drawing:
         self.figure.write_html(
             folder / f"{self.name}.html", include_plotlyjs="directory", div_id=self.name
         )
-        (folder / f"{self.name}.csv").write_text(csv_text(self.head, self.rows), encoding="utf-8")
+        (folder / f"{self.name}.csv").write_text(make_csv(self.head, self.rows), encoding="utf-8")
 
 
 def draw(chart: Chart, drawn: Drawn) -> Drawing:
@@ -189,7 +189,7 @@ def _layers(chart: Layers, drawn: Drawn) -> Drawing:
 
 def layer_values(line: RunLine, metric: str) -> list[tuple[str, str, float]]:
     """(task, layer, value) of a per-layer measurement at the first device of every task."""
-    table = metric_table(line.folder)
+    table = read_metrics(line.folder)
     losses = table.filter(pc.equal(table["metric"], "train_loss")).to_pylist()
     task_of: Mapping[int, str] = {row["device"]: row["task"] for row in losses}
     first: dict[str, int] = {}

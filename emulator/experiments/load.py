@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from emulator.core.errors import ScenarioError, drop_consequences, shown
 from emulator.core.names import NAME, is_name
-from emulator.core.validation_errors import explained
+from emulator.core.validation_errors import explain_problem
 from emulator.core.yaml_file import Raw, read_mapping
 from emulator.experiments.schema import (
     Axis,
@@ -147,7 +147,7 @@ def _format_problems(error: ValidationError, where: str, part: type[Part]) -> li
         path = ".".join(str(key) for key in problem["loc"])
         known = sorted(_find_part(problem["loc"][:-1], part).model_fields)
         unknown = problem["type"] == "extra_forbidden"
-        lines += explained(problem, path, known=known if unknown else ())
+        lines += explain_problem(problem, path, known=known if unknown else ())
     return [f"{where}: {line}" for line in lines]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from emulator.core.csv_file import csv_text
+from emulator.core.csv_file import make_csv
 from emulator.core.errors import ScenarioError
-from emulator.core.run_files import metric_table, read_summary
+from emulator.core.run_files import read_metrics, read_summary
 from emulator.experiments.statistics import Estimate, estimate
 
 SUMMARY_VALUES: Mapping[str, tuple[str, ...]] = {
@@ -64,7 +64,7 @@ def read_run(row: str, x: float | None, folder: Path) -> RunLine:
     """Read the line of a run from its folder. Raises ScenarioError for a folder without a run."""
     summary = read_summary(folder)
     values = {name: _at(summary, path) for name, path in SUMMARY_VALUES.items()}
-    metrics = metric_table(folder)
+    metrics = read_metrics(folder)
     for metric in LARGEST:
         found = metrics.filter(pc.equal(metrics["metric"], metric))["value"]
         values[f"{metric}_max"] = pc.max(found).as_py() if len(found) else None
@@ -93,7 +93,7 @@ def format_csv(lines: Sequence[RunLine]) -> str:
         + [line.folder.name]
         for line in lines
     )
-    return csv_text(head, rows)
+    return make_csv(head, rows)
 
 
 def collect_by_seed(

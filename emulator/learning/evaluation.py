@@ -129,20 +129,18 @@ class Routing:
         The router is tried out on them. Raises ScenarioError if its results break its interface.
         """
 
-        def with_features(by_task: Mapping[str, TaskQuestions]) -> dict[str, TaskQuestions]:
+        def add_features(by_task: Mapping[str, TaskQuestions]) -> dict[str, TaskQuestions]:
             return {
                 task: TaskQuestions(each.examples, self.features(backbone, each.examples))
                 for task, each in by_task.items()
             }
 
-        tests = with_features(questions.tests)
+        tests = add_features(questions.tests)
         if self.routed:
             names = self.task_names
             known = {names.index(t): (q.features, len(q.examples)) for t, q in tests.items()}
             try_router(self.router, known, len(names))
-        return Questions(
-            tests, with_features(questions.paraphrased), with_features(questions.unseen)
-        )
+        return Questions(tests, add_features(questions.paraphrased), add_features(questions.unseen))
 
     def mixture(self, backbone: Backbone, experts: Sequence[Expert]) -> Mixture:
         """The backbone with all experts: a stack of low-rank experts, or whole weights in turn."""

@@ -16,7 +16,7 @@ from emulator.core.protocols.method import AdapterMethod
 from emulator.core.types.adapter import LostCoordinates
 from emulator.core.types.result import Expert
 from emulator.core.types.steps import Inbox, State, Step
-from emulator.core.validation_errors import explained
+from emulator.core.validation_errors import explain_problem
 from emulator.methods.lora_by_task import LoraByTask
 from emulator.methods.sparse_orthogonal import SparseOrthogonal
 
@@ -66,8 +66,8 @@ class ExpertsOnce(BaseModel):
         where = ".".join(map(str, ("options", *found["loc"])))
         if found["type"] == "extra_forbidden":
             known = sorted(self._adapter_model.model_fields.keys() - type(self).model_fields.keys())
-            return explained(found, where, known=known, wanted=f"an option of {self.adapter}")
-        return [f"{line} (an option of {self.adapter})" for line in explained(found, where)]
+            return explain_problem(found, where, known=known, wanted=f"an option of {self.adapter}")
+        return [f"{line} (an option of {self.adapter})" for line in explain_problem(found, where)]
 
     @property
     def _adapter_model(self) -> type[LoraByTask] | type[SparseOrthogonal]:

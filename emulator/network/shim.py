@@ -52,7 +52,7 @@ class _Held:
 
 
 class Shim:
-    """The shim of one device; see `core.protocols.driver.Air`.
+    """The shim of one device; see `core.protocols.driver.ChannelShim`.
 
     network: the relay paths, shared by the shims that are given the same object.
     """

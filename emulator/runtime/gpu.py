@@ -12,7 +12,7 @@ from torch import nn
 from emulator.core.errors import ScenarioError
 from emulator.learning.backbone.shared_weights import adopt_weights, export_handles
 from emulator.runtime.transport.store import Notes
-from emulator.scenario.world import World, accelerator_of, with_features
+from emulator.scenario.world import World, add_features, choose_accelerator
 
 
 def place_on_gpu(world: World, notes: Notes) -> World:
@@ -21,7 +21,7 @@ def place_on_gpu(world: World, notes: Notes) -> World:
     The processes of a host get its GPUs in turn. Returns the world unchanged where the accelerator is
     the CPU. Raises ScenarioError under nccl where devices would have to share a GPU.
     """
-    if accelerator_of(world.scenario) == "cpu":
+    if choose_accelerator(world.scenario) == "cpu":
         return world
     host, gpus = platform.node(), torch.cuda.device_count()
     turn = notes.take_turn(f"GPUs of {host}")
@@ -38,15 +38,15 @@ def place_on_gpu(world: World, notes: Notes) -> World:
         notes.publish(place, export_handles(world.backbone.model))
     else:
         adopt_weights(world.backbone.model, notes.read(place))
-    return with_features(world)
+    return add_features(world)
 
 
 def place_on_first_gpu(world: World) -> World:
     """Do the same in a process that runs all lives: on the first GPU."""
-    if accelerator_of(world.scenario) == "cpu":
+    if choose_accelerator(world.scenario) == "cpu":
         return world
     load_on_gpu(world.backbone.model)
-    return with_features(world)
+    return add_features(world)
 
 
 def load_on_gpu(model: nn.Module) -> None:

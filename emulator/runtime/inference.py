@@ -20,7 +20,11 @@ from emulator.core.run_files import ExpertRow, read_adapted_modules, read_expert
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.data import Example
 from emulator.core.types.result import Expert
-from emulator.learning.adapters.export import check_adapter, expert_tensors, model_differences
+from emulator.learning.adapters.export import (
+    check_adapter,
+    read_expert_tensors,
+    read_model_differences,
+)
 from emulator.learning.backbone.load import Backbone
 from emulator.learning.evaluation import check_finite
 from emulator.learning.routing.mixture import expert_gates
@@ -246,9 +250,9 @@ def _read_expert(folder: Path, row: ExpertRow, backbone: Backbone) -> Expert:
     data = _read_bytes(path)
     try:
         if whole:
-            tensors = model_differences(data, backbone.model)
+            tensors = read_model_differences(data, backbone.model)
         else:
-            tensors = expert_tensors(data)
+            tensors = read_expert_tensors(data)
             check_adapter(tensors, backbone.model, read_adapted_modules(folder))
     except ValueError as error:
         raise ScenarioError([f"{path}: got {error}, wanted an expert of a run"]) from None

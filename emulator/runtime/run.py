@@ -31,7 +31,7 @@ from emulator.runtime.run_folder import build_run_files, find_shared_slots
 from emulator.runtime.signals import accept_interrupts, end_on_sigterm, ignore_interrupts
 from emulator.runtime.surroundings import check_descriptors
 from emulator.runtime.transport.network_interface import check_loopback
-from emulator.scenario.adapter_size import size_notes
+from emulator.scenario.adapter_size import note_size
 from emulator.scenario.load import dump_scenario
 from emulator.scenario.schema import Scenario
 from emulator.scenario.sections import Paced
@@ -103,7 +103,7 @@ def run_scenario(
     ):
         progress.stage("loading")
         world = build_world(scenario, request.air)
-        for note in size_notes(scenario, lambda: world.backbone.shapes_dk):
+        for note in note_size(scenario, lambda: world.backbone.shapes_dk):
             print_line(f"note: {note}")
         shares_parent = request.driver == "many_processes" and not launched
         parent_cpu_s = time.process_time() if shares_parent else 0.0
@@ -154,7 +154,7 @@ def check_run(request: RunRequest) -> list[str]:
     _check_driver(request, read_launcher_world())
     check_place(request.out)
     world = build_world(request.scenario, request.air)
-    notes = size_notes(request.scenario, lambda: world.backbone.shapes_dk)
+    notes = note_size(request.scenario, lambda: world.backbone.shapes_dk)
     try:
         check_folder(request.out, force=request.force)
     except ScenarioError as error:

@@ -12,22 +12,22 @@ from safetensors.numpy import save
 
 from emulator.core.records import (
     check_account,
-    ledger_rows,
-    metric_rows,
     parameters_account,
     parquet,
+    sort_ledger,
+    sort_metrics,
     summarise,
 )
 from emulator.core.types.records import LinkRecord, MetricRecord
 from emulator.core.types.result import DeviceResult, Expert
-from emulator.learning.adapters.export import model_files, peft_files
+from emulator.learning.adapters.export import build_model_files, build_peft_files
 from emulator.learning.evaluation import check_finite
 from emulator.network.channel.access import find_slot_conflicts
 from emulator.network.relay_paths import find_paths_taken
 from emulator.network.wire.quantisation import VALUE_BYTES
 from emulator.runtime.drivers.lifecycle import LifeOutcome
 from emulator.scenario.load import dump_scenario
-from emulator.scenario.world import World, accelerator_of
+from emulator.scenario.world import World, choose_accelerator
 
 ARITHMETIC_VARIABLES = ("ATEN_CPU_", "DNNL_", "GOTO", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_")
 """Prefixes of variables that may select other instructions for sums, and so change their last digits."""
@@ -43,8 +43,8 @@ def build_run_files(
     """
     scenario = world.scenario
     results = [outcome.result for outcome in outcomes]
-    ledger = ledger_rows(record for outcome in outcomes for record in outcome.link_records)
-    metrics = metric_rows(record for result in results for record in result.records)
+    ledger = sort_ledger(record for outcome in outcomes for record in outcome.link_records)
+    metrics = sort_metrics(record for result in results for record in result.records)
     check_account(ledger)
     summary = summarise(
         {
@@ -70,7 +70,9 @@ def build_run_files(
     )
     files = {
         "scenario.yaml": dump_scenario(scenario).encode(),
-        "environment.json": _encode_json(describe_environment(driver, accelerator_of(scenario))),
+        "environment.json": _encode_json(
+            describe_environment(driver, choose_accelerator(scenario))
+        ),
         "metrics.parquet": parquet(metrics, MetricRecord),
         "ledger.parquet": parquet(ledger, LinkRecord),
         "topology.json": _encode_json(
@@ -126,8 +128,8 @@ def _build_expert_files(world: World, expert: Expert) -> Mapping[str, bytes]:
     """Build a PEFT folder for a low-rank expert, a model folder for whole weights."""
     backbone = world.backbone
     if expert.form == "weights":
-        return model_files(expert, backbone.model)
-    return peft_files(expert, backbone)
+        return build_model_files(expert, backbone.model)
+    return build_peft_files(expert, backbone)
 
 
 def name_expert_folders(tasks: Sequence[str]) -> list[str]:

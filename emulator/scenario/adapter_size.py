@@ -35,7 +35,7 @@ def check_rank(scenario: Scenario, shapes_dk: Shapes) -> None:
         )
 
 
-def size_notes(scenario: Scenario, shapes_dk: Shapes) -> list[str]:
+def note_size(scenario: Scenario, shapes_dk: Shapes) -> list[str]:
     """A note if the density keeps fewer entries than there are modules, so that some learn nothing."""
     method = scenario.method
     rank, density = _get_number(method, "lora_rank"), _get_number(method, "density")

@@ -14,7 +14,7 @@ value for a class that lacks them:
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from emulator.core.names import wrong_names
+from emulator.core.names import find_wrong_names
 from emulator.network.channel.consistency import find_band_problems
 from emulator.network.channel.model import Wireless
 
@@ -36,7 +36,7 @@ def find_conflicts(scenario: "Scenario") -> list[str]:
 
 def _tasks(scenario: "Scenario") -> list[str]:
     names, unseen = scenario.tasks.names, scenario.evaluation.unseen_tasks
-    problems = [f"tasks.names: {problem}" for problem in wrong_names(names)]
+    problems = [f"tasks.names: {problem}" for problem in find_wrong_names(names)]
     if len(set(names)) < len(names):
         problems.append(f"tasks.names: got {list(names)}, wanted every task once")
     if scenario.devices < len(names):

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from emulator.core import plugins
 from emulator.core.errors import closest, shown, wanted_by
 from emulator.core.names import NAME, check_name
-from emulator.core.validation_errors import explained
+from emulator.core.validation_errors import explain_problem
 from emulator.scenario.schema import Scenario
 
 UNITS = {
@@ -33,7 +33,7 @@ UNITS = {
 """Units by suffix of a key; the longest matching suffix counts."""
 
 
-def lines_of(problem: Any, raw: Any) -> list[str]:
+def describe_problem(problem: Any, raw: Any) -> list[str]:
     """Describe a problem that pydantic found in the mapping `raw`, as lines of path, got, wanted."""
     keys = _find_keys(problem["loc"], raw)
     where, kind, got = ".".join(keys), problem["type"], problem["input"]
@@ -41,22 +41,24 @@ def lines_of(problem: Any, raw: Any) -> list[str]:
     if kind == "invalid_key":
         return [f"{where}: got an unknown key, wanted one of {', '.join(Scenario.model_fields)}"]
     if kind == "extra_forbidden":
-        return explained(problem, where, known=list(parent.model_fields) if parent else ())
+        return explain_problem(problem, where, known=list(parent.model_fields) if parent else ())
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         known = sorted(find_models(keys, raw))
         path = ", or an import path package.module:Class" if _takes_plugins(keys) else ""
-        return explained(problem, where, known=known, wanted=f"one of {', '.join(known)}{path}")
+        return explain_problem(
+            problem, where, known=known, wanted=f"one of {', '.join(known)}{path}"
+        )
     if kind in ("model_type", "model_attributes_type") and (meant := describe_kind(keys, got, raw)):
         return [meant]
     if kind == "string_type" and not isinstance(got, str | dict | list):
         wanted = "text (in quotes, because YAML reads it as another type)"
-        return explained(problem, where, wanted=wanted)
+        return explain_problem(problem, where, wanted=wanted)
     if kind in ("value_error", "too_short"):
-        return explained(problem, where)
+        return explain_problem(problem, where)
     wanted = _describe_field(parent, keys[-1]) or wanted_by(problem)
     if kind in ("model_type", "model_attributes_type") and (below := _find_model(keys, raw)):
         wanted += f" of {', '.join(below.model_fields)}"
-    return explained(problem, where, wanted=wanted)
+    return explain_problem(problem, where, wanted=wanted)
 
 
 def describe_kind(keys: Sequence[str], got: Any, raw: Any) -> str:

@@ -14,7 +14,7 @@ from emulator.core.errors import ScenarioError, did_you_mean, drop_consequences,
 from emulator.core.places import is_file, is_folder, resolved
 from emulator.core.plain_numbers import find_misread
 from emulator.core.yaml_file import Raw, parse_value, read_mapping
-from emulator.scenario.error_messages import find_model_of_kind, lines_of, suggest_kind
+from emulator.scenario.error_messages import describe_problem, find_model_of_kind, suggest_kind
 from emulator.scenario.schema import Scenario
 
 PATHS = (
@@ -105,7 +105,9 @@ def _complete(raw: Raw, source: str, folder: Path, overrides: Sequence[str]) -> 
         problems += find_misread(scenario, raw)
     except ValidationError as error:
         problems += [
-            line for item in drop_consequences(error.errors()) for line in lines_of(item, raw)
+            line
+            for item in drop_consequences(error.errors())
+            for line in describe_problem(item, raw)
         ]
     if problems:
         raise ScenarioError([f"{source}: {problem}" for problem in problems])

@@ -229,7 +229,7 @@ class Scenario(Section):
         """The default output folder under runs/: `<name>-<method>-<seed>`."""
         return f"{self.name}-{self.method.kind.rsplit(':', 1)[-1]}-{self.seed}"
 
-    def bind_air(self) -> tuple[BoundChannel, BoundAccess]:
+    def bind_channel(self) -> tuple[BoundChannel, BoundAccess]:
         """Bind channel and access scheme to the devices and the seed.
 
         Raises ScenarioError for missing files of positions or gains, and for a user's own channel whose

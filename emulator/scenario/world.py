@@ -203,7 +203,7 @@ def hold_out(
     return validation, tuple(e for i, e in enumerate(examples) if i not in chosen)
 
 
-def accelerator_of(scenario: Scenario) -> Literal["cpu", "cuda"]:
+def choose_accelerator(scenario: Scenario) -> Literal["cpu", "cuda"]:
     """The processor that `accelerator` selects on this machine. Raises ScenarioError if it is missing.
 
     This asks the driver for GPUs and makes no CUDA context, so it is safe before a fork.
@@ -224,13 +224,13 @@ def build_world(scenario: Scenario, air: tuple[BoundChannel, BoundAccess] | None
     """Load the backbone, divide the data, place the devices (air: channel and access, if already bound).
 
     The result depends on the scenario alone, so every process builds the same world. With tensors on
-    GPUs, the features of the questions are left to `with_features`, which computes them there.
+    GPUs, the features of the questions are left to `add_features`, which computes them there.
     Raises ScenarioError if files, models or tasks are missing or do not fit, or if devices that exchange
     cannot reach each other.
     """
     torch.set_num_threads(1)
-    accelerator = accelerator_of(scenario)
-    channel, access = air or scenario.bind_air()
+    accelerator = choose_accelerator(scenario)
+    channel, access = air or scenario.bind_channel()
     if scenario.exchanges:
         require_connected(Reach(channel, access, scenario.access, scenario.seed))
     with all_problems() as look:
@@ -252,7 +252,7 @@ def build_world(scenario: Scenario, air: tuple[BoundChannel, BoundAccess] | None
         channel=channel,
         access=access,
     )
-    return world if accelerator == "cuda" else with_features(world)
+    return world if accelerator == "cuda" else add_features(world)
 
 
 @dataclass(frozen=True)
@@ -295,7 +295,7 @@ def _read_data(scenario: Scenario) -> _Data:
     )
 
 
-def with_features(world: World) -> World:
+def add_features(world: World) -> World:
     """The same world with the router's features of all questions, computed on the backbone's device."""
     questions = world.scenario.routing.read(world.backbone, world.questions)
     return replace(world, questions=questions)

@@ -73,7 +73,7 @@ def best_s(tries: list[dict[str, float]]) -> float:
 
 def tries_of(pair: list[Process]) -> list[dict[str, float]]:
     """From the sender's start to the receiver's last byte."""
-    sender, receiver = map(lines_of, finish(pair, timeout_s=LIMIT_S))
+    sender, receiver = map(describe_problem, finish(pair, timeout_s=LIMIT_S))
     assert len(sender) == len(receiver) == TRIES
     return [
         {"took_s": end["ended_s"] - start["began_s"], "emulated_s": start["emulated_s"]}
@@ -81,7 +81,7 @@ def tries_of(pair: list[Process]) -> list[dict[str, float]]:
     ]
 
 
-def lines_of(output: str) -> list[dict[str, float]]:
+def describe_problem(output: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
 

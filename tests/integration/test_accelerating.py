@@ -154,4 +154,6 @@ def test_a_gpu_that_is_not_there_is_missed_in_one_line(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ScenarioError, match="accelerator: got cuda, wanted cpu or auto here"):
         world.build_world(Scenario.model_validate({**SMALL, "accelerator": "cuda"}))
-    assert world.accelerator_of(Scenario.model_validate({**SMALL, "accelerator": "auto"})) == "cpu"
+    assert (
+        world.choose_accelerator(Scenario.model_validate({**SMALL, "accelerator": "auto"})) == "cpu"
+    )

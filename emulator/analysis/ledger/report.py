@@ -13,7 +13,7 @@ from emulator.analysis.ledger.what_if import list_alternatives
 from emulator.core.errors import EmulatorError, ScenarioError, drop_consequences
 from emulator.core.records import bytes_account, read_ledger
 from emulator.core.run_files import read_summary
-from emulator.core.validation_errors import explained
+from emulator.core.validation_errors import explain_problem
 from emulator.core.yaml_file import read_mapping
 from emulator.network.wire import WireFormat
 
@@ -63,5 +63,5 @@ def _read_wire(folder: Path) -> WireFormat:
         lines = []
         for problem in drop_consequences(error.errors()):
             where = ".".join(map(str, ("wire", *problem["loc"])))
-            lines += explained(problem, where, known=list(WireFormat.model_fields))
+            lines += explain_problem(problem, where, known=list(WireFormat.model_fields))
         raise ScenarioError([f"{path}: {line}" for line in lines]) from None

@@ -14,7 +14,7 @@ Life = Generator[Step, Inbox, DeviceResult]
 """The life of a device: it yields steps and receives an Inbox for a Send, an empty one for a Commit."""
 
 
-class Air(Protocol):
+class ChannelShim(Protocol):
     """The channel shim of one device as its driver uses it."""
 
     def emit(

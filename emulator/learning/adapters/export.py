@@ -16,7 +16,7 @@ from emulator.core.types.result import Expert
 from emulator.learning.linear_layers import is_transposed
 
 
-def peft_files(expert: Expert, backbone: LoadedBackbone) -> Mapping[str, bytes]:
+def build_peft_files(expert: Expert, backbone: LoadedBackbone) -> Mapping[str, bytes]:
     """A low-rank expert for `PeftModel.from_pretrained`: file name -> bytes.
 
     Keys and lists are sorted, so equal experts give equal bytes. Law: the loaded adapter gives the
@@ -52,7 +52,7 @@ def peft_files(expert: Expert, backbone: LoadedBackbone) -> Mapping[str, bytes]:
     }
 
 
-def expert_tensors(adapter_model: bytes) -> dict[str, FloatArray]:
+def read_expert_tensors(adapter_model: bytes) -> dict[str, FloatArray]:
     """The tensors of an expert, read from its `adapter_model.safetensors`.
 
     Raises ValueError for bytes that are not a LoRA adapter.
@@ -71,7 +71,7 @@ def check_adapter(
 ) -> None:
     """Raise ValueError, which names the tensor, unless every module has an A and a B that fit.
 
-    tensors: the result of `expert_tensors`. A is [r, k] and B [d, r] for a layer with k inputs and d
+    tensors: the result of `read_expert_tensors`. A is [r, k] and B [d, r] for a layer with k inputs and d
     outputs.
     """
     wanted = {f"{module}.{side}" for module in modules for side in ("lora_A", "lora_B")}
@@ -96,7 +96,7 @@ def check_adapter(
             )
 
 
-def model_files(expert: Expert, backbone: nn.Module) -> Mapping[str, bytes]:
+def build_model_files(expert: Expert, backbone: nn.Module) -> Mapping[str, bytes]:
     """The backbone with an expert's weights for transformers' `from_pretrained`: file name -> bytes.
 
     The weights are float32, tied weights once. Law: the loaded model gives the emulator's logits.
@@ -112,7 +112,7 @@ def model_files(expert: Expert, backbone: nn.Module) -> Mapping[str, bytes]:
     }
 
 
-def model_differences(model: bytes, backbone: nn.Module) -> dict[str, FloatArray]:
+def read_model_differences(model: bytes, backbone: nn.Module) -> dict[str, FloatArray]:
     """The tensors of an expert, read from its `model.safetensors`, up to rounding, with a scaling of 1.
 
     Raises ValueError for bytes that are not weights of this backbone.

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from emulator.core.errors import DeviceFailedError, ProtocolError, ScenarioError
 from emulator.core.failures import cause_of, life_failure
-from emulator.core.protocols.driver import Air, Life
+from emulator.core.protocols.driver import ChannelShim, Life
 from emulator.core.types.records import LinkRecord
 from emulator.core.types.result import DeviceResult
 from emulator.core.types.steps import Commit, Inbox, Send
@@ -35,7 +35,7 @@ class LifeRunner:
     the line of code; ScenarioError and ProtocolError keep their own words.
     """
 
-    def __init__(self, device: int, life: Life, air: Air, on_commit: OnCommit) -> None:
+    def __init__(self, device: int, life: Life, air: ChannelShim, on_commit: OnCommit) -> None:
         self.device = device
         self._life = life
         self._air = air

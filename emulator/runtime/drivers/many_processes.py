@@ -1,6 +1,6 @@
 """The driver of one process per device: this process runs one life and exchanges bursts with the others."""
 
-from emulator.core.protocols.driver import Air, Life
+from emulator.core.protocols.driver import ChannelShim, Life
 from emulator.runtime.drivers.lifecycle import LifeOutcome, LifeRunner, OnCommit
 from emulator.runtime.drivers.pacing import Pacer
 from emulator.runtime.transport.gloo import Transport
@@ -8,7 +8,7 @@ from emulator.runtime.transport.gloo import Transport
 
 def run_life(
     life: Life,
-    air: Air,
+    air: ChannelShim,
     transport: Transport,
     on_commit: OnCommit,
     first_exchange: int = 0,

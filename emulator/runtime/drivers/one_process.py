@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from emulator.core.protocols.driver import Air, Life
+from emulator.core.protocols.driver import ChannelShim, Life
 from emulator.core.types.steps import Send
 from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers.lifecycle import (
@@ -16,7 +16,7 @@ from emulator.runtime.drivers.lifecycle import (
 
 def run_lives(
     lives: Mapping[int, Life],
-    airs: Mapping[int, Air],
+    airs: Mapping[int, ChannelShim],
     on_commit: OnCommit,
     first_exchange: int = 0,
 ) -> dict[int, LifeOutcome]:

@@ -261,7 +261,7 @@ def test_an_incomplete_part_of_a_method_is_reported():
 def test_an_own_channel_whose_snapshots_lack_something_is_reported(read):
     scenario = read("channel: {kind: 'house_of_a_user:Half'}\n").scenario
     with pytest.raises(ScenarioError) as caught:
-        scenario.bind_air()
+        scenario.bind_channel()
     assert caught.value.problems == (
         "channel.kind: got 'house_of_a_user:Half', whose bind().at() gives an object of Still without "
         "bit_per_s, required_power_w; wanted a protocols.Snapshot",

@@ -16,11 +16,11 @@ from emulator.core.records import (
     bytes_account,
     check_account,
     check_carried,
-    ledger_rows,
-    metric_rows,
     parameters_account,
     parquet,
     routing_account,
+    sort_ledger,
+    sort_metrics,
     summarise,
     to_json,
 )
@@ -129,8 +129,8 @@ def test_bytes_add_up_by_part_of_the_life_and_by_class(ledger):
 @given(ledgers, tables, st.randoms(use_true_random=False))
 def test_equal_runs_give_equal_bytes_whatever_the_order(ledger, table, shuffler):
     for rows_of, records, kind in (
-        (ledger_rows, ledger, LinkRecord),
-        (metric_rows, table, MetricRecord),
+        (sort_ledger, ledger, LinkRecord),
+        (sort_metrics, table, MetricRecord),
     ):
         shuffled = list(records)
         shuffler.shuffle(shuffled)
@@ -141,14 +141,14 @@ def test_equal_runs_give_equal_bytes_whatever_the_order(ledger, table, shuffler)
 @given(ledgers, tables)
 def test_a_file_holds_the_rows_sorted_and_exactly(tmp_path_factory, ledger, table):
     path = tmp_path_factory.mktemp("records") / "rows.parquet"
-    path.write_bytes(parquet(ledger_rows(ledger), LinkRecord))
+    path.write_bytes(parquet(sort_ledger(ledger), LinkRecord))
     rows = pq.read_table(path).to_pylist()
-    assert [LinkRecord(**row) for row in rows] == ledger_rows(ledger)
+    assert [LinkRecord(**row) for row in rows] == sort_ledger(ledger)
     order = [(row["exchange_index"], row["sender"], row["receiver"]) for row in rows]
     assert order == sorted(order)
-    path.write_bytes(parquet(metric_rows(table), MetricRecord))
+    path.write_bytes(parquet(sort_metrics(table), MetricRecord))
     rows = pq.read_table(path).to_pylist()
-    assert [MetricRecord(**row) for row in rows] == metric_rows(table)
+    assert [MetricRecord(**row) for row in rows] == sort_metrics(table)
     order = [(row["round_index"], row["device"], row["task"], row["metric"]) for row in rows]
     assert order == sorted(order)
 

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from emulator.cli.app import app
 from emulator.core.errors import ScenarioError
-from emulator.core.records import ledger_rows, parquet
+from emulator.core.records import parquet, sort_ledger
 from emulator.core.run_files import (
-    metric_table,
     read_adapted_modules,
     read_experts,
+    read_metrics,
     read_summary,
     read_topology,
 )
@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
     (tmp_path / "scenario.yaml").write_text("name: quick\n")
     (tmp_path / "metrics.parquet").write_bytes(parquet(METRICS, MetricRecord))
-    (tmp_path / "ledger.parquet").write_bytes(parquet(ledger_rows([]), LinkRecord))
+    (tmp_path / "ledger.parquet").write_bytes(parquet(sort_ledger([]), LinkRecord))
     return tmp_path
 
 
@@ -74,7 +74,7 @@ def call(*arguments: object) -> tuple[int, list[str]]:
 def test_a_whole_folder_is_read(folder: Path) -> None:
     assert read_summary(folder) == SUMMARY
     assert read_run("lora", None, folder).per_task == {"sort": 0.25}
-    assert metric_table(folder).to_pylist() == [vars(record) for record in METRICS]
+    assert read_metrics(folder).to_pylist() == [vars(record) for record in METRICS]
     for verb in ("report", "compare", "ledger"):
         assert call(verb, folder) == (0, [])
 
@@ -147,7 +147,7 @@ def test_a_table_that_is_cut_short(folder: Path, name: str, size: int) -> None:
     path = folder / name
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(ScenarioError, match=rf"{name}: got no Parquet \(.*, wanted a "):
-        metric_table(folder) if name.startswith("m") else _ledger(folder)
+        read_metrics(folder) if name.startswith("m") else _ledger(folder)
 
 
 def _ledger(folder: Path) -> None:
@@ -157,7 +157,7 @@ def _ledger(folder: Path) -> None:
 
 def test_metrics_without_a_column_or_of_another_type(folder: Path) -> None:
     path = folder / "metrics.parquet"
-    table = metric_table(folder)
+    table = read_metrics(folder)
     for damaged, reported in (
         (table.drop_columns("value"), "got no value, wanted a table of metrics"),
         (table.set_column(4, "value", pa.array(["x"])), "value: got string or gaps, wanted double"),

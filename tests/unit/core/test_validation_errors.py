@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from emulator.core.validation_errors import explained
+from emulator.core.validation_errors import explain_problem
 
 
 class Dense(BaseModel):
@@ -73,7 +73,7 @@ def test_each_problem_names_where_got_and_wanted(raw: dict[str, Any], lines: lis
         Whole.model_validate(raw)
     (problem,) = caught.value.errors()
     where = ".".join(str(key) for key in problem["loc"])
-    assert explained(problem, where, known=known_at(problem["type"])) == lines
+    assert explain_problem(problem, where, known=known_at(problem["type"])) == lines
 
 
 def known_at(kind: str) -> list[str]:
@@ -83,6 +83,6 @@ def known_at(kind: str) -> list[str]:
 def test_the_whole_has_no_place_and_a_caller_may_know_better() -> None:
     with pytest.raises(ValidationError) as caught:
         Whole.model_validate(["x"])
-    assert explained(caught.value.errors()[0], "") == ["got ['x'], wanted a mapping"]
-    reported = explained(caught.value.errors()[0], "", wanted="a run's summary")
+    assert explain_problem(caught.value.errors()[0], "") == ["got ['x'], wanted a mapping"]
+    reported = explain_problem(caught.value.errors()[0], "", wanted="a run's summary")
     assert reported == ["got ['x'], wanted a run's summary"]

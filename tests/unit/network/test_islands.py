@@ -15,7 +15,7 @@ NLOS = ["devices=2", "channel.line_of_sight={kind: never}", "channel.shadowing.k
 
 def join(preset, *overrides):
     scenario = read_preset(preset, overrides).scenario
-    require_connected(Reach(*scenario.bind_air(), scenario.access, scenario.seed))
+    require_connected(Reach(*scenario.bind_channel(), scenario.access, scenario.seed))
 
 
 def problem(preset, *overrides):
@@ -184,7 +184,7 @@ def test_check_finds_islands_before_anything_is_loaded(tmp_path):
 
 def test_the_power_of_a_users_own_channel_is_named_without_keys():
     scenario = read_preset("paper", ["devices=2", "channel.max_power_w=1e-9"]).scenario
-    channel, access = scenario.bind_air()
+    channel, access = scenario.bind_channel()
     protocol_only = OwnChannel(channel)
     with pytest.raises(ScenarioError, match=r"the power of each device to \S+ or more \("):
         require_connected(Reach(protocol_only, access, scenario.access, scenario.seed))
@@ -192,7 +192,7 @@ def test_the_power_of_a_users_own_channel_is_named_without_keys():
 
 def test_a_users_own_channel_may_name_the_keys_of_its_power():
     scenario = read_preset("paper", ["devices=2", "channel.max_power_w=1e-9"]).scenario
-    channel, access = scenario.bind_air()
+    channel, access = scenario.bind_channel()
     own = OwnChannel(channel)
     own.power_keys = lambda power_w: ["channel.amplifier_w"] if power_w > 1e-9 else []
     with pytest.raises(ScenarioError, match=r"or channel.amplifier_w to \S+ or more \("):

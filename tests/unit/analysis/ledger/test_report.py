@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from emulator.analysis.ledger.account import GROUPINGS
 from emulator.cli.app import app
-from emulator.core.records import bytes_account, ledger_rows, parquet, read_ledger
+from emulator.core.records import bytes_account, parquet, read_ledger, sort_ledger
 from emulator.core.types.records import UNRECORDED, LinkRecord
 
 SUMMARY = {
@@ -34,7 +34,7 @@ def folder(tmp_path, burst):
 
 def written(folder, records, **summary):
     folder.mkdir()
-    (folder / "ledger.parquet").write_bytes(parquet(ledger_rows(records), LinkRecord))
+    (folder / "ledger.parquet").write_bytes(parquet(sort_ledger(records), LinkRecord))
     (folder / "scenario.yaml").write_text("name: quick\nwire: {value_type: bfloat16}\n")
     written_summary = SUMMARY | {"bytes": bytes_account(records)} | summary
     (folder / "summary.json").write_text(json.dumps(written_summary))

@@ -11,7 +11,7 @@ from safetensors.numpy import load, save
 
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.result import Expert
-from emulator.learning.adapters.export import check_adapter, expert_tensors, peft_files
+from emulator.learning.adapters.export import build_peft_files, check_adapter, read_expert_tensors
 from emulator.learning.adapters.lora import LoraModel, frozen_twin
 from emulator.learning.backbone.load import Backbone, SentenceEncoder, Tiny
 
@@ -32,7 +32,7 @@ def expert_of(backbone: Backbone) -> tuple[LoraModel, Expert]:
 
 
 def write(folder: Path, backbone: Backbone, expert: Expert) -> None:
-    for name, data in peft_files(expert, backbone).items():
+    for name, data in build_peft_files(expert, backbone).items():
         (folder / name).write_bytes(data)
 
 
@@ -75,15 +75,15 @@ def test_equal_experts_give_equal_bytes_in_whatever_order_they_were_built(tiny: 
     backwards = Expert(
         expert.task, expert.samples, expert.scaling, dict(reversed(expert.tensors.items()))
     )
-    first = peft_files(expert, tiny)
-    assert first == peft_files(expert, tiny)
-    assert first == peft_files(backwards, tiny)
+    first = build_peft_files(expert, tiny)
+    assert first == build_peft_files(expert, tiny)
+    assert first == build_peft_files(backwards, tiny)
     assert sorted(first) == ["adapter_config.json", "adapter_model.safetensors"]
 
 
 def test_the_config_is_sorted_and_describes_the_expert(tiny: Backbone) -> None:
     _, expert = expert_of(tiny)
-    files = peft_files(expert, tiny)
+    files = build_peft_files(expert, tiny)
     pairs = json.loads(files["adapter_config.json"], object_pairs_hook=list)
     keys = [key for key, _ in pairs]
     assert keys == sorted(keys)
@@ -102,7 +102,7 @@ def test_the_config_is_sorted_and_describes_the_expert(tiny: Backbone) -> None:
 
 def test_the_tensors_are_the_experts_own(tiny: Backbone) -> None:
     _, expert = expert_of(tiny)
-    stored = load(peft_files(expert, tiny)["adapter_model.safetensors"])
+    stored = load(build_peft_files(expert, tiny)["adapter_model.safetensors"])
     assert len(stored) == len(expert.tensors)
     for name, values in expert.tensors.items():
         np.testing.assert_array_equal(stored[f"base_model.model.{name}.weight"], values)
@@ -110,13 +110,13 @@ def test_the_tensors_are_the_experts_own(tiny: Backbone) -> None:
 
 def test_an_expert_comes_back_from_its_folder(tiny: Backbone) -> None:
     _, expert = expert_of(tiny)
-    found = expert_tensors(peft_files(expert, tiny)["adapter_model.safetensors"])
+    found = read_expert_tensors(build_peft_files(expert, tiny)["adapter_model.safetensors"])
     assert set(found) == set(expert.tensors)
     for name, values in expert.tensors.items():
         np.testing.assert_array_equal(found[name], values)
     for broken in (b"", save({"weight": np.ones(1, dtype=np.float32)})):
         with pytest.raises(ValueError, match=r"^no "):
-            expert_tensors(broken)
+            read_expert_tensors(broken)
 
 
 # ── damaged adapters ─────────────────────────────────────────────────────────────────────────────
@@ -177,12 +177,12 @@ def test_an_adapter_of_another_backbone_is_refused(tiny: Backbone) -> None:
 def test_an_adapter_of_another_type_is_refused(dtype: type) -> None:
     name = "base_model.model.m.lora_A.weight"
     with pytest.raises(ValueError, match=f"{name} of type"):
-        expert_tensors(save({name: np.zeros((1, 1), dtype)}))
+        read_expert_tensors(save({name: np.zeros((1, 1), dtype)}))
 
 
 def test_bytes_cut_anywhere_are_no_adapter(tiny: Backbone) -> None:
     _, expert = expert_of(tiny)
-    data = peft_files(expert, tiny)["adapter_model.safetensors"]
+    data = build_peft_files(expert, tiny)["adapter_model.safetensors"]
     for size in (0, 1, 7, 8, 9, 100, len(data) // 2, len(data) - 1):
         with pytest.raises(ValueError, match="no safetensors"):
-            expert_tensors(data[:size])
+            read_expert_tensors(data[:size])

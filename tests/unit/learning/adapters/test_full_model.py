@@ -14,7 +14,7 @@ from emulator.core.errors import ScenarioError
 from emulator.core.types.adapter import Mask
 from emulator.core.types.arrays import FloatArray
 from emulator.core.types.result import Expert
-from emulator.learning.adapters.export import model_differences, model_files
+from emulator.learning.adapters.export import build_model_files, read_model_differences
 from emulator.learning.adapters.full_model import FullModel
 from emulator.learning.backbone.load import Backbone, CausalLM, SentenceEncoder, Tiny
 
@@ -177,7 +177,7 @@ def write(folder: Path, backbone: Backbone) -> FullModel:
     model = FullModel(backbone.model, ENOUGH)
     model.load(drawn(model))
     expert = Expert("sort", 10, model.scaling, model.tensors(), model.form)
-    for name, data in model_files(expert, backbone.model).items():
+    for name, data in build_model_files(expert, backbone.model).items():
         (folder / name).write_bytes(data)
     return model
 
@@ -219,14 +219,14 @@ def test_differences_are_read_back_from_what_was_written(
 ) -> None:
     model = write(tmp_path, backbone)
     stored = (tmp_path / "model.safetensors").read_bytes()
-    got = model_differences(stored, backbone.model)
+    got = read_model_differences(stored, backbone.model)
     assert got.keys() == model.tensors().keys()
     for name, values in model.tensors().items():
         np.testing.assert_allclose(got[name], values, atol=1e-6)
     with pytest.raises(ValueError, match="no safetensors"):
-        model_differences(stored[:-4], backbone.model)
+        read_model_differences(stored[:-4], backbone.model)
     with pytest.raises(ValueError, match="no weights of this backbone"):
-        model_differences(stored, nn.Linear(2, 2))
+        read_model_differences(stored, nn.Linear(2, 2))
 
 
 def test_the_config_knows_no_machine(backbone: Backbone, tmp_path: Path) -> None:

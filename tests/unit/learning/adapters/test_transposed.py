@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from emulator.core.types.result import Expert
 from emulator.learning.adapters.calibration import input_second_moments, spectral_entropies
-from emulator.learning.adapters.export import expert_tensors, peft_files
+from emulator.learning.adapters.export import build_peft_files, read_expert_tensors
 from emulator.learning.adapters.lora import LoraModel, frozen_twin
 from emulator.learning.backbone.load import Backbone, CausalLM
 from emulator.learning.linear_layers import weight_of
@@ -125,14 +125,14 @@ def test_peft_loads_them_with_the_same_logits(modules: tuple[str, ...], tmp_path
     model = adapted(backbone)
     wanted = logits(model.module, backbone)
     assert (wanted - logits(backbone.model, backbone)).abs().max() > 0.1
-    for name, data in peft_files(expert_of(model), backbone).items():
+    for name, data in build_peft_files(expert_of(model), backbone).items():
         (tmp_path / name).write_bytes(data)
     loaded = PeftModel.from_pretrained(frozen_twin(backbone.model), tmp_path).eval()
     torch.testing.assert_close(logits(loaded, backbone), wanted, rtol=1e-5, atol=1e-5)
     if "lm_head" not in modules:  # tied to the embeddings, which merging would change
         merged = loaded.merge_and_unload()
         torch.testing.assert_close(logits(merged, backbone), wanted, rtol=1e-4, atol=1e-4)
-    back = expert_tensors((tmp_path / "adapter_model.safetensors").read_bytes())
+    back = read_expert_tensors((tmp_path / "adapter_model.safetensors").read_bytes())
     assert back.keys() == model.tensors().keys()
 
 
@@ -140,7 +140,7 @@ def test_peft_loads_them_with_the_same_logits(modules: tuple[str, ...], tmp_path
 def test_the_peft_config_names_transposed_weights(tmp_path: Path) -> None:
     model_folder(tmp_path, "GPT2LMHeadModel", GPT2)
     backbone = CausalLM(name=str(tmp_path), max_tokens=32, target_modules=("c_attn",)).load()
-    for name, data in peft_files(expert_of(adapted(backbone)), backbone).items():
+    for name, data in build_peft_files(expert_of(adapted(backbone)), backbone).items():
         (tmp_path / name).write_bytes(data)
     PeftModel.from_pretrained(frozen_twin(backbone.model), tmp_path)
 
@@ -152,7 +152,7 @@ def test_a_tied_output_layer_of_another_architecture(tmp_path: Path) -> None:
     backbone = CausalLM(name=str(tmp_path), max_tokens=32, target_modules=tuple(modules)).load()
     model = adapted(backbone)
     wanted = logits(model.module, backbone)
-    for name, data in peft_files(expert_of(model), backbone).items():
+    for name, data in build_peft_files(expert_of(model), backbone).items():
         (tmp_path / name).write_bytes(data)
     loaded = PeftModel.from_pretrained(frozen_twin(backbone.model), tmp_path).eval()
     torch.testing.assert_close(logits(loaded, backbone), wanted, rtol=1e-5, atol=1e-5)

@@ -240,7 +240,7 @@ def test_a_pair_without_a_path_is_never_in_range_also_in_its_link_budget(
     console = Console(width=150, file=io.StringIO())
     console.print(build_link_table(budget))
     assert "no path" in console.file.getvalue()
-    channel, _ = scenario.bind_air()
+    channel, _ = scenario.bind_channel()
     needed_MM = channel.at(0.0).required_power_w(1500, 1e6, 1.0)
     assert needed_MM[0, 2] == math.inf
 
