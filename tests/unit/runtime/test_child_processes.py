@@ -1,5 +1,6 @@
 """Forked children: what they post, how they end, and that they end with their parent."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -74,13 +75,14 @@ def interrupted(family):
 
 
 def test_a_signal_ends_all_and_leaves_nothing_open():
+    gc.collect()  # of earlier tests nothing is closed in between
     before = psutil.Process().num_fds()
     handler = signal.getsignal(signal.SIGTERM)
     family = []
     with pytest.raises(KeyboardInterrupt):
         interrupted(family)
     assert [child.is_running() for child in family] == [False] * 3  # and no tracker among them
-    assert psutil.Process().num_fds() == before
+    assert psutil.Process().num_fds() <= before
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
