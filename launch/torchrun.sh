@@ -15,7 +15,7 @@ fi
 python="$root/.venv/bin/python"
 
 # Whatever is wrong with the input is said here, once: torchrun would wrap it in fifty lines.
-devices=$("$python" -m emulator run "$@" --dry-run)
+devices=$("$python" -m emulator run "$@" --dry-run --quiet)
 
 rendezvous=(--standalone)
 if [ -n "${MASTER_PORT:-}" ]; then

@@ -51,7 +51,7 @@ PYTHON
 ) || exit 2
 
 # Whatever is wrong with the input is said here, before anybody waits for the others.
-devices=$("$python" -m emulator run "$@" --dry-run)
+devices=$("$python" -m emulator run "$@" --dry-run --quiet)
 here=${DEVICES_PER_HOST:-$(((devices + HOSTS - 1) / HOSTS))}
 within "$here" 1 100000 || wrong "DEVICES_PER_HOST: got '$here', wanted a number of devices"
 wanted=$(((devices + here - 1) / here))

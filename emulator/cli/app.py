@@ -93,8 +93,8 @@ def run(
         request = RunRequest(chosen, driver, folder, force, devices_per_host, air=air)
         if dry_run:
             found = check_run(request)
-            if prints:
-                print_notes(found)
+            print_notes(found if prints else [])
+            if prints and not quiet:
                 done = (
                     f"{chosen.run_name}: checked and loaded, nothing was run; number of devices:\n"
                 )

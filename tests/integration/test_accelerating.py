@@ -67,7 +67,7 @@ def test_devices_adopt_the_weights_of_the_first_on_their_gpu(
     shared = run_in(tmp_path / "many", "many_processes", accelerator)
     assert gpus.read_text().count("loaded") == GPUS
     changed = {name for name in alone if alone[name] != shared[name]}
-    assert changed == {"scenario.yaml"}
+    assert changed == {"scenario.yaml", "checkpoints/scenario.yaml"}
 
 
 def test_one_process_loads_them_once(gpus: Path, tmp_path: Path) -> None:
@@ -97,7 +97,10 @@ def test_what_travels_between_gpus_is_what_travels_by_frames(
 ) -> None:
     alone = run_in(tmp_path / "one", "one_process")
     direct_too = run_in(tmp_path / "many", "many_processes", "cuda", backend="nccl")
-    assert {name for name in alone if alone[name] != direct_too[name]} == {"scenario.yaml"}
+    assert {name for name in alone if alone[name] != direct_too[name]} == {
+        "scenario.yaml",
+        "checkpoints/scenario.yaml",
+    }
     swaps = [line for line in own_gpus.read_text().splitlines() if line.startswith("exchange")]
     assert len(swaps) >= SMALL["devices"] * SMALL["rounds"]
     assert sum(int(line.split()[2]) for line in swaps) > 100_000

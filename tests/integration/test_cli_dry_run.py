@@ -52,7 +52,7 @@ def test_a_rank_that_does_not_fit_the_layers_costs_no_run(
     quick, tmp_path, monkeypatch, verb, wrong
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("emulator.runtime.run.run_forked", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr("emulator.runtime.execution.run_forked", lambda *_: pytest.fail("it began"))
     code, stdout, stderr = call(*verb, quick, *wrong)
     assert (code, stdout, stderr.count("\n")) == (2, "", 1)
     assert stderr.startswith(
@@ -92,7 +92,7 @@ def test_a_rank_above_that_of_a_module_is_refused(quick, kind):
 @pytest.mark.parametrize("verb", [("run", "--dry-run"), ("run",)], ids=" ".join)
 def test_a_rank_above_that_of_a_module_costs_no_run(quick, tmp_path, monkeypatch, verb):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("emulator.runtime.run.run_forked", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr("emulator.runtime.execution.run_forked", lambda *_: pytest.fail("it began"))
     code, stdout, stderr = call(
         *verb, quick, "method={kind: lora, lora_rank: 100000}", "topology.degree=1"
     )

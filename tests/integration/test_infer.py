@@ -328,12 +328,12 @@ def test_no_expert_that_is_no_number_answers_or_is_left_behind(
         Device, "result", lambda self, own, experts: result(self, no_number(own), experts)
     )
     with pytest.raises(EmulatorError, match=r"adapters/device-00: got NaN or infinity in model\."):
-        finished(tmp_path / "own", local={"steps": 1, "batch_size": 2})
+        finished(tmp_path / "own", local={"steps": 1, "batch_size": 2}, checkpoint_every=0)
     monkeypatch.setattr(
         Device, "answer", lambda self, experts: answer(self, [no_number(e) for e in experts])
     )
     with pytest.raises(EmulatorError, match=r"the expert of reverse: got NaN or infinity"):
-        finished(tmp_path / "answers", local={"steps": 1, "batch_size": 2})
+        finished(tmp_path / "answers", local={"steps": 1, "batch_size": 2}, checkpoint_every=0)
     assert list(tmp_path.iterdir()) == []
 
 

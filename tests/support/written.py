@@ -1,16 +1,21 @@
 """What a run has written, compared with what another has: `python tests/support/written.py RUN RUN`."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 MACHINE_KEYS = ("wall_s", "cpu_s", "train_cpu_s", "peak_rss_mb", "own_memory_mb")
 
+MANIFEST = re.compile(r"checkpoints/round-\d+/device-\d+\.json")
+"""Of a checkpoint; it holds CPU and wall time."""
+
 
 def files_of(out: Path) -> dict[str, bytes]:
     """All files of a run; what describes the machine taken out."""
     files = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
-    del files["environment.json"]
+    for name in ["environment.json", *filter(MANIFEST.fullmatch, files)]:
+        del files[name]
     summary = json.loads(files["summary.json"])
     assert all(summary.pop(key) >= 0 for key in MACHINE_KEYS)
     files["summary.json"] = json.dumps(summary).encode()
