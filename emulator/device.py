@@ -19,6 +19,7 @@ from emulator.core.metric_log import MetricLog
 from emulator.core.plugins import check_part
 from emulator.core.protocols.driver import Life
 from emulator.core.protocols.method import AdapterMethod, Stateful
+from emulator.core.state_file import refuse_unfit
 from emulator.core.types.device import DeviceInfo, DeviceProgress
 from emulator.core.types.message import Traffic
 from emulator.core.types.records import SETUP_ROUND
@@ -118,7 +119,7 @@ class Device:
         spent = [SPENT.unpack(bodies[device]) for device in range(self.info.devices)]
         bytes_M, clocks_M, energies_M = zip(*spent, strict=True)
         if stop.reached(sum(bytes_M), max(clocks_M), math.fsum(energies_M)):
-            progress.rounds = progress.round_index + 1
+            progress.stop()
 
     def commit(self, method: AdapterMethod) -> Commit:
         """Finish the round: what was measured in it, and how to capture the state after it."""
@@ -139,8 +140,9 @@ class Device:
     def restore(self, method: AdapterMethod, captured: State) -> None:
         """Go on from what a commit's `capture` gave; what was measured before it is recorded already."""
         self.log.take()
-        for name, part in {**self._stateful, "method": method}.items():
-            part.restore(captured[name])
+        with refuse_unfit(self.info.id):
+            for name, part in {**self._stateful, "method": method}.items():
+                part.restore(captured[name])
 
     def answer(self, experts: Sequence[Expert]) -> None:
         """Answer the test examples of every task and record how well."""

@@ -6,7 +6,8 @@ that reading a file runs no code. Law: `read_state(write_state(tree))` equals th
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from emulator.core.errors import ScenarioError
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.message import Kind, Received, Traffic
 from emulator.core.types.steps import State
@@ -40,6 +42,24 @@ def read_state(data: bytes) -> State:
         return _read(json.loads(metadata["tree"]), arrays)
     except (SafetensorError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"no state of a device ({type(error).__name__}: {error})") from None
+
+
+@contextmanager
+def refuse_unfit(device: int) -> Iterator[None]:
+    """Raise ScenarioError where a device cannot take up a state inside the context.
+
+    Such a state was written by another version of the emulator, or of a user's own part.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ScenarioError(
+            [
+                f"device {device}: got a checkpoint that does not fit ({why}), wanted one that the same "
+                "version of all parts wrote"
+            ]
+        ) from error
 
 
 class _Writer:

@@ -12,10 +12,11 @@ process that is killed leaves whole files only. The records of a round are on th
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,9 @@ FOLDER = "checkpoints"
 
 SCENARIO = "scenario.yaml"
 """The resolved scenario of the run, in the folder of checkpoints."""
+
+SPENT = ("train_cpu_s", "cpu_s", "wall_s")
+"""What was spent of the real machine since the run began [s]."""
 
 _RECORDS = "records"
 _ROUND = re.compile(r"round-(\d+)")
@@ -60,48 +64,67 @@ class CheckpointPlan:
     """Where and how often the devices of a run write checkpoints, and from which they start.
 
     every: rounds from one checkpoint to the next; 0: none. keep: complete rounds that are kept.
-    resumed_after: the round after which the run goes on; None: it starts from the beginning. trains_on:
-    whether it goes on for more rounds than it was planned for.
+    scenario_text, digest: the resolved scenario and `compute_digest` of it. resumed_after: the round
+    after which the run goes on; None: it starts from the beginning.
     """
 
     run_folder: Path
     devices: int
     every: int
     keep: int
+    scenario_text: str
+    digest: str
     resumed_after: int | None = None
-    trains_on: bool = False
 
     def read(self, device: int) -> Checkpoint | None:
         """What a device goes on from. Raises ScenarioError where it is missing or damaged."""
         if self.resumed_after is None:
             return None
-        return read_checkpoint(self.run_folder, device, self.resumed_after)
+        return read_checkpoint(self.run_folder, device, self.resumed_after, self.digest)
 
     def writer(self, device: int) -> "CheckpointWriter | None":
         """The writer of a device, if there is one."""
         if not self.every:
             return None
-        return CheckpointWriter(self.run_folder, device, self.devices, self.every, self.keep)
+        return CheckpointWriter(
+            self.run_folder, device, self.devices, self.every, self.keep, self.digest
+        )
 
-    def begin(self, scenario_text: str, *, holds_folder: bool) -> None:
-        """Make the folder of checkpoints.
+    def begin(self) -> None:
+        """Make the folder of checkpoints; called by the process that holds the run's folder.
 
-        holds_folder: whether this process holds the run's folder; it then removes the checkpoints of an
-        earlier run, unless this one goes on from them. Raises OSError.
+        It removes the checkpoints of an earlier run, unless this one goes on from them. Raises OSError.
         """
         folder = self.run_folder / FOLDER
-        if holds_folder and self.resumed_after is None:
+        if self.resumed_after is None:
             shutil.rmtree(folder, ignore_errors=True)
-        if self.every:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / SCENARIO, scenario_text.encode())
+        for left in folder.rglob("*.partial"):  # a killed process was writing them
+            left.unlink(missing_ok=True)
+        self.write_scenario()
+
+    def write_scenario(self) -> None:
+        """Write the scenario into the folder of checkpoints, which may be on a disk of this host only.
+
+        A process that does not hold the run's folder calls this once it has met the one that does:
+        before that the folder may be another run's. Raises OSError.
+        """
+        path, data = self.run_folder / FOLDER / SCENARIO, self.scenario_text.encode()
+        if self.every and not (path.is_file() and path.read_bytes() == data):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, data)
 
 
 class CheckpointWriter:
     """The checkpoints of one device of a run."""
 
-    def __init__(self, run_folder: Path, device: int, devices: int, every: int, keep: int) -> None:
-        """every: rounds from one checkpoint to the next. keep: complete rounds that are kept."""
+    def __init__(
+        self, run_folder: Path, device: int, devices: int, every: int, keep: int, digest: str
+    ) -> None:
+        """every: rounds from one checkpoint to the next. keep: complete rounds that are kept.
+
+        digest: of the scenario.
+        """
+        self._digest = digest
         self._folder = run_folder / FOLDER
         self._device = device
         self._devices = devices
@@ -133,6 +156,7 @@ class CheckpointWriter:
         manifest = {
             "device": self._device,
             "round": round_index,
+            "scenario": self._digest,
             "bytes": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
             "spent": spent,
@@ -145,8 +169,7 @@ class CheckpointWriter:
         """Remove what the device wrote of later rounds. Raises OSError."""
         path = _records_path(self._folder, self._device)
         if path.exists():
-            lines = [line for round_, line in _lines(path) if round_ <= round_index]
-            _write(path, "".join(f"{line}\n" for line in lines).encode())
+            _write(path, b"".join(_lines(path)[: round_index + 1]))
         for later in (r for r in _rounds(self._folder) if r > round_index):
             self._remove(later)
 
@@ -163,8 +186,8 @@ class CheckpointWriter:
 
     def _remove(self, round_index: int) -> None:
         folder = _round_folder(self._folder, round_index)
-        for ending in ("json", "safetensors"):
-            (folder / f"{_name(self._device)}.{ending}").unlink(missing_ok=True)
+        for own in folder.glob(f"{_name(self._device)}.*"):  # also what a killed process left
+            own.unlink(missing_ok=True)
         with suppress(OSError):  # files of other devices are in it
             folder.rmdir()
 
@@ -184,33 +207,66 @@ def has_rounds(run_folder: Path) -> bool:
     return bool(_rounds(run_folder / FOLDER))
 
 
-def newest_complete(run_folder: Path, devices: Sequence[int]) -> int | None:
-    """The last round of which these devices have whole checkpoints; None where there is none."""
+def newest_complete(
+    run_folder: Path, devices: Sequence[int], digest: str | None = None
+) -> int | None:
+    """The last round after which these devices can go on; None where there is none."""
     for round_index in reversed(_rounds(run_folder / FOLDER)):
-        if not find_missing_devices(run_folder, devices, round_index):
+        if not find_problems(run_folder, devices, round_index, digest):
             return round_index
     return None
+
+
+def find_newest_problems(run_folder: Path, devices: Sequence[int], digest: str) -> list[str]:
+    """Find why devices cannot go on after the last round of which there is anything."""
+    rounds = _rounds(run_folder / FOLDER)
+    return find_problems(run_folder, devices, rounds[-1], digest) if rounds else []
+
+
+def find_problems(
+    run_folder: Path, devices: Sequence[int], round_index: int, digest: str | None
+) -> list[str]:
+    """Find why some devices cannot go on after a round: what is wrong with the first that cannot."""
+    folder = _round_folder(run_folder / FOLDER, round_index)
+    if any(not (folder / f"{_name(i)}.json").is_file() for i in devices):
+        return [f"{folder}: got no checkpoints of some devices, wanted one of each"]
+    try:
+        for device in devices:
+            read_checkpoint(run_folder, device, round_index, digest)
+    except ScenarioError as error:
+        return list(error.problems)
+    return []
 
 
 def find_missing_devices(run_folder: Path, devices: Sequence[int], round_index: int) -> list[int]:
     """Those of some devices that have no whole checkpoint of a round."""
     folder = _round_folder(run_folder / FOLDER, round_index)
-    return [i for i in devices if not _is_whole(folder, i)]
+    return [i for i in devices if _manifest(folder, i) is None]
 
 
-def read_checkpoint(run_folder: Path, device: int, round_index: int) -> Checkpoint:
-    """One device after a round.
+def read_checkpoint(
+    run_folder: Path, device: int, round_index: int, digest: str | None = None
+) -> Checkpoint:
+    """One device after a round. digest: of the scenario for which it must have been written; None: any.
 
-    Raises ScenarioError, which names the file, where it is missing or damaged.
+    Raises ScenarioError, which names the file, where it is missing, damaged or of another scenario.
     """
     folder = _round_folder(run_folder / FOLDER, round_index)
     path = folder / f"{_name(device)}.safetensors"
     manifest = _manifest(folder, device)
     if manifest is None:
         raise ScenarioError([f"{path}: got no whole checkpoint, wanted the one that was written"])
+    if (manifest["device"], manifest["round"]) != (device, round_index):
+        raise ScenarioError([f"{path}: got another device or round, wanted the one of its name"])
+    if digest not in (None, manifest["scenario"]):
+        raise ScenarioError(
+            [
+                f"{path}: got a checkpoint of another scenario than {FOLDER}/{SCENARIO}, wanted the same"
+            ]
+        )
     try:
         state = read_state(path.read_bytes())
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ScenarioError([f"{path}: got {error}, wanted a checkpoint"]) from None
     records = _records(_records_path(run_folder / FOLDER, device), round_index)
     return Checkpoint(round_index, state, manifest["spent"], records)
@@ -222,13 +278,12 @@ def _records(path: Path, last: int) -> Records:
     links: list[LinkRecord] = []
     rounds = []
     try:
-        for round_index, line in _lines(path):
-            if round_index <= last:
-                told = json.loads(line)
-                rounds.append(round_index)
-                metrics += [MetricRecord(**row) for row in told["metrics"]]
-                links += [LinkRecord(**row) for row in told["ledger"]]
-    except (OSError, ValueError, TypeError, LookupError) as error:
+        for line in _lines(path)[: last + 1]:
+            row_of = json.loads(line)
+            rounds.append(row_of["round"])
+            metrics += [MetricRecord(**row) for row in row_of["metrics"]]
+            links += [LinkRecord(**row) for row in row_of["ledger"]]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise ScenarioError([f"{path}: got {error}, wanted the records of a device"]) from None
     if rounds != list(range(last + 1)):
         raise ScenarioError(
@@ -237,16 +292,9 @@ def _records(path: Path, last: int) -> Records:
     return Records(tuple(metrics), tuple(links))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Round and text of every whole line; the last one may have been cut off by a kill."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield int(json.loads(line)["round"]), line.rstrip("\n")
-
-
-def _is_whole(folder: Path, device: int) -> bool:
-    return _manifest(folder, device) is not None
+def _lines(path: Path) -> list[bytes]:
+    """Every whole line, one per round; the last one may have been cut off by a kill."""
+    return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
 def _manifest(folder: Path, device: int) -> dict[str, Any] | None:
@@ -255,8 +303,10 @@ def _manifest(folder: Path, device: int) -> dict[str, Any] | None:
         manifest: dict[str, Any] = json.loads((folder / f"{_name(device)}.json").read_bytes())
         state = (folder / f"{_name(device)}.safetensors").read_bytes()
         whole = manifest["sha256"] == hashlib.sha256(state).hexdigest()
-        return manifest if whole and isinstance(manifest["spent"], dict) else None
-    except (OSError, ValueError, TypeError, LookupError):
+        spent = [float(manifest["spent"][name]) for name in SPENT]
+        there = {"device", "round", "scenario"} <= manifest.keys()
+        return manifest if whole and there and all(map(math.isfinite, spent)) else None
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
 
 
@@ -285,11 +335,15 @@ def _name(device: int) -> str:
 def _write(path: Path, data: bytes) -> None:
     """Put a file in its place at once, or not at all."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     _synchronise(path.parent)
 
 

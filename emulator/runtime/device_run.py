@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from emulator.core.state_file import refuse_unfit
 from emulator.core.types.records import LinkRecord, MetricRecord
 from emulator.core.types.steps import Commit, State
 from emulator.device import live
@@ -34,10 +35,9 @@ class DeviceRun:
         restored: State = None
         if self._earlier is not None:
             restored = self._restore(self._earlier)
-            if plan.trains_on:
-                restored["progress"]["rounds"] = scenario.rounds
         self.life = live(world, device, restored)
         if (writer := self._writer) is not None:
+            self._write(plan.write_scenario)
             self._write(lambda: writer.go_on_after(_round_of(self._earlier)))
 
     @property
@@ -79,10 +79,11 @@ class DeviceRun:
         """Take up the records and the shim of a checkpoint; return the state of the device."""
         self._metrics = list(earlier.records.metrics)
         self._links = earlier.records.links
-        self.shim.restore(earlier.state["shim"])
-        restored = earlier.state["device"]
-        restored["progress"]["train_cpu_s"] = earlier.spent["train_cpu_s"]
-        self.started_from_s = restored["progress"]["now_s"]
+        with refuse_unfit(self.device):
+            self.shim.restore(earlier.state["shim"])
+            restored = earlier.state["device"]
+            restored["progress"]["train_cpu_s"] = earlier.spent["train_cpu_s"]
+            self.started_from_s = restored["progress"]["now_s"]
         return restored
 
     def _capture(self, capture: Callable[[], State]) -> tuple[State, dict[str, Any]]:

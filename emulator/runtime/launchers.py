@@ -5,13 +5,10 @@ serves the store; otherwise the process of RANK 0 does.
 """
 
 import errno
-import json
 import signal
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -29,30 +26,20 @@ from emulator.runtime.transport.peers import Address, Timeouts
 from emulator.runtime.transport.shutdown import ShutdownGroup, leave_together
 from emulator.runtime.transport.store import StoreHost
 from emulator.scenario.schema import Scenario
+from emulator.scenario.terms import list_terms
 
 
 def collect_terms(
     scenario: Scenario, devices_per_host: int | None, resumed_after: int | None
 ) -> dict[str, str]:
     """Collect the settings that must be equal on all hosts, by name; of a file only its name counts."""
-    terms = {
+    return {
         "--devices-per-host": str(devices_per_host or "nothing"),
         "the last round of the checkpoints": str(
             "none" if resumed_after is None else resumed_after
         ),
+        **list_terms(scenario),
     }
-
-    def add(name: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, below in value.items():
-                add(f"{name}.{key}" if name else key, below)
-        elif isinstance(value, str) and Path(value).is_absolute():
-            terms[name] = Path(value).name
-        else:
-            terms[name] = json.dumps(value)
-
-    add("", scenario.model_dump(mode="json"))
-    return terms
 
 
 def run_launched(

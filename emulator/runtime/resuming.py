@@ -4,10 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from emulator.core.errors import ScenarioError
-from emulator.runtime.checkpoints import FOLDER, SCENARIO, newest_complete
+from emulator.runtime.checkpoints import (
+    FOLDER,
+    SCENARIO,
+    find_newest_problems,
+    newest_complete,
+    read_checkpoint,
+)
 from emulator.runtime.launcher_env import find_local_devices, read_launcher_world
 from emulator.runtime.run import RunRequest
 from emulator.scenario.load import dump_scenario, read_scenario
+from emulator.scenario.terms import compute_digest
 
 
 def plan_resumption(
@@ -24,12 +31,14 @@ def plan_resumption(
     planned = read_scenario(folder / SCENARIO, []).scenario
     place = read_launcher_world()
     here = find_local_devices(place, planned.devices, devices_per_host)
-    last = newest_complete(run, here)
+    digest = compute_digest(planned)
+    last = newest_complete(run, here, digest)
     if last is None:
         raise ScenarioError(
             [
                 f"{run}: got no round of which all devices have a whole checkpoint, wanted one (emulator "
-                "run --force begins it again)"
+                "run --force begins it again)",
+                *find_newest_problems(run, here, digest),
             ]
         )
     has_ended = (run / "summary.json").is_file() and _same_scenario(run, folder)
@@ -39,6 +48,13 @@ def plan_resumption(
         )
     if rounds is not None and rounds <= last + 1:
         raise ScenarioError([f"--rounds: got {rounds}, wanted more than the {last + 1} of {run}"])
+    if rounds is not None and _has_stopped(run, here[0], last):
+        raise ScenarioError(
+            [
+                f"--rounds: got {rounds}, but a limit of stop ended {run} after round {last + 1}, wanted "
+                "a new run with another limit"
+            ]
+        )
     more = [] if rounds is None else [f"rounds={rounds}"]
     scenario = read_scenario(folder / SCENARIO, more).scenario
     return RunRequest(
@@ -48,26 +64,34 @@ def plan_resumption(
         force=True,
         devices_per_host=devices_per_host,
         resumed_after=last,
-        trains_on=rounds is not None,
     )
 
 
 def resume_or_start(request: RunRequest) -> RunRequest:
     """The same run from its checkpoints, where its folder holds some of the same scenario."""
-    path = request.out / FOLDER / SCENARIO
-    if not path.is_file() or path.read_text(encoding="utf-8") != dump_scenario(request.scenario):
+    path, scenario = request.out / FOLDER / SCENARIO, request.scenario
+    if not path.is_file() or path.read_bytes() != dump_scenario(scenario).encode():
         return request
-    last = newest_complete(request.out, range(request.scenario.devices))
+    last = newest_complete(request.out, range(scenario.devices), compute_digest(scenario))
     return replace(request, resumed_after=last)
 
 
 def describe_resumption(request: RunRequest) -> str:
     """How a run that did not end can go on; empty where it has no whole checkpoint."""
     scenario = request.scenario
-    last = newest_complete(request.out, range(scenario.devices))
+    last = newest_complete(request.out, range(scenario.devices), compute_digest(scenario))
     if last is None:
         return ""
     return f"`emulator resume {request.out}` goes on after round {last + 1} of {scenario.rounds}"
+
+
+def _has_stopped(run: Path, device: int, last: int) -> bool:
+    """Whether a limit of `stop` made the last round the last one."""
+    state = read_checkpoint(run, device, last).state
+    try:
+        return bool(state["device"]["progress"]["stopped"])
+    except (LookupError, TypeError):  # the device refuses such a state
+        return False
 
 
 def _same_scenario(run: Path, folder: Path) -> bool:

@@ -35,6 +35,7 @@ from emulator.scenario.adapter_size import note_size
 from emulator.scenario.load import dump_scenario
 from emulator.scenario.schema import Scenario
 from emulator.scenario.sections import Paced
+from emulator.scenario.terms import compute_digest
 from emulator.scenario.world import build_world
 
 DRIVERS = ("many_processes", "one_process")
@@ -58,8 +59,6 @@ class RunRequest:
     """Under a launcher: the number of devices that this process forks; None: it is one device itself."""
     resumed_after: int | None = None
     """The round after which the run goes on from its checkpoints; None: it starts from the beginning."""
-    trains_on: bool = False
-    """Whether it goes on for more rounds than it was planned for."""
     air: tuple[BoundChannel, BoundAccess] | None = None
     """The bound channel and access, if the caller has them; binding takes seconds for many devices."""
 
@@ -109,8 +108,9 @@ def run_scenario(
         parent_cpu_s = time.process_time() if shares_parent else 0.0
         progress.stage("running")
         execution = Execution(world, plan_checkpoints(request), progress, print_line)
-        with suppress(OSError):  # the devices note what they cannot write
-            execution.checkpoints.begin(dump_scenario(scenario), holds_folder=claim is not None)
+        if claim is not None:
+            with suppress(OSError):  # the devices note what they cannot write
+                execution.checkpoints.begin()
 
         def conclude() -> None:
             progress.stage("writing")
@@ -141,8 +141,9 @@ def plan_checkpoints(request: RunRequest) -> CheckpointPlan:
         scenario.devices,
         scenario.rounds_per_checkpoint,
         scenario.checkpoint_keep,
+        dump_scenario(scenario),
+        compute_digest(scenario),
         request.resumed_after,
-        request.trains_on,
     )
 
 

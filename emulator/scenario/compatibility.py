@@ -93,6 +93,7 @@ def _schedule(scenario: "Scenario") -> list[str]:
     together = {
         "stop": scenario.stop is not None,
         "clock.kind: paced": scenario.clock.kind == "paced",
+        f"checkpoint_every: {scenario.checkpoint_every}": bool(scenario.checkpoint_every),
         "local.flop_per_s": bool(scenario.local.flop_per_s),
         f"method.kind: {method.kind}": bool(getattr(method, "waits_for_all", False)),
         **{

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 from processes import LIMIT_S, without_progress
+from rich.console import Console
 
+from emulator.core.state_file import read_state, write_state
 from emulator.runtime.checkpoints import newest_complete
+from emulator.runtime.run import RunRequest, run_scenario
+from emulator.scenario.load import read_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 DEVICES, ROUNDS = 3, 8
@@ -198,8 +203,8 @@ def test_without_room_for_checkpoints_the_run_goes_on_with_a_note(
     out = tmp_path / "run"
     blocked = (
         "from emulator.runtime.checkpoints import CheckpointPlan; begin = CheckpointPlan.begin\n"
-        "def block(plan, text, *, holds_folder):\n"
-        "    begin(plan, text, holds_folder=holds_folder)\n"
+        "def block(plan):\n"
+        "    begin(plan)\n"
         "    (plan.run_folder / 'checkpoints/records').write_text('')\n"
         "CheckpointPlan.begin = block\n"
         "from emulator.__main__ import main; import sys; sys.argv = ['emulator', *sys.argv[1:]]; main()"
@@ -215,3 +220,91 @@ def test_without_room_for_checkpoints_the_run_goes_on_with_a_note(
     assert note.endswith("); the run goes on without them")
     results = {n: h for n, h in promised(out).items() if not n.startswith("checkpoints/")}
     assert results == {n: h for n, h in whole.items() if not n.startswith("checkpoints/")}
+
+
+@pytest.fixture(scope="module")
+def ended_once(scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three rounds that has ended."""
+    out = tmp_path_factory.mktemp("ended") / "run"
+    command("run", scenario, "rounds=3", "--driver", "one_process", "--out", out, "--quiet")
+    return out
+
+
+@pytest.fixture
+def ended(ended_once: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(ended_once, tmp_path / "run"))
+
+
+def test_a_run_that_was_to_train_on_and_was_killed_at_once_still_does(
+    whole: dict[str, str], ended: Path
+) -> None:
+    """Before its first checkpoint it has written the scenario only."""
+    path = ended / "checkpoints/scenario.yaml"
+    path.write_text(path.read_text().replace("rounds: 3", f"rounds: {ROUNDS}"))
+    command("resume", ended, "--driver", "one_process", "--quiet")
+    assert promised(ended) == whole
+
+
+def test_another_scenario_than_that_of_the_checkpoints_is_refused(ended: Path) -> None:
+    path = ended / "checkpoints/scenario.yaml"
+    path.write_text(path.read_text().replace("seed: 1", "seed: 2"))
+    main, detail = command("resume", ended, code=2).splitlines()
+    assert "got no round of which all devices have a whole checkpoint" in main
+    assert detail.endswith(
+        "round-0002/device-00.safetensors: got a checkpoint of another scenario than "
+        "checkpoints/scenario.yaml, wanted the same"
+    )
+
+
+def test_a_run_that_a_limit_ended_does_not_train_on(scenario: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    limit = "stop.emulated_s=1.0e-3"
+    command("run", scenario, limit, "--driver", "one_process", "--out", out, "--quiet")
+    before = promised(out)
+    assert command("resume", out, "--rounds", ROUNDS + 1, code=2) == (
+        f"error: --rounds: got {ROUNDS + 1}, but a limit of stop ended {out} after round 1, wanted a new "
+        "run with another limit\n"
+    )
+    assert promised(out) == before
+
+
+def test_a_state_that_does_not_fit_is_refused_in_one_line(ended: Path) -> None:
+    """As after a change of the emulator's code; the manifest fits, so only the device can see it."""
+    path = ended / "checkpoints/round-0002/device-01.safetensors"
+    state = read_state(path.read_bytes())
+    del state["device"]["model"]["training"]
+    path.write_bytes(write_state(state))
+    manifest = json.loads(path.with_suffix(".json").read_bytes())
+    manifest["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps(manifest))
+    told = command(
+        "resume", ended, "--rounds", ROUNDS, "--driver", "one_process", "--quiet", code=2
+    )
+    assert told == (
+        "error: device 1: got a checkpoint that does not fit (KeyError: 'training'), wanted one that the "
+        "same version of all parts wrote\n"
+    )
+
+
+def test_a_host_that_has_not_met_the_others_leaves_the_folder_alone(
+    scenario: Path, ended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host of device 0 may find there that the folder is another run's, and end."""
+    for name, value in {
+        "RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29599",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+
+    class MetError(Exception):
+        pass
+
+    def meet(*_: object) -> None:
+        raise MetError
+
+    monkeypatch.setattr("emulator.runtime.run.assign_launched_devices", meet)
+    before = promised(ended)
+    other = read_scenario(scenario, ["seed=2"]).scenario
+    with pytest.raises(MetError):
+        run_scenario(RunRequest(other, "many_processes", ended, False, 2), Console(quiet=True))
+    assert promised(ended) == before

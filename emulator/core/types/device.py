@@ -29,7 +29,7 @@ class DeviceProgress:
     """Progress of a device, and its costs so far; methods only read it.
 
     round_index: SETUP_ROUND before the rounds, between them and after them. rounds: number of rounds of
-    the run; when a limit of `stop` is reached, the present round becomes the last. now_s: the device's
+    the run; when a limit of `stop` is reached, the present round becomes the last (stopped). now_s: the device's
     emulated clock [s]. The other members are sums since the start.
     """
 
@@ -41,6 +41,7 @@ class DeviceProgress:
     train_cpu_s: float = 0.0
     sent_bytes: int = 0
     transmit_energy_j: float = 0.0
+    stopped: bool = False
 
     def begin_round(self) -> int:
         """Begin the next round and return its index."""
@@ -48,10 +49,16 @@ class DeviceProgress:
         self.rounds_begun += 1
         return self.round_index
 
+    def stop(self) -> None:
+        """Make the present round the last one."""
+        self.rounds, self.stopped = self.round_index + 1, True
+
     def state(self) -> dict[str, float]:
-        """All members."""
-        return dict(vars(self))
+        """All members but `rounds`, which the scenario states."""
+        return {name: value for name, value in vars(self).items() if name != "rounds"}
 
     def restore(self, state: Mapping[str, float]) -> None:
-        """Overwrite all members from a state."""
+        """Overwrite all members of a state; where a limit ended the rounds before, none follows."""
         vars(self).update(state)
+        if self.stopped:
+            self.rounds = self.rounds_begun

@@ -1,7 +1,11 @@
 """Checkpoints: whole rounds only, whatever a kill leaves; and no more of them than are kept."""
 
+import errno
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,15 +14,19 @@ from emulator.core.errors import ScenarioError
 from emulator.core.types.records import MetricRecord
 from emulator.runtime.checkpoints import (
     FOLDER,
+    CheckpointPlan,
     CheckpointWriter,
     Records,
     find_missing_devices,
+    find_newest_problems,
     newest_complete,
     read_checkpoint,
     remove_all_but,
 )
 
 DEVICES = 3
+DIGEST = "of a scenario"
+SPENT = {"train_cpu_s": 0.25, "cpu_s": 0.5, "wall_s": 1.0}
 
 
 def records(device: int, round_index: int) -> Records:
@@ -26,13 +34,13 @@ def records(device: int, round_index: int) -> Records:
 
 
 def writers(run: Path, keep: int = 2) -> list[CheckpointWriter]:
-    return [CheckpointWriter(run, i, DEVICES, 1, keep) for i in range(DEVICES)]
+    return [CheckpointWriter(run, i, DEVICES, 1, keep, DIGEST) for i in range(DEVICES)]
 
 
 def write(writer: CheckpointWriter, device: int, round_index: int) -> None:
     writer.record(round_index, records(device, round_index))
     state = {"values": np.full(4, float(10 * device + round_index)), "round": round_index}
-    writer.write(round_index, state, {"cpu_s": 0.5})
+    writer.write(round_index, state, SPENT)
 
 
 def test_a_device_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -41,7 +49,7 @@ def test_a_device_comes_back_as_it_was(tmp_path: Path) -> None:
             write(writer, i, r)
     found = read_checkpoint(tmp_path, 1, 2)
     assert found.state["values"].tolist() == [12.0] * 4
-    assert found.spent == {"cpu_s": 0.5}
+    assert found.spent == SPENT
     assert [record.round_index for record in found.records.metrics] == [0, 1, 2]
     assert [record.value for record in found.records.metrics] == [1.0, 0.5, 1 / 3]
 
@@ -93,7 +101,8 @@ def test_only_the_last_complete_rounds_are_kept_however_far_devices_are_apart(
     assert newest_complete(tmp_path, range(DEVICES)) == 0  # nothing of it was removed
     for r in range(1, 5):
         write(third, 2, r)
-        write(second, 1, max(r, 3))
+    for r in (3, 4):
+        write(second, 1, r)
     remove_all_but(tmp_path, DEVICES, 2)
     rounds = sorted(p.name for p in (tmp_path / FOLDER).glob("round-*"))
     assert rounds == ["round-0003", "round-0004"]
@@ -124,14 +133,115 @@ def test_what_came_after_the_round_is_removed_before_going_on(tmp_path: Path) ->
 
 
 def test_rounds_between_checkpoints_are_recorded_too(tmp_path: Path) -> None:
-    writer = CheckpointWriter(tmp_path, 0, 1, every=2, keep=2)
+    writer = CheckpointWriter(tmp_path, 0, 1, every=2, keep=2, digest=DIGEST)
     due = []
     for r in range(5):
         writer.record(r, records(0, r))
         if writer.is_due(r, last=r == 4):
             due.append(r)
-            writer.write(r, None, {})
+            writer.write(r, None, SPENT)
     assert due == [1, 3, 4]
     assert len(read_checkpoint(tmp_path, 0, 4).records.metrics) == 5
     lines = (tmp_path / FOLDER / "records" / "device-00.jsonl").read_text().splitlines()
     assert [json.loads(line)["round"] for line in lines] == list(range(5))
+
+
+def test_a_checkpoint_of_another_scenario_is_refused(tmp_path: Path) -> None:
+    for i, writer in enumerate(writers(tmp_path)):
+        write(writer, i, 0)
+    (other, *_) = (CheckpointWriter(tmp_path, i, DEVICES, 1, 2, "of another") for i in range(1))
+    for i, writer in enumerate((other, *writers(tmp_path)[1:])):
+        write(writer, i, 1)
+    assert newest_complete(tmp_path, range(DEVICES), DIGEST) == 0
+    with pytest.raises(ScenarioError, match="got a checkpoint of another scenario than"):
+        read_checkpoint(tmp_path, 0, 1, DIGEST)
+
+
+def test_a_checkpoint_of_another_device_or_round_is_refused(tmp_path: Path) -> None:
+    for i, writer in enumerate(writers(tmp_path)):
+        write(writer, i, 0)
+        write(writer, i, 1)
+    last = tmp_path / FOLDER / "round-0001"
+    for ending in ("json", "safetensors"):
+        shutil.copy(last / f"device-02.{ending}", last / f"device-00.{ending}")
+        shutil.copy(last / f"device-01.{ending}", last / f"../round-0000/device-01.{ending}")
+    assert newest_complete(tmp_path, range(DEVICES)) is None
+    for device, round_index in ((0, 1), (1, 0)):
+        with pytest.raises(ScenarioError, match="got another device or round"):
+            read_checkpoint(tmp_path, device, round_index)
+
+
+DAMAGES: dict[str, Callable[[list[str]], list[str]]] = {
+    "missing": lambda lines: lines[:1] + lines[2:],
+    "repeated": lambda lines: lines[:1] + lines,
+    "cut": lambda lines: [lines[0], lines[1][:9] + "\n", lines[2]],
+    "deep": lambda lines: [lines[0], "[" * 100_000 + "\n", lines[2]],
+    "huge": lambda lines: [lines[0], '{"round": ' + "9" * 5000 + "}\n", lines[2]],
+    "no record": lambda lines: [
+        lines[0],
+        '{"round": 1, "metrics": [{}], "ledger": []}\n',
+        lines[2],
+    ],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_device_goes_on_only_after_rounds_whose_records_are_whole(
+    tmp_path: Path, damage: str
+) -> None:
+    for i, writer in enumerate(writers(tmp_path, keep=3)):
+        for r in range(3):
+            write(writer, i, r)
+    path = tmp_path / FOLDER / "records" / "device-01.jsonl"
+    path.write_text("".join(DAMAGES[damage](path.read_text().splitlines(keepends=True))))
+    assert newest_complete(tmp_path, range(DEVICES)) == 0
+    (problem,) = find_newest_problems(tmp_path, range(DEVICES), DIGEST)
+    assert problem.startswith(f"{path}: got ")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"sha256": 1}'])
+def test_a_damaged_manifest_makes_its_round_incomplete(tmp_path: Path, text: str) -> None:
+    for i, writer in enumerate(writers(tmp_path)):
+        write(writer, i, 0)
+    (tmp_path / FOLDER / "round-0000" / "device-01.json").write_text(text)
+    assert newest_complete(tmp_path, range(DEVICES)) is None
+
+
+@pytest.mark.parametrize("spent", [{}, {**SPENT, "cpu_s": "x"}, {**SPENT, "wall_s": None}])
+def test_a_manifest_without_what_was_spent_is_none(tmp_path: Path, spent: dict[str, Any]) -> None:
+    writer = CheckpointWriter(tmp_path, 0, 1, 1, 2, DIGEST)
+    writer.record(0, records(0, 0))
+    writer.write(0, None, spent)
+    assert newest_complete(tmp_path, range(1)) is None
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    (writer, *_) = writers(tmp_path)
+    for r in range(2):
+        write(writer, 0, r)
+    folder = tmp_path / FOLDER
+    left = [folder / "records/device-00.jsonl.7.partial", folder / "scenario.yaml.7.partial"]
+    left.append(folder / "round-0001/device-00.safetensors.7.partial")
+    for path in left:
+        path.write_bytes(b"x")
+    CheckpointPlan(tmp_path, DEVICES, 1, 2, "name: a", DIGEST, resumed_after=0).begin()
+    assert not any(path.exists() for path in left)
+    left[-1].write_bytes(b"x")
+    writer.go_on_after(0)
+    assert not left[-1].parent.exists()
+
+
+def test_a_file_that_finds_no_room_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (writer, *_) = writers(tmp_path)
+    write(writer, 0, 0)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    plan = CheckpointPlan(tmp_path, DEVICES, 1, 2, "name: a", DIGEST, resumed_after=0)
+    with pytest.raises(OSError, match="No space left"):
+        plan.begin()
+    assert not list(tmp_path.rglob("*.partial"))

@@ -32,6 +32,21 @@ def test_settings_that_wait_for_all_devices_are_not_asynchronous(problems, kind)
     )
 
 
+def test_asynchronous_rounds_have_no_checkpoints(problems, read) -> None:
+    """Devices are never at the same point, and messages are under way."""
+    asynchronous = (
+        "devices: 4",
+        "schedule.kind=asynchronous",
+        "method.kind=lora",
+        "topology.kind=ring",
+    )
+    assert problems(*asynchronous, "checkpoint_every=2") == (
+        "s.yaml: schedule.kind: got asynchronous with checkpoint_every: 2, wanted one of the two",
+    )
+    for every in ("0", "null"):
+        assert read(*asynchronous, f"checkpoint_every={every}").scenario.rounds_per_checkpoint == 0
+
+
 def test_a_policy_that_means_nothing_under_a_method_is_refused(problems, read, kind) -> None:
     assert problems("devices: 4", kind, "wire.lost_coordinates=drop_message") == (
         "s.yaml: wire.lost_coordinates: got drop_message under a test, wanted another",
