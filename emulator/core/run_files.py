@@ -121,6 +121,12 @@ def read_summary(folder: Path) -> Summary:
     """Read summary.json of a run. Raises ScenarioError if the file is missing or damaged."""
     path = folder / "summary.json"
     if not is_file(path):
+        if (folder / "checkpoints").is_dir():
+            raise ScenarioError(
+                [
+                    f"{folder}: got a run that has not ended, wanted one that has (emulator resume {folder})"
+                ]
+            )
         raise ScenarioError([f"{folder}: got no summary.json there, wanted the folder of a run"])
     raw: Any = read_json(path, "a run's summary")
     _checked(raw, _Summary, path, "a run's summary")

@@ -2,7 +2,7 @@
 
     checkpoints/scenario.yaml                      the scenario of the run, resolved
     checkpoints/records/device-03.jsonl            metrics and ledger of the device, a line per round
-    checkpoints/round-0004/device-03.safetensors   its state after round 4 (core/state_file.py)
+    checkpoints/round-0004/device-03.safetensors   its state after the fifth round (core/state_file.py)
     checkpoints/round-0004/device-03.json          written last: size and hash of the state
 
 Every device writes its own files, wherever its process is; a round is complete when all devices have
@@ -27,6 +27,7 @@ from emulator.core.records import to_json
 from emulator.core.state_file import read_state, write_state
 from emulator.core.types.records import LinkRecord, MetricRecord
 from emulator.core.types.steps import State
+from emulator.core.yaml_file import read_mapping
 
 FOLDER = "checkpoints"
 """Of a run's folder."""
@@ -193,8 +194,13 @@ class CheckpointWriter:
 
 
 def remove_all_but(run_folder: Path, devices: int, keep: int) -> None:
-    """Remove the rounds before the last complete ones; called when all devices have ended."""
+    """Remove the rounds before the last complete ones, and the folder if nothing can go on from it.
+
+    Called when all devices have ended.
+    """
     folder = run_folder / FOLDER
+    if not _rounds(folder):
+        shutil.rmtree(folder, ignore_errors=True)
     whole = range(devices)
     complete = [r for r in _rounds(folder) if not find_missing_devices(run_folder, whole, r)]
     for round_index in _rounds(folder):
@@ -202,9 +208,14 @@ def remove_all_but(run_folder: Path, devices: int, keep: int) -> None:
             shutil.rmtree(_round_folder(folder, round_index), ignore_errors=True)
 
 
-def has_rounds(run_folder: Path) -> bool:
-    """Whether there is a checkpoint of any round."""
-    return bool(_rounds(run_folder / FOLDER))
+def is_resumable(run_folder: Path) -> bool:
+    """Whether all devices of the scenario in the folder of checkpoints have checkpoints of one round."""
+    try:
+        scenario = read_mapping(run_folder / FOLDER / SCENARIO, "a scenario")
+    except ScenarioError:
+        return False
+    devices = scenario.get("devices")
+    return isinstance(devices, int) and newest_complete(run_folder, range(devices)) is not None
 
 
 def newest_complete(

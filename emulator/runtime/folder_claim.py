@@ -16,7 +16,7 @@ from pathlib import Path
 from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.places import check_place
 from emulator.runtime.checkpoints import FOLDER as CHECKPOINTS
-from emulator.runtime.checkpoints import SCENARIO, has_rounds
+from emulator.runtime.checkpoints import SCENARIO, is_resumable
 from emulator.runtime.claim_holder import Holder, read_holder
 from emulator.runtime.kept_files import format_names, is_written, write_elsewhere, write_files
 
@@ -81,7 +81,7 @@ class Claim:
         """Remove the claim, unfinished files, and the folders that the claim created if they are empty."""
         marker = self._place / RUNNING
         if self._own.pid == os.getpid() and read_holder(marker) == self._own:
-            if not has_rounds(self._place):
+            if not is_resumable(self._place):
                 shutil.rmtree(self._place / CHECKPOINTS, ignore_errors=True)
             _remove_claim(self._place)
         for folder in self._made:
@@ -195,7 +195,7 @@ def check_folder(out: Path, *, force: bool) -> None:
     if marker.exists():
         _check_holder(out, read_holder(marker), force)
     found = {entry.name for entry in out.iterdir()} - {RUNNING, PARTIAL} if out.is_dir() else set()
-    if not found:
+    if not found or (found == {CHECKPOINTS} and not is_resumable(out)):
         return
     if not force and found == {CHECKPOINTS}:
         raise ScenarioError(

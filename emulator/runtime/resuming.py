@@ -12,7 +12,7 @@ from emulator.runtime.checkpoints import (
     read_checkpoint,
 )
 from emulator.runtime.launcher_env import find_local_devices, read_launcher_world
-from emulator.runtime.run import RunRequest
+from emulator.runtime.run import RunRequest, check_driver_name
 from emulator.scenario.load import dump_scenario, read_scenario
 from emulator.scenario.terms import compute_digest
 
@@ -26,6 +26,7 @@ def plan_resumption(
     ScenarioError where there is nothing to go on from or nothing left to do.
     """
     folder = run / FOLDER
+    check_driver_name(driver)
     if not (folder / SCENARIO).is_file():
         raise ScenarioError([f"{run}: got no {FOLDER}/{SCENARIO}, wanted a run with checkpoints"])
     planned = read_scenario(folder / SCENARIO, []).scenario
@@ -41,13 +42,19 @@ def plan_resumption(
                 *find_newest_problems(run, here, digest),
             ]
         )
+    if rounds is not None and rounds <= last + 1:
+        raise ScenarioError([f"--rounds: got {rounds}, wanted more than the {last + 1} of {run}"])
     has_ended = (run / "summary.json").is_file() and _same_scenario(run, folder)
     if rounds is None and has_ended:
         raise ScenarioError(
             [f"{run}: got a run that has ended, wanted one that was interrupted, or --rounds"]
         )
-    if rounds is not None and rounds <= last + 1:
-        raise ScenarioError([f"--rounds: got {rounds}, wanted more than the {last + 1} of {run}"])
+    if rounds is not None and not has_ended and rounds < planned.rounds:
+        raise ScenarioError(
+            [
+                f"--rounds: got {rounds}, wanted at least the {planned.rounds} for which {run} was begun"
+            ]
+        )
     if rounds is not None and _has_stopped(run, here[0], last):
         raise ScenarioError(
             [
@@ -82,7 +89,7 @@ def describe_resumption(request: RunRequest) -> str:
     last = newest_complete(request.out, range(scenario.devices), compute_digest(scenario))
     if last is None:
         return ""
-    return f"`emulator resume {request.out}` goes on after round {last + 1} of {scenario.rounds}"
+    return f"`emulator resume {request.out}` goes on after {last + 1} of {scenario.rounds} rounds"
 
 
 def _has_stopped(run: Path, device: int, last: int) -> bool:

@@ -163,12 +163,15 @@ def check_run(request: RunRequest) -> list[str]:
     return notes
 
 
+def check_driver_name(driver: str) -> None:
+    """Raise ScenarioError for an unknown driver."""
+    if driver not in DRIVERS:
+        raise ScenarioError([f"--driver: got {driver!r}, wanted one of {', '.join(DRIVERS)}"])
+
+
 def _check_driver(request: RunRequest, place: tuple[int, int] | None) -> None:
     """Raise ScenarioError for an unknown driver, or one that the launcher or the clock excludes."""
-    if request.driver not in DRIVERS:
-        raise ScenarioError(
-            [f"--driver: got {request.driver!r}, wanted one of {', '.join(DRIVERS)}"]
-        )
+    check_driver_name(request.driver)
     if request.driver == "one_process":
         if place is not None:
             raise ScenarioError(

@@ -383,4 +383,4 @@ def _set(raw: Raw, keys: list[str], value: Any, notes: list[str]) -> None:
     if dropped:
         section = ".".join(keys[:-1])
         named = ", ".join(f"{section}.{key}" for key in dropped)
-        notes.append(f"--set {section}.kind={value} drops {named} ({value} has no such field)")
+        notes.append(f"{section}.kind={value} drops {named} ({value} has no such field)")

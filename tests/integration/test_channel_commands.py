@@ -48,7 +48,7 @@ def test_overrides_and_options_reach_the_table():
     assert "shadowing" in stdout
     dropped = call("show", "paper", "--set", "channel.rate.kind=nr_cqi")
     assert dropped[0] == 0
-    assert dropped[2].startswith("note: --set channel.rate.kind=nr_cqi drops channel.rate.gap_db")
+    assert dropped[2].startswith("note: channel.rate.kind=nr_cqi drops channel.rate.gap_db")
 
 
 def test_all_links_are_shown_when_asked_for():

@@ -70,7 +70,7 @@ def test_overrides_come_behind_set_or_bare():
     arguments = ("--set", "local.steps=3", "rounds=2", "devices=16", "--set", "method.kind=lora")
     code, stdout, stderr = call("check", QUICKSTART, *arguments)
     assert (code, stderr) == (
-        0, "note: --set method.kind=lora drops method.density (lora has no such field)\n",
+        0, "note: method.kind=lora drops method.density (lora has no such field)\n",
     )  # fmt: skip
     printed = yaml.safe_load(stdout)
     assert (printed["rounds"], printed["devices"], printed["local"]["steps"]) == (2, 16, 3)

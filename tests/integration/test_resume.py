@@ -135,7 +135,7 @@ def test_an_interrupted_run_tells_how_it_goes_on(
     assert process.returncode == 130
     done = newest_complete(out, range(DEVICES))
     assert done is not None
-    how = f"`emulator resume {out}` goes on after round {done + 1} of {ROUNDS}"
+    how = f"`emulator resume {out}` goes on after {done + 1} of {ROUNDS} rounds"
     assert without_progress(stderr) == f"interrupted: {how}\n"
     assert [entry.name for entry in out.iterdir()] == ["checkpoints"]
     refused = command("run", scenario, "--out", out, code=2)
@@ -154,7 +154,7 @@ def test_a_killed_device_loses_one_round_at_most(
         _, stderr = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1
     note, error = without_progress(stderr).splitlines()
-    assert note.startswith(f"note: `emulator resume {out}` goes on after round ")
+    assert note.startswith(f"note: `emulator resume {out}` goes on after ")
     assert error.startswith("error: device ")
     command("resume", out, "--quiet")
     assert promised(out) == whole

@@ -52,7 +52,10 @@ class Router(Protocol):
         ...
 
     def gates(self, fitted: Mapping[str, FloatArray], features: Any) -> FloatArray:
-        """Gates [S, tasks], finite, none negative. A row of zeros abstains: the backbone answers alone."""
+        """Gates [S, tasks], finite, none negative; columns in the order of `tasks.names`.
+
+        A row of zeros abstains: the backbone answers alone.
+        """
         ...
 
     def familiarity(self, fitted: Mapping[str, FloatArray], features: Any) -> DoubleArray:

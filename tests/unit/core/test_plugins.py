@@ -242,7 +242,7 @@ def test_a_wrong_field_of_an_own_class_says_what_is_wanted(problems):
 def test_an_own_kind_drops_the_fields_it_lacks(read):
     reading = read("method: {kind: lora, learning_rate: 0.1}", "method.kind=house_of_a_user:Gossip")
     assert reading.notes == (
-        "--set method.kind=house_of_a_user:Gossip drops method.learning_rate "
+        "method.kind=house_of_a_user:Gossip drops method.learning_rate "
         "(house_of_a_user:Gossip has no such field)",
     )
 

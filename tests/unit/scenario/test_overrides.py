@@ -36,9 +36,7 @@ def test_an_override_wins_over_the_file_and_the_last_over_the_first(read):
 def test_another_kind_drops_the_fields_it_lacks_in_one_note(read):
     reading = read("method: {kind: sparse_orthogonal, density: 0.1}", "method.kind=lora")
     assert reading.scenario.method == Lora()
-    assert reading.notes == (
-        "--set method.kind=lora drops method.density (lora has no such field)",
-    )
+    assert reading.notes == ("method.kind=lora drops method.density (lora has no such field)",)
 
 
 def test_another_kind_keeps_the_fields_both_have(read):
@@ -56,7 +54,7 @@ def test_another_kind_deep_down_drops_in_one_note(read):
         "channel.power={kind: fixed, power_w: 0.1}",
     )
     assert reading.notes == (
-        "--set channel.rate.kind=fixed drops channel.rate.gap_db (fixed has no such field)",
+        "channel.rate.kind=fixed drops channel.rate.gap_db (fixed has no such field)",
     )
     assert reading.scenario.channel.rate.link_bit_per_s == 1000
 
