@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from emulator.core.columns import read_columns
 from emulator.core.errors import ScenarioError
 from emulator.core.names import check_name
-from emulator.core.places import is_file
+from emulator.core.places import is_file, is_folder
 from emulator.core.plain_numbers import MOST_WHOLE
 from emulator.core.types.records import MetricRecord
 from emulator.core.validation_errors import explain_problem
@@ -121,7 +121,7 @@ def read_summary(folder: Path) -> Summary:
     """Read summary.json of a run. Raises ScenarioError if the file is missing or damaged."""
     path = folder / "summary.json"
     if not is_file(path):
-        if (folder / "checkpoints").is_dir():
+        if is_folder(folder / "checkpoints"):
             raise ScenarioError(
                 [
                     f"{folder}: got a run that has not ended, wanted one that has (emulator resume {folder})"
