@@ -118,12 +118,14 @@ def resume(
     """Go on with a run that was interrupted, from its last checkpoint; it ends with the same files."""
     with clear_messages("no more was written") as ending:
         from emulator.runtime.launcher_env import read_launcher_world
-        from emulator.runtime.resuming import plan_resumption
+        from emulator.runtime.resuming import describe_more_rounds, plan_resumption
 
         place = read_launcher_world()
         request = plan_resumption(run, driver, rounds, devices_per_host)
         ending.scenario = request.scenario.name
-        _run(request, ending, quiet=quiet, prints=place is None or place[0] == 0)
+        prints = place is None or place[0] == 0
+        print_notes(describe_more_rounds(request, rounds) if prints else [])
+        _run(request, ending, quiet=quiet, prints=prints)
 
 
 def _run(request: "RunRequest", ending: Ending, *, quiet: bool, prints: bool) -> None:

@@ -84,6 +84,11 @@ class ExpertsOnce(BaseModel):
         return self._adapter_model.model_validate(fields)
 
     @property
+    def planned_by_rounds(self) -> tuple[str, ...]:
+        """The only average, after the last round, and what the other method plans."""
+        return ("the average after the last round", *getattr(self.inner, "planned_by_rounds", ()))
+
+    @property
     def active_ranks(self) -> int | None:
         """As the other method."""
         return getattr(self.inner, "active_ranks", None)

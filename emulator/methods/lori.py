@@ -49,6 +49,13 @@ class Lori(BaseModel):
         "at least 10, at most half",
     )
 
+    @property
+    def planned_by_rounds(self) -> tuple[str, ...]:
+        """The length of the warm-up by default, and who gets the mask."""
+        if self.density == 1:
+            return ()
+        return ("mask_warmup_steps",) * (self.mask_warmup_steps is None) + ("receivers of masks",)
+
     def start(self, ctx: DeviceContext) -> "LoriDevice":
         """A random A of the device's own, B = 0."""
         return LoriDevice(self, ctx)

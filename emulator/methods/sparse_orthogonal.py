@@ -100,6 +100,15 @@ class SparseOrthogonal(BaseModel):
         "move; default: only once",
     )
 
+    @property
+    def planned_by_rounds(self) -> tuple[str, ...]:
+        """The length of the warm-up by default, and the exchange that the last round leaves out."""
+        settings = {
+            "mask_warmup_steps": self.mask_selection != "random" and self.mask_warmup_steps is None,
+            "exchange_every": self.exchange_every is not None,
+        }
+        return tuple(name for name, depends in settings.items() if depends)
+
     @model_validator(mode="after")
     def _stays_disjoint(self) -> "SparseOrthogonal":
         if self.recluster_every is not None and self.mask_selection == "disjoint":

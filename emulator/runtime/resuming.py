@@ -74,6 +74,19 @@ def plan_resumption(
     )
 
 
+def describe_more_rounds(request: RunRequest, rounds: int | None) -> list[str]:
+    """A note if a run that trains on differs from one that was planned for all of its rounds."""
+    method = request.scenario.method
+    planned = getattr(method, "planned_by_rounds", ())
+    if rounds is None or request.resumed_after is None or not planned:
+        return []
+    done = request.resumed_after + 1
+    return [
+        f"--rounds: {method.kind} was planned for fewer rounds ({', '.join(planned)}); {done} rounds and "
+        f"{rounds - done} more may end otherwise than a run of {rounds}"
+    ]
+
+
 def resume_or_start(request: RunRequest) -> RunRequest:
     """The same run from its checkpoints, where its folder holds some of the same scenario."""
     path, scenario = request.out / FOLDER / SCENARIO, request.scenario
