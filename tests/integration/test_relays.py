@@ -195,7 +195,7 @@ def test_the_link_budget_names_the_relays() -> None:
     assert "relays for 78 pairs out of range, up to 13 hops; --all names them" in told
 
 
-@pytest.mark.parametrize("verb", [["check"], ["run", "--dry-run"]], ids=" ".join)
+@pytest.mark.parametrize("verb", [["check"], ["run", "--dry-run", "--quiet"]], ids=" ".join)
 def test_pairs_that_need_relays_are_noted_before_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: list[str]
 ) -> None:
