@@ -3,4 +3,4 @@
 Read `emulator/device.py` first: it tells the life of one device from top to bottom.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -14,6 +14,7 @@ SOURCES = sorted((ROOT / "emulator").rglob("*.py"))
 CODE = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py")])
 
 MOST_LINES = 400
+MOST_MEMBERS = 7
 OF_USERS = (
     *("my_method.py", "my_methods.py", "my_topology.py", "my_channel.py", "my_tasks.py"),
     *("my_router.py", "fill.py", "mine.py"),
@@ -121,6 +122,36 @@ def test_every_file_is_short():
     lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in CODE}
     long = {name: lines for name, lines in lengths.items() if lines >= MOST_LINES}
     assert long == {}
+
+
+def test_no_public_name_stands_twice():
+    """A class or function that is found by its name is the only one of it."""
+    places: dict[str, list[str]] = {}
+    for name, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_each_part_of_a_devices_context_is_small():
+    """What a method may use of its device: at most seven members in each part."""
+    tree = TREES["emulator/core/protocols/context.py"]
+    members = {
+        node.name: sum(isinstance(each, ast.FunctionDef) for each in node.body)
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name != "DeviceContext"
+    }
+    assert len(members) == 6
+    assert {name: count for name, count in members.items() if count > MOST_MEMBERS} == {}
+
+
+def test_the_version_is_the_same_everywhere():
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    (version,) = re.findall(r'^version = "(.+)"$', project, re.MULTILINE)
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f'\n__version__ = "{version}"\n' in (ROOT / "emulator/__init__.py").read_text("utf-8")
+    assert f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
 def test_no_room_has_a_global_that_grows():
