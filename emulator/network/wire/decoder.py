@@ -31,13 +31,13 @@ def decode(packets_data: Sequence[bytes], known: Known, arrival_s: float) -> Rec
     with the values as `quantise` rounds them; the others are LOST if a lost packet may have held them,
     and NOT_SENT otherwise. A mask alone leaves values at zero and marks the kept coordinates RECEIVED.
     Raises WireError if the bytes are not such packets, or if `known` lacks the mask (coding KNOWN)
-    or the layout (int8 values) that they name.
+    or the layout (int8 values, or more coordinates than the bytes can hold) that they name; memory is
+    allocated only after these checks.
     """
     survivors = _Survivors.read(packets_data)
     header = survivors.header
     layout = known.layouts.get(header.layout_digest)
-    if layout is not None and layout.size != header.size:
-        raise WireError(f"{header.title}: size: got {header.size}, wanted {layout.size}")
+    _check_size(header, layout, sum(map(len, packets_data)))
     if header.coding is MaskCoding.GAPS:
         kept_q = survivors.kept_by_pieces()
         status_N = survivors.status()
@@ -191,6 +191,18 @@ class _Survivors:
         """One slice of every packet, concatenated."""
         rows = zip(self.packets, lows.tolist(), highs.tolist(), strict=True)
         return np.frombuffer(b"".join([data[low:high] for data, low, high in rows]), dtype=np.uint8)
+
+
+def _check_size(header: MessageHeader, layout: AdapterLayout | None, num_bytes: int) -> None:
+    """Raise WireError unless N is that of the known layout, or at most one coordinate per bit."""
+    if layout is None:
+        if header.size > 8 * num_bytes:
+            raise WireError(
+                f"{header.title}: size: got {header.size} of an unknown layout, wanted at most "
+                f"{8 * num_bytes}, one for each bit that arrived"
+            )
+    elif layout.size != header.size:
+        raise WireError(f"{header.title}: size: got {header.size}, wanted {layout.size}")
 
 
 def _mask(header: MessageHeader, known: Known) -> Mask:

@@ -1,5 +1,6 @@
 """Bytes that are not ours: always WireError, never another exception, never accepted."""
 
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -11,6 +12,8 @@ from emulator.core.errors import WireError
 from emulator.core.types.adapter import AdapterLayout, Mask
 from emulator.core.types.message import Kind, Known, Message, Traffic, ValueType
 from emulator.network.wire import MESSAGE_HEADER_BYTES, WireFormat, decode, split_burst
+from emulator.network.wire.mask_coding import MaskCoding
+from emulator.network.wire.packets import MessageHeader
 
 LAYOUT = AdapterLayout(("a", "b", "c"), ((300,), (1000,), (700,)))
 MASK = Mask.from_dense(np.random.default_rng(5).random(LAYOUT.size) < 0.3)
@@ -148,3 +151,35 @@ def test_a_layout_of_another_size_under_the_same_digest_is_noticed():
         decode(MESSAGES[0], other, 0.0)
     with pytest.raises(WireError, match="count"):
         decode(MESSAGES[1], Known({MASK.digest: Mask.full(LAYOUT.size)}, {}), 0.0)
+
+
+@pytest.mark.parametrize("packets", [0, 1, 2**20])
+@pytest.mark.parametrize("size", [10_000, 2**30, 2**32 - 1])
+@pytest.mark.parametrize(
+    ("coding", "value_type", "stride"),
+    [
+        (MaskCoding.FULL, ValueType.FLOAT32, 0),
+        (MaskCoding.FULL, None, 0),
+        (MaskCoding.FULL, ValueType.BFLOAT16, 2**20),
+        (MaskCoding.GAPS, ValueType.FLOAT32, 0),
+        (MaskCoding.GAPS, None, 0),
+        (MaskCoding.KNOWN, ValueType.FLOAT32, 0),
+    ],
+)
+def test_a_header_of_many_coordinates_takes_no_memory(
+    coding: MaskCoding, value_type: ValueType | None, stride: int, size: int, packets: int
+) -> None:
+    """78 bytes that are all right by themselves; their layout is not known to the receiver."""
+    header = MessageHeader(
+        Kind.VALUES, Traffic.IN_CLUSTER, value_type, coding, 0, 0, 0, 1, size, size, packets,
+        b"unknown!", b"unknown!", stride,
+    )  # fmt: skip
+    data = header.seal()
+    tracemalloc.start()
+    try:
+        with pytest.raises(WireError):
+            decode([data], KNOWN, 0.0)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 1_000_000
