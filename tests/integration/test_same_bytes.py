@@ -137,7 +137,7 @@ def test_the_paced_clock_plays_the_same_run_in_wall_time(tmp_path: Path) -> None
     paced = start(tmp_path / "paced", "lora", "clock.kind=paced", "clock.time_scale=0.3",
                   driver="many_processes")  # fmt: skip
     changed = {name for name in virtual if paced[name] != virtual[name]}
-    assert changed == {"scenario.yaml", "summary.json"}
+    assert changed == {"scenario.yaml", "checkpoints/scenario.yaml", "summary.json"}
     summary = json.loads(paced["summary.json"])
     lag = summary.pop("pacing")
     assert summary == json.loads(virtual["summary.json"])
