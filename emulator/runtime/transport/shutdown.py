@@ -14,7 +14,7 @@ from emulator.core.errors import DeviceFailedError
 from emulator.runtime.transport.peers import Address
 from emulator.runtime.transport.store import SHUTDOWN_BARRIER_S, open_store, poll_keys
 
-_RESULT_KEY, _READY_KEY = "results", "ready_to_leave"
+_RESULT_KEY, _READY_KEY, _DONE_KEY = "results", "ready_to_leave", "done_with_the_store"
 _WRITTEN = "written"
 _SLICE_S = 1.0
 
@@ -57,14 +57,23 @@ def leave_together(group: ShutdownGroup, conclude: Callable[[], None]) -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        store.add(_READY_KEY, 1)
         until_s = time.monotonic() + SHUTDOWN_BARRIER_S
-        while store.add(_READY_KEY, 0) < group.processes and time.monotonic() < until_s:
-            time.sleep(0.005)
+        store.add(_READY_KEY, 1)
+        _await_count(lambda: store.add(_READY_KEY, 0), group.processes, until_s)
+        if group.rank == 0:  # the store may end with this process: no other may be asking it then
+            _await_count(lambda: store.add(_DONE_KEY, 0), group.processes - 1, until_s)
+        else:
+            store.add(_DONE_KEY, 1)
     except RuntimeError:
         if group.rank == 0:
             raise
         # Process 0 has left with the store: it has waited for all, or SHUTDOWN_BARRIER_S.
+
+
+def _await_count(counted: Callable[[], int], count: int, until_s: float) -> None:
+    """Wait until so many processes are counted; at most until a time of the monotonic clock [s]."""
+    while counted() < count and time.monotonic() < until_s:
+        time.sleep(0.005)
 
 
 def _await_written(there: Callable[[], bool], timeout_s: float) -> None:
