@@ -11,7 +11,8 @@ import numpy as np
 from emulator.core.protocols.context import DeviceContext
 from emulator.core.types.adapter import Mask
 from emulator.core.types.arrays import FloatArray
-from emulator.core.types.message import Message, Received
+from emulator.core.types.exchange import Shared
+from emulator.core.types.message import Fact, Message, Received
 from emulator.core.types.result import Expert
 from emulator.core.types.steps import Inbox, State, Step
 from emulator.core.types.survey import Link
@@ -45,15 +46,9 @@ class Gossip:
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
         """x_i += sum_j w_ij (Q(x_j) - Q(x_i)); lost coordinates as `wire.lost_coordinates` has it."""
         ctx = self.ctx
-        links = ctx.network.links(round_index)
-        weight = weights_at(ctx.info.id, links)
         vector_N = ctx.model.adapted.vector()
-        shared = yield from ctx.network.share(
-            self.shared,
-            vector_N,
-            receivers=receivers_of(ctx.info.id, links),
-            senders=sorted(weight),
-            known=(self.shared,),
+        weight, shared = yield from share_with_neighbours(
+            ctx, round_index, self.shared, vector_N, known=(self.shared,)
         )
         apart = disagreement(shared.own_N, contributions_of(weight, shared.received))
         ctx.log.metric("consensus_distance", apart, round_index)
@@ -100,6 +95,16 @@ def survey_dense(ctx: DeviceContext, samples: Sequence[int], planned: Sequence[M
     """The survey of devices without masks, each a task group of its own. planned: one message of each."""
     dense_ML = np.ones((ctx.info.devices, len(ctx.model.adapted.module_names)))
     ctx.network.update_survey(samples, range(ctx.info.devices), dense_ML, planned)
+
+
+def share_with_neighbours(
+    ctx: DeviceContext, round_index: int, mask: Mask, vector_N: FloatArray, known: Sequence[Fact]
+) -> Generator[Step, Inbox, tuple[dict[int, float], Shared]]:
+    """Exchange the entries of a mask over the links of a round; returns the weight of each sender, too."""
+    own_id, links = ctx.info.id, ctx.network.links(round_index)
+    weight = weights_at(own_id, links)
+    receivers = receivers_of(own_id, links)
+    return weight, (yield from ctx.network.share(mask, vector_N, receivers, sorted(weight), known))
 
 
 def weights_at(device: int, links: Sequence[Link]) -> dict[int, float]:

@@ -22,7 +22,7 @@ from emulator.core.types.message import Coordinate, Received
 from emulator.core.types.records import SETUP_ROUND
 from emulator.core.types.steps import Inbox, State, Step
 from emulator.methods.averaging import collided_share, disagreement, held_back, mask_mean
-from emulator.methods.gossip import Gossip, receivers_of, weights_at
+from emulator.methods.gossip import Gossip, receivers_of, share_with_neighbours, weights_at
 from emulator.methods.loss_policies import gossip_step_of
 from emulator.methods.mask_exchange import warmup_steps
 from emulator.methods.messages import mask_message
@@ -118,14 +118,9 @@ class LoriDevice:
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
         """Average with the neighbours and keep the own coordinates."""
         ctx = self.ctx
-        links = ctx.network.links(round_index)
-        weight = weights_at(ctx.info.id, links)
-        shared = yield from ctx.network.share(
-            self.mask,
-            ctx.model.adapted.vector(),
-            receivers=receivers_of(ctx.info.id, links),
-            senders=sorted(weight),
-            known=tuple(self.known_masks.values()),
+        known = tuple(self.known_masks.values())
+        weight, shared = yield from share_with_neighbours(
+            ctx, round_index, self.mask, ctx.model.adapted.vector(), known
         )
         merge = self._mean if self.config.aggregation == "mean" else self._mask_mean
         self._measure_distance(weight, shared, round_index)

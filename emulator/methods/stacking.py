@@ -34,7 +34,7 @@ from emulator.core.types.message import Message
 from emulator.core.types.records import SETUP_ROUND
 from emulator.core.types.result import Expert
 from emulator.core.types.steps import Inbox, State, Step
-from emulator.methods.gossip import introduce, receivers_of, survey_dense, weights_at
+from emulator.methods.gossip import introduce, share_with_neighbours, survey_dense
 from emulator.methods.messages import values_message
 
 RANK = struct.Struct("<H")
@@ -129,14 +129,8 @@ class StackingDevice:
     def exchange(self, round_index: int) -> Generator[Step, Inbox, None]:
         """Send A and B; fold the received pairs and the own one into the weights; start afresh."""
         ctx, own_id = self.ctx, self.ctx.info.id
-        links = ctx.network.links(round_index)
-        weight = weights_at(own_id, links)
-        shared = yield from ctx.network.share(
-            self.everything,
-            self.adapted.vector(),
-            receivers=receivers_of(own_id, links),
-            senders=sorted(weight),
-            known=self.layouts,
+        weight, shared = yield from share_with_neighbours(
+            ctx, round_index, self.everything, self.adapted.vector(), self.layouts
         )
         vectors = {r.source: np.asarray(r.values, dtype=np.float32) for r in shared.received}
         vectors[own_id] = shared.own_N
