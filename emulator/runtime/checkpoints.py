@@ -252,7 +252,7 @@ def find_problems(
 def find_missing_devices(run_folder: Path, devices: Sequence[int], round_index: int) -> list[int]:
     """Those of some devices that have no whole checkpoint of a round."""
     folder = _round_folder(run_folder / FOLDER, round_index)
-    return [i for i in devices if _manifest(folder, i) is None]
+    return [i for i in devices if _read_whole(folder, i) is None]
 
 
 def read_checkpoint(
@@ -264,9 +264,10 @@ def read_checkpoint(
     """
     folder = _round_folder(run_folder / FOLDER, round_index)
     path = folder / f"{_name(device)}.safetensors"
-    manifest = _manifest(folder, device)
-    if manifest is None:
+    found = _read_whole(folder, device)
+    if found is None:
         raise ScenarioError([f"{path}: got no whole checkpoint, wanted the one that was written"])
+    manifest, data = found
     if (manifest["device"], manifest["round"]) != (device, round_index):
         raise ScenarioError([f"{path}: got another device or round, wanted the one of its name"])
     if digest not in (None, manifest["scenario"]):
@@ -276,8 +277,8 @@ def read_checkpoint(
             ]
         )
     try:
-        state = read_state(path.read_bytes())
-    except (OSError, ValueError) as error:
+        state = read_state(data)
+    except ValueError as error:
         raise ScenarioError([f"{path}: got {error}, wanted a checkpoint"]) from None
     records = _records(_records_path(run_folder / FOLDER, device), round_index)
     return Checkpoint(round_index, state, manifest["spent"], records)
@@ -308,15 +309,15 @@ def _lines(path: Path) -> list[bytes]:
     return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
-def _manifest(folder: Path, device: int) -> dict[str, Any] | None:
-    """The manifest of a device's checkpoint, if the state is there as it was written."""
+def _read_whole(folder: Path, device: int) -> tuple[dict[str, Any], bytes] | None:
+    """The manifest and the state's bytes of a device's checkpoint, if both are there as written."""
     try:
         manifest: dict[str, Any] = json.loads((folder / f"{_name(device)}.json").read_bytes())
         state = (folder / f"{_name(device)}.safetensors").read_bytes()
         whole = manifest["sha256"] == hashlib.sha256(state).hexdigest()
         spent = [float(manifest["spent"][name]) for name in SPENT]
         there = {"device", "round", "scenario"} <= manifest.keys()
-        return manifest if whole and there and all(map(math.isfinite, spent)) else None
+        return (manifest, state) if whole and there and all(map(math.isfinite, spent)) else None
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
 

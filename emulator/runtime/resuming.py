@@ -62,8 +62,9 @@ def plan_resumption(
                 "a new run with another limit"
             ]
         )
-    more = [] if rounds is None else [f"rounds={rounds}"]
-    scenario = read_scenario(folder / SCENARIO, more).scenario
+    scenario = planned
+    if rounds is not None:
+        scenario = read_scenario(folder / SCENARIO, [f"rounds={rounds}"]).scenario
     return RunRequest(
         scenario,
         driver,
