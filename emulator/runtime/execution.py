@@ -40,8 +40,6 @@ class Execution:
     progress: ProgressView
     print_note: Callable[[str], None]
     blobs: list[bytes] = field(default_factory=list)
-    earlier_wall_s: float = 0.0
-    """Wall time before the run was resumed [s]."""
     _noted: set[str] = field(default_factory=set)
 
     def run_in_one_process(self) -> None:
@@ -62,13 +60,12 @@ class Execution:
             on_commit,
             runs[0].shim.next_exchange,
         )
-        self.earlier_wall_s = runs[0].wall_s
         for device, run in runs.items():
             if device:
                 cost = Cost(0.0, 0.0, 0.0)
             else:
                 cpu_s = time.process_time() + run.cpu_s
-                cost = Cost(cpu_s, _peak_rss_mb(), own_memory_mb(), None, peak_gpu_mb())
+                cost = Cost(cpu_s, _peak_rss_mb(), own_memory_mb(), None, peak_gpu_mb(), run.wall_s)
             self.blobs.append(encode_result(run.complete(outcomes[device]), cost))
 
     def run_forked(self, host_devices: HostDevices, conclude: Conclude) -> None:
@@ -78,14 +75,12 @@ class Execution:
         def on_message(device: int, header: Mapping[str, Json], blob: bytes) -> None:
             if blob:
                 self.blobs.append(blob)
-                self.earlier_wall_s = float(header["earlier_wall_s"])  # type: ignore[arg-type]
             else:
                 self._on_header(device, header)
 
         def child(transport: Transport, post: Post) -> None:
-            blobs, wall_s = _run_device(self.world, self.checkpoints, transport, post)
-            for blob in blobs:
-                post(self.world.scenario.rounds, {"earlier_wall_s": wall_s}, blob)
+            for blob in _run_device(self.world, self.checkpoints, transport, post):
+                post(self.world.scenario.rounds, {}, blob)
 
         timeouts = choose_timeouts(self.world.scenario)
         run_forked(host_devices, child, on_message, timeouts, conclude)
@@ -94,8 +89,7 @@ class Execution:
         """Run one device of a launcher in this process; device 0 gathers all results."""
 
         def child(transport: Transport, post: Post) -> None:
-            blobs, self.earlier_wall_s = _run_device(self.world, self.checkpoints, transport, post)
-            self.blobs.extend(blobs)
+            self.blobs.extend(_run_device(self.world, self.checkpoints, transport, post))
 
         def on_message(device: int, header: Mapping[str, Json], blob: bytes) -> None:
             self._on_header(device, header)
@@ -128,12 +122,8 @@ class Execution:
 
 def _run_device(
     world: World, checkpoints: CheckpointPlan, transport: Transport, post: Post
-) -> tuple[list[bytes], float]:
-    """Run this process's device to its end.
-
-    Returns all encoded results in device 0, none in the others; and the wall time before the run was
-    resumed [s].
-    """
+) -> list[bytes]:
+    """Run this process's device to its end; device 0 returns all encoded results, others none."""
     device, world = transport.device, place_on_gpu(world, transport.notes)
     if world.scenario.backend == "nccl":
         transport.use_gpu_transfers()
@@ -156,8 +146,9 @@ def _run_device(
         own_memory_mb(),
         pacer.summarise_lag() if pacer else None,
         peak_gpu_mb(),
+        run.wall_s,
     )
-    return transport.gather(encode_result(run.complete(outcome), cost)), run.wall_s
+    return transport.gather(encode_result(run.complete(outcome), cost))
 
 
 def choose_timeouts(scenario: Scenario) -> Timeouts:

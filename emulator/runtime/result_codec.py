@@ -25,6 +25,7 @@ class Cost:
     """The real resources that the process of a device used.
 
     pacing: lags of its frames, None without a pacer. peak_gpu_mb: of its own tensors; 0 without a GPU.
+    earlier_wall_s: wall time of the run before it was resumed; 0 if it was not.
     """
 
     cpu_s: float
@@ -32,6 +33,7 @@ class Cost:
     own_memory_mb: float
     pacing: dict[str, float] | None = None
     peak_gpu_mb: float = 0.0
+    earlier_wall_s: float = 0.0
 
 
 def encode_result(outcome: LifeOutcome, cost: Cost) -> bytes:

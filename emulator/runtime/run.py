@@ -234,7 +234,7 @@ def _build_files(
     )
     costs = [cost for _, cost in unpacked]
     machine: dict[str, Any] = {
-        "wall_s": execution.earlier_wall_s + time.monotonic() - started_s,
+        "wall_s": costs[0].earlier_wall_s + time.monotonic() - started_s,
         "cpu_s": sum(cost.cpu_s for cost in costs) + parent_cpu_s,
         "train_cpu_s": sum(outcome.result.train_cpu_s for outcome, _ in unpacked),
         "peak_rss_mb": max(cost.peak_rss_mb for cost in costs),
