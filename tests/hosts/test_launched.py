@@ -1,4 +1,4 @@
-"""Sixteen devices on four hosts, by launch/torchrun_hosts.sh on each, write the files of one process.
+"""Eight devices on four hosts, by launch/torchrun_hosts.sh on each, write the files of one process.
 
 The environment does not set the interface of gloo.
 """
@@ -29,7 +29,7 @@ pytestmark = [
 
 SCENARIO = """\
 name: launched
-devices: 16
+devices: 8
 rounds: 1
 tasks: {kind: synthetic, names: [reverse, sort], train_samples: 20, test_samples: 1}
 method: {kind: lora}
@@ -38,7 +38,7 @@ local: {steps: 1}
 """
 
 
-def test_sixteen_devices_on_four_hosts_write_the_files_of_one_process(
+def test_eight_devices_on_four_hosts_write_the_files_of_one_process(
     network: Network, tmp_path: Path
 ) -> None:
     scenario = tmp_path / "launched.yaml"

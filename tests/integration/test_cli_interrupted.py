@@ -14,6 +14,17 @@ from processes import LIMIT_S, without_progress
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "configs/quickstart.yaml"
+ENDLESS = (
+    "devices=4",
+    "topology.degree=1",
+    "local.steps=1",
+    "method.mask_warmup_steps=1",
+    "rounds=100000",
+    "checkpoint_every=0",
+    "clock.kind=paced",  # the devices mostly wait, and leave the processor to the test
+    "clock.time_scale=1",
+)
+"""A run of four devices that does not end by itself."""
 
 pytestmark = pytest.mark.usefixtures("no_launcher")
 
@@ -54,9 +65,7 @@ def end_of(process):
 
 def test_an_interrupted_run_leaves_one_line_and_nothing_else(tmp_path):
     out = tmp_path / "runs" / "out"
-    process, _ = start_run(
-        out, 8, QUICKSTART, "rounds=100000", "checkpoint_every=0"
-    )  # it does not end by itself
+    process, _ = start_run(out, 4, QUICKSTART, *ENDLESS)
     again = [sys.executable, "-m", "emulator", "run", str(QUICKSTART), "--out", str(out)]
     second = subprocess.run([*again, "--force"], cwd=ROOT, capture_output=True, check=False)
     assert (second.returncode, second.stdout) == (2, b"")
@@ -68,10 +77,7 @@ def test_an_interrupted_run_leaves_one_line_and_nothing_else(tmp_path):
 
 
 def test_a_killed_device_ends_the_run_with_one_line(tmp_path):
-    endless = (
-        "devices=4", "topology.degree=1", "local.steps=1", "rounds=100000", "checkpoint_every=0",
-    )  # fmt: skip
-    process, children = start_run(tmp_path / "runs" / "out", 4, QUICKSTART, *endless)
+    process, children = start_run(tmp_path / "runs" / "out", 4, QUICKSTART, *ENDLESS)
     os.kill(children[1], signal.SIGKILL)
     code, stdout, stderr = end_of(process)
     assert (code, stdout) == (1, "")
