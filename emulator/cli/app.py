@@ -111,20 +111,35 @@ def resume(
         int | None,
         typer.Option(min=1, help="rounds in all: a run that has ended then trains on"),
     ] = None,
+    from_round: Annotated[
+        int | None,
+        typer.Option(min=1, help="go on after so many rounds, with --out; default: after the last"),
+    ] = None,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="end the run after these rounds, with --out")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="folder of a branch: RUN stays as it is; default: RUN")
+    ] = None,
     driver: Driver = "many_processes",
     devices_per_host: DevicesPerHost = None,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a run that was interrupted, from its last checkpoint; it ends with the same files."""
+    """Go on with a run that was interrupted, from its last checkpoint; it ends with the same files.
+
+    With --out it branches: --from-round 5 --finish --out DIR is what the run would have come to, had it
+    ended after 5 rounds.
+    """
     with clear_messages("no more was written") as ending:
         from emulator.runtime.launcher_env import read_launcher_world
-        from emulator.runtime.resuming import describe_more_rounds, plan_resumption
+        from emulator.runtime.resuming import Resumption, plan_resumption
 
         place = read_launcher_world()
-        request = plan_resumption(run, driver, rounds, devices_per_host)
+        asked = Resumption(run, driver, rounds, from_round, finish, out, devices_per_host)
+        request, notes = plan_resumption(asked)
         ending.scenario = request.scenario.name
         prints = place is None or place[0] == 0
-        print_notes(describe_more_rounds(request, rounds) if prints else [])
+        print_notes(notes if prints else [])
         _run(request, ending, quiet=quiet, prints=prints)
 
 

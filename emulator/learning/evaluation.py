@@ -46,6 +46,12 @@ class Evaluation(Section):
     own_task_every: int = Field(
         default=0, ge=0, description="rounds between measurements of own-task accuracy; 0: none"
     )
+    curve_every: int = Field(
+        default=0,
+        ge=0,
+        description="rounds between the points of a curve: what every device would answer, and what it would "
+        "have cost, had the run ended there (metrics curve/...); 0: none",
+    )
     paraphrases: Literal["none", "routing", "answers"] = Field(
         default="none",
         description="measurements on paraphrased test questions: none, their routing, or also their "

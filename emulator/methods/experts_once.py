@@ -85,8 +85,12 @@ class ExpertsOnce(BaseModel):
 
     @property
     def planned_by_rounds(self) -> tuple[str, ...]:
-        """The only average, after the last round, and what the other method plans."""
-        return ("the average after the last round", *getattr(self.inner, "planned_by_rounds", ()))
+        """What the other method plans."""
+        return getattr(self.inner, "planned_by_rounds", ())
+
+    def find_end_difference(self, rounds_done: int) -> str:
+        """What only the last round does."""
+        return "only the last round averages"
 
     @property
     def active_ranks(self) -> int | None:

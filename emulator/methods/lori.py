@@ -56,6 +56,12 @@ class Lori(BaseModel):
             return ()
         return ("mask_warmup_steps",) * (self.mask_warmup_steps is None) + ("receivers of masks",)
 
+    def plan(self, total_steps: int) -> "Lori":
+        """The same method with the length of its warm-up in a run of so many local steps."""
+        if "mask_warmup_steps" not in self.planned_by_rounds:
+            return self
+        return self.model_copy(update={"mask_warmup_steps": warmup_steps(None, total_steps)})
+
     def start(self, ctx: DeviceContext) -> "LoriDevice":
         """A random A of the device's own, B = 0."""
         return LoriDevice(self, ctx)

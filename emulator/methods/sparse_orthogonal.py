@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emulator.core.protocols.context import DeviceContext
 from emulator.core.types.adapter import LostCoordinates
+from emulator.methods.mask_exchange import warmup_steps
 from emulator.methods.sparse_device import SparseOrthogonalDevice
 
 
@@ -102,12 +103,22 @@ class SparseOrthogonal(BaseModel):
 
     @property
     def planned_by_rounds(self) -> tuple[str, ...]:
-        """The length of the warm-up by default, and the exchange that the last round leaves out."""
-        settings = {
-            "mask_warmup_steps": self.mask_selection != "random" and self.mask_warmup_steps is None,
-            "exchange_every": self.exchange_every is not None,
-        }
-        return tuple(name for name, depends in settings.items() if depends)
+        """The length of the warm-up by default."""
+        depends = self.mask_selection != "random" and self.mask_warmup_steps is None
+        return ("mask_warmup_steps",) if depends else ()
+
+    def plan(self, total_steps: int) -> "SparseOrthogonal":
+        """The same method with the length of its warm-up in a run of so many local steps."""
+        if not self.planned_by_rounds:
+            return self
+        return self.model_copy(update={"mask_warmup_steps": warmup_steps(None, total_steps)})
+
+    def find_end_difference(self, rounds_done: int) -> str:
+        """What the last round leaves out that an earlier one does; empty if nothing."""
+        every = self.exchange_every
+        if every is None or rounds_done % every:
+            return ""
+        return f"an exchange of experts follows round {rounds_done} unless it is the last (exchange_every)"
 
     @model_validator(mode="after")
     def _stays_disjoint(self) -> "SparseOrthogonal":

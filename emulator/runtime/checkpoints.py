@@ -66,7 +66,9 @@ class CheckpointPlan:
 
     every: rounds from one checkpoint to the next; 0: none. keep: complete rounds that are kept.
     scenario_text, digest: the resolved scenario and `compute_digest` of it. resumed_after: the round
-    after which the run goes on; None: it starts from the beginning.
+    after which the run goes on; None: it starts from the beginning. source: the run from whose checkpoints
+    it goes on, and the digest of that run's scenario; None: the run itself. kept_every: the checkpoints
+    after every so many-th round are kept, whatever `keep` says; 0: none.
     """
 
     run_folder: Path
@@ -76,20 +78,34 @@ class CheckpointPlan:
     scenario_text: str
     digest: str
     resumed_after: int | None = None
+    source: tuple[Path, str] | None = None
+    kept_every: int = 0
 
     def read(self, device: int) -> Checkpoint | None:
         """What a device goes on from. Raises ScenarioError where it is missing or damaged."""
         if self.resumed_after is None:
             return None
-        return read_checkpoint(self.run_folder, device, self.resumed_after, self.digest)
+        folder, digest = self.source or (self.run_folder, self.digest)
+        return read_checkpoint(folder, device, self.resumed_after, digest)
 
     def writer(self, device: int) -> "CheckpointWriter | None":
         """The writer of a device, if there is one."""
         if not self.every:
             return None
-        return CheckpointWriter(
-            self.run_folder, device, self.devices, self.every, self.keep, self.digest
-        )
+        return CheckpointWriter(self, device)
+
+    def is_due(self, round_index: int) -> bool:
+        """Whether a checkpoint follows a round that is not the last."""
+        return (round_index + 1) % self.every == 0 or self.is_kept(round_index)
+
+    def is_kept(self, round_index: int) -> bool:
+        """Whether the checkpoints of a round are kept, however old they are."""
+        return self.kept_every > 0 and (round_index + 1) % self.kept_every == 0
+
+    def is_old(self, round_index: int, complete: Sequence[int]) -> bool:
+        """Whether the checkpoints of a round are not kept. complete: rounds that all devices have, sorted."""
+        newer = len(complete) >= self.keep and round_index < complete[-self.keep]
+        return newer and not self.is_kept(round_index)
 
     def begin(self) -> None:
         """Make the folder of checkpoints; called by the process that holds the run's folder.
@@ -97,7 +113,7 @@ class CheckpointPlan:
         It removes the checkpoints of an earlier run, unless this one goes on from them. Raises OSError.
         """
         folder = self.run_folder / FOLDER
-        if self.resumed_after is None:
+        if self.resumed_after is None or self.source is not None:
             shutil.rmtree(folder, ignore_errors=True)
         for left in folder.rglob("*.partial"):  # a killed process was writing them
             left.unlink(missing_ok=True)
@@ -118,19 +134,10 @@ class CheckpointPlan:
 class CheckpointWriter:
     """The checkpoints of one device of a run."""
 
-    def __init__(
-        self, run_folder: Path, device: int, devices: int, every: int, keep: int, digest: str
-    ) -> None:
-        """every: rounds from one checkpoint to the next. keep: complete rounds that are kept.
-
-        digest: of the scenario.
-        """
-        self._digest = digest
-        self._folder = run_folder / FOLDER
+    def __init__(self, plan: CheckpointPlan, device: int) -> None:
+        self._plan = plan
+        self._folder = plan.run_folder / FOLDER
         self._device = device
-        self._devices = devices
-        self._every = every
-        self._keep = keep
 
     def record(self, round_index: int, records: Records) -> None:
         """Append what was recorded in a round. Raises OSError."""
@@ -146,44 +153,63 @@ class CheckpointWriter:
 
     def is_due(self, round_index: int, *, last: bool) -> bool:
         """Whether a checkpoint follows a round: every so many-th one, and the last."""
-        return last or (round_index + 1) % self._every == 0
+        return last or self._plan.is_due(round_index)
 
     def write(self, round_index: int, state: State, spent: Mapping[str, Any]) -> None:
         """Write the state after a round; remove those that are not kept. Raises OSError."""
         _synchronise(_records_path(self._folder, self._device))
+        self._write_state(round_index, write_state(state), spent)
+        self._remove_old()
+
+    def _write_state(self, round_index: int, data: bytes, spent: Mapping[str, Any]) -> None:
         folder = _round_folder(self._folder, round_index)
         folder.mkdir(parents=True, exist_ok=True)
-        data = write_state(state)
         manifest = {
             "device": self._device,
             "round": round_index,
-            "scenario": self._digest,
+            "scenario": self._plan.digest,
             "bytes": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
             "spent": spent,
         }
         _write(folder / f"{_name(self._device)}.safetensors", data)
         _write(folder / f"{_name(self._device)}.json", json.dumps(manifest).encode())
-        self._remove_old()
 
-    def go_on_after(self, round_index: int) -> None:
-        """Remove what the device wrote of later rounds. Raises OSError."""
+    def begin(self) -> None:
+        """Prepare the device's files: they then hold the rounds after which the run goes on, no others.
+
+        Raises OSError.
+        """
+        done = -1 if self._plan.resumed_after is None else self._plan.resumed_after
+        if self._plan.source is not None:
+            self._copy(self._plan.source[0] / FOLDER, done)
         path = _records_path(self._folder, self._device)
         if path.exists():
-            _write(path, b"".join(_lines(path)[: round_index + 1]))
-        for later in (r for r in _rounds(self._folder) if r > round_index):
+            _write(path, b"".join(_lines(path)[: done + 1]))
+        for later in (r for r in _rounds(self._folder) if r > done):
             self._remove(later)
+
+    def _copy(self, source: Path, last: int) -> None:
+        """Copy the device's records and checkpoints from another run: of a last round, and those kept."""
+        path = _records_path(self._folder, self._device)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, _records_path(source, self._device).read_bytes())
+        for round_index in range(last + 1):
+            found = _read_whole(_round_folder(source, round_index), self._device)
+            if found is not None and (round_index == last or self._plan.is_kept(round_index)):
+                manifest, data = found
+                self._write_state(round_index, data, manifest["spent"])
 
     def _remove_old(self) -> None:
         """Remove the device's own files of rounds before the last complete ones."""
         complete = [r for r in _rounds(self._folder) if self._is_complete(r)]
         for round_index in _rounds(self._folder):
-            if len(complete) >= self._keep and round_index < complete[-self._keep]:
+            if self._plan.is_old(round_index, complete):
                 self._remove(round_index)
 
     def _is_complete(self, round_index: int) -> bool:
         folder = _round_folder(self._folder, round_index)
-        return all((folder / f"{_name(i)}.json").exists() for i in range(self._devices))
+        return all((folder / f"{_name(i)}.json").exists() for i in range(self._plan.devices))
 
     def _remove(self, round_index: int) -> None:
         folder = _round_folder(self._folder, round_index)
@@ -193,18 +219,18 @@ class CheckpointWriter:
             folder.rmdir()
 
 
-def remove_all_but(run_folder: Path, devices: int, keep: int) -> None:
-    """Remove the rounds before the last complete ones, and the folder if nothing can go on from it.
+def remove_old(plan: CheckpointPlan) -> None:
+    """Remove the rounds that a run does not keep, and the folder if nothing can go on from it.
 
     Called when all devices have ended.
     """
-    folder = run_folder / FOLDER
+    folder = plan.run_folder / FOLDER
     if not _rounds(folder):
         shutil.rmtree(folder, ignore_errors=True)
-    whole = range(devices)
-    complete = [r for r in _rounds(folder) if not find_missing_devices(run_folder, whole, r)]
+    whole = range(plan.devices)
+    complete = [r for r in _rounds(folder) if not find_missing_devices(plan.run_folder, whole, r)]
     for round_index in _rounds(folder):
-        if len(complete) >= keep and round_index < complete[-keep]:
+        if plan.is_old(round_index, complete):
             shutil.rmtree(_round_folder(folder, round_index), ignore_errors=True)
 
 
@@ -222,10 +248,16 @@ def newest_complete(
     run_folder: Path, devices: Sequence[int], digest: str | None = None
 ) -> int | None:
     """The last round after which these devices can go on; None where there is none."""
-    for round_index in reversed(_rounds(run_folder / FOLDER)):
-        if not find_problems(run_folder, devices, round_index, digest):
-            return round_index
-    return None
+    newest_first = reversed(_rounds(run_folder / FOLDER))
+    return next(
+        (r for r in newest_first if not find_problems(run_folder, devices, r, digest)), None
+    )
+
+
+def list_complete(run_folder: Path, devices: Sequence[int], digest: str) -> list[int]:
+    """All rounds after which these devices can go on."""
+    rounds = _rounds(run_folder / FOLDER)
+    return [r for r in rounds if not find_problems(run_folder, devices, r, digest)]
 
 
 def find_newest_problems(run_folder: Path, devices: Sequence[int], digest: str) -> list[str]:

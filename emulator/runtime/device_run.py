@@ -1,7 +1,7 @@
 """One device of a run in this process: its life and its shim, from the start or from a checkpoint."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from emulator.core.types.steps import Commit, State
 from emulator.device import live
 from emulator.network.shim import Shim
 from emulator.runtime.checkpoints import Checkpoint, CheckpointPlan, Records
+from emulator.runtime.curve import measure_point
 from emulator.runtime.drivers.lifecycle import LifeOutcome
 from emulator.scenario.world import World
 
@@ -25,6 +26,7 @@ class DeviceRun:
         scenario = world.scenario
         self.device = device
         self.shim = Shim(device, scenario.wire, world.access, world.channel, world.network)
+        self._has_curve = scenario.evaluation.curve_every > 0
         self._print_note = print_note
         self._started_s = time.monotonic()
         self._earlier: Checkpoint | None = plan.read(device)
@@ -38,7 +40,7 @@ class DeviceRun:
         self.life = live(world, device, restored)
         if (writer := self._writer) is not None:
             self._write(plan.write_scenario)
-            self._write(lambda: writer.go_on_after(_round_of(self._earlier)))
+            self._write(writer.begin)
 
     @property
     def cpu_s(self) -> float:
@@ -70,9 +72,21 @@ class DeviceRun:
 
         self._write(write)
 
-    def complete(self, outcome: LifeOutcome) -> LifeOutcome:
-        """Add the records of all rounds to what the life has given at its end."""
-        result = replace(outcome.result, records=(*self._metrics, *outcome.result.records))
+    def complete(self, outcome: LifeOutcome, points: Sequence[MetricRecord]) -> LifeOutcome:
+        """Add what was recorded before this life, and the curve: its points before the last one, and that."""
+        whole = self._add_earlier(outcome)
+        if not self._has_curve:
+            return whole
+        records = (*whole.result.records, *points, *self.measure_point(outcome))
+        return replace(whole, result=replace(whole.result, records=records))
+
+    def measure_point(self, outcome: LifeOutcome) -> list[MetricRecord]:
+        """The point of the curve at which this life has ended."""
+        return measure_point(outcome.result.records, self._add_earlier(outcome))
+
+    def _add_earlier(self, outcome: LifeOutcome) -> LifeOutcome:
+        records = (*self._metrics, *outcome.result.records)
+        result = replace(outcome.result, records=records)
         return LifeOutcome(result, (*self._links, *outcome.link_records))
 
     def _restore(self, earlier: Checkpoint) -> State:
@@ -106,8 +120,3 @@ class DeviceRun:
             self._print_note(
                 f"checkpoints: cannot be written ({why}); the run goes on without them"
             )
-
-
-def _round_of(checkpoint: Checkpoint | None) -> int:
-    """The round after which a device goes on; -1: it starts from the beginning."""
-    return -1 if checkpoint is None else checkpoint.round_index

@@ -9,11 +9,13 @@ from typing import Any
 import psutil
 
 from emulator.core.records import check_carried
-from emulator.core.types.records import LinkRecord
+from emulator.core.types.records import LinkRecord, MetricRecord
 from emulator.core.types.steps import Commit
 from emulator.runtime.checkpoints import CheckpointPlan
+from emulator.runtime.curve import RunCurve, CurvePoint, list_marked
 from emulator.runtime.device_run import DeviceRun
 from emulator.runtime.drivers import many_processes, one_process
+from emulator.runtime.drivers.lifecycle import LifeOutcome
 from emulator.runtime.drivers.pacing import Pacer
 from emulator.runtime.gpu import peak_gpu_mb, place_on_first_gpu, place_on_gpu
 from emulator.runtime.launchers import collect_terms, run_launched
@@ -45,8 +47,31 @@ class Execution:
     def run_in_one_process(self) -> None:
         """Run all lives in turn."""
         world = place_on_first_gpu(self.world)
+        runs, outcomes = self._run_lives(world, self.checkpoints)
+
+        def end_at(point: CurvePoint) -> dict[int, list[MetricRecord]]:
+            branches, ends = self._run_lives(point.world, point.checkpoints)
+            return {device: run.measure_point(ends[device]) for device, run in branches.items()}
+
+        rounds = outcomes[0].result.rounds
+        curve = RunCurve.of(world, self.checkpoints, rounds, runs, list_marked)
+        self._note(curve.note)
+        points = curve.measure(end_at)
+        for device, run in runs.items():
+            if device:
+                cost = Cost(0.0, 0.0, 0.0)
+            else:
+                cpu_s = time.process_time() + run.cpu_s
+                cost = Cost(cpu_s, _peak_rss_mb(), own_memory_mb(), None, peak_gpu_mb(), run.wall_s)
+            whole = run.complete(outcomes[device], points.get(device, ()))
+            self.blobs.append(encode_result(whole, cost))
+
+    def _run_lives(
+        self, world: World, checkpoints: CheckpointPlan
+    ) -> tuple[dict[int, DeviceRun], dict[int, LifeOutcome]]:
+        """Run the lives of all devices in this process."""
         runs = {
-            device: DeviceRun(world, device, self.checkpoints, self._note)
+            device: DeviceRun(world, device, checkpoints, self._note)
             for device in range(world.scenario.devices)
         }
 
@@ -60,13 +85,7 @@ class Execution:
             on_commit,
             runs[0].shim.next_exchange,
         )
-        for device, run in runs.items():
-            if device:
-                cost = Cost(0.0, 0.0, 0.0)
-            else:
-                cpu_s = time.process_time() + run.cpu_s
-                cost = Cost(cpu_s, _peak_rss_mb(), own_memory_mb(), None, peak_gpu_mb(), run.wall_s)
-            self.blobs.append(encode_result(run.complete(outcomes[device]), cost))
+        return runs, outcomes
 
     def run_forked(self, host_devices: HostDevices, conclude: Conclude) -> None:
         """Run one child per device of this machine; device 0 gathers all results."""
@@ -105,7 +124,7 @@ class Execution:
             self._show(device, header)
 
     def _note(self, note: str) -> None:
-        if note not in self._noted:
+        if note and note not in self._noted:
             self._noted.add(note)
             self.print_note(f"note: {note}")
 
@@ -127,7 +146,11 @@ def _run_device(
     device, world = transport.device, place_on_gpu(world, transport.notes)
     if world.scenario.backend == "nccl":
         transport.use_gpu_transfers()
-    run = DeviceRun(world, device, checkpoints, lambda note: post(0, {"note": note}, b""))
+
+    def print_note(note: str) -> None:
+        post(0, {"note": note}, b"")
+
+    run = DeviceRun(world, device, checkpoints, print_note)
 
     def on_commit(_device: int, commit: Commit, links: tuple[LinkRecord, ...]) -> None:
         run.on_commit(commit, links)
@@ -140,6 +163,18 @@ def _run_device(
     first = run.shim.next_exchange
     outcome = many_processes.run_life(run.life, run.shim, transport, on_commit, first, pacer)
     check_carried(device, outcome.link_records, transport.data_bytes_to())
+
+    def end_at(point: CurvePoint) -> dict[int, list[MetricRecord]]:
+        transport.start_again()
+        branch = DeviceRun(point.world, device, point.checkpoints, print_note)
+        first = branch.shim.next_exchange
+        end = many_processes.run_life(branch.life, branch.shim, transport, on_commit, first)
+        return {device: branch.measure_point(end)}
+
+    curve = RunCurve.of(world, checkpoints, outcome.result.rounds, [device], transport.find_marked)
+    print_note(curve.note)
+    points = curve.measure(end_at).get(device, [])
+    transport.finish_exchanges()
     cost = Cost(
         time.process_time() + run.cpu_s,
         _peak_rss_mb(),
@@ -148,7 +183,7 @@ def _run_device(
         peak_gpu_mb(),
         run.wall_s,
     )
-    return transport.gather(encode_result(run.complete(outcome), cost))
+    return transport.gather(encode_result(run.complete(outcome, points), cost))
 
 
 def choose_timeouts(scenario: Scenario) -> Timeouts:

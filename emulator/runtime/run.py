@@ -15,7 +15,7 @@ from emulator.core.places import check_place
 from emulator.core.protocols.access import BoundAccess
 from emulator.core.protocols.channel import BoundChannel
 from emulator.core.records import pacing_account
-from emulator.runtime.checkpoints import CheckpointPlan, remove_all_but
+from emulator.runtime.checkpoints import CheckpointPlan, remove_old
 from emulator.runtime.execution import Execution
 from emulator.runtime.folder_claim import Claim, PrintLine, check_folder, claim_folder
 from emulator.runtime.launcher_env import (
@@ -59,6 +59,8 @@ class RunRequest:
     """Under a launcher: the number of devices that this process forks; None: it is one device itself."""
     resumed_after: int | None = None
     """The round after which the run goes on from its checkpoints; None: it starts from the beginning."""
+    source: tuple[Path, str] | None = None
+    """The run from whose checkpoints it goes on, and the digest of its scenario; None: from its own."""
     air: tuple[BoundChannel, BoundAccess] | None = None
     """The bound channel and access, if the caller has them; binding takes seconds for many devices."""
 
@@ -119,7 +121,7 @@ def run_scenario(
                     files, notes = _build_files(request, execution, parent_cpu_s, started_s)
                     claim.put(files)
                     on_written(request.out)
-                    remove_all_but(request.out, scenario.devices, scenario.checkpoint_keep)
+                    remove_old(execution.checkpoints)
                     for note in notes:
                         print_line(f"note: {note}")
 
@@ -144,6 +146,8 @@ def plan_checkpoints(request: RunRequest) -> CheckpointPlan:
         dump_scenario(scenario),
         compute_digest(scenario),
         request.resumed_after,
+        request.source,
+        scenario.evaluation.curve_every,
     )
 
 

@@ -134,6 +134,29 @@ def _channel(scenario: "Scenario") -> list[str]:
     return problems + find_band_problems(channel, access.bandwidth_hz)
 
 
+def find_branch_conflict(scenario: "Scenario", rounds: int) -> str:
+    """Why a run that ends after fewer rounds than planned differs from one that is planned for them.
+
+    Empty if it does not.
+    """
+    if scenario.schedule.kind == "asynchronous":
+        return "under schedule.kind asynchronous a device has received what faster ones sent in later rounds"
+    differs: Callable[[int], str] | None = getattr(scenario.method, "find_end_difference", None)
+    return differs(rounds) if differs else ""
+
+
+def _curve(scenario: "Scenario") -> list[str]:
+    """A point of a curve is a branch, and a branch needs checkpoints."""
+    every = scenario.evaluation.curve_every
+    if not every:
+        return []
+    where = f"evaluation.curve_every: got {every}"
+    if not scenario.rounds_per_checkpoint:
+        return [f"{where} with checkpoint_every 0, wanted checkpoints: each point starts from one"]
+    conflicts = (find_branch_conflict(scenario, r) for r in range(every, scenario.rounds, every))
+    return [f"{where}, but {why}" for why in conflicts if why][:1]
+
+
 def _backend(scenario: "Scenario") -> list[str]:
     """NCCL needs GPUs, synchronous rounds and the virtual clock."""
     against = {
@@ -154,5 +177,5 @@ def _kind(section: Any) -> str:
 
 
 CHECKS: Sequence[Callable[["Scenario"], list[str]]] = (
-    _tasks, _paraphrases, _topology, _schedule, _losses, _channel, _backend,
+    _tasks, _paraphrases, _topology, _schedule, _losses, _channel, _backend, _curve,
 )  # fmt: skip

@@ -56,9 +56,11 @@ class Method(Protocol):
     asynchronous schedule), `own_router: ClassVar[str]` (the kind of router that answers in place of the
     scenario's), `loss_conflict(policy) -> str` (why a policy for lost coordinates does not fit the
     method; empty if it fits) and `orthogonal_blocks(tasks, devices) -> int` (the number of orthogonal
-    projections that each module must have room for). `planned_by_rounds: tuple[str, ...]` names what
-    depends on the planned number of rounds; without it a run that trains on for more rounds ends as one
-    that was planned for them.
+    projections that each module must have room for). `planned_by_rounds: tuple[str, ...]` names what the
+    setup derives from the planned number of rounds, `plan(total_steps) -> Method` gives the same method
+    with such defaults written out, and `find_end_difference(rounds_done) -> str` says what a round does
+    only if it is, or is not, the last (empty: nothing). Without these a run that goes on for more rounds,
+    or ends after fewer, ends as one that was planned for them.
     """
 
     topology_by_default: ClassVar[str]

@@ -16,7 +16,8 @@ def run_life(
 ) -> LifeOutcome:
     """Run one life to its end. The transport carries its bursts, in wall time where there is a pacer.
 
-    Law: the outcome equals that of one_process.run_lives for this device. Raises what
+    Another life may follow over the same transport; after the last one, `Transport.finish_exchanges` is
+    due. Law: the outcome equals that of one_process.run_lives for this device. Raises what
     `Transport.exchange` raises.
     """
     runner = LifeRunner(transport.device, life, air, on_commit)
@@ -31,7 +32,6 @@ def run_life(
                 received = transport.gossip(bursts, send, exchange_index)
             send = runner.answer(send, received)
             exchange_index += 1
-        transport.finish_exchanges()
     finally:
         runner.close()
     return runner.outcome

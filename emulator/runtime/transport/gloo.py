@@ -14,6 +14,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 
@@ -44,6 +45,9 @@ from emulator.runtime.transport.store import (
 
 _BURST_TAG, _GATHER_TAG, _BREAK_TAG = 1, 2, 3
 _STORE_SLICE_S = 1.0
+MOST_EXCHANGES = 2**22
+"""Of one life; so the indices of 1024 lives fit into the header of a burst."""
+
 MOST_UNDER_WAY = 256
 """The most frames under way in gossip, where no device waits: 16 MiB for each device."""
 
@@ -83,6 +87,7 @@ class Transport:
         self._sending: list[tuple[Work, torch.Tensor, int]] = []
         self._mailbox = Mailbox(self._read_next)
         self._gpus: GpuTransfers | None = None
+        self._first_index = 0
         self._gathers = 0
         self._barriers = 0
         os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
@@ -123,6 +128,9 @@ class Transport:
         Raises ProtocolError when sends and waits of an exchange do not match; PeerFailedError, with
         device and exchange, when a device is lost or sends nothing for stall_timeout_s.
         """
+        exchange_index += self._first_index
+        if self._first_index:
+            bursts = [replace(b, exchange_index=exchange_index) for b in bursts]
         where = f"exchange {exchange_index}"
         receivers = [burst.receiver for burst in bursts]
         self._end_gossip(where)
@@ -257,6 +265,11 @@ class Transport:
             for device in range(self.devices)
         ]
 
+    def start_again(self) -> None:
+        """Prepare for the exchanges of another life, which count from 0 again; all devices call it."""
+        self._end_gossip("the end of a life")
+        self._first_index += MOST_EXCHANGES
+
     def finish_exchanges(self) -> None:
         """Publish that no exchange follows, so that no other device waits for this one in vain."""
         self._end_gossip("the end")
@@ -268,6 +281,13 @@ class Transport:
         self._store.set(f"{name}/{self.device}", "")
         with self._waiting():
             self._await_keys({f"{name}/{device}": device for device in range(self.devices)}, name)
+
+    def find_marked(self, marks: Mapping[int, bool]) -> list[int]:
+        """Return the numbers that some device has marked; all devices call it once, with the same numbers."""
+        for number in (number for number, is_marked in marks.items() if is_marked):
+            self._store.add(f"marked/{number}", 1)
+        self.barrier()
+        return [number for number in marks if self._store.add(f"marked/{number}", 0)]
 
     def close(self) -> None:
         """Leave together with all devices. Raises ProtocolError if a burst to this device is left over."""

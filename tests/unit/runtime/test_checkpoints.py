@@ -21,7 +21,7 @@ from emulator.runtime.checkpoints import (
     find_newest_problems,
     newest_complete,
     read_checkpoint,
-    remove_all_but,
+    remove_old,
 )
 
 DEVICES = 3
@@ -33,8 +33,13 @@ def records(device: int, round_index: int) -> Records:
     return Records((MetricRecord(device, round_index, "sort", "loss", 1.0 / (round_index + 1)),))
 
 
+def planned(run: Path, **changed: Any) -> CheckpointPlan:
+    terms = {"devices": DEVICES, "every": 1, "keep": 2, "digest": DIGEST} | changed
+    return CheckpointPlan(run, scenario_text="name: a", **terms)
+
+
 def writers(run: Path, keep: int = 2) -> list[CheckpointWriter]:
-    return [CheckpointWriter(run, i, DEVICES, 1, keep, DIGEST) for i in range(DEVICES)]
+    return [CheckpointWriter(planned(run, keep=keep), i) for i in range(DEVICES)]
 
 
 def write(writer: CheckpointWriter, device: int, round_index: int) -> None:
@@ -103,7 +108,7 @@ def test_only_the_last_complete_rounds_are_kept_however_far_devices_are_apart(
         write(third, 2, r)
     for r in (3, 4):
         write(second, 1, r)
-    remove_all_but(tmp_path, DEVICES, 2)
+    remove_old(planned(tmp_path))
     rounds = sorted(p.name for p in (tmp_path / FOLDER).glob("round-*"))
     assert rounds == ["round-0003", "round-0004"]
     assert newest_complete(tmp_path, range(DEVICES)) == 4
@@ -126,14 +131,14 @@ def test_what_came_after_the_round_is_removed_before_going_on(tmp_path: Path) ->
     (writer, *_) = writers(tmp_path)
     for r in range(3):
         write(writer, 0, r)
-    writer.go_on_after(0)
+    CheckpointWriter(planned(tmp_path, resumed_after=0), 0).begin()
     write(writer, 0, 1)
     assert len(read_checkpoint(tmp_path, 0, 1).records.metrics) == 2
     assert not (tmp_path / FOLDER / "round-0002").exists()
 
 
 def test_rounds_between_checkpoints_are_recorded_too(tmp_path: Path) -> None:
-    writer = CheckpointWriter(tmp_path, 0, 1, every=2, keep=2, digest=DIGEST)
+    writer = CheckpointWriter(planned(tmp_path, devices=1, every=2), 0)
     due = []
     for r in range(5):
         writer.record(r, records(0, r))
@@ -149,7 +154,7 @@ def test_rounds_between_checkpoints_are_recorded_too(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_scenario_is_refused(tmp_path: Path) -> None:
     for i, writer in enumerate(writers(tmp_path)):
         write(writer, i, 0)
-    (other, *_) = (CheckpointWriter(tmp_path, i, DEVICES, 1, 2, "of another") for i in range(1))
+    other = CheckpointWriter(planned(tmp_path, digest="of another"), 0)
     for i, writer in enumerate((other, *writers(tmp_path)[1:])):
         write(writer, i, 1)
     assert newest_complete(tmp_path, range(DEVICES), DIGEST) == 0
@@ -209,7 +214,7 @@ def test_a_damaged_manifest_makes_its_round_incomplete(tmp_path: Path, text: str
 
 @pytest.mark.parametrize("spent", [{}, {**SPENT, "cpu_s": "x"}, {**SPENT, "wall_s": None}])
 def test_a_manifest_without_what_was_spent_is_none(tmp_path: Path, spent: dict[str, Any]) -> None:
-    writer = CheckpointWriter(tmp_path, 0, 1, 1, 2, DIGEST)
+    writer = CheckpointWriter(planned(tmp_path, devices=1), 0)
     writer.record(0, records(0, 0))
     writer.write(0, None, spent)
     assert newest_complete(tmp_path, range(1)) is None
@@ -224,10 +229,10 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
     left.append(folder / "round-0001/device-00.safetensors.7.partial")
     for path in left:
         path.write_bytes(b"x")
-    CheckpointPlan(tmp_path, DEVICES, 1, 2, "name: a", DIGEST, resumed_after=0).begin()
+    planned(tmp_path, resumed_after=0).begin()
     assert not any(path.exists() for path in left)
     left[-1].write_bytes(b"x")
-    writer.go_on_after(0)
+    CheckpointWriter(planned(tmp_path, resumed_after=0), 0).begin()
     assert not left[-1].parent.exists()
 
 
@@ -241,7 +246,7 @@ def test_a_file_that_finds_no_room_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", fail)
-    plan = CheckpointPlan(tmp_path, DEVICES, 1, 2, "name: a", DIGEST, resumed_after=0)
+    plan = planned(tmp_path, resumed_after=0)
     with pytest.raises(OSError, match="No space left"):
         plan.begin()
     assert not list(tmp_path.rglob("*.partial"))
