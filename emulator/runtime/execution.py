@@ -12,7 +12,7 @@ from emulator.core.records import check_carried
 from emulator.core.types.records import LinkRecord, MetricRecord
 from emulator.core.types.steps import Commit
 from emulator.runtime.checkpoints import CheckpointPlan
-from emulator.runtime.curve import RunCurve, CurvePoint, list_marked
+from emulator.runtime.curve import CurvePoint, RunCurve, list_marked
 from emulator.runtime.device_run import DeviceRun
 from emulator.runtime.drivers import many_processes, one_process
 from emulator.runtime.drivers.lifecycle import LifeOutcome
