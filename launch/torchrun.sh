@@ -3,6 +3,8 @@
 #   launch/torchrun.sh SCENARIO [emulator run arguments]
 # As many processes as the scenario has devices (say devices=4 for another number).
 # MASTER_PORT: a fixed port (default: a free one).
+# MAX_RESTARTS: if a process fails, torchrun starts all again, at most so often (default 0); they go on from
+# their last checkpoint.
 # On several hosts: launch/torchrun_hosts.sh.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -30,4 +32,4 @@ PYTHON
 fi
 export OMP_NUM_THREADS=1 TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}  # else torch tells of every goodbye
 exec "$python" "$root/launch/torchrun.py" "${rendezvous[@]}" --nproc-per-node "$devices" \
-  -m emulator run "$@"
+  --max-restarts "${MAX_RESTARTS:-0}" -m emulator run "$@"

@@ -74,7 +74,7 @@ def run(
 ) -> None:
     """Run a scenario and write everything it came to into a folder."""
     with clear_messages() as ending:
-        from emulator.runtime.launcher_env import read_launcher_world
+        from emulator.runtime.launcher_env import has_restarted, read_launcher_world
 
         place = read_launcher_world()
         prints = place is None or place[0] == 0
@@ -84,6 +84,7 @@ def run(
         reading = read_overridden(scenario, override, more, prints=prints)
         ending.scenario = scenario.name
         from emulator.analysis.channel.link_budget import describe_relays
+        from emulator.runtime.resuming import resume_or_start
         from emulator.runtime.run import RunRequest, check_run
 
         chosen = reading.scenario
@@ -91,6 +92,11 @@ def run(
         print_notes(describe_relays(chosen, air) if air else [])
         folder = out or Path("runs") / chosen.run_name
         request = RunRequest(chosen, driver, folder, force, devices_per_host, air=air)
+        if has_restarted():
+            request = resume_or_start(request)
+            if request.resumed_after is not None and prints:
+                rounds = request.resumed_after + 1
+                print_notes([f"restarted by its launcher: goes on after round {rounds}"])
         if dry_run:
             found = check_run(request)
             print_notes(found if prints else [])

@@ -78,6 +78,12 @@ def read_rendezvous_address() -> Address:
     return Address(host, port, f"emulator/{attempt}")
 
 
+def has_restarted() -> bool:
+    """Whether a launcher has started this run before: torchrun (--max-restarts) or Slurm (--requeue)."""
+    counts = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+    return any(os.environ.get(name, "0") not in ("", "0") for name in counts)
+
+
 def serves_store(process_rank: int) -> bool:
     """Whether this process serves the store, rather than the launcher or another process."""
     return process_rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)

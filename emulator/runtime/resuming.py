@@ -178,8 +178,9 @@ def resume_or_start(request: RunRequest) -> RunRequest:
     path, scenario = request.out / FOLDER / SCENARIO, request.scenario
     if not path.is_file() or path.read_bytes() != dump_scenario(scenario).encode():
         return request
-    last = newest_complete(request.out, range(scenario.devices), compute_digest(scenario))
-    return replace(request, resumed_after=last)
+    here = find_local_devices(read_launcher_world(), scenario.devices, request.devices_per_host)
+    last = newest_complete(request.out, here, compute_digest(scenario))
+    return replace(request, resumed_after=last, force=request.force or last is not None)
 
 
 def describe_resumption(request: RunRequest) -> str:

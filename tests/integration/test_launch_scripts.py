@@ -64,6 +64,24 @@ def test_torchrun_on_one_host_writes_the_same(reference, free_port: int, tmp_pat
     assert files_of(tmp_path / "run") == reference
 
 
+@pytest.mark.slow
+def test_what_torchrun_starts_again_goes_on_from_its_checkpoints(tmp_path: Path) -> None:
+    """A class of the test's own ends one process in round 1, once."""
+    once = tmp_path / "ended_once"
+    small = [*SMALL, "method.kind=dies_once:DiesOnce"]
+    run, one = tmp_path / "run", tmp_path / "one"
+    shared = {"PYTHONPATH": str(TOYS), "DIES_ONCE": str(once), "DIES_IN": str(run)}
+    command = [str(LAUNCH / "torchrun.sh"), *small, "--out", str(run)]
+    ((code, said),) = ended([start(command, {**shared, "MAX_RESTARTS": "1"})])
+    assert code == 0
+    assert "note: restarted by its launcher: goes on after round 1\n" in said
+    assert once.exists()
+    alone = [sys.executable, "-m", "emulator", "run", *small, "--driver", "one_process"]
+    ((code, said),) = ended([start([*alone, "--out", str(one)], shared)])
+    assert code == 0, said
+    assert files_of(run) == files_of(one)
+
+
 def hosts(outs: Sequence[Path], port: int, numbers: Sequence[Mapping[str, str]]) -> None:
     """Run on two hosts, the first with three of four devices."""
     shared = {"HOSTS": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
