@@ -127,6 +127,7 @@ def resume(
     out: Annotated[
         Path | None, typer.Option(help="folder of a branch: RUN stays as it is; default: RUN")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace an earlier run in --out")] = False,
     driver: Driver = "many_processes",
     devices_per_host: DevicesPerHost = None,
     quiet: Quiet = False,
@@ -141,7 +142,7 @@ def resume(
         from emulator.runtime.resuming import Resumption, plan_resumption
 
         place = read_launcher_world()
-        asked = Resumption(run, driver, rounds, from_round, finish, out, devices_per_host)
+        asked = Resumption(run, driver, rounds, from_round, finish, out, force, devices_per_host)
         request, notes = plan_resumption(asked)
         ending.scenario = request.scenario.name
         prints = place is None or place[0] == 0

@@ -26,7 +26,7 @@ class Resumption:
 
     rounds: how many rounds there are to be, the past ones included; None: as planned. from_round: go on
     after so many rounds; None: after as many as possible. finish: end the run there. out: the folder of a
-    branch, which leaves `run` as it is; None: go on in `run`.
+    branch, which leaves `run` as it is; None: go on in `run`. force: replace an earlier run in `out`.
     """
 
     run: Path
@@ -35,6 +35,7 @@ class Resumption:
     from_round: int | None = None
     finish: bool = False
     out: Path | None = None
+    force: bool = False
     devices_per_host: int | None = None
 
 
@@ -69,7 +70,7 @@ def plan_resumption(asked: Resumption) -> tuple[RunRequest, list[str]]:
         scenario,
         asked.driver,
         asked.out or run,
-        force=asked.out is None,
+        force=asked.force or asked.out is None,
         devices_per_host=asked.devices_per_host,
         resumed_after=last,
         source=(run.resolve(), compute_digest(planned)) if asked.out else None,
