@@ -153,12 +153,13 @@ def resume(
 def _run(request: "RunRequest", ending: Ending, *, quiet: bool, prints: bool) -> None:
     """Run, print the table of results, and how to go on where the run does not end."""
     from emulator.core.errors import EmulatorError
+    from emulator.runtime.interruption import Interruption
     from emulator.runtime.resuming import describe_resumption
     from emulator.runtime.run import run_scenario
 
     console = Console(stderr=True, quiet=quiet and not sys.stderr.isatty())
     try:
-        written = run_scenario(request, console, ending.all_is_in)
+        written = run_scenario(request, console, ending.all_is_in, Interruption())
     except ScenarioError:
         raise
     except (EmulatorError, KeyboardInterrupt) as error:

@@ -45,7 +45,7 @@ class Children(Generic[Name]):
     """The running children of this process, by name.
 
     A context manager, to be entered in the main thread. Inside it SIGINT, SIGTERM and SIGHUP raise
-    KeyboardInterrupt; at its end it terminates all children.
+    KeyboardInterrupt, unless the caller handles them; at its end it terminates all children.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,8 @@ class Children(Generic[Name]):
 
     def __enter__(self) -> Self:
         # SIGINT as well: a shell's background job would ignore it
-        interrupts = set_handlers(dict.fromkeys(list_handled_signals(), signal.default_int_handler))
+        unhandled = [n for n in list_handled_signals() if not callable(signal.getsignal(n))]
+        interrupts = set_handlers(dict.fromkeys(unhandled, signal.default_int_handler))
         self._handlers.enter_context(interrupts)
         return self
 

@@ -2,7 +2,8 @@
 
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from emulator.runtime.drivers import many_processes, one_process
 from emulator.runtime.drivers.lifecycle import LifeOutcome
 from emulator.runtime.drivers.pacing import Pacer
 from emulator.runtime.gpu import peak_gpu_mb, place_on_first_gpu, place_on_gpu
+from emulator.runtime.interruption import Interruption
 from emulator.runtime.launchers import collect_terms, run_launched
 from emulator.runtime.processes import Conclude, HostDevices, Post, run_forked
 from emulator.runtime.progress import ProgressView
@@ -35,19 +37,22 @@ class Execution:
     """The devices of a run. blobs: the encoded results of all devices, once they have ended.
 
     print_note: prints a note of one line; the same note of several devices is printed once.
+    interruption: is told of every finished round.
     """
 
     world: World
     checkpoints: CheckpointPlan
     progress: ProgressView
     print_note: Callable[[str], None]
+    interruption: Interruption
     blobs: list[bytes] = field(default_factory=list)
     _noted: set[str] = field(default_factory=set)
 
     def run_in_one_process(self) -> None:
         """Run all lives in turn."""
         world = place_on_first_gpu(self.world)
-        runs, outcomes = self._run_lives(world, self.checkpoints)
+        with self._interruptible(range(world.scenario.devices)):
+            runs, outcomes = self._run_lives(world, self.checkpoints)
 
         def end_at(point: CurvePoint) -> dict[int, list[MetricRecord]]:
             branches, ends = self._run_lives(point.world, point.checkpoints)
@@ -78,6 +83,7 @@ class Execution:
         def on_commit(device: int, commit: Commit, links: tuple[LinkRecord, ...]) -> None:
             runs[device].on_commit(commit, links)
             self._show(device, summarise_commit(commit, links))
+            self.interruption.finish_round(device, commit.round_index + 1)
 
         outcomes = one_process.run_lives(
             {device: run.life for device, run in runs.items()},
@@ -102,7 +108,8 @@ class Execution:
                 post(self.world.scenario.rounds, {}, blob)
 
         timeouts = choose_timeouts(self.world.scenario)
-        run_forked(host_devices, child, on_message, timeouts, conclude)
+        with self._interruptible(host_devices.ids):
+            run_forked(host_devices, child, on_message, timeouts, conclude)
 
     def run_launched(self, conclude: Conclude) -> None:
         """Run one device of a launcher in this process; device 0 gathers all results."""
@@ -117,11 +124,17 @@ class Execution:
         terms = collect_terms(scenario, None, self.checkpoints.resumed_after)
         run_launched(child, on_message, choose_timeouts(scenario), terms, conclude)
 
+    def _interruptible(self, devices: Iterable[int]) -> AbstractContextManager[None]:
+        """Inside the context an interruption waits for the end of a round with a checkpoint, if there are any."""
+        plan = self.checkpoints
+        return self.interruption.wait_for_rounds(devices, plan.is_due if plan.every else None)
+
     def _on_header(self, device: int, header: Mapping[str, Json]) -> None:
         if "note" in header:
             self._note(str(header["note"]))
         else:
             self._show(device, header)
+            self.interruption.finish_round(device, int(str(header["rounds_done"])))
 
     def _note(self, note: str) -> None:
         if note and note not in self._noted:

@@ -18,6 +18,7 @@ from emulator.core.records import pacing_account
 from emulator.runtime.checkpoints import CheckpointPlan, remove_old
 from emulator.runtime.execution import Execution
 from emulator.runtime.folder_claim import Claim, PrintLine, check_folder, claim_folder
+from emulator.runtime.interruption import Interruption
 from emulator.runtime.launcher_env import (
     find_local_devices,
     read_launcher_world,
@@ -66,14 +67,18 @@ class RunRequest:
 
 
 def run_scenario(
-    request: RunRequest, console: Console, on_written: OnWritten = lambda folder: None
+    request: RunRequest,
+    console: Console,
+    on_written: OnWritten = lambda folder: None,
+    interruption: Interruption | None = None,
 ) -> Path | None:
     """Run a scenario and write its folder; return the folder if this process wrote it, else None.
 
     Under a launcher (RANK and WORLD_SIZE are set) this process is one device, or the parent of its
     host's devices; the process with device 0 writes. The folder is claimed before anything is loaded.
     Raises ScenarioError for wrong input, DeviceFailedError when a device fails, and KeyboardInterrupt on
-    SIGINT and SIGTERM; in these cases nothing but checkpoints is written. Once results exist they are
+    SIGINT and SIGTERM (at once, or as `interruption` has it); in these cases nothing but checkpoints is
+    written. Once results exist they are
     always written, and `on_written` is called; if the folder cannot take them, another one does and
     EmulatorError is raised.
     """
@@ -96,8 +101,12 @@ def run_scenario(
         others, screen = ("devices", watched) if launched else ("hosts", console)
         line = f"{title}: connecting to {place[1] - 1} more {others} at {read_rendezvous_address().host}"
         screen.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def accept() -> AbstractContextManager[None]:
+        return interruption.accept(print_line) if interruption else accept_interrupts()
+
     with (
-        nullcontext() if launched else accept_interrupts(),
+        nullcontext() if launched else accept(),
         _claim_output(request, place, print_line) as claim,
         end_on_sigterm(claim.release) if launched and claim else nullcontext(),
         ProgressView(title, devices, scenario.rounds, watched) as progress,
@@ -109,7 +118,10 @@ def run_scenario(
         shares_parent = request.driver == "many_processes" and not launched
         parent_cpu_s = time.process_time() if shares_parent else 0.0
         progress.stage("running")
-        execution = Execution(world, plan_checkpoints(request), progress, print_line)
+        checkpoints = plan_checkpoints(request)
+        execution = Execution(
+            world, checkpoints, progress, print_line, interruption or Interruption()
+        )
         if claim is not None:
             with suppress(OSError):  # the devices note what they cannot write
                 execution.checkpoints.begin()

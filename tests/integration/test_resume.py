@@ -18,6 +18,7 @@ from rich.console import Console
 
 from emulator.core.state_file import read_state, write_state
 from emulator.runtime.checkpoints import newest_complete
+from emulator.runtime.interruption import ANNOUNCEMENT
 from emulator.runtime.run import RunRequest, run_scenario
 from emulator.scenario.load import read_scenario
 
@@ -135,8 +136,9 @@ def test_an_interrupted_run_tells_how_it_goes_on(
     assert process.returncode == 130
     done = newest_complete(out, range(DEVICES))
     assert done is not None
+    assert done >= 2  # the round that was under way is done
     how = f"`emulator resume {out}` goes on after {done + 1} of {ROUNDS} rounds"
-    assert without_progress(stderr) == f"interrupted: {how}\n"
+    assert without_progress(stderr) == f"{ANNOUNCEMENT}\ninterrupted: {how}\n"
     assert [entry.name for entry in out.iterdir()] == ["checkpoints"]
     refused = command("run", scenario, "--out", out, code=2)
     assert f"which holds a run that has not ended, wanted `emulator resume {out}`" in refused
