@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from emulator.core.types.records import MetricRecord
-from emulator.runtime.checkpoints import CheckpointPlan, find_missing_devices
+from emulator.runtime.checkpoint_files import find_missing_devices
+from emulator.runtime.checkpoints import CheckpointPlan
 from emulator.runtime.drivers.lifecycle import LifeOutcome
 from emulator.scenario.world import World
 

@@ -10,7 +10,8 @@ from emulator.core.types.records import LinkRecord, MetricRecord
 from emulator.core.types.steps import Commit, State
 from emulator.device import live
 from emulator.network.shim import Shim
-from emulator.runtime.checkpoints import Checkpoint, CheckpointPlan, Records
+from emulator.runtime.checkpoint_files import Checkpoint, Records
+from emulator.runtime.checkpoints import CheckpointPlan
 from emulator.runtime.curve import measure_point
 from emulator.runtime.drivers.lifecycle import LifeOutcome
 from emulator.scenario.world import World

@@ -184,7 +184,10 @@ def _run_device(
         end = many_processes.run_life(branch.life, branch.shim, transport, on_commit, first)
         return {device: branch.measure_point(end)}
 
-    curve = RunCurve.of(world, checkpoints, outcome.result.rounds, [device], transport.find_marked)
+    def find_marked(marks: Mapping[int, bool]) -> list[int]:
+        return transport.notes.find_marked(marks, transport.barrier)
+
+    curve = RunCurve.of(world, checkpoints, outcome.result.rounds, [device], find_marked)
     print_note(curve.note)
     points = curve.measure(end_at).get(device, [])
     transport.finish_exchanges()

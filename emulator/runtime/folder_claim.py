@@ -15,8 +15,8 @@ from pathlib import Path
 
 from emulator.core.errors import EmulatorError, ScenarioError
 from emulator.core.places import check_place
-from emulator.runtime.checkpoints import FOLDER as CHECKPOINTS
-from emulator.runtime.checkpoints import SCENARIO, is_resumable
+from emulator.runtime.checkpoint_files import FOLDER as CHECKPOINTS
+from emulator.runtime.checkpoint_files import SCENARIO, is_resumable
 from emulator.runtime.claim_holder import Holder, read_holder
 from emulator.runtime.kept_files import format_names, is_written, write_elsewhere, write_files
 

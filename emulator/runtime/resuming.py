@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emulator.core.errors import ScenarioError
-from emulator.runtime.checkpoints import (
+from emulator.runtime.checkpoint_files import (
     FOLDER,
     SCENARIO,
     find_newest_problems,

@@ -26,7 +26,7 @@ from emulator.core.types.packet import IP_UDP_BYTES  # noqa: E402
 from emulator.core.types.records import LinkRecord  # noqa: E402
 from emulator.core.types.transmission import Burst  # noqa: E402
 from emulator.runtime.transport.frames import HEADER_BYTES, build_frames  # noqa: E402
-from emulator.runtime.transport.gloo import _BURST_TAG, _GATHER_TAG  # noqa: E402
+from emulator.runtime.transport.process_group import BURST_TAG, GATHER_TAG  # noqa: E402
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 
@@ -142,9 +142,9 @@ def test_what_arrives_is_what_torch_distributed_carries(run: Watched) -> None:
     assert sum(burst.packets_lost for burst in run.ledger) > 0
     for sender, receiver in LINKS:
         bursts = run.bursts(sender, receiver)
-        carried = run.given("bytes", sender, receiver, _BURST_TAG)
+        carried = run.given("bytes", sender, receiver, BURST_TAG)
         assert carried == sum(HEADER_BYTES + data_bytes(burst) for burst in bursts)
-        messages = run.given("messages", sender, receiver, _BURST_TAG)
+        messages = run.given("messages", sender, receiver, BURST_TAG)
         assert messages == sum(messages_of(burst) for burst in bursts) > len(bursts)
 
 
@@ -155,14 +155,14 @@ def test_tcp_carries_that_and_gloos_framing_and_nothing_else(run: Watched) -> No
         connection = run.gloo(device, peer)
         sent = connection["bytes_sent"] - connection["bytes_repeated"]
         assert sent == run.gloo(peer, device)["bytes_received"]
-        tags = (_BURST_TAG, _GATHER_TAG)
+        tags = (BURST_TAG, GATHER_TAG)
         messages = sum(run.given("messages", device, peer, tag) for tag in tags)
         receives = sum(run.given("receives", device, peer, tag) for tag in tags)
         framing = GLOO_HEADER * (2 * messages + receives)
         if not run.was_called(device, connection):
             framing += GLOO_HELLO
         headers = HEADER_BYTES * len(run.bursts(device, peer))
-        gathered = run.given("bytes", device, peer, _GATHER_TAG)
+        gathered = run.given("bytes", device, peer, GATHER_TAG)
         delivered[device, peer] = sent - framing - headers - gathered
     assert delivered == {
         link: sum(data_bytes(burst) for burst in run.bursts(*link)) for link in LINKS
@@ -172,8 +172,8 @@ def test_tcp_carries_that_and_gloos_framing_and_nothing_else(run: Watched) -> No
 def test_a_receive_is_announced_for_every_message_and_for_few_others(run: Watched) -> None:
     """Receives posted ahead: at the end each device waits in vain for one more burst like the last."""
     for device, peer in LINKS:
-        receives = run.given("receives", device, peer, _BURST_TAG)
-        vain = receives - run.given("messages", peer, device, _BURST_TAG)
+        receives = run.given("receives", device, peer, BURST_TAG)
+        vain = receives - run.given("messages", peer, device, BURST_TAG)
         assert 0 < vain <= max(messages_of(burst) for burst in run.bursts(peer, device))
 
 

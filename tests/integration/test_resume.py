@@ -17,7 +17,7 @@ from processes import LIMIT_S, without_progress
 from rich.console import Console
 
 from emulator.core.state_file import read_state, write_state
-from emulator.runtime.checkpoints import newest_complete
+from emulator.runtime.checkpoint_files import newest_complete
 from emulator.runtime.interruption import ANNOUNCEMENT
 from emulator.runtime.run import RunRequest, run_scenario
 from emulator.scenario.load import read_scenario

@@ -24,6 +24,7 @@ OF_USERS = (
 DOORS = [
     "emulator/runtime/transport/gloo.py",
     "emulator/runtime/transport/nccl.py",
+    "emulator/runtime/transport/process_group.py",
     "emulator/runtime/transport/store.py",
 ]
 PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}

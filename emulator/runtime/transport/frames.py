@@ -23,6 +23,9 @@ from emulator.runtime.drivers.lifecycle import missing_burst_error, unexpected_b
 FRAME_BYTES = 65536
 """Most bytes of one frame, header included."""
 
+MOST_EXCHANGES = 2**22
+"""Of one life; so the indices of 1024 lives fit into the header of a burst."""
+
 _HEADER = struct.Struct("<4sIIIddQ")
 _MAGIC = b"WDF2"
 

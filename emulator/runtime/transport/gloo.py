@@ -1,4 +1,4 @@
-"""Bursts between processes. Only this file, `store` and `nccl` use torch.distributed.
+"""Bursts between processes. Only this file, `process_group`, `store` and `nccl` use torch.distributed.
 
 What gloo requires, and how it is met:
 - A wait that times out closes every connection of the process. So a burst is always sent, even empty,
@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import timedelta
-from types import TracebackType
 
 import torch
 import torch.distributed as dist
-from torch.distributed import PrefixStore, ProcessGroup, Work  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, Work  # type: ignore[attr-defined]
 
 from emulator.core.errors import ProtocolError
 from emulator.core.types.steps import Send
@@ -28,9 +27,23 @@ from emulator.core.types.transmission import Burst
 from emulator.runtime.drivers.pacing import Pacer, schedule_frames
 from emulator.runtime.transport.async_mailbox import Mailbox
 from emulator.runtime.transport.deadlock import StallWatch, StateBoard
-from emulator.runtime.transport.frames import HEADER_BYTES, build_frames, build_header, read_header
+from emulator.runtime.transport.frames import (
+    HEADER_BYTES,
+    MOST_EXCHANGES,
+    build_frames,
+    build_header,
+    read_header,
+)
 from emulator.runtime.transport.nccl import GpuTransfers
 from emulator.runtime.transport.peers import Address, PeerErrorContext, Timeouts
+from emulator.runtime.transport.process_group import (
+    BREAK_TAG,
+    BURST_TAG,
+    GATHER_TAG,
+    open_stream,
+    receive_frame,
+    send_frame,
+)
 from emulator.runtime.transport.receive_stream import ReceiveStream
 from emulator.runtime.transport.receive_stream import Work as Waitable
 from emulator.runtime.transport.store import (
@@ -43,11 +56,7 @@ from emulator.runtime.transport.store import (
     open_store,
 )
 
-_BURST_TAG, _GATHER_TAG, _BREAK_TAG = 1, 2, 3
 _STORE_SLICE_S = 1.0
-MOST_EXCHANGES = 2**22
-"""Of one life; so the indices of 1024 lives fit into the header of a burst."""
-
 MOST_UNDER_WAY = 256
 """The most frames under way in gossip, where no device waits: 16 MiB for each device."""
 
@@ -105,13 +114,8 @@ class Transport:
     def __enter__(self) -> "Transport":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
             self.close()
         else:
             self._abandon()
@@ -185,8 +189,8 @@ class Transport:
         """Send headers by gloo first, so that a mismatch is reported before a GPU waits for data."""
         where = f"exchange {exchange_index}"
         heads = {sender: torch.empty(HEADER_BYTES, dtype=torch.uint8) for sender in wait_for}
-        receives = [_irecv(head, sender, _BURST_TAG) for sender, head in heads.items()]
-        sends = [self._send([build_header(b)], b.receiver, _BURST_TAG, where) for b in bursts]
+        receives = [receive_frame(head, sender, BURST_TAG) for sender, head in heads.items()]
+        sends = [self._send([build_header(b)], b.receiver, BURST_TAG, where) for b in bursts]
         headers = []
         for (sender, head), work in zip(heads.items(), receives, strict=True):
             self._waiter(sender, where)(work)
@@ -194,7 +198,7 @@ class Transport:
             headers[-1].check(exchange_index, sender, self.device)
         for burst, works in zip(bursts, sends, strict=True):
             self._finish_sends(works, burst.receiver, where)
-            self._handed_over[_BURST_TAG, burst.receiver] += len(burst.data)
+            self._handed_over[BURST_TAG, burst.receiver] += len(burst.data)
         return gpus.exchange(bursts, headers, where)
 
     def gossip(self, bursts: Sequence[Burst], send: Send, exchange_index: int) -> list[Burst]:
@@ -210,7 +214,7 @@ class Transport:
         with self._waiting():
             self._connect_peers({*(burst.receiver for burst in bursts), *send.listen_to}, where)
             for burst in bursts:
-                self._send(build_frames(burst, send.next_s), burst.receiver, _BURST_TAG, where)
+                self._send(build_frames(burst, send.next_s), burst.receiver, BURST_TAG, where)
             arrived = self._mailbox.take_arrived(send.listen_to, send.now_s)
             self._finish_oldest(MOST_UNDER_WAY, where)
         self._bursts_to.update(burst.receiver for burst in bursts)
@@ -246,13 +250,13 @@ class Transport:
             if self.device != 0:
                 frames = build_frames(Burst(self.device, 0, index, 0.0, blob))
                 self._connect_peers({0}, where)
-                self._finish_sends(self._send(frames, 0, _GATHER_TAG, where), 0, where)
+                self._finish_sends(self._send(frames, 0, GATHER_TAG, where), 0, where)
                 self._sending.clear()
                 return []
             blobs = [blob]
             for sender in range(1, self.devices):
                 self._connect_peers({sender}, where)
-                stream, wait = _inbound(sender, _GATHER_TAG), self._waiter(sender, where)
+                stream, wait = open_stream(sender, GATHER_TAG), self._waiter(sender, where)
                 stream.expect()
                 stream.begin(wait).check(index, sender, self.device)
                 blobs.append(stream.finish(wait).data)
@@ -261,12 +265,12 @@ class Transport:
     def data_bytes_to(self) -> list[int]:
         """Bytes passed to torch.distributed by receiver, without headers of bursts and without gathers."""
         return [
-            self._handed_over[_BURST_TAG, device] - HEADER_BYTES * self._bursts_to[device]
+            self._handed_over[BURST_TAG, device] - HEADER_BYTES * self._bursts_to[device]
             for device in range(self.devices)
         ]
 
     def start_again(self) -> None:
-        """Prepare for the exchanges of another life, which count from 0 again; all devices call it."""
+        """Prepare for the exchanges of another life, which count anew; all devices call it."""
         self._end_gossip("the end of a life")
         self._first_index += MOST_EXCHANGES
 
@@ -281,13 +285,6 @@ class Transport:
         self._store.set(f"{name}/{self.device}", "")
         with self._waiting():
             self._await_keys({f"{name}/{device}": device for device in range(self.devices)}, name)
-
-    def find_marked(self, marks: Mapping[int, bool]) -> list[int]:
-        """Return the numbers that some device has marked; all devices call it once, with the same numbers."""
-        for number in (number for number, is_marked in marks.items() if is_marked):
-            self._store.add(f"marked/{number}", 1)
-        self.barrier()
-        return [number for number in marks if self._store.add(f"marked/{number}", 0)]
 
     def close(self) -> None:
         """Leave together with all devices. Raises ProtocolError if a burst to this device is left over."""
@@ -340,7 +337,7 @@ class Transport:
     def _stream(self, sender: int) -> ReceiveStream:
         """Return the one stream that receives all bursts of a sender."""
         if sender not in self._streams:
-            self._streams[sender] = _inbound(sender, _BURST_TAG)
+            self._streams[sender] = open_stream(sender, BURST_TAG)
         return self._streams[sender]
 
     def _expect(self, senders: Sequence[int], streams: Sequence[ReceiveStream], where: str) -> None:
@@ -355,21 +352,21 @@ class Transport:
         frames = [build_frames(burst) for burst in bursts]
         if pacer is None:
             return [
-                self._send(each, burst.receiver, _BURST_TAG, where)
+                self._send(each, burst.receiver, BURST_TAG, where)
                 for each, burst in zip(frames, bursts, strict=True)
             ]
         sends: list[list[Work]] = [[] for _ in bursts]
         for due_s, burst, frame in schedule_frames(bursts, [len(each) for each in frames]):
             pacer.wait_until(due_s)
             receiver = bursts[burst].receiver
-            sends[burst] += self._send([frames[burst][frame]], receiver, _BURST_TAG, where)
+            sends[burst] += self._send([frames[burst][frame]], receiver, BURST_TAG, where)
         return sends
 
     def _send(
         self, frames: Sequence[torch.Tensor], receiver: int, tag: int, where: str
     ) -> list[Work]:
         with self._explained(receiver, where):
-            works = [_gloo().send([frame], receiver, tag) for frame in frames]
+            works = [send_frame(frame, receiver, tag) for frame in frames]
         self._handed_over[tag, receiver] += sum(frame.numel() for frame in frames)
         self._sending.extend((*pair, receiver) for pair in zip(works, frames, strict=True))
         return works
@@ -397,21 +394,5 @@ class Transport:
         """End every wait of this process, from any thread: a timeout closes all its connections."""
         for peer in sorted(self._connected):
             with suppress(RuntimeError):
-                never = _irecv(torch.empty(1, dtype=torch.uint8), peer, _BREAK_TAG)
+                never = receive_frame(torch.empty(1, dtype=torch.uint8), peer, BREAK_TAG)
                 never.wait(timedelta(milliseconds=1))
-
-
-def _inbound(sender: int, tag: int) -> ReceiveStream:
-    return ReceiveStream(lambda frame: _irecv(frame, sender, tag))
-
-
-def _irecv(frame: torch.Tensor, sender: int, tag: int) -> Work:
-    return _gloo().recv([frame], sender, tag)
-
-
-def _gloo() -> ProcessGroup:
-    """The group of all devices. Its own calls skip checks of isend and irecv, a tenth of a frame's cost."""
-    group = dist.group.WORLD
-    if group is None:
-        raise ProtocolError("torch.distributed: this process has left its group")
-    return group

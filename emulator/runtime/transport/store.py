@@ -71,6 +71,13 @@ class Notes:
         """Return how many calls there were before for this queue, in all processes."""
         return int(self._store.add(f"turn/{queue}", 1)) - 1
 
+    def find_marked(self, marks: Mapping[int, bool], barrier: Callable[[], None]) -> list[int]:
+        """Return the numbers that some device has marked; all devices call it once, with the same numbers."""
+        for number in (number for number, is_marked in marks.items() if is_marked):
+            self._store.add(f"marked/{number}", 1)
+        barrier()
+        return [number for number in marks if self._store.add(f"marked/{number}", 0)]
+
     def publish(self, title: str, text: str) -> None:
         """Publish a text to all processes, once."""
         self._store.set(f"note/{title}", text)

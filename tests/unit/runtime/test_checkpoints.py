@@ -12,17 +12,15 @@ import pytest
 
 from emulator.core.errors import ScenarioError
 from emulator.core.types.records import MetricRecord
-from emulator.runtime.checkpoints import (
+from emulator.runtime.checkpoint_files import (
     FOLDER,
-    CheckpointPlan,
-    CheckpointWriter,
     Records,
     find_missing_devices,
     find_newest_problems,
     newest_complete,
     read_checkpoint,
-    remove_old,
 )
+from emulator.runtime.checkpoints import CheckpointPlan, CheckpointWriter, remove_old
 
 DEVICES = 3
 DIGEST = "of a scenario"
