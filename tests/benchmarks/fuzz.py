@@ -9,6 +9,7 @@ printed with the number of its mutant, and the exit code is 1. The same seed mak
 """
 
 import argparse
+import copy
 import random
 import resource
 import shutil
@@ -152,7 +153,7 @@ def mutate_tree(draw: random.Random, tree: Any) -> None:
     container, key = draw.choice(places)
     match draw.randrange(4):
         case 0 | 1:
-            container[key] = draw.choice(ODD)
+            container[key] = copy.deepcopy(draw.choice(ODD))
         case 2:
             del container[key]
         case 3 if isinstance(container, dict):
